@@ -1,0 +1,90 @@
+"""Every fault that a user can meet, as one tree.
+
+PipelineError            what failed, on what, and the next command to type (exit code 1)
+├── ConfigError          pipeline.toml or an option is wrong; lists every problem at once
+├── SourceError          git: no repository, no commit, detached head, unknown branch
+├── SetupError           something this machine lacks: an interpreter, a package, disk, a free port
+├── ModelError           no model, or one whose digest is not the one that model.lock names
+├── BuildError           the artifact cannot be built from what was locked
+├── CloudError           AWS (embedded or real) refused, failed or did not answer
+├── LockHeld             another deploy holds the environment
+├── Refused              a gate stopped the release; the old version serves
+└── Interrupted          Ctrl-C; everything was put back (exit code 130)
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BuildError",
+    "CloudError",
+    "ConfigError",
+    "Interrupted",
+    "LockHeld",
+    "ModelError",
+    "PipelineError",
+    "Refused",
+    "SetupError",
+    "SourceError",
+]
+
+
+class PipelineError(Exception):
+    """A fault with its place and its remedy.
+
+    Args:
+        message: what failed, and on what; one sentence without a full stop.
+        next: the command to type, or the change to make, to get on.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, next: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.next = next
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  next: {self.next}" if self.next else self.message
+
+
+class ConfigError(PipelineError):
+    """The configuration is wrong; ``problems`` holds one line each, as ``section.key: what; what to write``."""
+
+    def __init__(self, place: str, problems: list[str], next: str = "") -> None:
+        self.problems = problems
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n  ".join([f"{place}: {count}", *problems]), next)
+
+
+class SourceError(PipelineError):
+    """Git cannot say what is being delivered."""
+
+
+class SetupError(PipelineError):
+    """This machine lacks something that the stage needs."""
+
+
+class ModelError(PipelineError):
+    """The promoted model is missing, or is not the one that ``model.lock`` names."""
+
+
+class BuildError(PipelineError):
+    """The artifact cannot be built."""
+
+
+class CloudError(PipelineError):
+    """AWS refused, failed or did not answer."""
+
+
+class LockHeld(PipelineError):
+    """Another deploy holds this environment."""
+
+
+class Refused(PipelineError):
+    """A gate stopped the release."""
+
+
+class Interrupted(PipelineError):
+    """The user stopped the stage."""
+
+    exit_code = 130

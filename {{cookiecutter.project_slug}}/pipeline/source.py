@@ -1,0 +1,125 @@
+"""What is being delivered, as git sees it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.errors import SourceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Source", "author", "commit_of", "read", "require_clean"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A commit and what was changed since.
+
+    Attributes:
+        commit: the checked-out commit, 40 hex digits.
+        branch: the checked-out branch; empty on a detached head.
+        tree: git's digest of the working tree's files, ignored ones left out.
+        dirty: whether that tree differs from the commit's.
+    """
+
+    commit: str
+    branch: str
+    tree: str
+    dirty: bool
+
+    @property
+    def version(self) -> str:
+        """The name that artifacts of this source carry: the commit, marked when the tree is dirty."""
+        return f"{self.commit}-dirty-{self.tree[:12]}" if self.dirty else self.commit
+
+
+def read(root: Path) -> Source:
+    """The source in ``root``.
+
+    Raises:
+        SourceError: no git, no repository, or no commit yet.
+    """
+    _git(root, "rev-parse", "--git-dir", fault="is not in a git repository", next="git init && git add -A")
+    commit = _git(
+        root,
+        "rev-parse",
+        "--verify",
+        "HEAD^{commit}",
+        fault="has no commit yet",
+        next="git add -A && git commit -m 'Start'",
+    )
+    branch = _git(root, "rev-parse", "--abbrev-ref", "HEAD")
+    tree = _working_tree(root)
+    dirty = tree != _git(root, "rev-parse", "HEAD:./")
+    return Source(commit=commit, branch="" if branch == "HEAD" else branch, tree=tree, dirty=dirty)
+
+
+def commit_of(root: Path, branch: str) -> str:
+    """The commit at the head of ``branch``, local or, failing that, of ``origin``.
+
+    Raises:
+        SourceError: there is no such branch.
+    """
+    for ref in (f"refs/heads/{branch}", f"refs/remotes/origin/{branch}"):
+        done = _run(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+        if done.returncode == 0:
+            return done.stdout.strip()
+    raise SourceError(f"there is no branch {branch!r} here", next=f"git fetch origin {branch}, or git branch {branch}")
+
+
+def require_clean(tree: Source, cloud: str) -> None:
+    """Let a changed tree go to the embedded cloud only.
+
+    Raises:
+        SourceError: ``tree`` is dirty, and ``cloud`` is another one.
+    """
+    if tree.dirty and cloud != "embedded":
+        raise SourceError(
+            "there are changes that are not committed; only the embedded cloud takes those",
+            next="git commit, then invoke build and invoke push",
+        )
+
+
+def author(root: Path) -> str:
+    """Who acts, as git knows them, for the record; the login name where git does not."""
+    done = _run(root, "config", "user.email")
+    return done.stdout.strip() or os.environ.get("USER", "unknown")
+
+
+def _working_tree(root: Path) -> str:
+    """Git's own tree digest of the files as they are; objects and index go to a folder that is thrown away."""
+    objects = _git(root, "rev-parse", "--path-format=absolute", "--git-path", "objects")
+    index = _git(root, "rev-parse", "--path-format=absolute", "--git-path", "index")
+    with tempfile.TemporaryDirectory() as scratch:
+        env = {
+            **os.environ,
+            "GIT_INDEX_FILE": f"{scratch}/index",
+            "GIT_OBJECT_DIRECTORY": scratch,
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects,
+        }
+        if os.path.exists(index):  # its cached stat data spares reading every file again
+            with open(index, "rb") as old, open(f"{scratch}/index", "wb") as new:
+                new.write(old.read())
+        _git(root, "add", "--all", ".", env=env)
+        prefix = _git(root, "rev-parse", "--show-prefix")
+        return _git(root, "write-tree", *([f"--prefix={prefix}"] if prefix else []), env=env)
+
+
+def _git(root: Path, *words: str, fault: str = "", next: str = "", env: dict[str, str] | None = None) -> str:
+    done = _run(root, *words, env=env)
+    if done.returncode != 0:
+        reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise SourceError(f"{root} {fault}" if fault else f"git {' '.join(words)}: {reason[0]}", next=next)
+    return done.stdout.strip()
+
+
+def _run(root: Path, *words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, env=env, check=False)
+    except FileNotFoundError as error:
+        raise SourceError("git is not installed", next="install git") from error
