@@ -1,0 +1,79 @@
+"""What a deploy spends beside its own API calls and Lambda's own state changes, as whole processes.
+
+Promise: no more than 1.5 times their sum. The runner below is ``invoke deploy`` itself, with a clock around every request
+that botocore sends. Run it with ``nox -s bench``.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+
+from tiny import Tiny  # noqa: E402  (its folder is put on the path above)
+
+from pipeline import embedded  # noqa: E402
+
+RUNS = 5
+LIMIT = 1.5
+# The embedded AWS keeps a function in Pending or InProgress this long after each update, as AWS keeps it a while.
+STATE_CHANGE = 0.5
+RUNNER = """
+import atexit, json, sys, time
+from botocore.httpsession import URLLib3Session
+spent = []
+send = URLLib3Session.send
+def timed(self, request):
+    began = time.perf_counter()
+    try:
+        return send(self, request)
+    finally:
+        spent.append(time.perf_counter() - began)
+URLLib3Session.send = timed
+atexit.register(lambda: print(json.dumps([len(spent), sum(spent)]), file=sys.stderr))
+from invoke.main import program
+program.run(["invoke", "deploy"])
+"""
+
+
+def main() -> int:
+    """Print a row per deploy; exit code 1 when the median ratio is over the limit."""
+    with tempfile.TemporaryDirectory() as folder:
+        shared = Path(folder, "shared")
+        shared.mkdir()
+        tiny = Tiny(Path(folder, "service"), shared, "deploy-time")
+        try:
+            tiny.deploy()
+            print(f"{'process':>9} {'calls':>6} {'in calls':>9} {'states':>7} {'ratio':>6}")
+            ratios = []
+            for run in range(RUNS):
+                tiny.mend(f"run {run}")
+                tiny.push()
+                began = time.perf_counter()
+                done = subprocess.run(
+                    [sys.executable, "-c", RUNNER], cwd=tiny.root, env=tiny.environment, capture_output=True, text=True
+                )
+                seconds = time.perf_counter() - began
+                if done.returncode != 0:
+                    print(done.stdout, done.stderr, file=sys.stderr)
+                    return 1
+                calls, spent = json.loads(done.stderr.splitlines()[-1])
+                states = 2 * STATE_CHANGE  # one for the configuration, one for the code
+                ratios.append(seconds / (spent + states))
+                print(f"{seconds:7.2f} s {calls:>6} {spent:7.2f} s {states:5.1f} s {ratios[-1]:6.2f}")
+        finally:
+            embedded.down(tiny.root)
+    median = statistics.median(ratios)
+    print(f"median ratio {median:.2f}, limit {LIMIT}")
+    return 0 if median <= LIMIT else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""``make demo``: a service's first hour, for real: created, trained, tested, built, pushed, deployed, called, broken,
+refused, mended, rolled back; on the embedded AWS, with the commands that its owner would type.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent
+MARK = ".made-by-demo"
+BREAK = 'raise RuntimeError("broken on purpose")\n'
+
+
+class Failed(Exception):
+    """A step did not do what it should; the message is for the reader."""
+
+
+class Demo:
+    """Runs commands in the new service, shows what they print, and remembers how long each took."""
+
+    def __init__(self, service: Path) -> None:
+        self.service = service
+        self.times: list[tuple[str, float]] = []
+        # One cache of wheels for all demos; nothing of the caller's own delivery settings leaks in.
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("PIPELINE_", "AWS_")) and k != "VIRTUAL_ENV"}
+        self._environment = {**clean, "PIPELINE_CACHE": str(ROOT / ".pipeline" / "cache")}
+
+    def title(self, text: str) -> None:
+        print(f"\n== {text}", flush=True)
+
+    def run(self, what: str, *words: str, fails: bool = False) -> str:
+        """Run a command in the service, show and return its output; ``fails`` says that it must be refused."""
+        shown = " ".join(w if " " not in w else repr(w) for w in words)
+        print(f"$ {shown}", flush=True)
+        command = [str(self.service / ".venv" / "bin" / words[0]), *words[1:]]
+        if not Path(command[0]).exists():
+            command[0] = words[0]
+        began = time.perf_counter()
+        lines = []
+        with subprocess.Popen(
+            command, cwd=self.service, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as child:
+            assert child.stdout is not None
+            for line in child.stdout:
+                lines.append(line)
+                print(f"  {line}", end="", flush=True)
+        seconds = time.perf_counter() - began
+        if what:
+            self.times.append((what, seconds))
+        if (child.returncode != 0) != fails:
+            raise Failed(f"{shown} ended with exit code {child.returncode}")
+        return "".join(lines)
+
+    def commit(self, message: str) -> None:
+        """Commit everything."""
+        self.run("", "git", "add", "--all")
+        self.run("", "git", "commit", "--quiet", "--message", message)
+
+    def edit(self, path: str, change: tuple[str, str]) -> None:
+        """Replace text in a file that must hold it, and show the difference."""
+        file = self.service / path
+        text = file.read_text(encoding="utf-8")
+        if change[0] not in text:
+            raise Failed(f"{path} does not hold {change[0]!r}")
+        file.write_text(text.replace(change[0], change[1], 1), encoding="utf-8")
+        self.run("", "git", "diff", "--unified=0", "--", path)
+
+    def deliver(self, name: str, *, refused: bool = False) -> None:
+        """Build, push and deploy what is committed."""
+        self.run(f"build {name}", "invoke", "build")
+        self.run(f"push {name}", "invoke", "push")
+        self.run(f"deploy {name}", "invoke", "deploy", fails=refused)
+
+    def live(self, release: int) -> None:
+        """Ask what is live, and check that it is ``release``."""
+        said = json.loads(self.run("", "invoke", "call", "/version"))
+        if said["release"] != release:
+            raise Failed(f"release {said['release']} is live, not {release}")
+
+
+def main() -> int:
+    """Run the demo; exit code 0 when every step did what it should, 1 when one did not, 130 on Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--into", default="build/demand-pricing", help="where the service goes")
+    into = (ROOT / Path(parser.parse_args().into)).absolute()
+    if into.exists() and not (into / ".git" / MARK).exists():
+        print(f"✗ {into} exists and was not made by this demo\n  next: make demo INTO=another/folder", file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    demo = Demo(into)
+    began = time.perf_counter()
+    try:
+        story(demo, into)
+    except Failed as fault:
+        print(f"\n✗ {fault}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\n✗ interrupted", file=sys.stderr)
+        return 130
+    finally:
+        stop_cloud(into)
+    summary(demo, time.perf_counter() - began)
+    return 0
+
+
+def story(demo: Demo, into: Path) -> None:
+    """The whole of it, in order."""
+    demo.title("Create a service")
+    stop_cloud(into)
+    shutil.rmtree(into, ignore_errors=True)
+    create(demo, into)
+    demo.title("Set it up: its tools, hashed and locked")
+    demo.run("set up", "make", "setup")
+    demo.title("Train its models, and name the best in model.lock")
+    demo.run("train", "invoke", "train")
+    demo.commit("Train the first models")
+    demo.title("Test it")
+    demo.run("test", "nox", "-s", "test")
+    demo.title("Deliver it")
+    demo.deliver("release 1")
+    demo.title("Call it")
+    stockcode = json.loads(demo.run("", "invoke", "call", "/v1/products"))["products"][0]["stockcode"]
+    demo.run("call", "invoke", "call", f"/v1/predict-price/{stockcode}?bins=3")
+    demo.live(1)
+    demo.title("Break it on purpose: the deploy is refused, and release 1 still answers")
+    handler = "src/service/handler.py"
+    first = next(line for line in (into / handler).read_text().splitlines(keepends=True) if line.startswith("import "))
+    demo.edit(handler, (first, first + BREAK))
+    demo.commit("Break the handler")
+    demo.deliver("release 2", refused=True)
+    demo.live(1)
+    demo.title("Mend it, and deliver a good change")
+    demo.edit(handler, (first + BREAK, first))
+    demo.edit("pipeline.toml", ('LOG_LEVEL = "INFO"', 'LOG_LEVEL = "DEBUG"'))
+    demo.commit("Mend the handler, log more")
+    demo.run("plan release 3", "invoke", "plan", fails=True)
+    demo.deliver("release 3")
+    demo.live(3)
+    demo.title("Roll it back: code, configuration and model")
+    demo.run("roll back", "invoke", "rollback")
+    demo.live(1)
+    demo.run("", "invoke", "releases")
+
+
+def create(demo: Demo, into: Path) -> None:
+    """Bake the template into ``into``, and put the bake under git."""
+    from cookiecutter.main import cookiecutter
+
+    began = time.perf_counter()
+    into.parent.mkdir(parents=True, exist_ok=True)
+    cookiecutter(
+        str(ROOT),
+        no_input=True,
+        output_dir=str(into.parent),
+        extra_context={"project_name": into.name.replace("-", " ").title(), "project_slug": into.name},
+    )
+    demo.times.append(("create", time.perf_counter() - began))
+    demo.run("", "git", "init", "--quiet", "--initial-branch", "main")
+    (into / ".git" / MARK).touch()
+    demo.run("", "git", "config", "user.name", "demo")
+    demo.run("", "git", "config", "user.email", "demo@localhost")
+    demo.commit("Start from cookiecutter-ml-service")
+
+
+def stop_cloud(service: Path) -> None:
+    """End the service's embedded AWS, if it has one."""
+    invoke = service / ".venv" / "bin" / "invoke"
+    if invoke.exists():
+        former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        subprocess.run([invoke, "cloud.down"], cwd=service, capture_output=True, check=False)
+        signal.signal(signal.SIGINT, former)
+
+
+def summary(demo: Demo, seconds: float) -> None:
+    """What was done, and how long each part took."""
+    print("\n== Summary")
+    for what, took in demo.times:
+        print(f"  {what:<18} {took:7.2f} s")
+    print(f"  {'in all':<18} {seconds:7.2f} s")
+    print(f"\nThe service is in {demo.service}. Next: cd there, and `make`.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

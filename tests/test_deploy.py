@@ -1,0 +1,237 @@
+"""The deploy state machine on the embedded AWS: what is verified serves, what is not never does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+from tiny import FAULTS, Tiny
+
+from pipeline import build, store
+from pipeline import deploy as deploying
+from pipeline.build import Manifest
+from pipeline.errors import CloudError, ConfigError, Refused, SourceError
+from pipeline.plan import Plan
+from pipeline.plan import make as make_plan
+
+
+def test_first_deploy_is_verified_and_second_has_nothing_to_do(tiny: Tiny) -> None:
+    """A deploy ends verified with the version live, and doing it again changes nothing."""
+    outcome = tiny.deploy()
+    assert isinstance(outcome, deploying.Outcome)
+    assert (outcome.release.number, outcome.release.state, tiny.live()) == (1, "verified", 1)
+    assert [step.name for step in outcome.steps] == ["plan", "stage", "probe version", "shift", "probe live"]
+    again = tiny.deploy()
+    assert isinstance(again, Plan)
+    assert not again.changes
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_broken_release_is_refused_and_the_old_one_serves(tiny: Tiny, fault: str) -> None:
+    """Whatever way a release is broken, it never gets traffic, and the ledger says why."""
+    tiny.deploy()
+    opened = tiny.open()
+    live = opened.target.live()
+    says = tiny.fault(fault)
+    with pytest.raises(Refused) as refusal:
+        tiny.deploy()
+    assert says in str(refusal.value)
+    assert "release 1 serves as before" in str(refusal.value)
+    now = opened.target.live()
+    assert now == live  # the very same alias revision: it never moved
+    failed = tiny.open().ledger.read(2)
+    assert failed.state == "failed"
+    assert says in failed.cause
+    tiny.mend()
+    assert tiny.deploy().release.number == 3
+    assert tiny.live() == 3
+
+
+def test_broken_first_release_leaves_nothing_live(tiny: Tiny) -> None:
+    """When the first release ever is broken, there is no alias, and the next good one makes it."""
+    tiny.fault("raises")
+    with pytest.raises(Refused, match="nothing serves, as before"):
+        tiny.deploy()
+    assert tiny.live() == 0
+    tiny.mend()
+    tiny.deploy()
+    assert tiny.live() == 2
+
+
+def test_release_that_breaks_only_behind_the_alias_is_taken_back(tiny: Tiny) -> None:
+    """A version that answers alone but not as live is taken back after the shift."""
+    tiny.deploy()
+    tiny.replace(
+        "src/service/handler.py", "    print(", "    assert ':live' not in context.invoked_function_arn\n    print("
+    )
+    tiny.commit()
+    with pytest.raises(Refused, match="live does not answer /version"):
+        tiny.deploy()
+    assert tiny.live() == 1
+
+
+def test_foreign_variables_stay_and_dropped_ones_go(tiny: Tiny) -> None:
+    """Configuration is merged: what others set stays, what we no longer set is removed."""
+    tiny.replace("pipeline.toml", 'LOG_LEVEL = "INFO"', 'LOG_LEVEL = "INFO"\nOURS = "1"')
+    tiny.commit()
+    tiny.deploy()
+    opened = tiny.open()
+    client = opened.cloud.client("lambda")
+    name = f"{tiny.name}-production"
+    variables = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    client.update_function_configuration(FunctionName=name, Environment={"Variables": {**variables, "THEIRS": "x"}})
+    client.get_waiter("function_updated_v2").wait(FunctionName=name)
+    tiny.replace("pipeline.toml", 'OURS = "1"', 'NEW = "2"')
+    tiny.commit()
+    tiny.push()
+    plan = make_plan(tiny.open())
+    assert {(c.name, c.old, c.new) for c in plan.changes if c.what == "variable"} == {("OURS", "1", ""), ("NEW", "", "2")}
+    tiny.deploy()
+    said = json.loads(opened.target.call("/variables").body)
+    assert (said["NEW"], said["THEIRS"]) == ("2", "x")
+    assert "OURS" not in said
+
+
+def test_model_change_alone_is_a_release(tiny: Tiny) -> None:
+    """Another model in model.lock is planned as such, and delivered."""
+    tiny.deploy()
+    tiny.model(b"a better model")
+    tiny.commit()
+    tiny.push()
+    assert {"code", "model"} <= {change.what for change in make_plan(tiny.open()).changes}
+    tiny.deploy()
+    assert tiny.live() == 2
+
+
+def test_rollback_lands_on_the_last_verified_release(tiny: Tiny) -> None:
+    """After releases 1, 2, a rollback to 1, a refused 3 and a bad 4, a rollback lands on 1, never on 2 or 3."""
+    tiny.deploy()
+    tiny.mend("second")
+    tiny.deploy()
+    assert tiny.rollback().release.number == 1
+    assert tiny.live() == 1
+    tiny.fault("answers 500")
+    with pytest.raises(Refused):
+        tiny.deploy()
+    tiny.mend("fourth")
+    tiny.deploy()
+    assert tiny.live() == 4
+    assert tiny.rollback().release.number == 1
+    said = json.loads(tiny.open().target.call("/version").body)
+    assert (said["release"], said["note"]) == (1, "first")
+    states = {release.number: release.state for release in tiny.open().ledger.latest(10)}
+    assert states == {1: "verified", 2: "rolled-back", 3: "failed", 4: "rolled-back"}
+
+
+def test_rollback_to_a_named_release_verifies_it_again(tiny: Tiny) -> None:
+    """A release that was rolled back can be asked for by number, and is verified again."""
+    tiny.deploy()
+    tiny.mend("second")
+    tiny.deploy()
+    tiny.rollback()
+    assert tiny.rollback(to=2).release.state == "verified"
+    assert tiny.live() == 2
+
+
+@pytest.mark.parametrize(
+    ("to", "says"),
+    [(0, "no verified release before 1"), (7, "no release 7"), (1, "live already"), (2, "never verified")],
+)
+def test_rollback_to_nowhere_is_refused(tiny: Tiny, to: int, says: str) -> None:
+    """A rollback without a verified release to go to says so, and what is live stays."""
+    tiny.deploy()
+    tiny.fault("raises")
+    with pytest.raises(Refused):
+        tiny.deploy()
+    with pytest.raises(Refused, match=says):
+        tiny.rollback(to)
+    assert tiny.live() == 1
+
+
+def test_rollback_to_a_release_that_no_longer_answers_is_refused(tiny: Tiny) -> None:
+    """A rollback probes before it shifts, as a deploy does."""
+    tiny.deploy()
+    tiny.mend("second")
+    tiny.deploy()
+    opened = tiny.open()
+    version = opened.ledger.read(1).version
+    opened.cloud.client("lambda").delete_function(FunctionName=f"{tiny.name}-production", Qualifier=version)
+    with pytest.raises(Refused):
+        tiny.rollback()
+    assert tiny.live() == 2
+
+
+def test_traffic_moved_by_others_is_not_moved_back(tiny: Tiny) -> None:
+    """A shift names the alias revision that it saw, so somebody else's shift in between refuses ours."""
+    tiny.deploy()
+    opened = tiny.open()
+    live = opened.target.live()
+    opened.cloud.client("lambda").update_alias(
+        FunctionName=f"{tiny.name}-production", Name="live", Description="by hand"
+    )
+    with pytest.raises(Refused, match="moved by someone else"):
+        opened.target.shift(live.version, live)
+
+
+# -- what is pushed
+
+
+def test_push_is_idempotent(tiny: Tiny) -> None:
+    """The same commit pushed twice travels once, under a key that holds commit and digest."""
+    first, second = tiny.push(), tiny.push()
+    assert (first.uploaded, second.uploaded) == (True, False)
+    assert first.artifact == second.artifact
+    assert first.artifact.key == f"artifacts/{tiny.git('rev-parse', 'HEAD')}/{first.artifact.digest[7:]}.zip"
+
+
+def test_commit_pushed_with_other_bytes_is_refused(tiny: Tiny) -> None:
+    """One commit never gets a second artifact."""
+    first = tiny.push().artifact
+    other = tiny.root / "build/other.zip"
+    other.write_bytes((tiny.root / "build/artifact.zip").read_bytes() + b"x")
+    digest = "sha256:" + hashlib.sha256(other.read_bytes()).hexdigest()
+    manifest = replace(Manifest.load(tiny.root), digest=digest)
+    opened = tiny.open()
+    with pytest.raises(CloudError, match=f"was pushed before as {first.digest}"):
+        store.push(opened.cloud, opened.foundation.bucket, other, manifest)
+    assert opened.artifact() == first
+
+
+def test_altered_archive_is_refused_by_s3(tiny: Tiny) -> None:
+    """S3 itself compares the bytes with the digest."""
+    manifest = build.build(tiny.config)
+    with (tiny.root / "build/artifact.zip").open("ab") as archive:
+        archive.write(b"x")
+    opened = tiny.open()
+    with pytest.raises(CloudError, match="BadDigest|checksum"):
+        store.push(opened.cloud, opened.foundation.bucket, tiny.root / "build/artifact.zip", manifest)
+
+
+def test_deploy_without_a_push_says_what_to_run(tiny: Tiny) -> None:
+    """A commit that has no artifact is refused before anything happens."""
+    with pytest.raises(CloudError, match="has not been pushed") as fault:
+        deploying.deploy(tiny.open(), tell=lambda step: None)
+    assert fault.value.next == "invoke build && invoke push"
+
+
+def test_artifact_for_another_python_is_refused(tiny: Tiny) -> None:
+    """Changing service.python needs a new build."""
+    tiny.push()
+    opened = tiny.open()
+    other = opened.config.model_copy(
+        update={"service": opened.config.service.model_copy(update={"python": "3.14"})}
+    )
+    with pytest.raises(ConfigError, match="build it again"):
+        replace(opened, config=other).artifact()
+
+
+def test_dirty_tree_is_for_the_embedded_cloud_only(tiny: Tiny) -> None:
+    """A changed tree is deployed on the embedded cloud, marked, and refused for AWS."""
+    tiny.replace("src/service/handler.py", '"first"', '"dirty"')
+    with pytest.raises(SourceError, match="not committed"):
+        tiny.push()
+        store.built(tiny.config, "aws")
+    outcome = tiny.deploy()
+    assert "-dirty-" in outcome.release.artifact["version"]

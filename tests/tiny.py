@@ -1,0 +1,179 @@
+"""A service without dependencies, small enough to be built and deployed in a moment, and easy to break in one way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline import build, config, delivery, deploy, store
+from pipeline.plan import Plan
+
+TEMPLATE = Path(__file__).parent.parent / "{{cookiecutter.project_slug}}"
+
+HANDLER = '''\
+import json, os, pathlib
+
+RELEASE = json.loads((pathlib.Path(__file__).parent.parent / "release.json").read_text())
+
+
+def handler(event, context):
+    print("asked for", event["rawPath"])
+    body = {"release": int(os.environ["RELEASE_NUMBER"]), "note": "first", **RELEASE}
+    if event["rawPath"] == "/variables":
+        body = dict(os.environ)
+    return {"statusCode": 200, "headers": {"content-type": "application/json"}, "body": json.dumps(body)}
+'''
+ANSWER = '    print("asked for", event["rawPath"])\n'
+# How a service breaks: the text to replace in HANDLER, what to put there, and what the refusal says.
+FAULTS = {
+    "raises": (ANSWER, "    raise ValueError('no such luck')\n", "ValueError: no such luck"),
+    "never answers": (ANSWER, "    import time; time.sleep(60)\n", "timed out after"),
+    "answers 500": ('"statusCode": 200', '"statusCode": 500', "answers /version with 500"),
+    "is another release": ("**RELEASE", '**RELEASE, "content": "sha256:0"', "is another release: /version says content"),
+    "lacks a dependency": ("import json,", "import not_there, json,", "No module named 'not_there'"),
+    "model does not load": (
+        "\n\ndef handler",
+        '\nif b"" in b"" : raise OSError("models/x.onnx does not load")\n\ndef handler',
+        "models/x.onnx does not load",
+    ),
+}
+SETTINGS = """\
+[service]
+name = "{name}"
+target = "lambda-zip"
+python = "{python}"
+region = "eu-west-1"
+
+[function]
+memory = 256
+timeout = 3
+
+[function.variables]
+LOG_LEVEL = "INFO"
+
+[environments.production]
+branch = "main"
+
+[environments.staging]
+branch = "develop"
+"""
+
+
+class Tiny:
+    """One tiny service in its own folder and git repository, on a shared embedded AWS."""
+
+    def __init__(self, root: Path, shared: Path, name: str) -> None:
+        self.root = root
+        self.name = name
+        (root / "src/service").mkdir(parents=True)
+        (root / "src/service/__init__.py").touch()
+        self.write("src/service/handler.py", HANDLER)
+        self.write("pipeline.toml", SETTINGS.format(name=name, python="%d.%d" % sys.version_info[:2]))
+        self.write("requirements/serve.txt", "# nothing\n")
+        self.write("pyproject.toml", f'[project]\nname = "{name}"\nversion = "0"\ndependencies = []\n')
+        self.write(".gitignore", ".pipeline\nbuild/\n")
+        (root / "requirements/cloud.txt").symlink_to(TEMPLATE / "requirements/cloud.txt")
+        for link in ("tasks.py", "pipeline", "infra"):
+            (root / link).symlink_to(TEMPLATE / link)
+        (root / ".pipeline").symlink_to(shared)
+        self.model(b"a model")
+        self.git("init", "--quiet", "--initial-branch", "main")
+        self.git("config", "user.name", "tests")
+        self.git("config", "user.email", "tests@localhost")
+        self.commit("Start")
+
+    # -- the tree
+
+    def write(self, path: str, text: str) -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text, encoding="utf-8")
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        text = (self.root / path).read_text(encoding="utf-8")
+        assert old in text, f"{path} does not hold {old!r}"
+        self.write(path, text.replace(old, new))
+
+    def model(self, content: bytes) -> None:
+        """Promote ``content`` as the primary model."""
+        digest = hashlib.sha256(content).hexdigest()
+        (self.root / "models").mkdir(exist_ok=True)
+        (self.root / f"models/{digest[:12]}.onnx").write_bytes(content)
+        lock = f'[primary]\nkind = "test"\ndigest = "sha256:{digest}"\nfile = "models/{digest[:12]}.onnx"\n'
+        self.write("model.lock", lock)
+
+    def git(self, *words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=self.root, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def commit(self, message: str = "Change") -> str:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+    def fault(self, name: str) -> str:
+        """Break the service in one way and commit; what the refusal will say."""
+        old, new, says = FAULTS[name]
+        self.replace("src/service/handler.py", old, new)
+        self.commit(f"Break: {name}")
+        return says
+
+    def mend(self, note: str = "mended") -> None:
+        """Put the good handler back, with something changed, and commit."""
+        self.write("src/service/handler.py", HANDLER.replace('"first"', f'"{note}"'))
+        self.commit(f"Mend: {note}")
+
+    # -- delivery, in this process
+
+    @property
+    def config(self) -> config.Config:
+        return config.load(self.root)
+
+    def open(self, *, prepare: bool = True) -> delivery.Delivery:
+        return delivery.open_delivery(self.config, "", "embedded", prepare=prepare)
+
+    def push(self) -> store.Pushed:
+        manifest = build.build(self.config)
+        opened = self.open()
+        return store.push(opened.cloud, opened.foundation.bucket, self.root / "build/artifact.zip", manifest)
+
+    def deploy(self) -> deploy.Outcome | Plan:
+        """Build, push and deploy what is committed."""
+        self.push()
+        return deploy.deploy(self.open(), tell=lambda step: None)
+
+    def rollback(self, to: int = 0) -> deploy.Outcome:
+        return deploy.rollback(self.open(), to, tell=lambda step: None)
+
+    def live(self) -> int:
+        """The number of the release that serves; 0 for none."""
+        found = self.open().target.live()
+        return found.release if found else 0
+
+    # -- delivery, as a user types it
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "invoke", *words]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("PIPELINE_", "AWS_"))}
+        # The project's own ``pipeline`` and ``tasks.py`` are found from its folder, as a user's are.
+        return {**clean, "PYTHONPATH": str(self.root), "PIPELINE_CACHE": os.environ.get("PIPELINE_CACHE", "")}
+
+    def invoke(self, *words: str, code: int = 0) -> str:
+        """Run ``invoke``; its output, standard error included. Fails the test on another exit code than ``code``."""
+        done = subprocess.run(
+            self.command(*words),
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, f"invoke {' '.join(words)} ended with {done.returncode}:\n{done.stdout}"
+        assert "Traceback" not in done.stdout, done.stdout
+        return done.stdout
