@@ -1,0 +1,77 @@
+"""The ZIP writer: copies members as they lie, and the same content gives the same bytes."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pipeline.archive import Writer
+
+TEXT = b"print('a line that repeats')\n" * 200
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    """An archive with a compressed, a stored, an empty and a non-ASCII member."""
+    path = tmp_path / "a.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out:
+        out.writestr("a/module.py", TEXT)
+        out.writestr("a/stored.bin", b"\0\1\2", zipfile.ZIP_STORED)
+        out.writestr("a/empty.py", b"")
+        out.writestr("a/größe.txt", b"42")
+    return path
+
+
+def copied(wheel: Path, to: Path) -> Path:
+    with zipfile.ZipFile(wheel) as source, to.open("wb") as out, Writer(out) as writer:
+        for member in source.infolist():
+            writer.copy(member.filename, source, member)
+        writer.add("service/handler.py", TEXT)
+    return to
+
+
+def test_copies_read_back(wheel: Path, tmp_path: Path) -> None:
+    """What is copied reads back as it was, checksums included."""
+    with zipfile.ZipFile(copied(wheel, tmp_path / "b.zip")) as made, zipfile.ZipFile(wheel) as source:
+        assert made.testzip() is None
+        for name in source.namelist():
+            assert made.read(name) == source.read(name)
+        assert made.read("service/handler.py") == TEXT
+
+
+def test_members_are_not_compressed_again(wheel: Path, tmp_path: Path) -> None:
+    """A copied member keeps the size that its own archive gave it, which another level would not give."""
+    with zipfile.ZipFile(copied(wheel, tmp_path / "b.zip")) as made, zipfile.ZipFile(wheel) as source:
+        ours, theirs = made.getinfo("a/module.py"), source.getinfo("a/module.py")
+        assert (ours.compress_size, ours.CRC) == (theirs.compress_size, theirs.CRC)
+        assert made.getinfo("service/handler.py").compress_size != theirs.compress_size
+
+
+def test_dates_and_modes_are_fixed(wheel: Path, tmp_path: Path) -> None:
+    """Each member is a plain file of mode 0644 from the earliest date that the format knows."""
+    with zipfile.ZipFile(copied(wheel, tmp_path / "b.zip")) as made:
+        for member in made.infolist():
+            assert member.date_time == (1980, 1, 1, 0, 0, 0)
+            assert member.external_attr >> 16 == 0o100644
+
+
+def test_an_adopted_archive_is_the_same_as_its_parts(wheel: Path, tmp_path: Path) -> None:
+    """A whole archive taken over as one block gives what its members give one by one."""
+    with zipfile.ZipFile(wheel) as source, (tmp_path / "base.zip").open("wb") as out, Writer(out) as base:
+        for member in source.infolist():
+            base.copy(member.filename, source, member)
+    with (tmp_path / "base.zip").open("rb") as block, (tmp_path / "c.zip").open("wb") as out, Writer(out) as writer:
+        writer.adopt(block, base.entries)
+        writer.add("service/handler.py", TEXT)
+    assert (tmp_path / "c.zip").read_bytes() == copied(wheel, tmp_path / "b.zip").read_bytes()
+
+
+def test_a_wheel_that_is_cut_short_is_refused(wheel: Path, tmp_path: Path) -> None:
+    """A source that ends early stops the build instead of giving a short member."""
+    with zipfile.ZipFile(wheel) as source, (tmp_path / "b.zip").open("wb") as out, Writer(out) as writer:
+        member = source.infolist()[0]
+        member.compress_size = 10**6
+        with pytest.raises(zipfile.BadZipFile, match="cut short"):
+            writer.copy(member.filename, source, member)
