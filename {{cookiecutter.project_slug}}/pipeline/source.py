@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -103,8 +104,8 @@ def _working_tree(root: Path) -> str:
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects,
         }
         if os.path.exists(index):  # its cached stat data spares reading every file again
-            with open(index, "rb") as old, open(f"{scratch}/index", "wb") as new:
-                new.write(old.read())
+            # With its time: git takes an entry that is as young as the index for possibly changed.
+            shutil.copy2(index, f"{scratch}/index")
         _git(root, "add", "--all", ".", env=env)
         prefix = _git(root, "rev-parse", "--show-prefix")
         return _git(root, "write-tree", *([f"--prefix={prefix}"] if prefix else []), env=env)

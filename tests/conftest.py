@@ -1,0 +1,51 @@
+"""What the tests share: one embedded AWS for all that don't harm it, and one cache of wheels and bytecode."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny import Tiny
+
+from pipeline import embedded
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache() -> Iterator[None]:
+    """Keep what was fetched from one run to the next, under the checkout; hide the developer's own settings."""
+    for name in [n for n in os.environ if n.startswith(("AWS_", "PIPELINE_"))]:
+        if name != "AWS_CA_BUNDLE":
+            del os.environ[name]
+    os.environ["PIPELINE_CACHE"] = str(ROOT / ".pipeline" / "cache")
+    yield
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A ``.pipeline`` folder that tiny services link to; its embedded AWS ends with the session."""
+    folder = tmp_path_factory.mktemp("shared")
+    yield folder
+    (folder.parent / "root").mkdir()
+    (folder.parent / "root/.pipeline").symlink_to(folder)
+    embedded.down(folder.parent / "root")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, shared: Path, request: pytest.FixtureRequest) -> Tiny:
+    """A tiny service with a name of its own on the shared embedded AWS."""
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[-20:].strip("-")
+    return Tiny(tmp_path / "service", shared, f"t{abs(hash(request.node.name)) % 10**6}-{name}"[:32].rstrip("-"))
+
+
+@pytest.fixture
+def tiny_alone(tmp_path: Path) -> Iterator[Tiny]:
+    """A tiny service with an embedded AWS of its own, to be harmed."""
+    (tmp_path / "own").mkdir()
+    service = Tiny(tmp_path / "service", tmp_path / "own", "alone")
+    yield service
+    embedded.down(service.root)

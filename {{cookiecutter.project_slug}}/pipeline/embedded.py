@@ -1,0 +1,254 @@
+"""The embedded AWS: started on loopback when it is needed, found again by the next command, ended on request.
+
+Everything of it lies under ``.pipeline/cloud``: ``process.json`` (what runs), ``credentials.json``, ``log.txt``, the state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import envs
+from pipeline.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Running", "Status", "down", "reset", "status", "up"]
+
+ACCOUNT = "123456789012"
+READY_SECONDS = 60
+STOP_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Running:
+    """An embedded AWS that answers; ``notice`` says what it lost, if it did."""
+
+    endpoint: str
+    pid: int
+    account: str
+    access_key: str
+    secret_key: str
+    notice: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether it runs; ``since`` is seconds since 1970; ``notice`` tells of an end without saving."""
+
+    running: bool
+    endpoint: str
+    pid: int
+    since: float
+    notice: str
+
+    def __str__(self) -> str:
+        if not self.running:
+            return f"the embedded AWS does not run{'; ' + self.notice if self.notice else ''}"
+        return f"the embedded AWS answers at {self.endpoint} (pid {self.pid})"
+
+
+def up(root: Path, port: int = 0) -> Running:
+    """Start it, unless it runs already.
+
+    Args:
+        root: the service's folder.
+        port: on loopback; 0 means the last one if it is free, else any free one.
+
+    Raises:
+        SetupError: the port is taken, or the server did not start; its own last words are in the message.
+    """
+    home = _home(root)
+    with envs.exclusive(home / "start.lock"):
+        if record := _alive(home):
+            if port and record["port"] != port:
+                raise SetupError(f"the embedded AWS runs on port {record['port']}", next="invoke cloud.down")
+            return _running(home, record)
+        python = envs.ensure(root, "cloud", root / "requirements/cloud.txt", Path(sys.executable))
+        notice = _lost(home)
+        record = _start(home, python, port or _last_port(home), asked=bool(port))
+        return _running(home, record, notice)
+
+
+def down(root: Path) -> bool:
+    """End it, saving its state; whether it ran."""
+    home = _home(root)
+    with envs.exclusive(home / "start.lock"):
+        record = _alive(home)
+        if record is None:
+            return False
+        _end(record)
+        return True
+
+
+def status(root: Path) -> Status:
+    """What runs, if anything; starts nothing."""
+    home = _home(root)
+    if record := _alive(home):
+        return Status(True, _endpoint(record), record["pid"], record["at"], "")
+    return Status(False, "", 0, 0.0, _lost(home))
+
+
+def reset(root: Path) -> None:
+    """End it without saving, and forget all that it holds."""
+    home = _home(root)
+    with envs.exclusive(home / "start.lock"):
+        if record := _alive(home):
+            _end(record)
+        for name in ("state", "s3", "tmp"):
+            shutil.rmtree(home / name, ignore_errors=True)
+        for name in ("credentials.json", "process.json", "unsaved"):
+            (home / name).unlink(missing_ok=True)
+
+
+def _start(home: Path, python: Path, port: int, *, asked: bool) -> dict[str, Any]:
+    if asked and not _free(port):
+        raise SetupError(f"port {port} is taken", next="invoke cloud.up --port with another one, or without")
+    shutil.rmtree(home / "tmp", ignore_errors=True)
+    (home / "tmp").mkdir(parents=True)
+    # Explicit and small: a function sees what Lambda gives it, never what the developer's shell holds.
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(home / "tmp"),
+        "TMPDIR": str(home / "tmp"),
+        "LANG": "C.UTF-8",
+        "EMBEDDED_HOME": str(home),
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_ACCOUNT_ID": ACCOUNT,
+    }
+    launcher = Path(__file__).parent / "launcher" / "__main__.py"
+    with (home / "log.txt").open("ab") as log:
+        process = subprocess.Popen(
+            [str(python), "-I", str(launcher)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=home,
+            start_new_session=True,  # the caller's Ctrl-C is not meant for it
+        )
+    record = {"pid": process.pid, "began": _began(process.pid), "port": port, "at": time.time()}
+    try:
+        for _ in _pauses(READY_SECONDS):
+            if process.poll() is not None:
+                break
+            if _answers(_endpoint(record)) and (home / "credentials.json").exists():
+                _write(home / "process.json", record)
+                return record
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    process.kill()
+    process.wait()
+    tail = "\n  ".join((home / "log.txt").read_text(errors="replace").splitlines()[-5:])
+    raise SetupError(f"the embedded AWS did not start:\n  {tail}", next=f"read {home / 'log.txt'}")
+
+
+def _end(record: dict[str, Any]) -> None:
+    """SIGTERM saves; a server that ignores it is killed, with what it runs."""
+    pid = record["pid"]
+    os.kill(pid, signal.SIGTERM)
+    for _ in _pauses(STOP_SECONDS):
+        if _began(pid) != record["began"]:
+            return
+    os.killpg(pid, signal.SIGKILL)
+
+
+def _alive(home: Path) -> dict[str, Any] | None:
+    """The record of the server that runs; a process that merely has its old number is not it."""
+    try:
+        record: dict[str, Any] = json.loads((home / "process.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if _began(record["pid"]) == record["began"] and record["began"] else None
+
+
+def _began(pid: int) -> str:
+    """When a process began, in the kernel's ticks; empty when there is none, or only its remains."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _lost(home: Path) -> str:
+    """What an end without saving means; empty after a clean one. The launcher keeps ``unsaved`` while it runs."""
+    mark = home / "unsaved"
+    if not mark.exists():
+        return ""
+    saved = time.strftime("%H:%M:%S", time.localtime(mark.stat().st_mtime))
+    return f"the embedded AWS ended without a word; what was done after {saved} may be lost"
+
+
+def _running(home: Path, record: dict[str, Any], notice: str = "") -> Running:
+    keys = json.loads((home / "credentials.json").read_text())
+    return Running(_endpoint(record), record["pid"], ACCOUNT, keys["access_key"], keys["secret_key"], notice)
+
+
+def _last_port(home: Path) -> int:
+    try:
+        port = int(json.loads((home / "process.json").read_text())["port"])
+    except (FileNotFoundError, ValueError, KeyError):
+        port = 0
+    if port and _free(port):
+        return port
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _pauses(seconds: float) -> Iterator[None]:
+    """Short growing pauses, 10 ms to 200 ms, for ``seconds`` in all."""
+    end, pause = time.monotonic() + seconds, 0.01
+    while time.monotonic() < end:
+        time.sleep(pause)
+        yield
+        pause = min(pause * 1.5, 0.2)
+
+
+def _endpoint(record: dict[str, Any]) -> str:
+    return f"http://127.0.0.1:{record['port']}"
+
+
+def _home(root: Path) -> Path:
+    home = root / ".pipeline" / "cloud"
+    home.mkdir(parents=True, exist_ok=True)
+    return home.resolve()
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(document))
+    temporary.replace(path)
