@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline import source
-from pipeline.build import Manifest
 from pipeline.cloud import chosen, code_of
 from pipeline.errors import BuildError, CloudError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pipeline.build import Manifest
     from pipeline.cloud import Cloud
     from pipeline.config import Config
 
@@ -66,6 +66,8 @@ def built(config: Config, cloud: str) -> Manifest:
         BuildError: there is none, or the tree has changed since.
         SourceError: the tree is dirty and ``cloud`` is not the embedded one.
     """
+    from pipeline.build import Manifest  # what builds is not needed by those who only deliver
+
     manifest = Manifest.load(config.root)
     now = source.read(config.root)
     if manifest.version != now.version:

@@ -1,0 +1,123 @@
+"""ZIP files whose members are copied as they lie in other ZIP files, compressed, without being compressed again.
+
+Compressing is nearly the whole cost of building an artifact, and wheels are compressed already. Names, dates and modes
+are fixed, so the same content gives the same bytes anywhere. The format: PKWARE's APPNOTE.TXT, sections 4.3.7 and 4.3.12.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Entry", "Writer"]
+
+DATE = 0x0021  # 1 January 1980, the earliest that the format knows
+MODE = 0o100644 << 16
+UTF8 = 0x800
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A member: its path, CRC-32, sizes in bytes (``zipped`` as stored), method and the offset of its local header."""
+
+    path: str
+    crc: int
+    size: int
+    zipped: int
+    method: int
+    offset: int
+
+
+class Writer:
+    """Writes an archive to ``out``, a file opened for writing at its start; a context manager that ends it well.
+
+    An archive that Lambda takes has less than 4 GB and 65,535 members, so ZIP64 is not needed.
+    """
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self.entries: list[Entry] = []
+        self._out = out
+        self._position = 0
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self._finish()
+
+    def add(self, path: str, content: bytes) -> Entry:
+        """Compress ``content`` and add it."""
+        packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+        packed = packer.compress(content) + packer.flush()
+        method = zipfile.ZIP_DEFLATED
+        if len(packed) >= len(content):
+            packed, method = content, zipfile.ZIP_STORED
+        entry = Entry(path, zlib.crc32(content), len(content), len(packed), method, self._position)
+        self._header(entry)
+        self._write(packed)
+        return entry
+
+    def copy(self, path: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Entry:
+        """Add a member of ``archive`` as it lies there, under ``path``."""
+        source = archive.fp
+        assert source is not None
+        source.seek(member.header_offset + 26)
+        name, extra = struct.unpack("<HH", source.read(4))
+        source.seek(member.header_offset + 30 + name + extra)
+        entry = Entry(path, member.CRC, member.file_size, member.compress_size, member.compress_type, self._position)
+        self._header(entry)
+        left = member.compress_size
+        while left:
+            chunk = source.read(min(CHUNK, left))
+            if not chunk:
+                raise zipfile.BadZipFile(f"{member.filename} is cut short")
+            left -= len(chunk)
+            self._write(chunk)
+        return entry
+
+    def adopt(self, source: IO[bytes], entries: list[Entry]) -> None:
+        """Start with all members of an archive that a ``Writer`` has written; copies them as one block."""
+        assert not self._position, "only the first thing that is added can be a whole archive"
+        left = _end_of(entries)
+        while left:
+            chunk = source.read(min(CHUNK, left))
+            if not chunk:
+                raise zipfile.BadZipFile("the archive is cut short")
+            left -= len(chunk)
+            self._write(chunk)
+        self.entries += entries
+
+    def _header(self, entry: Entry) -> None:
+        name = entry.path.encode()
+        fields = (0x04034B50, 20, UTF8, entry.method, 0, DATE, entry.crc, entry.zipped, entry.size, len(name), 0)
+        self._write(struct.pack("<IHHHHHIIIHH", *fields) + name)
+        self.entries.append(entry)
+
+    def _finish(self) -> None:
+        start = self._position
+        for entry in self.entries:
+            name = entry.path.encode()
+            fields = (0x02014B50, 0x0314, 20, UTF8, entry.method, 0, DATE, entry.crc, entry.zipped, entry.size)
+            tail = (len(name), 0, 0, 0, 0, MODE, entry.offset)
+            self._write(struct.pack("<IHHHHHHIIIHHHHHII", *fields, *tail) + name)
+        count, size = len(self.entries), self._position - start
+        self._write(struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, count, count, size, start, 0))
+
+    def _write(self, data: bytes) -> None:
+        self._out.write(data)
+        self._position += len(data)
+
+
+def _end_of(entries: list[Entry]) -> int:
+    if not entries:
+        return 0
+    last = max(entries, key=lambda entry: entry.offset)
+    return last.offset + 30 + len(last.path.encode()) + last.zipped
