@@ -17,7 +17,7 @@ from pipeline.errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ensure", "exclusive", "find_python"]
+__all__ = ["ensure", "exclusive", "find_python", "uv"]
 
 
 def find_python(version: str) -> Path:
@@ -72,8 +72,8 @@ def ensure(root: Path, name: str, lock: Path, python: Path) -> Path:
         if stamp.is_file() and stamp.read_text() == wanted:
             return folder / "bin" / "python"
         stamp.unlink(missing_ok=True)
-        _call("venv", "--quiet", "--clear", "--python", str(python), str(folder))
-        _call("pip", "sync", "--quiet", "--require-hashes", "--python", str(folder / "bin" / "python"), str(lock))
+        uv("venv", "--quiet", "--clear", "--python", str(python), str(folder))
+        uv("pip", "sync", "--quiet", "--require-hashes", "--python", str(folder / "bin" / "python"), str(lock))
         stamp.write_text(wanted)
     return folder / "bin" / "python"
 
@@ -87,12 +87,17 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
-def _call(*words: str) -> None:
+def uv(*words: str) -> None:
+    """Run uv, which never fetches an interpreter.
+
+    Raises:
+        SetupError: it failed; the reason is its own.
+    """
     done = subprocess.run(
         [_uv(), *words], capture_output=True, text=True, check=False, env={**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
     )
     if done.returncode != 0:
-        raise SetupError(f"uv {words[0]} failed: {done.stderr.strip()}", next="check the network, then run this again")
+        raise SetupError(f"uv {' '.join(words[:2])} failed: {done.stderr.strip()}", next="check the network, then run this again")
 
 
 def _uv() -> str:

@@ -1,12 +1,14 @@
 """Hashed requirements files, read for one target, and checked against what ``pyproject.toml`` declares.
 
-``python -m pipeline.locks`` exits with 1 and names what is stale; ``nox -s lock`` makes the locks anew.
+``python -m pipeline.locks`` exits with 1 and names what is stale; with ``--make`` it has uv compile them anew, for all
+platforms and Pythons, keeping the versions that still fit; further words (``--upgrade``) go to uv.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,9 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-__all__ = ["Pin", "for_target", "read", "stale"]
+from pipeline.errors import PipelineError
+
+__all__ = ["Pin", "declared", "for_target", "make", "read", "stale"]
 
 FOLDER = "requirements"
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
@@ -74,14 +78,48 @@ def for_target(pins: list[Pin], python: str, architecture: str) -> list[Pin]:
     return [pin for pin in pins if _applies(pin.marker, environment)]
 
 
+def declared(root: Path) -> dict[str, list[str]]:
+    """What each lock is made from, as ``pyproject.toml`` declares it.
+
+    ``serve`` is the project's dependencies, each other lock a dependency group; but ``train`` also holds what serves,
+    and ``check`` all of ``serve``, ``train`` and ``dev``, since checks run on the whole.
+    """
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    serve = list(project["project"].get("dependencies", []))
+    groups = {name: list(content) for name, content in project.get("dependency-groups", {}).items()}
+    train = serve + groups.get("train", [])
+    found = {"serve": serve, **groups}
+    return found if "train" not in groups else {**found, "train": train, "check": train + groups.get("dev", [])}
+
+
+def make(root: Path, words: list[str]) -> None:
+    """Compile every lock of ``root``.
+
+    Raises:
+        SetupError: uv could not; the reason is its own.
+    """
+    from pipeline.envs import uv
+
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    overrides = project.get("tool", {}).get("uv", {}).get("override-dependencies", [])
+    oldest = project["project"]["requires-python"].removeprefix(">=")
+    (root / FOLDER).mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        override = Path(scratch, "override.txt")
+        override.write_text("\n".join(overrides))
+        for name, requirements in declared(root).items():
+            wanted = Path(scratch, f"{name}.in")
+            wanted.write_text("\n".join(requirements))
+            options = ["--universal", "--generate-hashes", "--no-annotate", "--no-emit-index-url", "--quiet"]
+            options += ["--python-version", oldest, "--custom-compile-command", "nox -s lock", "--override", str(override)]
+            lock = root / FOLDER / f"{name}.txt"
+            uv("pip", "compile", *options, *words, str(wanted), "--output-file", str(lock.resolve()))
+
+
 def stale(root: Path) -> list[str]:
     """What the locks in ``root`` lack of what its ``pyproject.toml`` declares; one line each, empty when all is well."""
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    serve = project["project"].get("dependencies", [])
-    groups = dict(project.get("dependency-groups", {}))
-    declared = {"serve": serve, **groups, "train": [*serve, *groups.get("train", [])]}
     problems = []
-    for name, requirements in declared.items():
+    for name, requirements in declared(root).items():
         path = root / FOLDER / f"{name}.txt"
         if not path.is_file():
             problems.append(f"{FOLDER}/{name}.txt: missing")
@@ -101,7 +139,14 @@ def _applies(marker: str, environment: dict[str, str]) -> bool:
 
 
 def main() -> int:
-    """Print what is stale; exit code 1 if anything is."""
+    """Print what is stale; exit code 1 if anything is. With ``--make``, make the locks instead."""
+    if sys.argv[1:2] == ["--make"]:
+        try:
+            make(Path.cwd(), sys.argv[2:])
+        except PipelineError as error:
+            print(f"✗ {error}", file=sys.stderr)
+            return 1
+        return 0
     problems = stale(Path.cwd())
     for problem in problems:
         print(problem)

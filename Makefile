@@ -1,0 +1,37 @@
+# The front door. `make demo` shows what this is; `make test` proves it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INTO ?= build/demand-pricing
+# The root is no deployed service: its Python is the one that you have.
+export PIPELINE_PYTHON ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+setup: .venv/.ready ## make .venv from the hashed locks; every other target does it by itself
+
+demo: setup ## a service's first hour, for real: created, trained, tested, deployed, broken, refused, rolled back
+	@$(BIN)/python demo.py --into $(INTO)
+
+test: setup ## the whole test suite
+	@$(BIN)/nox -s test
+
+check: setup ## every check: lint, types, test, sast, sca
+	@$(BIN)/nox
+
+bench: setup ## the benchmarks
+	@$(BIN)/nox -s bench
+
+clean: ## remove all that was made
+	rm -rf .venv .nox .tox .pipeline build
+
+.venv/.ready: requirements/uv.txt requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "✗ Python 3.11 or newer is needed, $(PYTHON) is %d.%d\n  next: make PYTHON=/path/to/python3.12" % sys.version_info[:2])'
+	@[ -x $(BIN)/uv ] || { $(PYTHON) -m venv --clear .venv || { echo "  next: install python3-venv, then run make again"; exit 1; }; }
+	@[ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	@touch $@

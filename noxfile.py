@@ -1,0 +1,44 @@
+#!/usr/bin/env -S uv run --script
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox>=2025.10", "uv>=0.9"]
+# ///
+"""The shipped checks, run on the root, and what only the root has. The shipped noxfile is the one list of checks."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import nox
+
+HERE = Path(__file__).parent
+SHIPPED = HERE / "{{cookiecutter.project_slug}}"
+
+spec = spec_from_file_location("shipped_noxfile", SHIPPED / "noxfile.py")
+assert spec is not None and spec.loader is not None
+shipped = module_from_spec(spec)
+sys.modules[spec.name] = shipped
+spec.loader.exec_module(shipped)  # registers its sessions and options
+
+
+@nox.session(default=False, venv_backend="none")
+def lock(session: nox.Session) -> None:
+    """Make the template's locks, then the root's."""
+    words = [sys.executable, "-m", "pipeline.locks", "--make", *session.posargs]
+    with session.chdir(SHIPPED):
+        session.run(*words)
+    session.run(*words)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """The benchmarks, one after the other, or those that are named; each fails when its promise is missed."""
+    shipped.install(session, "check")
+    for script in session.posargs or map(str, sorted(Path("benchmarks").glob("*_*.py"))):
+        session.run("python", script)
+
+
+if __name__ == "__main__":
+    nox.main()

@@ -1,0 +1,96 @@
+#!/usr/bin/env -S uv run --script
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox>=2025.10", "uv>=0.9"]
+# ///
+"""The checks: is it good? ``nox --list`` shows them; make, tox and CI call these and nothing else.
+
+Each session has an environment of its own, made by uv from a hashed lock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tomllib
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "test", "sast", "sca"]
+
+
+def service_python() -> str | None:
+    """The interpreter that the service is built for: a path, or None when it is the one that runs this."""
+    version = os.environ.get("PIPELINE_PYTHON") or tomllib.loads(Path("pipeline.toml").read_text())["service"]["python"]
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return None
+    from pipeline.envs import find_python  # only here: it would slow every listing down
+
+    return str(find_python(version))
+
+
+def install(session: nox.Session, lock: str) -> None:
+    session.install("--quiet", "--require-hashes", "--requirement", f"requirements/{lock}.txt")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, formatting, stale locks, and the CloudFormation templates."""
+    install(session, "dev")
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+    session.run("python", "-m", "pipeline.locks")
+    session.run("cfn-lint", *map(str, sorted(Path("infra").glob("*.yaml"))))
+
+
+@nox.session(python=service_python())
+def types(session: nox.Session) -> None:
+    """Types, strictly."""
+    install(session, "check")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session(python=service_python())
+def test(session: nox.Session) -> None:
+    """Tests, with the coverage gate that pyproject.toml sets."""
+    install(session, "check")
+    session.run("pytest", *(session.posargs or ["--cov", "--cov-report=term:skip-covered"]))
+
+
+@nox.session
+def sast(session: nox.Session) -> None:
+    """Security of our own code: bandit."""
+    install(session, "dev")
+    session.run("bandit", "--quiet", "--recursive", "--configfile", "pyproject.toml", "src", "pipeline", *session.posargs)
+
+
+@nox.session
+def sca(session: nox.Session) -> None:
+    """Known vulnerabilities of what is shipped: pip-audit. Skipped, and said so, when nobody answers; in CI that fails."""
+    install(session, "dev")
+    report = Path(session.create_tmp(), "audit.json")
+    words = ["--requirement", "requirements/serve.txt", "--disable-pip", "--strict", "--progress-spinner=off"]
+    session.run(
+        "pip-audit", *words, "--format=json", f"--output={report}", *session.posargs, success_codes=[0, 1], silent=True
+    )
+    found = json.loads(report.read_text())["dependencies"] if report.exists() else None
+    if found is None:
+        (session.error if os.environ.get("CI") else session.skip)("NOT CHECKED: the vulnerability service did not answer")
+    if bad := [f"{d['name']} {d['version']}: {v['id']}" for d in found for v in d.get("vulns", [])]:
+        session.error("vulnerable: " + "; ".join(bad))
+    session.log(f"{len(found)} packages, no known vulnerability")
+
+
+@nox.session(default=False, venv_backend="none")
+def lock(session: nox.Session) -> None:
+    """Make the locks from pyproject.toml; further words, such as --upgrade, go to uv."""
+    session.run(sys.executable, "-m", "pipeline.locks", "--make", *session.posargs)
+
+
+if __name__ == "__main__":
+    nox.main()
