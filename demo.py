@@ -128,11 +128,11 @@ def story(demo: Demo, into: Path) -> None:
     demo.deliver("release 1")
     demo.title("Call it")
     stockcode = json.loads(demo.run("", "invoke", "call", "/v1/products"))["products"][0]["stockcode"]
-    demo.run("call", "invoke", "call", f"/v1/predict-price/{stockcode}?bins=3")
+    demo.run("call", "invoke", "call", f"/v1/predict-price/{stockcode}?bins=4")
     demo.live(1)
     demo.title("Break it on purpose: the deploy is refused, and release 1 still answers")
     handler = "src/service/handler.py"
-    first = next(line for line in (into / handler).read_text().splitlines(keepends=True) if line.startswith("import "))
+    first = "from service.app import create_app\n"
     demo.edit(handler, (first, first + BREAK))
     demo.commit("Break the handler")
     demo.deliver("release 2", refused=True)

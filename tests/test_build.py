@@ -56,6 +56,16 @@ def service(tmp_path: Path) -> Tiny:
 
 
 @pytest.fixture
+def unbundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache with the wheels but without what was made of them: a kept bundle would hide a change of its maker."""
+    shared = Path(os.environ["PIPELINE_CACHE"], "wheels")
+    shared.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/wheels").symlink_to(shared)
+    monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
 def small(tmp_path: Path) -> Tiny:
     """A tiny service without dependencies."""
     (tmp_path / "state").mkdir()
@@ -113,6 +123,7 @@ def test_the_artifact_answers_from_a_read_only_folder(service: Tiny, tmp_path: P
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.usefixtures("unbundled")
 def test_every_module_has_its_bytecode(service: Tiny) -> None:
     """Python checks no source at a cold start: each module lies beside unchecked-hash bytecode."""
     build.build(service.config)

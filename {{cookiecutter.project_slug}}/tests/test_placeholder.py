@@ -1,0 +1,3 @@
+"""Tests of the service."""
+def test_it():
+    import service
