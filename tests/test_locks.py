@@ -31,7 +31,7 @@ def project(root: Path, dependencies: str, lock: str = LOCK) -> Path:
     (root / "pyproject.toml").write_text(
         f'[project]\nname = "x"\ndependencies = {dependencies}\n[dependency-groups]\ntrain = []\n'
     )
-    for name in ("serve", "train"):
+    for name in ("serve", "train", "check"):
         (root / f"requirements/{name}.txt").write_text(lock)
     return root
 
