@@ -14,6 +14,9 @@ import sys
 import time
 from pathlib import Path
 
+from cookiecutter.exceptions import CookiecutterException
+from cookiecutter.main import cookiecutter
+
 ROOT = Path(__file__).parent
 MARK = ".made-by-demo"
 BREAK = 'raise RuntimeError("broken on purpose")\n'
@@ -102,6 +105,9 @@ def main() -> int:
     except Failed as fault:
         print(f"\n✗ {fault}", file=sys.stderr)
         return 1
+    except (CookiecutterException, OSError) as fault:
+        print(f"\n✗ {fault}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\n✗ interrupted", file=sys.stderr)
         return 130
@@ -152,16 +158,18 @@ def story(demo: Demo, into: Path) -> None:
 
 def create(demo: Demo, into: Path) -> None:
     """Bake the template into ``into``, and put the bake under git."""
-    from cookiecutter.main import cookiecutter
-
     began = time.perf_counter()
     into.parent.mkdir(parents=True, exist_ok=True)
-    cookiecutter(
-        str(ROOT),
-        no_input=True,
-        output_dir=str(into.parent),
-        extra_context={"project_name": into.name.replace("-", " ").title(), "project_slug": into.name},
-    )
+    try:
+        cookiecutter(
+            str(ROOT),
+            no_input=True,
+            output_dir=str(into.parent),
+            extra_context={"project_name": into.name.replace("-", " ").title(), "project_slug": into.name},
+        )
+    except BaseException:
+        shutil.rmtree(into, ignore_errors=True)  # half a service is none
+        raise
     demo.times.append(("create", time.perf_counter() - began))
     demo.run("", "git", "init", "--quiet", "--initial-branch", "main")
     (into / ".git" / MARK).touch()

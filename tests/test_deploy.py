@@ -220,9 +220,7 @@ def test_artifact_for_another_python_is_refused(tiny: Tiny) -> None:
     """Changing service.python needs a new build."""
     tiny.push()
     opened = tiny.open()
-    other = opened.config.model_copy(
-        update={"service": opened.config.service.model_copy(update={"python": "3.14"})}
-    )
+    other = replace(opened.config, service=replace(opened.config.service, python="3.14"))
     with pytest.raises(ConfigError, match="build it again"):
         replace(opened, config=other).artifact()
 

@@ -219,7 +219,7 @@ def logs(_: Any, branch: str = "", cloud: str = "", minutes: int = 10) -> None:
 @action(help={"json": JSON})
 def config(_: Any, json: bool = False) -> None:
     """Print pipeline.toml as it was read, defaults and overrides included."""
-    document = _config().model_dump(mode="json", exclude={"root"})
+    document = {k: v for k, v in asdict(_config()).items() if k != "root"}
     if json:
         return _print_json(document)
     for section, content in document.items():

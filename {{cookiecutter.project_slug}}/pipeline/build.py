@@ -80,11 +80,14 @@ class Manifest:
         path = root / FOLDER / "manifest.json"
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError) as error:
+            manifest = cls(**{**fields, "contents": tuple(Content(**c) for c in fields["contents"])})
+        except FileNotFoundError as error:
             raise BuildError("nothing has been built yet", next="invoke build") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise BuildError(f"{FOLDER}/manifest.json is damaged", next="invoke build") from error
         if not (root / FOLDER / "artifact.zip").is_file():
             raise BuildError(f"{FOLDER}/artifact.zip is gone", next="invoke build")
-        return cls(**{**fields, "contents": tuple(Content(**c) for c in fields["contents"])})
+        return manifest
 
 
 def build(config: Config) -> Manifest:
@@ -101,9 +104,8 @@ def build(config: Config) -> Manifest:
     try:
         return _build(config)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SetupError(f"the disk is full: {error.filename or error}", next="free some space, then invoke build") from error
-        raise
+        what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "a file can't be read or written"
+        raise SetupError(f"{what}: {error}", next="mend that, then invoke build; the former build is whole") from error
 
 
 def _build(config: Config) -> Manifest:
@@ -185,12 +187,13 @@ def _write(
 
 
 def _source(root: Path) -> Iterator[tuple[str, Path]]:
-    """The service's own files, sorted: (path in the artifact, file)."""
-    base = root / "src"
-    for file in sorted((base / "service").rglob("*"), key=lambda f: f.relative_to(base).as_posix()):
-        name = file.relative_to(base).as_posix()
-        if file.is_file() and not name.endswith(".pyc"):
-            yield name, file
+    """The service's own files that git knows or would, sorted: (path in the artifact, file).
+
+    What git ignores is not in the source's digest, so it must not be in the artifact either.
+    """
+    for name in source.files(root, "src/service"):
+        if (root / name).is_file():
+            yield name.removeprefix("src/"), root / name
 
 
 def _digest(data: bytes) -> str:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Bundle", "Part", "compiled", "make"]
 
-FORMAT = "1"  # raise it when the same inputs give another bundle
 # In Lambda's Python already: https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
 PROVIDED = {"boto3", "botocore", "jmespath", "s3transfer"}
 # Left out: what a function never opens. A deploy's probe shows if one did.
@@ -83,7 +82,7 @@ def make(config: Config, pins: list[Pin], folder: Path) -> Bundle:
     service = config.service
     pins = [pin for pin in pins if pin.name not in PROVIDED]
     python = find_python(service.python)
-    rules = [FORMAT, service.name, service.python, service.architecture, _magic(python), *PRUNED, *config.build.exclude]
+    rules = [_made_by(), service.name, service.python, service.architecture, _magic(python), *PRUNED, *config.build.exclude]
     key = hashlib.sha256(json.dumps([[asdict(pin) for pin in pins], rules]).encode()).hexdigest()
     archive, index, bill = (folder / "bundles" / f"{key}{suffix}" for suffix in (".zip", ".json", ".cdx.json"))
     archive.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +111,7 @@ def compiled(modules: list[tuple[str, str, str]], python: Path) -> list[tuple[st
     )
     if done.returncode != 0:
         reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise BuildError(f"{python} could not compile: {reason[0] if reason else 'no reason given'}")
+        raise BuildError(f"it does not compile: {reason[0] if reason else 'no reason given'}", next="mend that line")
     answer: list[tuple[str, bytes]] = marshal.loads(done.stdout)
     return answer
 
@@ -163,6 +162,12 @@ def _installed(name: str) -> str | None:
     if match := re.match(r"[^/]+\.data/([^/]+)/(.+)", name):
         return match[2] if match[1] in ("purelib", "platlib") else None
     return name
+
+
+def _made_by() -> str:
+    """Digest of the code that a bundle depends on."""
+    here = Path(__file__).parent
+    return hashlib.sha256(b"".join((here / f).read_bytes() for f in ("archive.py", "bundle.py", "bytecode.py"))).hexdigest()
 
 
 def _magic(python: Path) -> str:

@@ -4,7 +4,8 @@ Lambda's file system is read-only, so without ``.pyc`` files every cold start co
 PEP 552's unchecked-hash kind: they hold no time, and so are the same bytes at each build.
 
 The request is JSON: a list of ``[path, archive or "", member or file]``. The answer is a marshalled list of
-``(path of the .pyc, its bytes)``; a module that does not compile, as a template may, is left out.
+``(path of the .pyc, its bytes)``. A module of a dependency that does not compile, as a template may, is left out; one of
+the service's own is an error.
 """
 
 import importlib.util
@@ -27,8 +28,10 @@ def main():
                 source = file.read()
         try:
             code = compile(source, path, "exec", dont_inherit=True, optimize=0)
-        except (SyntaxError, ValueError):
-            continue
+        except (SyntaxError, ValueError) as error:
+            if archive:
+                continue
+            sys.exit(f"{path}, line {getattr(error, 'lineno', '?')}: {error}")
         digest = importlib.util.source_hash(source)
         answer.append((importlib.util.cache_from_source(path), bytes(_code_to_hash_pyc(code, digest, checked=False))))
     marshal.dump(answer, sys.stdout.buffer)

@@ -1,94 +1,110 @@
 """``pipeline.toml``, read, checked and frozen.
 
 Precedence, weakest first: default < file < environment variable (``PIPELINE_PYTHON``, ``PIPELINE_CLOUD``) < flag.
+Each key is declared once, below, with its type, its limits, its default and what to write.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
+import re
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any
 
 from pipeline.errors import ConfigError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["CLOUDS", "PYTHONS", "Config", "Environment", "Function", "Probe", "Service", "find_root", "load"]
+__all__ = ["CLOUDS", "PYTHONS", "Build", "Config", "Environment", "Function", "Probe", "Service", "find_root", "load"]
 
 FILE = "pipeline.toml"
 CLOUDS = ("embedded", "aws")
+TARGETS = ("lambda-zip",)
 # Python runtimes that Lambda offers and that the locks are made for:
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-
-# Name lengths add up to S3's 63 characters for <service>-<environment>-<account>, the longest name made of them.
-ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", min_length=3, max_length=32)]
-EnvironmentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", min_length=2, max_length=16)]
-# https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
-Variables = dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]+$")], str]
+ARCHITECTURES = ("x86_64", "arm64")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+def key(
+    write: str, *, default: Any = dataclasses.MISSING, pattern: str = "", choices: tuple[str, ...] = (), within: Any = ()
+) -> Any:
+    """Declare a key: what to write, and what is allowed (``within``: least and most)."""
+    limits = {"write": write, "pattern": pattern, "choices": choices, "within": within}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=limits)
+    return dataclasses.field(default=default, metadata=limits)
 
 
-class Service(_Section):
+def variables_key() -> Any:
+    # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+    return key('a table of texts: LOG_LEVEL = "INFO"', default={}, pattern=r"[A-Za-z][A-Za-z0-9_]+")
+
+
+@dataclass(frozen=True)
+class Service:
     """What is shipped, and where it runs."""
 
-    name: ServiceName = Field(description='lower-case letters, digits and single dashes, 3 to 32: "demand-pricing"')
-    target: Literal["lambda-zip"] = Field(description='"lambda-zip"')
-    python: Literal["3.11", "3.12", "3.13", "3.14"] = Field(description='a quoted version that Lambda runs: "3.12"')
-    region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description='an AWS region: "eu-west-1"')
-    architecture: Literal["x86_64", "arm64"] = Field("x86_64", description='"x86_64" or "arm64"')
+    # Name lengths add up to S3's 63 characters for <service>-<environment>-<account>, the longest name made of them.
+    name: str = key(
+        '3 to 32 lower-case letters, digits and single dashes: "demand-pricing"',
+        pattern=r"(?=.{3,32}$)[a-z][a-z0-9]*(-[a-z0-9]+)*",
+    )
+    target: str = key('"lambda-zip"', choices=TARGETS)
+    python: str = key('a quoted version that Lambda runs: "3.12"', choices=PYTHONS)
+    region: str = key('an AWS region: "eu-west-1"', pattern=r"[a-z]{2}(-[a-z]+)+-\d")
+    architecture: str = key('"x86_64" or "arm64"', default="x86_64", choices=ARCHITECTURES)
 
 
-class Function(_Section):
+@dataclass(frozen=True)
+class Function:
     """The Lambda function's own settings; the same in every environment."""
 
-    memory: int = Field(1024, ge=128, le=10240, description="megabytes, 128 to 10240: 1024")
-    timeout: int = Field(15, ge=1, le=900, description="seconds, 1 to 900: 15")
-    variables: Variables = Field(default_factory=dict, description='text values: LOG_LEVEL = "INFO"')
+    memory: int = key("megabytes: 1024", default=1024, within=(128, 10240))
+    timeout: int = key("seconds: 15", default=15, within=(1, 900))
+    variables: dict[str, str] = variables_key()
 
 
-class Probe(_Section):
+@dataclass(frozen=True)
+class Probe:
     """What a version must answer with status 200 before, and through the alias after, it gets the traffic."""
 
-    paths: tuple[Annotated[str, Field(pattern=r"^/")], ...] = Field(
-        ("/healthz",), strict=False, description='a list of paths: ["/healthz"]'
-    )
+    paths: tuple[str, ...] = key('a list of paths: ["/healthz"]', default=("/healthz",), pattern=r"/.*")
 
 
-class Build(_Section):
+@dataclass(frozen=True)
+class Build:
     """What the artifact leaves out."""
 
-    exclude: tuple[str, ...] = Field(
-        (), strict=False, description='a list of glob patterns over paths in the artifact: ["numpy/*/tests/*"]'
-    )
+    exclude: tuple[str, ...] = key('a list of glob patterns: ["numpy/f2py/*"]', default=(), pattern=r".+")
 
 
-class Environment(_Section):
-    """One place that releases go to. ``name`` is the table's own."""
+@dataclass(frozen=True)
+class Environment:
+    """One place that releases go to; ``name`` is its table's own."""
 
-    name: EnvironmentName = Field(description='lower-case letters and digits, 2 to 16: "staging"')
-    branch: str = Field(min_length=1, description='the branch that is delivered here: "main"')
-    account: str = Field("", pattern=r"^(\d{12})?$", description='a quoted 12-digit AWS account: "123456789012"')
-    variables: Variables = Field(default_factory=dict, description='text values: LOG_LEVEL = "INFO"')
+    name: str = key('2 to 16 lower-case letters and digits: "staging"', pattern=r"[a-z][a-z0-9]{1,15}")
+    branch: str = key('the branch that is delivered here: "main"', pattern=r".+")
+    account: str = key('a quoted 12-digit AWS account: "123456789012"', default="", pattern=r"(\d{12})?")
+    variables: dict[str, str] = variables_key()
 
 
-class Config(_Section):
+SECTIONS = {"service": Service, "function": Function, "probe": Probe, "build": Build}
+
+
+@dataclass(frozen=True)
+class Config:
     """The whole of ``pipeline.toml``, and the folder that holds it (``root``)."""
 
     root: Path
     service: Service
-    function: Function = Function()
-    probe: Probe = Probe()
-    build: Build = Build()
-    environments: dict[str, Environment] = Field(min_length=1)
+    function: Function
+    probe: Probe
+    build: Build
+    environments: dict[str, Environment]
 
     def environment(self, branch: str) -> Environment:
         """The environment that ``branch`` is delivered to.
@@ -146,59 +162,98 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
         raise ConfigError(FILE, [f"not TOML: {error}"], next=f"mend {path}") from error
     if (python := variables.get("PIPELINE_PYTHON")) and isinstance(data.get("service"), dict):
         data["service"]["python"] = python
-    if isinstance(tables := data.get("environments"), dict):
-        for name, table in tables.items():
-            if isinstance(table, dict):
-                table["name"] = name
-    try:
-        config = Config.model_validate({**data, "root": root})
-    except ValidationError as error:
-        raise ConfigError(FILE, [_problem(e) for e in error.errors()], next=f"mend {path}") from error
-    branches = [e.branch for e in config.environments.values()]
-    if doubled := sorted({b for b in branches if branches.count(b) > 1}):
-        raise ConfigError(FILE, [f"environments: the branch {b!r} is named twice; name each once" for b in doubled])
-    return config
+    problems: list[str] = [
+        f"{name}: unknown table; {_close(name, [*SECTIONS, 'environments'])}"
+        for name in data
+        if name not in (*SECTIONS, "environments")
+    ]
+    read = {name: _section(name, kind, data.get(name, {}), problems) for name, kind in SECTIONS.items()}
+    environments = _environments(data.get("environments"), problems)
+    if problems:
+        raise ConfigError(FILE, problems, next=f"mend {path}")
+    return Config(root=root, environments=environments, **read)
 
 
-def _problem(error: Any) -> str:
-    """One line for one of pydantic's errors: where it is, what is wrong, what to write."""
-    location = [str(part) for part in error["loc"] if part != "[key]"]
-    place = ".".join(location)
-    section = _section(location[:-1])
-    if error["type"] == "extra_forbidden":
-        known = [name for name in (section.model_fields if section else ()) if name not in ("root", "name")]
-        if section is Service:
-            known = list(Service.model_fields)
-        close = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(known)}, or remove it"
-        return f"{place}: unknown key; {hint}"
-    field = next((s.model_fields[key] for s, key in _fields(location)), None)
-    write = f"write {field.description}" if field is not None and field.description else "write a table"
-    what = "missing" if error["type"] == "missing" else f"{error['msg'].lower()} (it is {error['input']!r})"
-    return f"{place}: {what}; {write}"
+def _environments(tables: Any, problems: list[str]) -> dict[str, Environment]:
+    if not isinstance(tables, dict) or not tables:
+        problems.append("environments: missing; write a table for each: [environments.production]")
+        return {}
+    found: dict[str, Environment] = {}
+    for name, table in tables.items():
+        if isinstance(table, dict) and "name" in table:
+            problems.append(f"environments.{name}.name: unknown key; the table's own name is it, so remove it")
+            table = {k: v for k, v in table.items() if k != "name"}
+        found[name] = _section(
+            f"environments.{name}", Environment, {"name": name, **table} if isinstance(table, dict) else table, problems
+        )
+    branches = [e.branch for e in found.values() if e is not None]
+    problems += [
+        f"environments: the branch {b!r} is named twice; name each once"
+        for b in sorted({b for b in branches if branches.count(b) > 1})
+    ]
+    return found
 
 
-def _fields(location: list[str]) -> list[tuple[type[BaseModel], str]]:
-    """The deepest known field on the way to ``location``, with its section."""
-    for end in range(len(location), 0, -1):
-        section = _section(location[: end - 1])
-        if section is not None and location[end - 1] in section.model_fields:
-            return [(section, location[end - 1])]
-    return []
+def _section(place: str, kind: type[Any], table: Any, problems: list[str]) -> Any:
+    """An instance of ``kind`` from a table; None, with its problems added, when something is wrong with it."""
+    if not isinstance(table, dict):
+        problems.append(f"{place}: {table!r} is not a table; write [{place}]")
+        return None
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    before = len(problems)
+    for name in table:
+        if name not in fields:
+            problems.append(f"{place}.{name}: unknown key; {_close(name, [f for f in fields if f != 'name'])}")
+    values = {}
+    for name, field in fields.items():
+        write = field.metadata["write"]
+        if name in table:
+            values[name] = _value(f"{place}.{name}", field, table[name], problems)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            problems.append(f"{place}.{name}: missing; write {write}")
+    return kind(**values) if len(problems) == before else None
 
 
-def _section(location: list[str]) -> type[BaseModel] | None:
-    sections: dict[str, type[BaseModel]] = {
-        "service": Service,
-        "function": Function,
-        "probe": Probe,
-        "build": Build,
-    }
-    match location:
-        case []:
-            return Config
-        case [name]:
-            return sections.get(name)
-        case ["environments", _]:
-            return Environment
-    return None
+def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
+    """``value`` as the field's type; adds a problem when it is not of that type, or outside the field's limits."""
+    limits, write = field.metadata, field.metadata["write"]
+
+    def wrong(what: str, at: str = place) -> None:
+        problems.append(f"{at}: {what}; write {write}")
+
+    def fits(text: Any) -> bool:
+        return isinstance(text, str) and bool(re.fullmatch(limits["pattern"] or r"(?s).*", text))
+
+    kind = field.type.partition("[")[0]
+    if kind == "dict":
+        if not isinstance(value, dict):
+            wrong(f"{value!r} is not a table")
+            return {}
+        for name, text in value.items():
+            if not fits(name):
+                wrong("not a name that a variable can have", f"{place}.{name}")
+            if not isinstance(text, str):
+                wrong(f"{text!r} is not a text", f"{place}.{name}")
+    elif kind == "tuple":
+        if not isinstance(value, list) or not all(map(fits, value)):
+            wrong(f"{value!r} is not a list of what is meant")
+            return ()
+        return tuple(value)
+    elif kind == "int":
+        least, most = limits["within"]
+        if not isinstance(value, int) or isinstance(value, bool):
+            wrong(f"{value!r} is not a whole number")
+        elif not least <= value <= most:
+            wrong(f"{value} is not within {least} and {most}")
+    elif not isinstance(value, str):
+        wrong(f"{value!r} is not a quoted text")
+    elif limits["choices"] and value not in limits["choices"]:
+        wrong(f"{value!r} is not one of {', '.join(limits['choices'])}")
+    elif not fits(value):
+        wrong(f"{value!r} is not allowed")
+    return value
+
+
+def _close(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"write one of {', '.join(known)}, or remove it"

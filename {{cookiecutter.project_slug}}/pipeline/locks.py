@@ -6,17 +6,17 @@ platforms and Pythons, keeping the versions that still fit; further words (``--u
 
 from __future__ import annotations
 
-import re
+import hashlib
 import sys
 import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from pipeline.errors import PipelineError
+from pipeline.errors import BuildError, PipelineError
 
 __all__ = ["Pin", "declared", "for_target", "make", "read", "stale"]
 
@@ -38,22 +38,28 @@ def read(path: Path) -> list[Pin]:
     """The pins of a lock, in its order.
 
     Raises:
-        ValueError: a line is not ``name==version [; marker] --hash=sha256:…``.
+        BuildError: there is no such file, or a line is not ``name==version [; marker] --hash=sha256:…``.
     """
     pins = []
-    text = re.sub(r"\\\n", " ", path.read_text(encoding="utf-8"))
+    try:
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    except OSError as error:
+        raise BuildError(f"{FOLDER}/{path.name} can't be read: {error}", next="nox -s lock") from error
     for line in text.splitlines():
         if not (line := line.partition(" #")[0].strip()) or line.startswith("#"):
             continue
         words, *hashes = line.split("--hash=sha256:")
-        requirement = Requirement(words.strip())
-        versions = [s.version for s in requirement.specifier if s.operator == "=="]
-        if len(versions) != 1 or not hashes:
-            raise ValueError(f"{path.name}: {words.strip()} is not pinned with a hash; nox -s lock")
+        try:
+            requirement = Requirement(words.strip())
+            (version,) = [s.version for s in requirement.specifier if s.operator == "=="]
+        except (InvalidRequirement, ValueError):
+            version = ""
+        if not version or not hashes:
+            raise BuildError(f"{FOLDER}/{path.name}: {words.strip()} is not pinned with a hash", next="nox -s lock")
         pins.append(
             Pin(
                 canonicalize_name(requirement.name),
-                versions[0],
+                version,
                 str(requirement.marker or ""),
                 tuple(h.strip() for h in hashes),
             )
@@ -111,7 +117,8 @@ def make(root: Path, words: list[str]) -> None:
             wanted = Path(scratch, f"{name}.in")
             wanted.write_text("\n".join(requirements))
             options = ["--universal", "--generate-hashes", "--no-annotate", "--no-emit-index-url", "--quiet"]
-            options += ["--python-version", oldest, "--custom-compile-command", "nox -s lock", "--override", str(override)]
+            made = f"nox -s lock ({_inputs(requirements)})"
+            options += ["--python-version", oldest, "--custom-compile-command", made, "--override", str(override)]
             lock = root / FOLDER / f"{name}.txt"
             uv("pip", "compile", *options, *words, str(wanted), "--output-file", str(lock.resolve()))
 
@@ -125,13 +132,21 @@ def stale(root: Path) -> list[str]:
             problems.append(f"{FOLDER}/{name}.txt: missing")
             continue
         pins = read(path)
+        known = len(problems)
         for text in requirements:
             requirement = Requirement(text)
             versions = [p.version for p in pins if p.name == canonicalize_name(requirement.name)]
             if not any(requirement.specifier.contains(version, prereleases=True) for version in versions):
                 locked = f"locks {', '.join(versions)}" if versions else "does not lock it"
                 problems.append(f"{FOLDER}/{name}.txt: pyproject.toml declares {text}, the lock {locked}")
+        if known == len(problems) and _inputs(requirements) not in path.read_text(encoding="utf-8")[:500]:
+            problems.append(f"{FOLDER}/{name}.txt: made from other declarations than those in pyproject.toml")
     return problems
+
+
+def _inputs(requirements: list[str]) -> str:
+    """What a lock's head says it was made from."""
+    return "from " + hashlib.sha256("\n".join(sorted(requirements)).encode()).hexdigest()[:16]
 
 
 def _applies(marker: str, environment: dict[str, str]) -> bool:

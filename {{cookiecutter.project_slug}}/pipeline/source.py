@@ -14,7 +14,7 @@ from pipeline.errors import SourceError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Source", "author", "commit_of", "read", "require_clean"]
+__all__ = ["Source", "author", "commit_of", "files", "read", "require_clean"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,14 @@ def commit_of(root: Path, branch: str) -> str:
         if done.returncode == 0:
             return done.stdout.strip()
     raise SourceError(f"there is no branch {branch!r} here", next=f"git fetch origin {branch}, or git branch {branch}")
+
+
+def files(root: Path, folder: str) -> list[str]:
+    """The files below ``folder`` that are not ignored, sorted, relative to ``root``; a link is followed."""
+    link = root / folder.partition("/")[0]
+    base = link.resolve() if link.is_symlink() else link
+    listed = _git(base, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", folder.partition("/")[2] or ".")
+    return sorted({f"{link.name}/{name}" for name in listed.split("\0") if name})
 
 
 def require_clean(tree: Source, cloud: str) -> None:

@@ -18,7 +18,8 @@ T = TypeVar("T")
 def wait(reached: Callable[[], T | None], *, what: str, seconds: float = 120) -> T:
     """Ask ``reached`` until it returns something, and return that.
 
-    The pauses grow by a fifth from 20 ms to 2 s: a state that comes soon is seen soon, one that takes long costs few calls.
+    The pauses grow by a fifth from 20 ms to 2 s: a state that comes soon is seen soon, and one that takes long costs
+    few calls.
 
     Raises:
         CloudError: it did not come within ``seconds``.

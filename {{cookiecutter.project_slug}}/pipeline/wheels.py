@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.utils import canonicalize_name
+
 from pipeline.errors import BuildError, SetupError
 from pipeline.locks import MACHINES
 
@@ -21,6 +23,9 @@ __all__ = ["cache", "fetch"]
 # The glibc of each runtime's operating system, Amazon Linux 2 for Python 3.11 and 2023 for those after it:
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 GLIBC = {"3.11": 26, "3.12": 34, "3.13": 34, "3.14": 34}
+
+
+UNREACHED = ("Retrying (Retry(", "NewConnectionError", "Failed to establish", "Temporary failure", "Connection", "SSLError")
 
 
 def cache(root: Path) -> Path:
@@ -79,9 +84,9 @@ def _download(pins: list[Pin], python: str, architecture: str, folder: Path) -> 
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise _fault(done.stderr, pins, python, architecture)
-        by_name = {wheel.name.split("-")[0].lower().replace("_", "-"): wheel for wheel in Path(scratch).glob("*.whl")}
+        by_name = {canonicalize_name(wheel.name.split("-")[0]): wheel for wheel in Path(scratch).glob("*.whl")}
         for pin in pins:
-            wheel = by_name[pin.name.replace(".", "-")]
+            wheel = by_name[canonicalize_name(pin.name)]
             digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
             (folder / digest).mkdir(exist_ok=True)
             wheel.replace(folder / digest / wheel.name)
@@ -90,9 +95,13 @@ def _download(pins: list[Pin], python: str, architecture: str, folder: Path) -> 
 
 
 def _fault(said: str, pins: list[Pin], python: str, architecture: str) -> Exception:
-    """Why pip failed: a pin without a wheel, or an index that does not answer."""
+    """Why pip failed: a pin without a wheel, or an index that does not answer.
+
+    pip says "No matching distribution" of both; only where it could not connect it says so too, and before.
+    """
+    unreached = any(words in said for words in UNREACHED)
     for pin in pins:
-        if f"No matching distribution found for {pin.name}==" in said and "from versions: none" not in said:
+        if f"No matching distribution found for {pin.name}==" in said and not unreached:
             return BuildError(
                 f"{pin.name} {pin.version} has no wheel for Lambda's Python {python} on {architecture}",
                 next=f"declare a version of {pin.name} that has one in pyproject.toml, then nox -s lock",

@@ -91,6 +91,10 @@ def export(model: Pipeline, metadata: dict[str, Any]) -> bytes:
     graph.graph.output.append(helper.make_tensor_value_info("sales", TensorProto.FLOAT, [None, 1]))
     graph.graph.name = "demand"  # skl2onnx would put a random name here
     graph.producer_version = graph.doc_string = ""
+    # skl2onnx takes these from a set, in an order that changes from run to run.
+    opsets = sorted(((o.domain, o.version) for o in graph.opset_import), key=lambda o: o[0])
+    del graph.opset_import[:]
+    graph.opset_import.extend(helper.make_opsetid(*opset) for opset in opsets)
     helper.set_model_props(graph, {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()})
     onnx.checker.check_model(graph)
     return bytes(graph.SerializeToString(deterministic=True))

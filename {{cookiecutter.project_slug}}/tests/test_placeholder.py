@@ -1,3 +1,0 @@
-"""Tests of the service."""
-def test_it():
-    import service
