@@ -147,8 +147,10 @@ def story(demo: Demo, into: Path) -> None:
     demo.edit(handler, (first + BREAK, first))
     demo.edit("pipeline.toml", ('LOG_LEVEL = "INFO"', 'LOG_LEVEL = "DEBUG"'))
     demo.commit("Mend the handler, log more")
-    demo.run("plan release 3", "invoke", "plan", fails=True)
-    demo.deliver("release 3")
+    demo.run("build release 3", "invoke", "build")
+    demo.run("push release 3", "invoke", "push")
+    demo.run("plan release 3", "invoke", "plan", fails=True)  # exit code 2: there is something to do
+    demo.run("deploy release 3", "invoke", "deploy")
     demo.live(3)
     demo.title("Roll it back: code, configuration and model")
     demo.run("roll back", "invoke", "rollback")

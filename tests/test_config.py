@@ -1,0 +1,119 @@
+"""``pipeline.toml``: every problem at once, each with its place and what to write; precedence; the CLI's own errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import SETTINGS
+
+from pipeline import config
+from pipeline.cloud import chosen
+from pipeline.errors import ConfigError
+
+GOOD = SETTINGS.format(name="demand-pricing", python="3.12")
+
+
+def problems(root: Path, text: str) -> list[str]:
+    """The problems of a pipeline.toml with this text."""
+    (root / "pipeline.toml").write_text(text)
+    with pytest.raises(ConfigError) as fault:
+        config.load(root, {})
+    assert fault.value.next == f"mend {root / 'pipeline.toml'}"
+    return fault.value.problems
+
+
+def test_all_problems_come_at_once(tmp_path: Path) -> None:
+    """Unknown keys and tables, wrong types, values outside their limits and missing keys are all named, each once."""
+    text = """
+[service]
+name = "Demand_Pricing"
+target = "lambda"
+pyton = "3.12"
+region = "mars"
+[function]
+memory = "big"
+timeout = 9000
+[function.variables]
+"9X" = "y"
+XX = 1
+[probe]
+paths = ["healthz"]
+[rollout]
+[environments.production]
+branch = "main"
+account = 123
+[environments.Staging]
+branch = "main"
+"""
+    assert problems(tmp_path, text) == [
+        "rollout: unknown table; write one of service, function, probe, build, environments, or remove it",
+        "service.pyton: unknown key; did you mean python?",
+        "service.name: 'Demand_Pricing' is not allowed; write 3 to 32 lower-case letters, digits and single dashes: "
+        '"demand-pricing"',
+        "service.target: 'lambda' is not one of lambda-zip; write \"lambda-zip\"",
+        'service.python: missing; write a quoted version that Lambda runs: "3.12"',
+        "service.region: 'mars' is not allowed; write an AWS region: \"eu-west-1\"",
+        "function.memory: 'big' is not a whole number; write megabytes: 1024",
+        "function.timeout: 9000 is not within 1 and 900; write seconds: 15",
+        'function.variables.9X: not a name that a variable can have; write a table of texts: LOG_LEVEL = "INFO"',
+        'function.variables.XX: 1 is not a text; write a table of texts: LOG_LEVEL = "INFO"',
+        "probe.paths: ['healthz'] is not a list of what is meant; write a list of paths: [\"/healthz\"]",
+        'environments.production.account: 123 is not a quoted text; write a quoted 12-digit AWS account: "123456789012"',
+        "environments.Staging.name: 'Staging' is not allowed; write 2 to 16 lower-case letters and digits: \"staging\"",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[service", "not TOML: "),
+        (GOOD.split("[environments")[0], "environments: missing; write a table for each: [environments.production]"),
+        (GOOD.replace('"develop"', '"main"'), "environments: the branch 'main' is named twice; name each once"),
+        ("service = 1\n" + GOOD.partition("[function]")[2], "service: 1 is not a table; write [service]"),
+        (GOOD.replace("timeout = 3", "timeout = true"), "function.timeout: True is not a whole number"),
+        (GOOD + 'name = "x"', "environments.staging.name: unknown key; the table's own name is it, so remove it"),
+    ],
+)
+def test_each_fault_is_named(tmp_path: Path, text: str, says: str) -> None:
+    """A fault of the whole file is a problem like any other."""
+    assert any(problem.startswith(says) for problem in problems(tmp_path, text))
+
+
+def test_precedence_is_default_file_environment(tmp_path: Path) -> None:
+    """A default gives way to the file, and the file to the environment variable, which is checked as the file is."""
+    (tmp_path / "pipeline.toml").write_text(GOOD)
+    assert config.load(tmp_path, {}).service.architecture == "x86_64"
+    assert config.load(tmp_path, {}).service.python == "3.12"
+    assert config.load(tmp_path, {"PIPELINE_PYTHON": "3.13"}).service.python == "3.13"
+    with pytest.raises(ConfigError, match=r"'2\.7' is not one of"):
+        config.load(tmp_path, {"PIPELINE_PYTHON": "2.7"})
+
+
+def test_cloud_is_flag_then_variable_then_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--cloud`` wins over ``PIPELINE_CLOUD``, that over the default; an unknown one is refused."""
+    assert chosen("") == "embedded"
+    monkeypatch.setenv("PIPELINE_CLOUD", "aws")
+    assert chosen("") == "aws"
+    assert chosen("embedded") == "embedded"
+    with pytest.raises(ConfigError, match="'azure' is no cloud; write one of embedded, aws"):
+        chosen("azure")
+
+
+def test_environments_own_variables_win(tmp_path: Path) -> None:
+    """Of two variables with one name, the environment's counts."""
+    (tmp_path / "pipeline.toml").write_text(GOOD + '[environments.staging.variables]\nLOG_LEVEL = "DEBUG"\nXX = "1"\n')
+    loaded = config.load(tmp_path, {})
+    assert loaded.variables(loaded.environments["staging"]) == {"LOG_LEVEL": "DEBUG", "XX": "1"}
+    assert loaded.variables(loaded.environment("main")) == {"LOG_LEVEL": "INFO"}
+    with pytest.raises(ConfigError, match=r"the branch 'x'; the branches are: main \(production\), develop \(staging\)"):
+        loaded.environment("x")
+
+
+def test_file_is_found_from_below_and_missed_clearly(tmp_path: Path) -> None:
+    """Any folder of a service will do; outside of one the fault says so."""
+    (tmp_path / "pipeline.toml").write_text(GOOD)
+    (tmp_path / "a/b").mkdir(parents=True)
+    assert config.find_root(tmp_path / "a/b") == tmp_path
+    with pytest.raises(ConfigError, match="run this inside a service"):
+        config.load(tmp_path / "a", {})
