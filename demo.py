@@ -49,7 +49,12 @@ class Demo:
         began = time.perf_counter()
         lines = []
         with subprocess.Popen(
-            command, cwd=self.service, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=self.service,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         ) as child:
             assert child.stdout is not None
             for line in child.stdout:

@@ -17,19 +17,11 @@ HERE = Path(__file__).parent
 SHIPPED = HERE / "{{cookiecutter.project_slug}}"
 
 spec = spec_from_file_location("shipped_noxfile", SHIPPED / "noxfile.py")
-assert spec is not None and spec.loader is not None
+assert spec is not None
+assert spec.loader is not None
 shipped = module_from_spec(spec)
 sys.modules[spec.name] = shipped
 spec.loader.exec_module(shipped)  # registers its sessions and options
-
-
-@nox.session(default=False, venv_backend="none")
-def lock(session: nox.Session) -> None:
-    """Make the template's locks, then the root's."""
-    words = [sys.executable, "-m", "pipeline.locks", "--make", *session.posargs]
-    with session.chdir(SHIPPED):
-        session.run(*words)
-    session.run(*words)
 
 
 @nox.session(default=False)

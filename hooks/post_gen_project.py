@@ -7,4 +7,6 @@ for name in ("__pycache__", ".ruff_cache", ".mypy_cache", ".pytest_cache"):
     for folder in list(Path().rglob(name)):
         shutil.rmtree(folder)
 
-print("Made {{ cookiecutter.project_slug }}. Next: cd {{ cookiecutter.project_slug }}, git init, commit, and make train")
+print(
+    "Made {{ cookiecutter.project_slug }}. Next: cd {{ cookiecutter.project_slug }}, git init, commit, and make train"
+)

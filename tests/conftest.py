@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from emulated import project
 from tiny import Tiny
 
 from pipeline import embedded
@@ -16,13 +17,12 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _cache() -> Iterator[None]:
+def _cache() -> None:
     """Keep what was fetched from one run to the next, under the checkout; hide the developer's own settings."""
     for name in [n for n in os.environ if n.startswith(("AWS_", "PIPELINE_"))]:
         if name != "AWS_CA_BUNDLE":
             del os.environ[name]
     os.environ["PIPELINE_CACHE"] = str(ROOT / ".pipeline" / "cache")
-    yield
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +49,17 @@ def tiny_alone(tmp_path: Path) -> Iterator[Tiny]:
     service = Tiny(tmp_path / "service", tmp_path / "own", "alone")
     yield service
     embedded.down(service.root)
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Running]:
+    root = project(tmp_path_factory.mktemp("embedded"), tmp_path_factory.mktemp("pipeline"))
+    yield embedded.up(root)
+    embedded.down(root)
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Path]:
+    root = project(tmp_path / "alone", tmp_path / "alone-pipeline")
+    yield root
+    embedded.down(root)

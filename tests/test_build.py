@@ -40,7 +40,12 @@ EVENT = {
     "requestContext": {"http": {"method": "GET", "path": "/healthz", "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"}},
     "isBase64Encoded": False,
 }
-ASK = f"import json, sys; sys.path.insert(0, sys.argv[1])\nfrom service.handler import handler\nprint(json.dumps(handler({EVENT!r}, None)))"
+ASK = f"""
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from service.handler import handler
+print(json.dumps(handler({EVENT!r}, None)))
+"""
 BUILD = "import pathlib, sys; from pipeline import build, config; print(build.build(config.load(pathlib.Path(sys.argv[1]))).digest)"
 
 

@@ -106,7 +106,9 @@ def test_environments_own_variables_win(tmp_path: Path) -> None:
     loaded = config.load(tmp_path, {})
     assert loaded.variables(loaded.environments["staging"]) == {"LOG_LEVEL": "DEBUG", "XX": "1"}
     assert loaded.variables(loaded.environment("main")) == {"LOG_LEVEL": "INFO"}
-    with pytest.raises(ConfigError, match=r"the branch 'x'; the branches are: main \(production\), develop \(staging\)"):
+    with pytest.raises(
+        ConfigError, match=r"the branch 'x'; the branches are: main \(production\), develop \(staging\)"
+    ):
         loaded.environment("x")
 
 

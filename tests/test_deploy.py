@@ -87,7 +87,10 @@ def test_foreign_variables_stay_and_dropped_ones_go(tiny: Tiny) -> None:
     tiny.commit()
     tiny.push()
     plan = make_plan(tiny.open())
-    assert {(c.name, c.old, c.new) for c in plan.changes if c.what == "variable"} == {("OURS", "1", ""), ("NEW", "", "2")}
+    assert {(c.name, c.old, c.new) for c in plan.changes if c.what == "variable"} == {
+        ("OURS", "1", ""),
+        ("NEW", "", "2"),
+    }
     tiny.deploy()
     said = json.loads(opened.target.call("/variables").body)
     assert (said["NEW"], said["THEIRS"]) == ("2", "x")
@@ -205,7 +208,7 @@ def test_altered_archive_is_refused_by_s3(tiny: Tiny) -> None:
     with (tiny.root / "build/artifact.zip").open("ab") as archive:
         archive.write(b"x")
     opened = tiny.open()
-    with pytest.raises(CloudError, match="BadDigest|checksum"):
+    with pytest.raises(CloudError, match=r"BadDigest|checksum"):
         store.push(opened.cloud, opened.foundation.bucket, tiny.root / "build/artifact.zip", manifest)
 
 
@@ -228,8 +231,8 @@ def test_artifact_for_another_python_is_refused(tiny: Tiny) -> None:
 def test_dirty_tree_is_for_the_embedded_cloud_only(tiny: Tiny) -> None:
     """A changed tree is deployed on the embedded cloud, marked, and refused for AWS."""
     tiny.replace("src/service/handler.py", '"first"', '"dirty"')
+    tiny.push()
     with pytest.raises(SourceError, match="not committed"):
-        tiny.push()
         store.built(tiny.config, "aws")
     outcome = tiny.deploy()
     assert "-dirty-" in outcome.release.artifact["version"]

@@ -13,7 +13,9 @@ from pipeline.errors import SourceError
 
 def git(root: Path, *words: str) -> str:
     identity = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
-    return subprocess.run(["git", *identity, *words], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", *identity, *words], cwd=root, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pipeline.plan import Plan
 
 TEMPLATE = Path(__file__).parent.parent / "{{cookiecutter.project_slug}}"
 
-HANDLER = '''\
+HANDLER = """\
 import json, os, pathlib
 
 RELEASE = json.loads((pathlib.Path(__file__).parent.parent / "release.json").read_text())
@@ -25,14 +25,18 @@ def handler(event, context):
     if event["rawPath"] == "/variables":
         body = dict(os.environ)
     return {"statusCode": 200, "headers": {"content-type": "application/json"}, "body": json.dumps(body)}
-'''
+"""
 ANSWER = '    print("asked for", event["rawPath"])\n'
 # How a service breaks: the text to replace in HANDLER, what to put there, and what the refusal says.
 FAULTS = {
     "raises": (ANSWER, "    raise ValueError('no such luck')\n", "ValueError: no such luck"),
     "never answers": (ANSWER, "    import time; time.sleep(60)\n", "timed out after"),
     "answers 500": ('"statusCode": 200', '"statusCode": 500', "answers /version with 500"),
-    "is another release": ("**RELEASE", '**RELEASE, "content": "sha256:0"', "is another release: /version says content"),
+    "is another release": (
+        "**RELEASE",
+        '**RELEASE, "content": "sha256:0"',
+        "is another release: /version says content",
+    ),
     "lacks a dependency": ("import json,", "import not_there, json,", "No module named 'not_there'"),
     "model does not load": (
         "\n\ndef handler",
@@ -71,7 +75,9 @@ class Tiny:
         (root / "src/service").mkdir(parents=True)
         (root / "src/service/__init__.py").touch()
         self.write("src/service/handler.py", HANDLER)
-        self.write("pipeline.toml", SETTINGS.format(name=name, python="%d.%d" % sys.version_info[:2]))
+        self.write(
+            "pipeline.toml", SETTINGS.format(name=name, python=f"{sys.version_info.major}.{sys.version_info.minor}")
+        )
         self.write("requirements/serve.txt", "# nothing\n")
         self.write("pyproject.toml", f'[project]\nname = "{name}"\nversion = "0"\ndependencies = []\n')
         self.write(".gitignore", ".pipeline\nbuild/\n")

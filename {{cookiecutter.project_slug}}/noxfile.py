@@ -35,6 +35,7 @@ def service_python() -> str | None:
 
 
 def install(session: nox.Session, lock: str) -> None:
+    """Bring the session's environment up to ``requirements/<lock>.txt``, by hash."""
     session.install("--quiet", "--require-hashes", "--requirement", f"requirements/{lock}.txt")
 
 
@@ -66,7 +67,9 @@ def test(session: nox.Session) -> None:
 def sast(session: nox.Session) -> None:
     """Security of our own code: bandit."""
     install(session, "dev")
-    session.run("bandit", "--quiet", "--recursive", "--configfile", "pyproject.toml", "src", "pipeline", *session.posargs)
+    session.run(
+        "bandit", "--quiet", "--recursive", "--configfile", "pyproject.toml", "src", "pipeline", *session.posargs
+    )
 
 
 @nox.session
@@ -80,7 +83,9 @@ def sca(session: nox.Session) -> None:
     )
     found = json.loads(report.read_text())["dependencies"] if report.exists() else None
     if found is None:
-        (session.error if os.environ.get("CI") else session.skip)("NOT CHECKED: the vulnerability service did not answer")
+        (session.error if os.environ.get("CI") else session.skip)(
+            "NOT CHECKED: the vulnerability service did not answer"
+        )
     if bad := [f"{d['name']} {d['version']}: {v['id']}" for d in found for v in d.get("vulns", [])]:
         session.error("vulnerable: " + "; ".join(bad))
     session.log(f"{len(found)} packages, no known vulnerability")
@@ -88,8 +93,10 @@ def sca(session: nox.Session) -> None:
 
 @nox.session(default=False, venv_backend="none")
 def lock(session: nox.Session) -> None:
-    """Make the locks from pyproject.toml; further words, such as --upgrade, go to uv."""
-    session.run(sys.executable, "-m", "pipeline.locks", "--make", *session.posargs)
+    """Make the locks from pyproject.toml, a template's own first; further words, such as --upgrade, go to uv."""
+    for folder in [*(p.parent for p in Path().glob("*/requirements")), Path()]:
+        with session.chdir(folder):
+            session.run(sys.executable, "-m", "pipeline.locks", "--make", *session.posargs)
 
 
 if __name__ == "__main__":

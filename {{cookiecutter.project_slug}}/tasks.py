@@ -9,17 +9,18 @@ from __future__ import annotations
 import functools
 import json as _json
 import signal
-import sys
 import time
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from invoke import Collection, Exit, task
 
+from pipeline import console
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pipeline.config import Config
     from pipeline.delivery import Delivery
@@ -68,12 +69,14 @@ def build(_: Any, json: bool = False) -> None:
     began = time.perf_counter()
     manifest = building.build(_config())
     if json:
-        return _print_json(manifest)
-    _say(f"built {manifest.version} in {time.perf_counter() - began:.2f} s")
-    _say(f"  digest {manifest.digest}, {_megabytes(manifest.size)} ({_megabytes(manifest.unzipped)} unzipped)")
-    _say(f"  model  {manifest.model}")
+        return console.document(manifest)
+    console.say(f"built {manifest.version} in {time.perf_counter() - began:.2f} s")
+    console.say(
+        f"  digest {manifest.digest}, {console.megabytes(manifest.size)} ({console.megabytes(manifest.unzipped)} unzipped)"
+    )
+    console.say(f"  model  {manifest.model}")
     if manifest.dirty:
-        _say("  from changes that are not committed: only the embedded cloud takes it")
+        console.say("  from changes that are not committed: only the embedded cloud takes it")
 
 
 @action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
@@ -86,9 +89,9 @@ def push(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
     delivery = _open(branch, cloud, config=config, prepare=True)
     pushed = store.push(delivery.cloud, delivery.foundation.bucket, config.root / "build/artifact.zip", manifest)
     if json:
-        return _print_json(pushed)
+        return console.document(pushed)
     done = "pushed" if pushed.uploaded else "was there already:"
-    _say(f"{done} {pushed.artifact.digest} as s3://{delivery.foundation.bucket}/{pushed.artifact.key}")
+    console.say(f"{done} {pushed.artifact.digest} as s3://{delivery.foundation.bucket}/{pushed.artifact.key}")
 
 
 # -- delivering
@@ -101,13 +104,13 @@ def plan(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
 
     made = planning.make(_open(branch, cloud))
     if json:
-        _print_json(made)
+        console.document(made)
     else:
-        _say(f"{made.environment}: nothing to do" if not made.changes else f"{made.environment}:")
+        console.say(f"{made.environment}: nothing to do" if not made.changes else f"{made.environment}:")
         for change in made.changes:
-            _say(f"  {change.what} {change.name}: {change.old or 'none'} → {change.new or 'none'}")
+            console.say(f"  {change.what} {change.name}: {change.old or 'none'} → {change.new or 'none'}")
         for name in made.foreign:
-            _say(f"  variable {name} is not ours; it stays")
+            console.say(f"  variable {name} is not ours; it stays")
     if made.changes:
         raise Exit(code=2)
 
@@ -118,12 +121,14 @@ def deploy(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> Non
     from pipeline import deploy as deploying
 
     delivery = _open(branch, cloud, prepare=True)
-    outcome = deploying.deploy(delivery, tell=_quiet if json else _step)
+    outcome = deploying.deploy(delivery, tell=console.quiet if json else console.step)
     if json:
-        return _print_json(outcome)
+        return console.document(outcome)
     if isinstance(outcome, deploying.Outcome):
-        return _say_outcome(outcome, delivery)
-    _say(f"nothing to do: release {outcome.live.release if outcome.live else 0} is live in {outcome.environment}")
+        return console.outcome(outcome, delivery.cloud.name)
+    console.say(
+        f"nothing to do: release {outcome.live.release if outcome.live else 0} is live in {outcome.environment}"
+    )
 
 
 @action(help={"branch": BRANCH, "cloud": CLOUD, "to": "a release number; default: the last verified one", "json": JSON})
@@ -132,10 +137,10 @@ def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, json: bool 
     from pipeline import deploy as deploying
 
     delivery = _open(branch, cloud)
-    outcome = deploying.rollback(delivery, to, tell=_quiet if json else _step)
+    outcome = deploying.rollback(delivery, to, tell=console.quiet if json else console.step)
     if json:
-        return _print_json(outcome)
-    _say_outcome(outcome, delivery)
+        return console.document(outcome)
+    console.outcome(outcome, delivery.cloud.name)
 
 
 @action(help={"branch": BRANCH, "cloud": CLOUD, "yes": "don't ask"})
@@ -143,20 +148,21 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False) -> N
     """Create or update what the environment stands on, after showing the change set."""
     from pipeline import infra
     from pipeline.cloud import Cloud
+    from pipeline.delivery import checked_out
 
     config = _config()
-    environment = config.environment(branch) if branch else _checked_out(config)
+    environment = config.environment(branch or checked_out(config))
     opened = Cloud.open(config, environment, cloud)
     planned = infra.plan(config, environment, opened)
     if not planned.changes:
-        return _say(f"{planned.stack}: nothing to do")
+        return console.say(f"{planned.stack}: nothing to do")
     for change in planned.changes:
-        _say(f"  {change.action} {change.type} {change.resource}{' (replaced!)' if change.replacement else ''}")
-    if not (yes or opened.name == "embedded" or _agrees(f"change {planned.stack} on {opened.name}?")):
+        console.say(f"  {change.action} {change.type} {change.resource}{' (replaced!)' if change.replacement else ''}")
+    if not (yes or opened.name == "embedded" or console.agrees(f"change {planned.stack} on {opened.name}?")):
         infra.discard(opened, planned)
         raise Exit("nothing was changed", 1)
     infra.apply(opened, planned)
-    _say(f"{planned.stack}: done")
+    console.say(f"{planned.stack}: done")
 
 
 # -- looking
@@ -177,14 +183,14 @@ def status(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> Non
     delivery = _open(branch, cloud)
     live, held = delivery.target.live(), delivery.ledger.holder()
     if json:
-        return _print_json({"live": live and asdict(live), "lock": held and held[0]})
-    _say(f"{delivery.environment.name} on {delivery.cloud.name}")
+        return console.document({"live": live and asdict(live), "lock": held and held[0]})
+    console.say(f"{delivery.environment.name} on {delivery.cloud.name}")
     if live is None:
-        _say("  nothing is live; next: invoke deploy")
+        console.say("  nothing is live; next: invoke deploy")
     else:
-        _say(f"  release {live.release} serves as version {live.version}, code {live.code_sha256}")
+        console.say(f"  release {live.release} serves as version {live.version}, code {live.code_sha256}")
     if held:
-        _say(f"  locked by {held[0]['who']} on {held[0]['host']} ({held[0]['reason']})")
+        console.say(f"  locked by {held[0]['who']} on {held[0]['host']} ({held[0]['reason']})")
 
 
 @action(help={"branch": BRANCH, "cloud": CLOUD, "count": "how many; default: 10", "json": JSON})
@@ -192,13 +198,13 @@ def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, json: b
     """List the environment's releases, newest first."""
     found = _open(branch, cloud).ledger.latest(count)
     if json:
-        return _print_json(found)
+        return console.document(found)
     for release in found:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.at))
         version = release.artifact["version"]
-        _say(f"{release.number:>4}  {release.state:<11}  {when}  {version[:12]}  {release.who}")
+        console.say(f"{release.number:>4}  {release.state:<11}  {when}  {version[:12]}  {release.who}")
         if release.cause:
-            _say(f"      {release.cause}")
+            console.say(f"      {release.cause}")
 
 
 @action(help={"branch": BRANCH, "cloud": CLOUD, "minutes": "how far back; default: 10"})
@@ -221,10 +227,10 @@ def config(_: Any, json: bool = False) -> None:
     """Print pipeline.toml as it was read, defaults and overrides included."""
     document = {k: v for k, v in asdict(_config()).items() if k != "root"}
     if json:
-        return _print_json(document)
+        return console.document(document)
     for section, content in document.items():
         for key, value in content.items():
-            _say(f"{section}.{key} = {_json.dumps(value)}")
+            console.say(f"{section}.{key} = {_json.dumps(value)}")
 
 
 # -- the embedded cloud
@@ -236,7 +242,7 @@ def up(_: Any, port: int = 0) -> None:
     from pipeline import embedded
 
     running = embedded.up(_root(), port=port)
-    _say(f"the embedded AWS answers at {running.endpoint} (pid {running.pid})")
+    console.say(f"the embedded AWS answers at {running.endpoint} (pid {running.pid})")
 
 
 @action()
@@ -244,7 +250,7 @@ def down(_: Any) -> None:
     """Stop the embedded AWS; what it holds is kept."""
     from pipeline import embedded
 
-    _say("the embedded AWS has stopped" if embedded.down(_root()) else "the embedded AWS was not running")
+    console.say("the embedded AWS has stopped" if embedded.down(_root()) else "the embedded AWS was not running")
 
 
 @action(name="status", help={"json": JSON})
@@ -254,8 +260,8 @@ def cloud_status(_: Any, json: bool = False) -> None:
 
     found = embedded.status(_root())
     if json:
-        return _print_json(found)
-    _say(str(found))
+        return console.document(found)
+    console.say(str(found))
 
 
 @action()
@@ -264,7 +270,7 @@ def reset(_: Any) -> None:
     from pipeline import embedded
 
     embedded.reset(_root())
-    _say("the embedded AWS is empty")
+    console.say("the embedded AWS is empty")
 
 
 cloud_tasks = Collection("cloud", up, down, cloud_status, reset)
@@ -273,60 +279,22 @@ namespace = Collection(
 )
 
 
-# -- words
-
-
 def _config() -> Config:
     from pipeline.config import load
 
     return load()
 
 
-def _root() -> Any:
+def _root() -> Path:
     from pipeline.config import find_root
 
     return find_root()
 
 
-def _checked_out(config: Config) -> Any:
-    from pipeline.delivery import checked_out
-
-    return config.environment(checked_out(config))
-
-
 def _open(branch: str, cloud: str, *, config: Config | None = None, prepare: bool = False) -> Delivery:
     from pipeline.delivery import open_delivery
 
-    return open_delivery(config or _config(), branch, cloud, prepare=prepare)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-def _step(step: Any) -> None:
-    _say(f"  {step.name:<14} {step.seconds:6.2f} s  {step.result}")
-
-
-def _quiet(_: Any) -> None:
-    """Say nothing: a JSON document follows."""
-
-
-def _say_outcome(outcome: Any, delivery: Delivery) -> None:
-    _say(
-        f"release {outcome.release.number} is verified: version {outcome.version} serves {outcome.environment} "
-        f"on {delivery.cloud.name} ({outcome.seconds:.2f} s)"
-    )
-
-
-def _print_json(document: Any) -> None:
-    plain = asdict(document) if is_dataclass(document) and not isinstance(document, type) else document
-    print(_json.dumps(plain, indent=2, default=lambda o: asdict(o) if is_dataclass(o) else str(o)))
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
-
-
-def _agrees(question: str) -> bool:
-    return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() == "y"
+    delivery = open_delivery(config or _config(), branch, cloud, prepare=prepare)
+    if delivery.cloud.notice:
+        console.warn(delivery.cloud.notice)
+    return delivery

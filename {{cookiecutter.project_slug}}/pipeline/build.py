@@ -183,7 +183,9 @@ def _write(
         share = shares.setdefault(package, [0, 0, 0])
         for i, amount in enumerate((1, entry.size, entry.zipped)):
             share[i] += amount
-    return content, sorted((Content(name, *share) for name, share in shares.items()), key=lambda c: (-c.size, c.package))
+    return content, sorted(
+        (Content(name, *share) for name, share in shares.items()), key=lambda c: (-c.size, c.package)
+    )
 
 
 def _source(root: Path) -> Iterator[tuple[str, Path]]:

@@ -5,10 +5,10 @@ What remains for a build is to copy it as one block and to append the source, wh
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 import hashlib
 import json
-import marshal
 import re
 import subprocess
 import zipfile
@@ -82,7 +82,15 @@ def make(config: Config, pins: list[Pin], folder: Path) -> Bundle:
     service = config.service
     pins = [pin for pin in pins if pin.name not in PROVIDED]
     python = find_python(service.python)
-    rules = [_made_by(), service.name, service.python, service.architecture, _magic(python), *PRUNED, *config.build.exclude]
+    rules = [
+        _made_by(),
+        service.name,
+        service.python,
+        service.architecture,
+        _magic(python),
+        *PRUNED,
+        *config.build.exclude,
+    ]
     key = hashlib.sha256(json.dumps([[asdict(pin) for pin in pins], rules]).encode()).hexdigest()
     archive, index, bill = (folder / "bundles" / f"{key}{suffix}" for suffix in (".zip", ".json", ".cdx.json"))
     archive.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +103,9 @@ def make(config: Config, pins: list[Pin], folder: Path) -> Bundle:
                 with _appears(archive) as out:
                     parts = _write(out, pins, found, config.build.exclude, python)
                 with _appears(index) as out:  # last: its presence says that the others are whole
-                    out.write(json.dumps([[p.package, p.digest, list(asdict(p.entry).values())] for p in parts]).encode())
+                    out.write(
+                        json.dumps([[p.package, p.digest, list(asdict(p.entry).values())] for p in parts]).encode()
+                    )
     listed = json.loads(index.read_text())
     parts = [Part(package, digest, Entry(*entry)) for package, digest, entry in listed]
     return Bundle(archive, tuple(parts), bill.read_text())
@@ -112,8 +122,7 @@ def compiled(modules: list[tuple[str, str, str]], python: Path) -> list[tuple[st
     if done.returncode != 0:
         reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise BuildError(f"it does not compile: {reason[0] if reason else 'no reason given'}", next="mend that line")
-    answer: list[tuple[str, bytes]] = marshal.loads(done.stdout)
-    return answer
+    return [(path, base64.b64decode(content)) for path, content in json.loads(done.stdout)]
 
 
 def _write(out: IO[bytes], pins: list[Pin], found: list[Path], exclude: tuple[str, ...], python: Path) -> list[Part]:
@@ -126,7 +135,9 @@ def _write(out: IO[bytes], pins: list[Pin], found: list[Path], exclude: tuple[st
                 if path is None or member.is_dir() or left_out(path, exclude):
                     continue
                 if path in members and members[path][2].CRC != member.CRC:
-                    raise BuildError(f"{members[path][0]} and {pin.name} both bring {path}", next="use only one of them")
+                    raise BuildError(
+                        f"{members[path][0]} and {pin.name} both bring {path}", next="use only one of them"
+                    )
                 members[path] = (pin.name, wheel, member)
     parts = []
     with Writer(out) as writer:
@@ -143,9 +154,9 @@ def _write(out: IO[bytes], pins: list[Pin], found: list[Path], exclude: tuple[st
             if path.endswith(".py") and not left_out(path, exclude)
         ]
         owner = {path.rpartition("/")[0]: package for path, (package, _, _) in members.items()}
-        for path, content in compiled(modules, python):
+        for path, code in compiled(modules, python):
             package = owner[path.rpartition("/__pycache__/")[0] if "/__pycache__/" in path else ""]
-            parts.append(Part(package, hashlib.sha256(content).hexdigest(), writer.add(path, content)))
+            parts.append(Part(package, hashlib.sha256(code).hexdigest(), writer.add(path, code)))
     return parts
 
 
@@ -167,7 +178,9 @@ def _installed(name: str) -> str | None:
 def _made_by() -> str:
     """Digest of the code that a bundle depends on."""
     here = Path(__file__).parent
-    return hashlib.sha256(b"".join((here / f).read_bytes() for f in ("archive.py", "bundle.py", "bytecode.py"))).hexdigest()
+    return hashlib.sha256(
+        b"".join((here / f).read_bytes() for f in ("archive.py", "bundle.py", "bytecode.py"))
+    ).hexdigest()
 
 
 def _magic(python: Path) -> str:

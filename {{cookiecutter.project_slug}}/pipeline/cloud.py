@@ -56,7 +56,9 @@ class Cloud:
         notice: something that its user should know, for example that the embedded AWS has lost state; mostly empty.
     """
 
-    def __init__(self, name: str, region: str, account: str, session: Any, endpoint: str = "", notice: str = "") -> None:
+    def __init__(
+        self, name: str, region: str, account: str, session: Any, endpoint: str = "", notice: str = ""
+    ) -> None:
         self.name = name
         self.region = region
         self.account = account
@@ -84,7 +86,7 @@ class Cloud:
             return cls(name, region, running.account, session, running.endpoint, running.notice)
         if not environment.account:
             place = f"environments.{environment.name}.account"
-            raise ConfigError("pipeline.toml", [f'{place}: empty; write the quoted 12 digits of its AWS account'])
+            raise ConfigError("pipeline.toml", [f"{place}: empty; write the quoted 12 digits of its AWS account"])
         cloud = cls(name, region, environment.account, _session(region))
         with cloud.faults():
             account = cloud.client("sts").get_caller_identity()["Account"]
@@ -129,7 +131,9 @@ class Cloud:
                 raise CloudError(
                     f"the embedded AWS stopped answering: {error}", next="invoke cloud.up, then run this again"
                 ) from error
-            raise CloudError(f"AWS: {error}", next="check network and credentials (aws sts get-caller-identity)") from error
+            raise CloudError(
+                f"AWS: {error}", next="check network and credentials (aws sts get-caller-identity)"
+            ) from error
 
     def _remedy(self, code: str) -> str:
         if code in EXPIRED:

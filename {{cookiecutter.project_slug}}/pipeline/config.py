@@ -30,7 +30,12 @@ ARCHITECTURES = ("x86_64", "arm64")
 
 
 def key(
-    write: str, *, default: Any = dataclasses.MISSING, pattern: str = "", choices: tuple[str, ...] = (), within: Any = ()
+    write: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    pattern: str = "",
+    choices: tuple[str, ...] = (),
+    within: Any = (),
 ) -> Any:
     """Declare a key: what to write, and what is allowed (``within``: least and most)."""
     limits = {"write": write, "pattern": pattern, "choices": choices, "within": within}

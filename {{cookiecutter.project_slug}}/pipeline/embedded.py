@@ -5,6 +5,7 @@ Everything of it lies under ``.pipeline/cloud``: ``process.json`` (what runs), `
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -13,8 +14,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,12 +138,12 @@ def _start(home: Path, python: Path, port: int, *, asked: bool) -> dict[str, Any
             cwd=home,
             start_new_session=True,  # the caller's Ctrl-C is not meant for it
         )
-    record = {"pid": process.pid, "began": _began(process.pid), "port": port, "at": time.time()}
+    record: dict[str, Any] = {"pid": process.pid, "began": _began(process.pid), "port": port, "at": time.time()}
     try:
         for _ in _pauses(READY_SECONDS):
             if process.poll() is not None:
                 break
-            if _answers(_endpoint(record)) and (home / "credentials.json").exists():
+            if _answers(record["port"]) and (home / "credentials.json").exists():
                 _write(home / "process.json", record)
                 return record
     except BaseException:
@@ -221,12 +220,15 @@ def _free(port: int) -> bool:
     return True
 
 
-def _answers(endpoint: str) -> bool:
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
-        with urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        connection.request("GET", "/_ministack/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
 
 
 def _pauses(seconds: float) -> Iterator[None]:

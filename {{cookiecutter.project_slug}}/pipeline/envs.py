@@ -97,7 +97,9 @@ def uv(*words: str) -> None:
         [_uv(), *words], capture_output=True, text=True, check=False, env={**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
     )
     if done.returncode != 0:
-        raise SetupError(f"uv {' '.join(words[:2])} failed: {done.stderr.strip()}", next="check the network, then run this again")
+        raise SetupError(
+            f"uv {' '.join(words[:2])} failed: {done.stderr.strip()}", next="check the network, then run this again"
+        )
 
 
 def _uv() -> str:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline.cloud import Cloud
-    from pipeline.store import Artifact
 
 __all__ = ["FAILED", "ROLLED_BACK", "STAGED", "VERIFIED", "Ledger", "Lock", "Release"]
 

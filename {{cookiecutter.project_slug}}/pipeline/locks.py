@@ -107,15 +107,16 @@ def make(root: Path, words: list[str]) -> None:
     from pipeline.envs import uv
 
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    overrides = project.get("tool", {}).get("uv", {}).get("override-dependencies", [])
+    overrides = project.get("tool", {}).get("pipeline", {}).get("locks", {}).get("override-dependencies", [])
     oldest = project["project"]["requires-python"].removeprefix(">=")
     (root / FOLDER).mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         override = Path(scratch, "override.txt")
-        override.write_text("\n".join(overrides))
         for name, requirements in declared(root).items():
             wanted = Path(scratch, f"{name}.in")
             wanted.write_text("\n".join(requirements))
+            # What only serves and trains can do without; tools that need it still get it.
+            override.write_text("\n".join(overrides if name in ("serve", "train") else []))
             options = ["--universal", "--generate-hashes", "--no-annotate", "--no-emit-index-url", "--quiet"]
             made = f"nox -s lock ({_inputs(requirements)})"
             options += ["--python-version", oldest, "--custom-compile-command", made, "--override", str(override)]

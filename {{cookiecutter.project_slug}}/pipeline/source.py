@@ -77,7 +77,9 @@ def files(root: Path, folder: str) -> list[str]:
     """The files below ``folder`` that are not ignored, sorted, relative to ``root``; a link is followed."""
     link = root / folder.partition("/")[0]
     base = link.resolve() if link.is_symlink() else link
-    listed = _git(base, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", folder.partition("/")[2] or ".")
+    listed = _git(
+        base, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", folder.partition("/")[2] or "."
+    )
     return sorted({f"{link.name}/{name}" for name in listed.split("\0") if name})
 
 

@@ -28,7 +28,9 @@ def wait(reached: Callable[[], T | None], *, what: str, seconds: float = 120) ->
     pause = 0.02
     while (found := reached()) is None:
         if time.monotonic() > end:
-            raise CloudError(f"{what} did not settle within {seconds:.0f} s", next="look at it on AWS, then run this again")
+            raise CloudError(
+                f"{what} did not settle within {seconds:.0f} s", next="look at it on AWS, then run this again"
+            )
         time.sleep(pause)
         pause = min(pause * 1.2, 2.0)
     return found

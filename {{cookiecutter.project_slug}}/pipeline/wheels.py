@@ -25,7 +25,14 @@ __all__ = ["cache", "fetch"]
 GLIBC = {"3.11": 26, "3.12": 34, "3.13": 34, "3.14": 34}
 
 
-UNREACHED = ("Retrying (Retry(", "NewConnectionError", "Failed to establish", "Temporary failure", "Connection", "SSLError")
+UNREACHED = (
+    "Retrying (Retry(",
+    "NewConnectionError",
+    "Failed to establish",
+    "Temporary failure",
+    "Connection",
+    "SSLError",
+)
 
 
 def cache(root: Path) -> Path:

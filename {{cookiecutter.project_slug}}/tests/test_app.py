@@ -35,7 +35,18 @@ def test_price_range_is_the_callers(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["low=0", "low=-1", "high=nan", "high=inf", "low=x", "low=5&high=5", "bins=1", "bins=1001", "bins=2.5", "date=soon"],
+    [
+        "low=0",
+        "low=-1",
+        "high=nan",
+        "high=inf",
+        "low=x",
+        "low=5&high=5",
+        "bins=1",
+        "bins=1001",
+        "bins=2.5",
+        "date=soon",
+    ],
 )
 def test_bad_parameters_are_problems(client: FlaskClient, query: str) -> None:
     """A wrong parameter is 400 with a problem document that says what it must be."""

@@ -25,7 +25,11 @@ def test_lock_names_the_best_two_by_digest(trained: Path) -> None:
 def test_same_data_and_seed_give_the_same_models(trained: Path, tmp_path: Path, hash_seed: str) -> None:
     """Training in another process, with another hash seed, gives the same digests."""
     words = [sys.executable, "-m", "service.training", "--root", str(tmp_path), "--seed", "7"]
-    environment = {"PYTHONPATH": str(Path(training.__file__).parent.parent), "PYTHONHASHSEED": hash_seed, "PATH": "/bin"}
+    environment = {
+        "PYTHONPATH": str(Path(training.__file__).parent.parent),
+        "PYTHONHASHSEED": hash_seed,
+        "PATH": "/bin",
+    }
     subprocess.run(words, check=True, env=environment, capture_output=True)
     assert (tmp_path / "model.lock").read_text() == (trained / "model.lock").read_text()
 

@@ -39,7 +39,6 @@ def main() -> None:
     import saving
     import signin
     import updates
-
     from ministack import app
 
     signin.mend()

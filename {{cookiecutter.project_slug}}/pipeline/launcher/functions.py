@@ -8,6 +8,7 @@ reports every fault as ``Runtime.HandlerError``; waits 50 ms after each call of 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -24,6 +25,7 @@ from typing import Any
 
 from ministack.core import lambda_runtime
 from ministack.services import lambda_svc as lambda_
+
 from pipeline.envs import find_python
 from pipeline.errors import PipelineError
 
@@ -69,15 +71,15 @@ class Process(lambda_runtime.Worker):
         return {**answer, "log": "\n".join(filter(None, (log, self._log())))}
 
     def _start(self) -> None:
+        self._mark = secrets.token_hex(16)
+        self._logged: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         runtime = self.config["Runtime"]
         try:
             python = find_python(runtime.removeprefix("python"))
         except (PipelineError, ImportError) as error:
             raise Fault("Runtime.InvalidRuntime", f"the embedded AWS has no interpreter for {runtime}") from error
         folder = unpack(self.code_zip, self.packages)
-        self._mark = secrets.token_hex(16)
-        self._logged: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._proc = subprocess.Popen(
             [str(python), "-I", "-S", str(RUNTIME), str(folder), self.config["Handler"], self._mark],
             cwd=folder,
@@ -96,7 +98,8 @@ class Process(lambda_runtime.Worker):
             raise Fault(first["error"]["errorType"], first["error"]["errorMessage"])
 
     def _ask(self, message: dict[str, Any], timeout: int) -> dict[str, Any]:
-        assert self._proc is not None and self._proc.stdin is not None
+        assert self._proc is not None
+        assert self._proc.stdin is not None
         try:
             self._proc.stdin.write(json.dumps(message) + "\n")
             self._proc.stdin.flush()
@@ -235,10 +238,8 @@ def mend(tmp: Path) -> None:
     def execute_faithfully(function: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
         result: dict[str, Any] = execute(function, event, request_id)
         if result.get("error"):
-            try:
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # a fault of ministack's own, in its own words
                 result["body"] = json.loads(result["body"]["errorMessage"])
-            except (ValueError, KeyError, TypeError):
-                pass  # a fault of ministack's own, in its own words
         return result
 
     lambda_runtime._worker_class_for = worker_class

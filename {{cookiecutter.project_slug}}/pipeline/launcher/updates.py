@@ -27,9 +27,11 @@ def mend() -> None:
 
     def in_progress(name: str) -> Any | None:
         function = lambda_._functions.get(name)
-        if function is None or "InProgress" != function["config"].get("LastUpdateStatus"):
-            if function is None or function["config"].get("State") != "Pending":
-                return None
+        if function is None:
+            return None
+        states = (function["config"].get("State"), function["config"].get("LastUpdateStatus"))
+        if "Pending" not in states and "InProgress" not in states:
+            return None
         arn = function["config"]["FunctionArn"]
         return refusal(
             "ResourceConflictException",
@@ -49,7 +51,9 @@ def mend() -> None:
         content = (
             base64.b64decode(data["ZipFile"])
             if "ZipFile" in data
-            else lambda_._fetch_code_from_s3(data.get("S3Bucket", ""), data.get("S3Key", ""), data.get("S3ObjectVersion"))
+            else lambda_._fetch_code_from_s3(
+                data.get("S3Bucket", ""), data.get("S3Key", ""), data.get("S3ObjectVersion")
+            )
         )
         if content is None:
             where = f"s3://{data.get('S3Bucket')}/{data.get('S3Key')}"
@@ -82,7 +86,10 @@ def mend() -> None:
         restore(data)
         for function in lambda_._functions._data.values():
             for record in (function, *function.get("versions", {}).values()):
-                if record["config"].get("State") == "Pending" or record["config"].get("LastUpdateStatus") == "InProgress":
+                if (
+                    record["config"].get("State") == "Pending"
+                    or record["config"].get("LastUpdateStatus") == "InProgress"
+                ):
                     record["config"] |= {"State": "Active", "LastUpdateStatus": "Successful"}
 
     mended: dict[str, Callable[..., Any]] = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pipeline.cloud import code_of
-from pipeline.errors import CloudError, Refused
+from pipeline.errors import Refused
 from pipeline.targets import Answer, Live
 from pipeline.waiting import wait
 

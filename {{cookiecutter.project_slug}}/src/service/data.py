@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,19 +52,32 @@ class Cleaning:
         return f"{self.rows} rows, dropped {reasons or 'none'}"
 
 
-NAMES = ["lantern", "teacup", "doormat", "cushion", "clock", "candle", "basket", "frame", "mug", "apron", "vase", "tray"]
+NAMES = [
+    "lantern",
+    "teacup",
+    "doormat",
+    "cushion",
+    "clock",
+    "candle",
+    "basket",
+    "frame",
+    "mug",
+    "apron",
+    "vase",
+    "tray",
+]
 
 
 def products(seed: int) -> list[Product]:
     """Twelve products, the same for the same seed; elasticities from -1.8 to -0.8."""
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     return [
         Product(
             stockcode=str(85000 + 111 * i),
             description=name,
-            price=round(float(random.uniform(2, 20)), 2),
-            demand=float(random.uniform(20, 80)),
-            elasticity=float(random.uniform(-1.8, -0.8)),
+            price=round(float(rng.uniform(2, 20)), 2),
+            demand=float(rng.uniform(20, 80)),
+            elasticity=float(rng.uniform(-1.8, -0.8)),
         )
         for i, name in enumerate(NAMES, start=1)
     ]
@@ -74,14 +89,14 @@ def generate(seed: int, days: int = 730) -> pd.DataFrame:
     Returns:
         a frame with ``COLUMNS``, one row per invoice line, ordered by date; the same for the same seed.
     """
-    random = np.random.default_rng(seed + 1)
+    rng = np.random.default_rng(seed + 1)
     dates = pd.date_range("2024-01-01", periods=days, freq="D")
     week = 1 + 0.15 * np.sin(2 * np.pi * dates.dayofweek.to_numpy() / 7)
     year = 1 + 0.2 * np.sin(2 * np.pi * dates.dayofyear.to_numpy() / 365.25)
     frames = []
     for product in products(seed):
         # A price holds for a week, as a shop's does.
-        ratio = np.repeat(random.uniform(0.5, 1.6, days // 7 + 1), 7)[:days]
+        ratio = np.repeat(rng.uniform(0.5, 1.6, days // 7 + 1), 7)[:days]
         price = np.round(product.price * ratio, 2)
         expected = product.demand * np.exp(product.elasticity * (price / product.price - 1)) * week * year
         frames.append(
@@ -89,7 +104,7 @@ def generate(seed: int, days: int = 730) -> pd.DataFrame:
                 {
                     "stockcode": product.stockcode,
                     "description": product.description,
-                    "quantity": random.poisson(expected),
+                    "quantity": rng.poisson(expected),
                     "invoicedate": dates + pd.Timedelta(hours=12),
                     "unitprice": price,
                 }
@@ -98,7 +113,7 @@ def generate(seed: int, days: int = 730) -> pd.DataFrame:
     frame = pd.concat(frames, ignore_index=True).sort_values(["invoicedate", "stockcode"], kind="stable")
     frame = frame[frame["quantity"] > 0].reset_index(drop=True)
     frame["invoice"] = [str(536000 + i) for i in range(len(frame))]
-    frame["customer"] = random.integers(12000, 18000, len(frame)).astype(str)
+    frame["customer"] = rng.integers(12000, 18000, len(frame)).astype(str)
     frame["country"] = "United Kingdom"
     returned = frame.sample(frac=0.01, random_state=seed)
     returned = returned.assign(quantity=-1, invoice="C" + returned["invoice"])
@@ -137,12 +152,13 @@ def clean(frame: pd.DataFrame) -> tuple[pd.DataFrame, Cleaning]:
         quantity=pd.to_numeric(frame["quantity"], errors="coerce"),
         unitprice=pd.to_numeric(frame["unitprice"], errors="coerce"),
     )
-    for reason, bad in (
+    rules: list[tuple[str, Callable[[Any], Any]]] = [
         ("without a date, quantity or price", lambda f: f[["invoicedate", "quantity", "unitprice"]].isna().any(axis=1)),
         ("duplicates", lambda f: f.duplicated()),
         ("returns", lambda f: f["quantity"] <= 0),
         ("with a price of zero or less", lambda f: f["unitprice"] <= 0),
-    ):
+    ]
+    for reason, bad in rules:
         found = bad(frame)
         dropped[reason] = int(found.sum())
         frame = frame[~found]

@@ -31,6 +31,4 @@ def matrix(
 def rows(product: int, prices: NDArray[np.float64], on: date) -> NDArray[np.float32]:
     """One product at each of ``prices`` (relative) on one day."""
     count = len(prices)
-    return matrix(
-        np.full(count, product), prices, np.full(count, on.weekday()), np.full(count, on.timetuple().tm_yday)
-    )
+    return matrix(np.full(count, product), prices, np.full(count, on.weekday()), np.full(count, on.timetuple().tm_yday))

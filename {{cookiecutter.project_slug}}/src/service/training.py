@@ -99,7 +99,9 @@ def fit(frame: pd.DataFrame, seed: int, tell: Any = print) -> tuple[list[Candida
         content = models.export(model, {**known, "kind": kind, "metrics": metrics})
         _check_export(kind, content, test.features, predicted)
         candidates.append(Candidate(kind, f"sha256:{hashlib.sha256(content).hexdigest()}", content, metrics))
-        tell(f"  {kind:<16} mae {metrics['mae']:6.2f}  rmse {metrics['rmse']:6.2f}  {time.perf_counter() - began:5.2f} s")
+        tell(
+            f"  {kind:<16} mae {metrics['mae']:6.2f}  rmse {metrics['rmse']:6.2f}  {time.perf_counter() - began:5.2f} s"
+        )
     baselines = {name: _metrics(value, test.sales) for name, value in _baselines(train, test).items()}
     for name, metrics in baselines.items():
         tell(f"  {name:<16} mae {metrics['mae']:6.2f}  rmse {metrics['rmse']:6.2f}  (baseline)")

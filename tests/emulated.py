@@ -1,0 +1,91 @@
+"""An embedded AWS for tests of it: clients, functions, and a project that has what it needs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.config import Config as Options
+from botocore.exceptions import ClientError
+from botocore.session import Session
+from tiny import TEMPLATE
+
+from pipeline import embedded
+from pipeline.waiting import wait
+
+PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def client(running: embedded.Running, service: str, key: str = "", secret: str = "") -> Any:
+    return Session().create_client(
+        service,
+        region_name="eu-west-1",
+        endpoint_url=running.endpoint,
+        aws_access_key_id=key or running.access_key,
+        aws_secret_access_key=secret or running.secret_key,
+        config=Options(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, max_pool_connections=50),
+    )
+
+
+def project(root: Path, own: Path) -> Path:
+    """A folder that has what the embedded AWS needs; its environment is shared with the other tests."""
+    (root / "requirements").mkdir(parents=True)
+    (root / "requirements/cloud.txt").symlink_to(TEMPLATE / "requirements/cloud.txt")
+    own.mkdir(exist_ok=True)
+    (root / ".pipeline").symlink_to(own)
+    return root
+
+
+def package(code: str, **files: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("main.py", code)
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+class Function:
+    """A function on the embedded AWS, with a role of its own."""
+
+    def __init__(self, running: embedded.Running, name: str, code: str, **settings: Any) -> None:
+        self.name = name
+        self.aws = client(running, "lambda")
+        iam = client(running, "iam")
+        trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"]
+        self.aws.create_function(
+            FunctionName=name,
+            Runtime=settings.pop("Runtime", PYTHON),
+            Handler="main.handler",
+            Role=role,
+            Code={"ZipFile": package(code)},
+            **settings,
+        )
+        self.settle()
+
+    def settle(self) -> dict[str, Any]:
+        def settled() -> dict[str, Any] | None:
+            found: dict[str, Any] = self.aws.get_function_configuration(FunctionName=self.name)
+            return found if (found["State"], found["LastUpdateStatus"]) == ("Active", "Successful") else None
+
+        return wait(settled, what=self.name)
+
+    def call(self, event: Any = None, **options: Any) -> dict[str, Any]:
+        answer = self.aws.invoke(FunctionName=self.name, Payload=json.dumps(event), LogType="Tail", **options)
+        log = base64.b64decode(answer.get("LogResult", "")).decode()
+        return {"fault": answer.get("FunctionError"), "body": json.loads(answer["Payload"].read()), "log": log}
+
+
+def code_of(call: Callable[[], Any]) -> str:
+    with pytest.raises(ClientError) as fault:
+        call()
+    return str(fault.value.response["Error"]["Code"])

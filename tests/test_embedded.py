@@ -1,0 +1,218 @@
+"""The embedded AWS: how it starts, ends, is found again and loses state; who may use it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from botocore.config import Config as Options
+from botocore.exceptions import ClientError
+from botocore.session import Session
+from emulated import Function, client, code_of
+from tiny import TEMPLATE
+
+from pipeline import embedded
+from pipeline.errors import SetupError
+from pipeline.waiting import wait
+
+# -- start and end
+
+
+def test_starts_once_and_ends(alone: Path) -> None:
+    """Starting twice gives one server; it is found again; it ends, and ending twice is no fault."""
+    first = embedded.up(alone)
+    assert embedded.up(alone) == first
+    assert embedded.status(alone).endpoint == first.endpoint
+    assert embedded.down(alone)
+    assert not embedded.down(alone)
+    assert not embedded.status(alone).running
+    assert not Path(f"/proc/{first.pid}").exists() or "Z" in Path(f"/proc/{first.pid}/stat").read_text()
+
+
+def test_two_starts_at_once_share_one_server(alone: Path) -> None:
+    """Two commands that need it at the same moment get the same server."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        pids = {found.pid for found in pool.map(lambda _: embedded.up(alone), range(4))}
+    assert len(pids) == 1
+
+
+def test_two_projects_do_not_collide(alone: Path, running: embedded.Running) -> None:
+    """Each project has its own server, port and keys; the key of one is nobody in the other."""
+    other = embedded.up(alone)
+    assert (other.endpoint, other.access_key) != (running.endpoint, running.access_key)
+    stranger = client(other, "s3", running.access_key, running.secret_key)
+    assert code_of(stranger.list_buckets) in (
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+    )
+
+
+def test_taken_port_is_refused_and_named(alone: Path) -> None:
+    """A port that is asked for and taken is a clear fault; without asking, another is found."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SetupError, match=f"port {port} is taken"):
+            embedded.up(alone, port=port)
+        assert embedded.up(alone).endpoint != f"http://127.0.0.1:{port}"
+
+
+def test_listens_on_loopback_only(running: embedded.Running) -> None:
+    """No socket of the server is reachable from another machine."""
+    inodes = set()
+    for link in Path(f"/proc/{running.pid}/fd").iterdir():
+        try:
+            target = os.readlink(link)
+        except FileNotFoundError:
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    listening = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and words[9] in inodes:
+                listening.append(words[1].split(":")[0])
+    assert listening == ["0100007F"]
+
+
+def test_credentials_are_private(alone: Path) -> None:
+    """Only the owner may read the keys."""
+    embedded.up(alone)
+    mode = (alone / ".pipeline/cloud/credentials.json").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
+
+
+def test_reused_process_number_is_not_taken_for_it(alone: Path) -> None:
+    """A record whose process number now belongs to something else means that nothing runs."""
+    embedded.up(alone)
+    embedded.down(alone)
+    record = alone / ".pipeline/cloud/process.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "pid": os.getpid()}))
+    assert not embedded.status(alone).running
+
+
+def test_server_that_does_not_start_says_why(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the server ends at once, its last words are in the fault."""
+    monkeypatch.setattr(embedded.envs, "ensure", lambda *words: Path("/bin/false"))
+    with pytest.raises(SetupError, match="the embedded AWS did not start"):
+        embedded.up(alone)
+
+
+def test_state_outlives_stop_and_kill(alone: Path) -> None:
+    """State is there after a stop, without a word, and after kill -9, with the word that some may be lost."""
+    running = embedded.up(alone)
+    function = Function(running, "kept", "handler = lambda event, context: 1")
+    client(running, "s3").create_bucket(Bucket="kept", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    embedded.down(alone)
+    running = embedded.up(alone)
+    assert running.notice == ""
+    function.aws = client(running, "lambda")
+    function.aws.publish_version(FunctionName="kept")
+    time.sleep(2.5)  # more than the pause before a save, and no other sign of it
+    os.kill(running.pid, signal.SIGKILL)
+    wait(lambda: None if embedded.status(alone).running else True, what="the end")
+    assert "may be lost" in embedded.status(alone).notice
+    running = embedded.up(alone)
+    assert "ended without a word" in running.notice
+    versions = client(running, "lambda").list_versions_by_function(FunctionName="kept")["Versions"]
+    assert [v["Version"] for v in versions] == ["$LATEST", "1"]
+    assert client(running, "s3").list_buckets()["Buckets"][0]["Name"] == "kept"
+
+
+def test_reset_forgets_everything(alone: Path) -> None:
+    """After a reset the next start is a first start."""
+    running = embedded.up(alone)
+    Function(running, "gone", "handler = lambda event, context: 1")
+    embedded.reset(alone)
+    running = embedded.up(alone)
+    assert running.notice == ""
+    assert client(running, "lambda").list_functions()["Functions"] == []
+
+
+# -- who may do what
+
+
+@pytest.mark.parametrize("key", ["test", "123456789012", "000000000000", "AKIA0000000000000000"])
+def test_only_known_keys_are_somebody(running: embedded.Running, key: str) -> None:
+    """A key that was not issued, the emulator's well-known ones among them, is refused."""
+    assert code_of(client(running, "iam", key, "test").list_users) in (
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+    )
+
+
+def test_unsigned_requests_are_refused(running: embedded.Running) -> None:
+    """A request without a signature is nobody's."""
+    from botocore import UNSIGNED
+
+    unsigned = Session().create_client(
+        "lambda", region_name="eu-west-1", endpoint_url=running.endpoint, config=Options(signature_version=UNSIGNED)
+    )
+    with pytest.raises(ClientError):
+        unsigned.list_functions()
+
+
+def test_wrong_secret_is_refused(running: embedded.Running) -> None:
+    """Signatures are checked."""
+    assert code_of(client(running, "iam", running.access_key, "wrong").list_users) == "SignatureDoesNotMatch"
+
+
+def test_function_has_its_roles_rights_only(running: embedded.Running) -> None:
+    """A function signs as its role, and what the role does not allow is denied to it."""
+    code = """
+import os
+def handler(event, context):
+    return sorted(k for k in os.environ if k.startswith(("AWS_", "HOME", "PIPELINE", "GATEWAY", "STATE")))
+"""
+    names = Function(running, "rights", code).call()["body"]
+    assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} <= set(names)
+    assert not [n for n in names if n.startswith(("HOME", "PIPELINE", "GATEWAY", "STATE"))]
+
+
+def test_ctrl_c_during_the_start_leaves_nothing_running(alone: Path) -> None:
+    """An interrupted start ends the server that it has begun to start."""
+    code = f"""
+import sys; sys.path.insert(0, {str(TEMPLATE)!r})
+from pathlib import Path
+from pipeline import embedded
+print("starting", flush=True)
+embedded.up(Path({str(alone)!r}))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    home = str((alone / ".pipeline").resolve())
+
+    def servers() -> list[str]:
+        return [
+            p.name
+            for p in Path("/proc").iterdir()
+            if p.name.isdigit() and home.encode() in _environment(p) and int(p.name) != process.pid
+        ]
+
+    wait(lambda: servers() or None, what="the server")
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+    assert servers() == []
+    assert not embedded.status(alone).running
+
+
+def _environment(process: Path) -> bytes:
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:
+        return b""

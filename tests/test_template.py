@@ -1,0 +1,163 @@
+"""The rules of the repository, each one a test: what is a link, what may vary, who owns what."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import answers
+import pytest
+from bake import QUESTIONS, ROOT
+from tiny import TEMPLATE
+
+from pipeline import config, locks
+
+DATA_FILES = {"pyproject.toml", "pipeline.toml", "README.md", "CHANGELOG.md", "LICENSE"}
+
+
+def tracked(folder: Path = ROOT) -> list[Path]:
+    """Files that git has, or would take."""
+    words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(words, cwd=folder, check=True, capture_output=True).stdout.decode()
+    return [folder / name for name in filter(None, listed.split("\0")) if os.path.lexists(folder / name)]
+
+
+def test_links_lead_from_the_root_into_the_template_only() -> None:
+    """A link inside the template would bake as nothing; one that leads elsewhere is none of ours."""
+    links = [path for path in tracked() if path.is_symlink()]
+    assert {"src", "pipeline", "tasks.py", "infra", "tox.ini"} <= {p.relative_to(ROOT).as_posix() for p in links}
+    for link in links:
+        assert TEMPLATE not in link.parents
+        assert link.resolve().is_relative_to(TEMPLATE), link
+        assert link.exists()
+
+
+def test_only_data_files_hold_jinja() -> None:
+    """Shipped code is code that every tool can read: Jinja is in the named data files, and nowhere else."""
+    for path in tracked(TEMPLATE):
+        text = path.read_text(encoding="utf-8")
+        holds = bool(re.search(r"\{\{ ?cookiecutter|\{%|\{#", text))
+        assert holds <= (path.relative_to(TEMPLATE).as_posix() in DATA_FILES), path
+        if path.suffix == ".py":
+            ast.parse(text)
+
+
+def test_code_is_copied_and_data_is_rendered() -> None:
+    """Every file of the template is either one of the data files or copied without rendering."""
+    from fnmatch import fnmatch
+
+    for path in tracked(TEMPLATE):
+        name = path.relative_to(TEMPLATE).as_posix()
+        copied = any(
+            fnmatch(name, pattern) or fnmatch(path.name, pattern) for pattern in QUESTIONS["_copy_without_render"]
+        )
+        assert copied != (name in DATA_FILES), name
+
+
+def test_modules_are_read_in_one_sitting() -> None:
+    """No Python file has more than about 300 lines."""
+    long = {p.name: n for p in tracked() if p.suffix == ".py" and (n := len(p.read_text().splitlines())) > 330}
+    assert not long
+
+
+def test_import_package_is_always_service() -> None:
+    """A service is deployed, not imported: its package has one name in every bake."""
+    assert [p.name for p in (TEMPLATE / "src").iterdir() if p.name != "__pycache__"] == ["service"]
+
+
+def test_delivery_code_imports_downward_only() -> None:
+    """tasks → verbs → targets, ledger, store → cloud, source, config → errors; and nothing resolves links."""
+    layers = [
+        {"errors"},
+        {"config", "source", "envs", "waiting", "archive", "bytecode", "console"},
+        {"locks", "models", "cloud", "embedded", "sbom", "wheels"},
+        {"bundle", "infra", "training"},
+        {"build"},
+        {"store"},
+        {"ledger"},
+        {"targets"},
+        {"delivery"},
+        {"plan"},
+        {"deploy"},
+    ]
+    level = {name: i for i, names in enumerate(layers) for name in names}
+    for path in (TEMPLATE / "pipeline").rglob("*.py"):
+        parts = path.relative_to(TEMPLATE / "pipeline").parts
+        if "launcher" in parts or parts == ("__init__.py",):
+            continue
+        name = parts[0].removesuffix(".py")
+        assert "Path(__file__).resolve()" not in path.read_text()
+        for node in ast.parse(path.read_text()).body:  # what a function imports when it runs is its own affair
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pipeline"):
+                used = node.module.split(".")[1:2] or [alias.name for alias in node.names]
+                for other in used:
+                    assert level[other] <= level[name], f"{name} imports {other}"
+
+
+def test_roots_dependencies_are_the_templates() -> None:
+    """The root declares what the template declares, and what makes and checks bakes."""
+    root = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    shipped = tomllib.loads((TEMPLATE / "pyproject.toml").read_text())
+    assert root["project"]["dependencies"] == shipped["project"]["dependencies"]
+    for group, declared in shipped["dependency-groups"].items():
+        more = set(root["dependency-groups"][group]) - set(declared)
+        assert set(declared) <= set(root["dependency-groups"][group])
+        assert not more or group == "dev", more
+
+
+@pytest.mark.parametrize("folder", [ROOT, TEMPLATE], ids=["root", "template"])
+def test_locks_are_not_stale_and_name_no_host(folder: Path) -> None:
+    """Every lock holds what is declared, with hashes, and nothing of where it was made."""
+    assert locks.stale(folder) == []
+    for lock in (folder / "requirements").glob("*.txt"):
+        text = lock.read_text()
+        assert "://" not in text
+        assert "index" not in text.partition("\n\n")[0].lower()
+        assert all(pin.hashes for pin in locks.read(lock))
+
+
+def test_hook_and_configuration_agree() -> None:
+    """What the hook lets through, the configuration accepts; what it lists is what botocore and Lambda know."""
+    from botocore.session import Session
+
+    fields = {f.name: f.metadata for f in config.dataclasses.fields(config.Service)}
+    assert answers.PYTHONS == config.PYTHONS == fields["python"]["choices"]
+    assert answers.SLUG in fields["name"]["pattern"]
+    assert set(answers.REGIONS) >= set(Session().get_available_regions("lambda")) - {"ap-east-2"}
+    assert all(re.fullmatch(fields["region"]["pattern"], region) for region in answers.REGIONS)
+    assert QUESTIONS["target"] == list(config.TARGETS)
+
+
+def test_every_question_is_asked_in_words() -> None:
+    """Each question has a prompt."""
+    asked = {name for name in QUESTIONS if not name.startswith("_")}
+    assert set(QUESTIONS["__prompts__"]) == asked
+
+
+@pytest.mark.parametrize("folder", [ROOT, TEMPLATE], ids=["root", "template"])
+def test_front_door_names_what_exists(folder: Path) -> None:
+    """Each make target is one nox or invoke line, of a session or task that exists, and is in the help."""
+    text = (folder / "Makefile").read_text()
+    sessions = set(re.findall(r"^def (\w+)\(session", (TEMPLATE / "noxfile.py").read_text(), re.M)) | {"bench"}
+    for line in re.findall(r"^\t@?\$\(BIN\)/(nox|invoke)(.*)$", text, re.M):
+        for word in re.findall(r"(?<![-\w])[a-z][a-z.]*", line[1].replace("-s", "")):
+            known = sessions if line[0] == "nox" else tasks()
+            assert word in known, f"{line}: {word}"
+    targets = set(re.findall(r"^([a-z-]+):", text, re.M))
+    phony = set(re.search(r"^\.PHONY: (.*)$", text, re.M)[1].split())  # type: ignore[index]
+    assert targets == phony == set(re.findall(r"^([a-z-]+):.*## ", text, re.M))
+
+
+def tasks() -> set[str]:
+    """The names of all tasks."""
+    import sys
+
+    words = [sys.executable, "-m", "invoke", "--list", "--list-format=json"]
+    found = json.loads(subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+    cloud = {f"{c['name']}.{t['name']}" for c in found["collections"] for t in c["tasks"]}
+    return {task["name"] for task in found["tasks"]} | cloud

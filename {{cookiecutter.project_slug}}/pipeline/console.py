@@ -1,0 +1,59 @@
+"""What tasks print: lines for people, one JSON document for programs; the order of both is ``tasks.py``'s."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.deploy import Outcome, Step
+
+__all__ = ["agrees", "document", "megabytes", "outcome", "quiet", "say", "step", "warn"]
+
+
+def say(line: str) -> None:
+    """A line of the result, at once, so that a follower of a long task sees it."""
+    print(line, flush=True)
+
+
+def warn(line: str) -> None:
+    """A line that is not part of the result."""
+    print(f"! {line}", file=sys.stderr, flush=True)
+
+
+def step(done: Step) -> None:
+    """A step of a deploy or rollback that is done."""
+    say(f"  {done.name:<14} {done.seconds:6.2f} s  {done.result}")
+
+
+def quiet(done: Step) -> None:
+    """Nothing: a JSON document follows, which holds the step."""
+
+
+def outcome(done: Outcome, cloud: str) -> None:
+    """How a deploy or rollback ended."""
+    where = f"version {done.version} serves {done.environment} on {cloud}"
+    say(f"release {done.release.number} is verified: {where} ({done.seconds:.2f} s)")
+
+
+def document(content: Any) -> None:
+    """A record, or anything that JSON knows, as one document."""
+    print(json.dumps(_plain(content), indent=2, default=_plain))
+
+
+def megabytes(size: int) -> str:
+    """Bytes as people read them."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def agrees(question: str) -> bool:
+    """Whether the user says yes; without a terminal nobody does."""
+    return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() == "y"
+
+
+def _plain(content: Any) -> Any:
+    if is_dataclass(content) and not isinstance(content, type):
+        return asdict(content)
+    return content if isinstance(content, (dict, list, tuple, str, int, float, bool, type(None))) else str(content)
