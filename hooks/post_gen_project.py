@@ -3,10 +3,13 @@
 import shutil
 from pathlib import Path
 
-for name in ("__pycache__", ".ruff_cache", ".mypy_cache", ".pytest_cache"):
-    for folder in list(Path().rglob(name)):
-        shutil.rmtree(folder)
+# What the new service's own .gitignore names is no part of it.
+for pattern in Path(".gitignore").read_text().split():
+    for left in list(Path().rglob(pattern.rstrip("/"))):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
-print(
-    "Made {{ cookiecutter.project_slug }}. Next: cd {{ cookiecutter.project_slug }}, git init, commit, and make train"
-)
+slug = "{{ cookiecutter.project_slug }}"
+print(f"Made {slug}. Next: cd {slug}, git init, commit, and make train")

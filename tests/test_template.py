@@ -10,11 +10,11 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-import answers
 import pytest
 from bake import QUESTIONS, ROOT
 from tiny import TEMPLATE
 
+from local_extensions import answers
 from pipeline import config, locks
 
 DATA_FILES = {"pyproject.toml", "pipeline.toml", "README.md", "CHANGELOG.md", "LICENSE"}

@@ -77,6 +77,7 @@ def sca(session: nox.Session) -> None:
     """Known vulnerabilities of what is shipped: pip-audit. Skipped, and said so, when nobody answers; in CI that fails."""
     install(session, "dev")
     report = Path(session.create_tmp(), "audit.json")
+    report.unlink(missing_ok=True)  # an old answer is no answer
     words = ["--requirement", "requirements/serve.txt", "--disable-pip", "--strict", "--progress-spinner=off"]
     session.run(
         "pip-audit", *words, "--format=json", f"--output={report}", *session.posargs, success_codes=[0, 1], silent=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Any
 
 # Regions where Lambda is offered: https://docs.aws.amazon.com/general/latest/gr/lambda-service.html
 REGIONS = [
@@ -50,7 +51,7 @@ RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
 REPOSITORY = r"[A-Za-z0-9](-?[A-Za-z0-9])*/[A-Za-z0-9._-]+"
 
 
-def problems(answers: dict[str, str]) -> list[str]:
+def problems(answers: dict[str, Any]) -> list[str]:
     """What is wrong with the answers, all at once: ``name: reason; a valid example``. Empty when all is well."""
     found = []
     for name in ("project_name", "description", "author"):
@@ -89,8 +90,8 @@ EXAMPLES = {
 }
 
 
-def refuse(answers: dict[str, str]) -> None:
-    """Exit with every problem named, if there is one, and leave no folder behind."""
+def refuse(answers: dict[str, Any]) -> None:
+    """Exit with every problem named, if there is one; nothing has been written then."""
     if found := problems(answers):
         print("✗ no service was made:", *found, sep="\n  ", file=sys.stderr)
         sys.exit(1)

@@ -1,0 +1,269 @@
+"""Bakes: every choice is baked, every bad answer is refused with nothing left behind, and a bake lives."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from bake import BIN, QUESTIONS, Refused, bake, cruft, files, repository, start
+
+from pipeline import config
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+CHOICES = {name: value for name, value in QUESTIONS.items() if isinstance(value, list) and not name.startswith("_")}
+# What interacts is multiplied (target and Python), what does not is cycled through.
+CYCLED = itertools.cycle(CHOICES["licence"])
+MATRIX = [
+    {"target": target, "python_version": python, "licence": next(CYCLED)}
+    for target, python in itertools.product(CHOICES["target"], config.PYTHONS)
+]
+EXACT = {
+    ".gitattributes", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "infra/service.yaml",
+    "noxfile.py", "pipeline.toml", "pyproject.toml", "tasks.py", "tox.ini",
+}  # fmt: skip
+FOLDERS = {"pipeline", "requirements", "src/service", "tests"}
+
+
+def test_matrix_covers_every_choice() -> None:
+    """A choice that no bake makes would be an untested one."""
+    for name, values in CHOICES.items():
+        assert {answers[name] for answers in MATRIX} == set(values), name
+
+
+@pytest.mark.parametrize("answers", MATRIX, ids=lambda a: "-".join(a.values()))
+def test_bake_is_whole_and_valid(tmp_path: Path, answers: dict[str, str]) -> None:
+    """Each bake has exactly its files, no braces left in them, and a configuration that loads."""
+    made = bake(tmp_path / "out", **answers)
+    found = files(made)
+    top = {name for name in found if name.rpartition("/")[0] not in FOLDERS and not name.startswith("pipeline/")}
+    assert top == EXACT
+    for name, content in found.items():
+        text = content.decode()
+        assert "cookiecutter." not in text, name
+        if not name.endswith(".py"):
+            assert not re.search(r"\{\{ |\{%", text), name
+    loaded = config.load(made, {})
+    assert (loaded.service.name, loaded.service.python) == ("demand-pricing", answers["python_version"])
+    assert loaded.service.target == answers["target"]
+    project = tomllib.loads(found["pyproject.toml"].decode())
+    assert project["project"]["name"] == "demand-pricing"
+    assert answers["licence"].partition("-")[0] in found["LICENSE"].decode() or answers["licence"] == "Proprietary"
+
+
+def test_defaults_fit_this_machine(tmp_path: Path) -> None:
+    """The default Python is the one that made the bake, so that the bake works where there is no other."""
+    assert config.load(bake(tmp_path / "out"), {}).service.python == HERE
+
+
+def test_answers_reach_their_files(tmp_path: Path) -> None:
+    """Words with umlauts, apostrophes and dashes arrive as they were given."""
+    made = bake(
+        tmp_path / "out",
+        project_name="Preis für O'Hara – Süd",
+        project_slug="preis-sued",
+        description="Sagt, was's kostet: 100 % genau",
+        author="Team Süd & Co. <sued@localhost>",
+        github_repository="sued/preis",
+        aws_region="eu-central-1",
+    )
+    assert made.name == "preis-sued"
+    project = tomllib.loads((made / "pyproject.toml").read_text())["project"]
+    assert project["description"] == "Sagt, was's kostet: 100 % genau"
+    assert project["authors"] == [{"name": "Team Süd & Co. <sued@localhost>"}]
+    assert "# Preis für O'Hara – Süd" in (made / "README.md").read_text()
+    assert "sued/preis" in (made / "README.md").read_text()
+    assert config.load(made, {}).service.region == "eu-central-1"
+
+
+BAD = [
+    ({"project_slug": "Demand_Pricing"}, "project_slug: 'Demand_Pricing' can't name"),
+    ({"project_slug": "-x-"}, "project_slug"),
+    ({"project_slug": "ab"}, "project_slug"),
+    ({"project_slug": "a" * 33}, "project_slug"),
+    ({"project_slug": "sthree-prices"}, "project_slug"),
+    ({"project_slug": "a/b"}, "project_slug: 'a/b' can't name"),
+    ({"project_slug": "../up"}, "project_slug: '../up' can't name"),
+    (
+        {"aws_region": "mars-north-1"},
+        "aws_region: Lambda is not offered in 'mars-north-1'; write for example 'eu-west-1'",
+    ),
+    ({"python_version": "2.7"}, "python_version: Lambda does not run '2.7'; write one of 3.11, 3.12, 3.13, 3.14"),
+    ({"python_version": "3.15"}, "python_version: Lambda does not run '3.15'"),
+    ({"github_repository": "just-a-name"}, "github_repository: 'just-a-name' is not OWNER/NAME"),
+    ({"project_name": 'a "quoted" name'}, "project_name: quotes, backslashes"),
+    ({"description": "two\nlines"}, "description: quotes, backslashes"),
+    ({"author": " "}, "author: it is empty; write for example 'The Demand Pricing team'"),
+    ({"target": "lambda-image"}, "lambda-image"),
+    ({"licence": "WTFPL"}, "WTFPL"),
+]
+
+
+@pytest.mark.parametrize(("answers", "says"), BAD, ids=lambda v: json.dumps(v) if isinstance(v, dict) else "")
+def test_bad_answer_is_refused_and_leaves_nothing(tmp_path: Path, answers: dict[str, str], says: str) -> None:
+    """A bad answer is named with its reason, and no file or folder remains."""
+    with pytest.raises(Refused) as refusal:
+        bake(tmp_path / "out", **answers)
+    assert says in str(refusal.value)
+    if not {"target", "licence"} & set(answers):  # those two are cookiecutter's own words, with its own traceback
+        assert "Traceback" not in str(refusal.value)
+    assert list((tmp_path / "out").iterdir()) == []
+    assert {p.name for p in tmp_path.iterdir()} == {"out", "home"}
+
+
+def test_all_bad_answers_are_named_at_once(tmp_path: Path) -> None:
+    """Several bad answers come in one message."""
+    with pytest.raises(Refused) as refusal:
+        bake(tmp_path / "out", project_slug="X", aws_region="x", python_version="x", github_repository="x", author=" ")
+    for name in ("project_slug", "aws_region", "python_version", "github_repository", "author"):
+        assert f"  {name}: " in str(refusal.value)
+
+
+def test_cookiecutter_and_cruft_bake_the_same(tmp_path: Path) -> None:
+    """The two tools make the same files, but for the one that cruft keeps for itself; cruft refuses bad answers too."""
+    template = repository(tmp_path / "template")
+    ours = files(bake(tmp_path / "cookiecutter", project_slug="same-thing"))
+    theirs = files(cruft(tmp_path / "cruft", template, project_slug="same-thing"))
+    assert set(theirs) - set(ours) == {".cruft.json"}
+    del theirs[".cruft.json"]
+    assert theirs == ours
+    with pytest.raises(Refused, match="Lambda is not offered in"):
+        cruft(tmp_path / "bad", template, aws_region="mars")
+    assert list((tmp_path / "bad").iterdir()) == []
+
+
+def test_what_tools_leave_in_the_template_is_not_baked(tmp_path: Path) -> None:
+    """Caches in the template's folder, bytecode among them, neither stop a bake nor get into it."""
+    made = bake(tmp_path / "out")
+    assert not [name for name in files(made) if "cache" in name]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bake with defaults, set up as its README says."""
+    made = bake(tmp_path_factory.mktemp("life") / "out")
+    start(made)
+    run(made, "make", "setup")
+    return made
+
+
+def run(folder: Path, *words: str, code: int = 0) -> str:
+    """Run a command in a bake, its own tools first on the PATH; its output."""
+    import os
+
+    clean = {
+        k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "PIPELINE_PYTHON", "PYTHONPATH", "NOX", "CI"))
+    }
+    environment = {**clean, "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}"}
+    done = subprocess.run(
+        words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    assert done.returncode == code, f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}"
+    assert "Traceback" not in done.stdout, done.stdout
+    return done.stdout
+
+
+def test_bake_lives(service: Path) -> None:
+    """A bake is trained, built, deployed, called and rolled back with its own commands, as its README says."""
+    from bake import commit
+
+    try:
+        assert "no model yet" in run(service, "invoke", "build", code=1)
+        run(service, "make", "train")
+        commit(service, "Train")
+        output = run(service, "make", "deploy")
+        assert "release 1 is verified" in output
+        said = json.loads(run(service, "invoke", "call", "/v1/predict-price/85111?bins=3"))
+        assert len(said["bins"]) == 3
+        assert run(service, "invoke", "plan") == "production: nothing to do\n"
+        assert "release 1 serves as version 1" in run(service, "invoke", "status")
+
+        # A model that the lock names but that does not load: only the deploy's probe can find it.
+        lock = tomllib.loads((service / "model.lock").read_text())["primary"]
+        import hashlib
+
+        (service / lock["file"]).write_bytes(b"no onnx")
+        digest = hashlib.sha256(b"no onnx").hexdigest()
+        text = (service / "model.lock").read_text().replace(lock["digest"], f"sha256:{digest}")
+        (service / "model.lock").write_text(text)
+        commit(service, "A model that does not load")
+        refused = run(service, "make", "deploy", code=2)  # make's own exit code for a failed line
+        assert f"{lock['file']} can't be opened" in refused
+        assert "release 1 serves as before" in refused
+        assert json.loads(run(service, "invoke", "call", "/version"))["release"] == 1
+
+        # An altered model stops the build.
+        (service / lock["file"]).write_bytes(b"altered")
+        assert "is not the model that model.lock names" in run(service, "invoke", "build", code=1)
+        run(service, "git", "checkout", "--quiet", "HEAD~1", "--", "model.lock", "models")
+        (service / "pipeline.toml").write_text((service / "pipeline.toml").read_text().replace("1024", "512", 1))
+        commit(service, "Mend")
+        assert "release 3 is verified" in run(service, "make", "deploy")
+        assert "release 1 is verified" in run(service, "make", "rollback")
+    finally:
+        run(service, "invoke", "cloud.down")
+
+
+def test_bakes_own_checks_pass(service: Path) -> None:
+    """A bake's lint, formatting, types, tests and security checks pass as it comes."""
+    for session in ("lint", "types", "test", "sast"):
+        assert f"Session {session} was successful" in run(service, "nox", "-s", session)
+
+
+FAULTS = {
+    "lint": ("src/service/features.py", "import os\n", "F401"),
+    "types": ("src/service/features.py", "\n\ndef f() -> int:\n    return 'x'\n", "Incompatible return value type"),
+    "test": ("tests/test_data.py", "\n\ndef test_red() -> None:\n    assert 1 == 2\n", "1 failed"),
+    "sast": ("src/service/features.py", "\n\nPASSWORD = eval('1')\n", "B307"),
+}
+
+
+@pytest.mark.parametrize("session", FAULTS)
+def test_check_goes_red_on_a_planted_fault(service: Path, session: str) -> None:
+    """Each check fails, and says why, when what it guards is broken."""
+    path, fault, says = FAULTS[session]
+    file = service / path
+    good = file.read_text()
+    words = ["--", "tests/test_data.py"] if session == "test" else []
+    try:
+        file.write_text(good + fault)
+        assert says in run(service, "nox", "-s", session, *words, code=1)
+    finally:
+        file.write_text(good)
+
+
+def test_unformatted_code_and_stale_lock_fail_lint(service: Path) -> None:
+    """Formatting and locks are gates of their own in ``lint``."""
+    for path, old, new, says in (
+        ("src/service/features.py", "count = len(prices)", "count  =  len(prices)", "would be reformatted"),
+        ("pyproject.toml", '"flask>=3.1"', '"flask>=99"', "declares flask>=99, the lock locks"),
+        ("infra/service.yaml", "AWS::Logs::LogGroup", "AWS::Logs::LogGroops", "E3006"),
+    ):
+        file = service / path
+        good = file.read_text()
+        assert old in good
+        try:
+            file.write_text(good.replace(old, new))
+            assert says in run(service, "nox", "-s", "lint", code=1)
+        finally:
+            file.write_text(good)
+
+
+def test_coverage_below_the_gate_fails(service: Path) -> None:
+    """Tests that pass but cover too little are red."""
+    output = run(service, "nox", "-s", "test", "--", "--cov=service", "tests/test_data.py", code=1)
+    assert "Required test coverage of 90.0% not reached" in output
+
+
+def test_tox_skips_missing_pythons_by_name(service: Path) -> None:
+    """The Pythons that are not here are named as skipped, the one that is here is tested."""
+    output = run(service, "tox", "-q", "--", "tests/test_data.py")
+    assert f"py{HERE.replace('.', '')}: OK" in output
+    for python in set(config.PYTHONS) - {HERE}:
+        assert re.search(rf"py{python.replace('.', '')}: (SKIP|OK)", output)
+    assert BIN.exists()
