@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2.ext import Extension
 
-from local_extensions.answers import refuse
+from local_extensions.answers import PYTHONS, refuse
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -29,8 +29,9 @@ class Answers(Extension):
 
 
 def running_python(_: str) -> str:
-    """The version of the Python that runs this, for example "3.12"."""
-    return f"{sys.version_info.major}.{sys.version_info.minor}"
+    """The version of the Python that runs this, for example "3.12"; the nearest that Lambda runs, if it doesn't run it."""
+    minors = [int(version.removeprefix("3.")) for version in PYTHONS]
+    return f"3.{min(max(sys.version_info.minor, min(minors)), max(minors))}"
 
 
 def checked(answers: dict[str, Any]) -> str:

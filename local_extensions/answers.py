@@ -46,9 +46,10 @@ REGIONS = [
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 SLUG = r"[a-z][a-z0-9]*(-[a-z0-9]+)*"
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
-REPOSITORY = r"[A-Za-z0-9](-?[A-Za-z0-9])*/[A-Za-z0-9._-]+"
+# Of S3 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html), and of SSM for parameters
+# (https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html).
+RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-", "amazon", "aws", "ssm")
+REPOSITORY = r"(?=[^/]{1,39}/)[A-Za-z0-9](-?[A-Za-z0-9])*/(?!\.{1,2}$|.*\.git$)[A-Za-z0-9._-]{1,100}"
 
 
 def problems(answers: dict[str, Any]) -> list[str]:
@@ -64,10 +65,15 @@ def problems(answers: dict[str, Any]) -> list[str]:
                 f"written to; write for example {EXAMPLES[name]!r}"
             )
     slug = answers["project_slug"]
-    if not re.fullmatch(SLUG, slug) or not 3 <= len(slug) <= 32 or slug.startswith(RESERVED_STARTS):
+    if not re.fullmatch(SLUG, slug) or not 3 <= len(slug) <= 32:
         found.append(
             f"project_slug: {slug!r} can't name a bucket, a function and a folder alike: 3 to 32 lower-case letters, digits "
             "and single dashes, starting with a letter; write for example 'demand-pricing'"
+        )
+    elif slug.startswith(RESERVED_STARTS):
+        found.append(
+            f"project_slug: {slug!r} can't name a bucket and a parameter: AWS keeps what starts with "
+            f"{', '.join(RESERVED_STARTS)} for itself; write for example 'demand-pricing'"
         )
     if not re.fullmatch(REPOSITORY, answers["github_repository"]):
         found.append(

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from bake import BIN, QUESTIONS, Refused, bake, cruft, files, repository, start
 
+import local_extensions
 from pipeline import config
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -61,6 +63,13 @@ def test_defaults_fit_this_machine(tmp_path: Path) -> None:
     assert config.load(bake(tmp_path / "out"), {}).service.python == HERE
 
 
+@pytest.mark.parametrize(("minor", "default"), [(10, "3.11"), (12, "3.12"), (15, "3.14")])
+def test_default_is_one_that_lambda_runs(monkeypatch: pytest.MonkeyPatch, minor: int, default: str) -> None:
+    """On a Python that Lambda does not run, the nearest that it runs is the default, so that defaults are not refused."""
+    monkeypatch.setattr(local_extensions.sys, "version_info", SimpleNamespace(major=3, minor=minor))
+    assert local_extensions.running_python("") == default
+
+
 def test_answers_reach_their_files(tmp_path: Path) -> None:
     """Words with umlauts, apostrophes and dashes arrive as they were given."""
     made = bake(
@@ -86,7 +95,8 @@ BAD = [
     ({"project_slug": "-x-"}, "project_slug"),
     ({"project_slug": "ab"}, "project_slug"),
     ({"project_slug": "a" * 33}, "project_slug"),
-    ({"project_slug": "sthree-prices"}, "project_slug"),
+    ({"project_slug": "sthree-prices"}, "project_slug: 'sthree-prices' can't name a bucket and a parameter"),
+    ({"project_slug": "aws-prices"}, "AWS keeps what starts with xn--, sthree-, amzn-s3-demo-, amazon, aws, ssm"),
     ({"project_slug": "a/b"}, "project_slug: 'a/b' can't name"),
     ({"project_slug": "../up"}, "project_slug: '../up' can't name"),
     (
@@ -96,6 +106,8 @@ BAD = [
     ({"python_version": "2.7"}, "python_version: Lambda does not run '2.7'; write one of 3.11, 3.12, 3.13, 3.14"),
     ({"python_version": "3.15"}, "python_version: Lambda does not run '3.15'"),
     ({"github_repository": "just-a-name"}, "github_repository: 'just-a-name' is not OWNER/NAME"),
+    ({"github_repository": "sued/.."}, "github_repository: 'sued/..' is not OWNER/NAME"),
+    ({"github_repository": "-sued/preis"}, "github_repository: '-sued/preis' is not OWNER/NAME"),
     ({"project_name": 'a "quoted" name'}, "project_name: quotes, backslashes"),
     ({"description": "two\nlines"}, "description: quotes, backslashes"),
     ({"author": " "}, "author: it is empty; write for example 'The Demand Pricing team'"),

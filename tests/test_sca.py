@@ -1,107 +1,114 @@
-"""The gate on known vulnerabilities, asked against an advisory service on loopback: red, green, and not checked."""
+"""``nox -s sca`` against a vulnerability service on loopback: red, green, and never green without an answer."""
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
+import re
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from bake import BIN, ROOT
+from bake import BIN, bake, start
 
-VULNERABLE = "flask"
+from pipeline import locks
+
+Sca = Callable[..., tuple[int, str]]
 
 
-class Advisories(http.server.BaseHTTPRequestHandler):
-    """Answers as OSV does (https://google.github.io/osv.dev/post-v1-query/): one advisory for one package."""
+class Advisories(BaseHTTPRequestHandler):
+    """Answers as https://google.github.io/osv.dev/post-v1-query/ says, from ``known``: package name → advisory."""
 
-    vulnerable = VULNERABLE
+    known: ClassVar[dict[str, str]] = {}
+    asked: ClassVar[list[str]] = []
+    silent: ClassVar[set[str]] = set()  # packages that it fails for
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        name = asked["package"]["name"].lower()
-        advisory: dict[str, Any] = {
-            "id": "OSV-0000-1",
-            "modified": "2026-01-01T00:00:00Z",
-            "published": "2026-01-01T00:00:00Z",
-            "summary": "made for a test",
-            "affected": [
-                {
-                    "package": {"ecosystem": "PyPI", "name": name},
-                    "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}],
-                    "versions": [asked.get("version", "")],
-                }
-            ],
+        name = asked["package"]["name"]
+        self.asked.append(f"{name}=={asked['version']}")
+        events = [{"introduced": "0"}, {"fixed": "99"}]
+        affected = {
+            "package": {"name": name, "ecosystem": "PyPI"},
+            "ranges": [{"type": "ECOSYSTEM", "events": events}],
         }
-        body = json.dumps({"vulns": [advisory]} if name == self.vulnerable else {}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        vulns = [{"id": self.known[name], "summary": "planted", "affected": [affected]}] if name in self.known else []
+        body = json.dumps({"vulns": vulns} if vulns else {}).encode()
+        self.send_response(503 if name in self.silent else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        pass
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = bake(tmp_path_factory.mktemp("sca") / "out")
+    start(made)
+    return made
 
 
 @pytest.fixture
-def service() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Advisories)
+def sca(service: Path) -> Iterator[Sca]:
+    """Runs the session against the service on loopback; its exit code and what it printed."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Advisories)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1/query"
+    Advisories.known, Advisories.asked, Advisories.silent = {}, [], set()
+
+    def run(**variables: str) -> tuple[int, str]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("NOX", "PIPELINE_")) and k != "CI"}
+        url = f"http://127.0.0.1:{server.server_port}/v1/query"
+        done = subprocess.run(
+            [BIN / "nox", "-s", "sca", "--", "-s", "osv", "--osv-url", url],
+            cwd=service,
+            env={**clean, "PATH": f"{BIN}:{clean['PATH']}", **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    yield run
     server.shutdown()
+    server.server_close()
 
 
-def sca(url: str, ci: str = "") -> tuple[int, str]:
-    """The exit code and output of ``nox -s sca`` with advisories from ``url``."""
-    clean = {k: v for k, v in os.environ.items() if k not in ("CI", "NOXSESSION")}
-    done = subprocess.run(
-        [str(BIN / "nox"), "-s", "sca", "--", "--vulnerability-service=osv", f"--osv-url={url}"],
-        cwd=ROOT,
-        env={**clean, **({"CI": ci} if ci else {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout
-
-
-def test_vulnerable_package_is_red_and_named(service: str) -> None:
-    """A known vulnerability of a shipped package fails the check, naming both."""
-    code, output = sca(service)
+def test_known_vulnerability_is_red_and_named(sca: Sca) -> None:
+    """An advisory on one shipped package fails the session with package, version and advisory."""
+    Advisories.known = {"flask": "PYSEC-2999-1"}
+    code, output = sca()
     assert code == 1
-    assert f"vulnerable: {VULNERABLE} " in output
-    assert "OSV-0000-1" in output
+    assert re.search(r"vulnerable: flask \d[\d.]+: PYSEC-2999-1\n *next: nox -s lock -- --upgrade-package NAME", output)
 
 
-def test_no_vulnerability_is_green(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without one it says how many packages were asked about."""
-    monkeypatch.setattr(Advisories, "vulnerable", "none")
-    code, output = sca(service)
-    assert code == 0, output
-    assert "packages, no known vulnerability" in output
+def test_green_means_that_all_that_is_shipped_was_asked_for(
+    sca: Sca, service: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session asks for exactly the pins of the service's Python, also when another Python runs it."""
+    for python in ("3.11", "3.13"):
+        Advisories.asked = []
+        code, output = sca(PIPELINE_PYTHON=python)
+        assert code == 0, output
+        monkeypatch.setenv("PIPELINE_PYTHON", python)
+        assert sorted(Advisories.asked) == sorted(locks.shipped(service))
+        assert f"{len(Advisories.asked)} packages, no known vulnerability" in output
 
 
-def test_silence_is_not_green() -> None:
-    """When nobody answers, the check says NOT CHECKED; in CI that fails."""
-    nobody = "http://127.0.0.1:9/v1/query"
-    code, output = sca(nobody)
+def test_no_answer_is_never_green(sca: Sca) -> None:
+    """A service that now fails for one package of many leaves the session skipped, loudly; in CI it is red."""
+    assert "no known vulnerability" in sca()[1]
+    Advisories.silent = {"numpy"}
+    code, output = sca()
     assert code == 0
-    assert "Session sca skipped: NOT CHECKED" in output
-    code, output = sca(nobody, ci="true")
+    assert "Session sca skipped: NOT CHECKED: the vulnerability service did not answer for " in output
+    assert "no known vulnerability" not in output
+    code, output = sca(CI="true")
     assert code == 1
-    assert "NOT CHECKED" in output
-
-
-def test_gate_reads_the_lock_that_is_shipped() -> None:
-    """What is asked about is what the artifact is built from."""
-    assert (
-        "requirements/serve.txt"
-        in Path(ROOT / "noxfile.py").parent.joinpath("{{cookiecutter.project_slug}}/noxfile.py").read_text()
-    )
+    assert "NOT CHECKED: the vulnerability service did not answer for " in output

@@ -10,7 +10,6 @@ Each session has an environment of its own, made by uv from a hashed lock.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tomllib
@@ -21,17 +20,21 @@ import nox
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_existing_virtualenvs = True
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = True  # a check that did not run is not a check that passed
 nox.options.sessions = ["lint", "types", "test", "sast", "sca"]
 
 
 def service_python() -> str | None:
-    """The interpreter that the service is built for: a path, or None when it is the one that runs this."""
-    version = os.environ.get("PIPELINE_PYTHON") or tomllib.loads(Path("pipeline.toml").read_text())["service"]["python"]
-    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
-        return None
-    from pipeline.envs import find_python  # only here: it would slow every listing down
-
-    return str(find_python(version))
+    """The Python that the service is built for, such as "3.12"; None when it is the one that runs this."""
+    try:
+        settings = tomllib.loads(Path("pipeline.toml").read_text(encoding="utf-8"))
+        version = str(os.environ.get("PIPELINE_PYTHON") or settings["service"]["python"])
+    except (OSError, ValueError, KeyError, TypeError):
+        sys.exit(
+            "✗ pipeline.toml: service.python, the Python that the checks run on, can't be read\n  next: invoke config"
+        )
+    return None if version == f"{sys.version_info.major}.{sys.version_info.minor}" else version
 
 
 def install(session: nox.Session, lock: str) -> None:
@@ -75,20 +78,20 @@ def sast(session: nox.Session) -> None:
 @nox.session
 def sca(session: nox.Session) -> None:
     """Known vulnerabilities of what is shipped: pip-audit. Skipped, and said so, when nobody answers; in CI that fails."""
+    import json  # only here: it would slow every listing down
+
     install(session, "dev")
-    report = Path(session.create_tmp(), "audit.json")
+    pins, report = (Path(session.create_tmp(), name) for name in ("shipped.txt", "report.json"))
     report.unlink(missing_ok=True)  # an old answer is no answer
-    words = ["--requirement", "requirements/serve.txt", "--disable-pip", "--strict", "--progress-spinner=off"]
-    session.run(
-        "pip-audit", *words, "--format=json", f"--output={report}", *session.posargs, success_codes=[0, 1], silent=True
-    )
-    found = json.loads(report.read_text())["dependencies"] if report.exists() else None
-    if found is None:
-        (session.error if os.environ.get("CI") else session.skip)(
-            "NOT CHECKED: the vulnerability service did not answer"
-        )
+    pins.write_text(session.run("python", "-m", "pipeline.locks", "--shipped", silent=True) or "")
+    words = ["--no-deps", "--disable-pip", "--progress-spinner=off", "--format=json", f"--output={report}"]
+    session.run("pip-audit", f"--requirement={pins}", *words, *session.posargs, success_codes=[0, 1], silent=True)
+    found = json.loads(report.read_text())["dependencies"] if report.exists() else []
     if bad := [f"{d['name']} {d['version']}: {v['id']}" for d in found for v in d.get("vulns", [])]:
-        session.error("vulnerable: " + "; ".join(bad))
+        session.error("vulnerable: " + "; ".join(bad) + "\n  next: nox -s lock -- --upgrade-package NAME")
+    if missed := set(pins.read_text().split()) - {f"{d['name']}=={d['version']}" for d in found if "vulns" in d}:
+        not_checked = session.error if os.environ.get("CI") else session.skip
+        not_checked(f"NOT CHECKED: the vulnerability service did not answer for {', '.join(sorted(missed))}")
     session.log(f"{len(found)} packages, no known vulnerability")
 
 

@@ -1,7 +1,8 @@
 """Hashed requirements files, read for one target, and checked against what ``pyproject.toml`` declares.
 
 ``python -m pipeline.locks`` exits with 1 and names what is stale; with ``--make`` it has uv compile them anew, for all
-platforms and Pythons, keeping the versions that still fit; further words (``--upgrade``) go to uv.
+platforms and Pythons, keeping the versions that still fit; further words (``--upgrade``) go to uv. With ``--shipped`` it
+prints what of them goes into the artifact, one ``name==version`` a line.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from pipeline import config
 from pipeline.errors import BuildError, PipelineError
 
-__all__ = ["Pin", "declared", "for_target", "make", "read", "stale"]
+__all__ = ["Pin", "declared", "for_target", "make", "read", "shipped", "stale"]
 
 FOLDER = "requirements"
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
@@ -154,16 +156,27 @@ def _applies(marker: str, environment: dict[str, str]) -> bool:
     return not marker or bool(Requirement(f"x; {marker}").marker.evaluate(environment))  # type: ignore[union-attr]
 
 
+def shipped(root: Path) -> list[str]:
+    """What goes into the artifact on the service's own Python and architecture, each as ``name==version``."""
+    service = config.load(root).service
+    pins = for_target(read(root / FOLDER / "serve.txt"), service.python, service.architecture)
+    return [f"{pin.name}=={pin.version}" for pin in pins]
+
+
 def main() -> int:
-    """Print what is stale; exit code 1 if anything is. With ``--make``, make the locks instead."""
-    if sys.argv[1:2] == ["--make"]:
-        try:
-            make(Path.cwd(), sys.argv[2:])
-        except PipelineError as error:
-            print(f"✗ {error}", file=sys.stderr)
-            return 1
-        return 0
-    problems = stale(Path.cwd())
+    """Print what is stale; exit code 1 if anything is. With ``--make`` or ``--shipped``, do that instead."""
+    root = Path.cwd()
+    try:
+        if sys.argv[1:2] == ["--make"]:
+            make(root, sys.argv[2:])
+            return 0
+        if sys.argv[1:2] == ["--shipped"]:
+            print(*shipped(root), sep="\n")
+            return 0
+        problems = stale(root)
+    except PipelineError as error:
+        print(f"✗ {error}", file=sys.stderr)
+        return 1
     for problem in problems:
         print(problem)
     if problems:
