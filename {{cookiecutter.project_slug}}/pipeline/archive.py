@@ -6,6 +6,7 @@ are fixed, so the same content gives the same bytes anywhere. The format: PKWARE
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zipfile
 import zlib
@@ -43,6 +44,7 @@ class Writer:
 
     def __init__(self, out: IO[bytes]) -> None:
         self.entries: list[Entry] = []
+        self.digest = hashlib.sha256()  # of all that was written; the archive's once it is ended
         self._out = out
         self._position = 0
 
@@ -113,6 +115,7 @@ class Writer:
 
     def _write(self, data: bytes) -> None:
         self._out.write(data)
+        self.digest.update(data)
         self._position += len(data)
 
 

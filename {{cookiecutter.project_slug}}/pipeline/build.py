@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import bundle as bundling
-from pipeline import locks, models, source, wheels
+from pipeline import models, source
 from pipeline.archive import Writer
 from pipeline.envs import find_python
 from pipeline.errors import BuildError, SetupError
@@ -112,13 +112,12 @@ def _build(config: Config) -> Manifest:
     root = config.root
     tree = source.read(root)
     promoted = models.promoted(root)
-    pins = locks.for_target(locks.read(root / LOCK), config.service.python, config.service.architecture)
-    bundle = bundling.make(config, pins, wheels.cache(root))
+    bundle = bundling.make(config, root / LOCK)
     folder = root / FOLDER
     folder.mkdir(exist_ok=True)
     temporary = folder / "artifact.zip.new"
     try:
-        content, contents = _write(config, tree, bundle, promoted, temporary)
+        digest, content, contents = _write(config, tree, bundle, promoted, temporary)
         unzipped = sum(c.size for c in contents)
         if unzipped > UNZIPPED_LIMIT:
             raise BuildError(
@@ -126,8 +125,6 @@ def _build(config: Config) -> Manifest:
                 + ", ".join(f"{c.package} {c.size / 2**20:.0f} MB" for c in contents[:5]),
                 next="drop a dependency, or leave files out with build.exclude in pipeline.toml",
             )
-        with temporary.open("rb") as archive:
-            digest = hashlib.file_digest(archive, "sha256").digest()
         manifest = Manifest(
             version=tree.version,
             commit=tree.commit,
@@ -158,8 +155,8 @@ def _build(config: Config) -> Manifest:
 
 def _write(
     config: Config, tree: Source, bundle: Bundle, promoted: list[models.Promoted], path: Path
-) -> tuple[str, list[Content]]:
-    """Write the archive; the digest of its content, and each package's share, heaviest first."""
+) -> tuple[bytes, str, list[Content]]:
+    """Write the archive; its sha256, the digest of its content, and each package's share, heaviest first."""
     root = config.root
     parts = [(p.package, p.entry.path, p.digest, p.entry) for p in bundle.parts]
     with path.open("wb") as out, Writer(out) as writer:
@@ -183,8 +180,10 @@ def _write(
         share = shares.setdefault(package, [0, 0, 0])
         for i, amount in enumerate((1, entry.size, entry.zipped)):
             share[i] += amount
-    return content, sorted(
-        (Content(name, *share) for name, share in shares.items()), key=lambda c: (-c.size, c.package)
+    return (
+        writer.digest.digest(),
+        content,
+        sorted((Content(name, *share) for name, share in shares.items()), key=lambda c: (-c.size, c.package)),
     )
 
 

@@ -9,8 +9,10 @@ import base64
 import fnmatch
 import hashlib
 import json
+import platform
 import re
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from pipeline import sbom, wheels
+from pipeline import envs
 from pipeline.archive import Entry, Writer
-from pipeline.envs import exclusive, find_python
 from pipeline.errors import BuildError
 
 if TYPE_CHECKING:
@@ -72,31 +73,30 @@ class Bundle:
     sbom: str
 
 
-def make(config: Config, pins: list[Pin], folder: Path) -> Bundle:
-    """The bundle of ``pins`` for the service's target; made if it is not kept in ``folder``.
+def make(config: Config, lock: Path) -> Bundle:
+    """The bundle of what ``lock`` holds for the service's target; made if it is not kept yet.
 
     Raises:
         BuildError: a pin has no wheel for the target, or two packages bring the same file.
         SetupError: wheels can't be fetched, or there is no interpreter of the target's version to compile with.
     """
     service = config.service
-    pins = [pin for pin in pins if pin.name not in PROVIDED]
-    python = find_python(service.python)
-    rules = [
-        _made_by(),
-        service.name,
-        service.python,
-        service.architecture,
-        _magic(python),
-        *PRUNED,
-        *config.build.exclude,
-    ]
-    key = hashlib.sha256(json.dumps([[asdict(pin) for pin in pins], rules]).encode()).hexdigest()
+    folder = envs.cache(config.root)
+    python = envs.find_python(service.python)
+    try:
+        content = hashlib.sha256(lock.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BuildError(f"{lock.name} can't be read: {error}", next="nox -s lock") from error
+    inputs = [_made_by(), content, service.name, service.python, service.architecture, _full_version(python)]
+    key = hashlib.sha256(json.dumps([*inputs, *config.build.exclude]).encode()).hexdigest()
     archive, index, bill = (folder / "bundles" / f"{key}{suffix}" for suffix in (".zip", ".json", ".cdx.json"))
-    archive.parent.mkdir(parents=True, exist_ok=True)
     if not index.is_file():
-        with exclusive(folder / "bundles" / "making.lock"):
+        with envs.exclusive(folder / "bundles" / "making.lock"):
             if not index.is_file():
+                from pipeline import locks, sbom, wheels  # a build that finds its bundle made starts without them
+
+                pins = locks.for_target(locks.read(lock), service.python, service.architecture)
+                pins = [pin for pin in pins if pin.name not in PROVIDED]
                 found = wheels.fetch(pins, service.python, service.architecture, folder / "wheels")
                 with _appears(bill) as out:
                     out.write(sbom.make(service.name, pins, found, key).encode())
@@ -107,22 +107,31 @@ def make(config: Config, pins: list[Pin], folder: Path) -> Bundle:
                         json.dumps([[p.package, p.digest, list(asdict(p.entry).values())] for p in parts]).encode()
                     )
     listed = json.loads(index.read_text())
-    parts = [Part(package, digest, Entry(*entry)) for package, digest, entry in listed]
-    return Bundle(archive, tuple(parts), bill.read_text())
+    kept = tuple(Part(package, digest, Entry(*entry)) for package, digest, entry in listed)
+    return Bundle(archive, kept, bill.read_text())
 
 
 def compiled(modules: list[tuple[str, str, str]], python: Path) -> list[tuple[str, bytes]]:
     """Bytecode of ``modules``, as ``bytecode.py`` describes them: (path of the ``.pyc``, its bytes) of each."""
     if not modules:
         return []
-    script = Path(__file__).parent / "bytecode.py"
-    done = subprocess.run(
-        [str(python), "-I", "-S", str(script)], input=json.dumps(modules).encode(), capture_output=True, check=False
-    )
-    if done.returncode != 0:
-        reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise BuildError(f"it does not compile: {reason[0] if reason else 'no reason given'}", next="mend that line")
-    return [(path, base64.b64decode(content)) for path, content in json.loads(done.stdout)]
+    if python.samefile(getattr(sys, "_base_executable", sys.executable)):
+        from pipeline.bytecode import answers  # the same code, without the cost of a process
+
+        try:
+            found = answers(modules)
+        except SyntaxError as error:
+            raise BuildError(str(error), next="mend that line") from error
+    else:
+        script = Path(__file__).parent / "bytecode.py"
+        done = subprocess.run(
+            [str(python), "-I", "-S", str(script)], input=json.dumps(modules).encode(), capture_output=True, check=False
+        )
+        if done.returncode != 0:
+            reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+            raise BuildError(reason[0] if reason else f"{python} could not compile", next="mend that line")
+        found = json.loads(done.stdout)
+    return [(path, base64.b64decode(content)) for path, content in found]
 
 
 def _write(out: IO[bytes], pins: list[Pin], found: list[Path], exclude: tuple[str, ...], python: Path) -> list[Part]:
@@ -183,8 +192,10 @@ def _made_by() -> str:
     ).hexdigest()
 
 
-def _magic(python: Path) -> str:
-    """What tells one bytecode format from another: the interpreter's full version."""
+def _full_version(python: Path) -> str:
+    """What tells one bytecode format from another."""
+    if python.samefile(getattr(sys, "_base_executable", sys.executable)):
+        return f"Python {platform.python_version()}"
     done = subprocess.run([str(python), "-I", "-S", "-V"], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
@@ -192,6 +203,7 @@ def _magic(python: Path) -> str:
 @contextmanager
 def _appears(path: Path) -> Iterator[IO[bytes]]:
     """A file that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.new")
     try:
         with temporary.open("wb") as out:

@@ -1,11 +1,7 @@
-"""Compiles modules on the interpreter that will run them. Run as a script: ``python -I bytecode.py < request > answer``.
+"""Compiles modules on the interpreter that will run them; also as a script: ``python -I bytecode.py < request``.
 
 Lambda's file system is read-only, so without ``.pyc`` files every cold start compiles every module anew. These are of
 PEP 552's unchecked-hash kind: they hold no time, and so are the same bytes at each build.
-
-The request is JSON: a list of ``[path, archive or "", member or file]``. The answer is JSON: a list of
-``[path of the .pyc, its bytes in base64]``. A module of a dependency that does not compile, as a template may, is left out; one of
-the service's own is an error.
 """
 
 import base64
@@ -16,10 +12,16 @@ import zipfile
 from importlib._bootstrap_external import _code_to_hash_pyc
 
 
-def main():
-    """Answer the request on standard input."""
-    opened, answer = {}, []
-    for path, archive, name in json.load(sys.stdin):
+def answers(modules):
+    """Bytecode of each of ``modules``, [path, archive or "", member or file]: [path of the .pyc, its bytes in base64].
+
+    A module of an archive that does not compile, as a template may not, is left out.
+
+    Raises:
+        SyntaxError: a file does not compile; the message names it and the line.
+    """
+    opened, found = {}, []
+    for path, archive, name in modules:
         if archive:
             if archive not in opened:
                 opened[archive] = zipfile.ZipFile(archive)
@@ -32,11 +34,17 @@ def main():
         except (SyntaxError, ValueError) as error:
             if archive:
                 continue
-            sys.exit(f"{path}, line {getattr(error, 'lineno', '?')}: {error}")
+            raise SyntaxError(f"{path}, line {getattr(error, 'lineno', '?')}: {error}") from error
         digest = importlib.util.source_hash(source)
         content = bytes(_code_to_hash_pyc(code, digest, checked=False))
-        answer.append([importlib.util.cache_from_source(path), base64.b64encode(content).decode()])
-    json.dump(answer, sys.stdout)
+        found.append([importlib.util.cache_from_source(path), base64.b64encode(content).decode()])
+    for archive in opened.values():
+        archive.close()
+    return found
 
 
-main()
+if __name__ == "__main__":
+    try:
+        json.dump(answers(json.load(sys.stdin)), sys.stdout)
+    except SyntaxError as error:
+        sys.exit(str(error))

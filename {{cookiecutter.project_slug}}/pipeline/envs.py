@@ -17,7 +17,7 @@ from pipeline.errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ensure", "exclusive", "find_python", "uv"]
+__all__ = ["cache", "ensure", "exclusive", "find_python", "uv"]
 
 
 def find_python(version: str) -> Path:
@@ -76,6 +76,11 @@ def ensure(root: Path, name: str, lock: Path, python: Path) -> Path:
         uv("pip", "sync", "--quiet", "--require-hashes", "--python", str(folder / "bin" / "python"), str(lock))
         stamp.write_text(wanted)
     return folder / "bin" / "python"
+
+
+def cache(root: Path) -> Path:
+    """Where what was fetched or compiled is kept: ``PIPELINE_CACHE``, else ``.pipeline/cache``."""
+    return Path(os.environ.get("PIPELINE_CACHE") or root / ".pipeline" / "cache")
 
 
 @contextmanager

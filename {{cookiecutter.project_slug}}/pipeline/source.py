@@ -45,19 +45,22 @@ def read(root: Path) -> Source:
     Raises:
         SourceError: no git, no repository, or no commit yet.
     """
-    _git(root, "rev-parse", "--git-dir", fault="is not in a git repository", next="git init && git add -A")
-    commit = _git(
-        root,
-        "rev-parse",
-        "--verify",
-        "HEAD^{commit}",
-        fault="has no commit yet",
-        next="git add -A && git commit -m 'Start'",
-    )
-    branch = _git(root, "rev-parse", "--abbrev-ref", "HEAD")
-    tree = _working_tree(root)
-    dirty = tree != _git(root, "rev-parse", "HEAD:./")
-    return Source(commit=commit, branch="" if branch == "HEAD" else branch, tree=tree, dirty=dirty)
+    asked = ["--git-path", "objects", "--git-path", "index", "--show-prefix", "HEAD", "HEAD:./", "--abbrev-ref", "HEAD"]
+    done = _run(root, "rev-parse", "--path-format=absolute", *asked)
+    if done.returncode != 0:
+        raise _nothing_to_read(root)
+    objects, index, prefix, commit, committed, branch = done.stdout.split("\n")[:6]
+    tree = _working_tree(root, objects, index, prefix)
+    return Source(commit=commit, branch="" if branch == "HEAD" else branch, tree=tree, dirty=tree != committed)
+
+
+def _nothing_to_read(root: Path) -> SourceError:
+    """Why git could not say what ``root`` is at."""
+    if _run(root, "rev-parse", "--git-dir").returncode != 0:
+        return SourceError(f"{root} is not in a git repository", next="git init && git add -A")
+    if _run(root, "rev-parse", "--verify", "HEAD").returncode != 0:
+        return SourceError(f"{root} has no commit yet", next="git add -A && git commit -m 'Start'")
+    return SourceError(f"{root} is not in its repository's last commit", next="git add -A && git commit -m 'Start'")
 
 
 def commit_of(root: Path, branch: str) -> str:
@@ -102,10 +105,8 @@ def author(root: Path) -> str:
     return done.stdout.strip() or os.environ.get("USER", "unknown")
 
 
-def _working_tree(root: Path) -> str:
+def _working_tree(root: Path, objects: str, index: str, prefix: str) -> str:
     """Git's own tree digest of the files as they are; objects and index go to a folder that is thrown away."""
-    objects = _git(root, "rev-parse", "--path-format=absolute", "--git-path", "objects")
-    index = _git(root, "rev-parse", "--path-format=absolute", "--git-path", "index")
     with tempfile.TemporaryDirectory() as scratch:
         env = {
             **os.environ,
@@ -117,15 +118,14 @@ def _working_tree(root: Path) -> str:
             # With its time: git takes an entry that is as young as the index for possibly changed.
             shutil.copy2(index, f"{scratch}/index")
         _git(root, "add", "--all", ".", env=env)
-        prefix = _git(root, "rev-parse", "--show-prefix")
         return _git(root, "write-tree", *([f"--prefix={prefix}"] if prefix else []), env=env)
 
 
-def _git(root: Path, *words: str, fault: str = "", next: str = "", env: dict[str, str] | None = None) -> str:
+def _git(root: Path, *words: str, env: dict[str, str] | None = None) -> str:
     done = _run(root, *words, env=env)
     if done.returncode != 0:
         reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise SourceError(f"{root} {fault}" if fault else f"git {' '.join(words)}: {reason[0]}", next=next)
+        raise SourceError(f"git {' '.join(words)}: {reason[0]}")
     return done.stdout.strip()
 
 

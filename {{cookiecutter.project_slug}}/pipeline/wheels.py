@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,26 +17,11 @@ from pipeline.locks import MACHINES
 if TYPE_CHECKING:
     from pipeline.locks import Pin
 
-__all__ = ["cache", "fetch"]
+__all__ = ["fetch"]
 
 # The glibc of each runtime's operating system, Amazon Linux 2 for Python 3.11 and 2023 for those after it:
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 GLIBC = {"3.11": 26, "3.12": 34, "3.13": 34, "3.14": 34}
-
-
-UNREACHED = (
-    "Retrying (Retry(",
-    "NewConnectionError",
-    "Failed to establish",
-    "Temporary failure",
-    "Connection",
-    "SSLError",
-)
-
-
-def cache(root: Path) -> Path:
-    """Where what was fetched or compiled is kept: ``PIPELINE_CACHE``, else ``.pipeline/cache``."""
-    return Path(os.environ.get("PIPELINE_CACHE") or root / ".pipeline" / "cache")
 
 
 def fetch(pins: list[Pin], python: str, architecture: str, folder: Path) -> list[Path]:
@@ -85,12 +69,13 @@ def _download(pins: list[Pin], python: str, architecture: str, folder: Path) -> 
         wanted.write_text("\n".join(lines))
         words = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         words += ["--only-binary", ":all:", "--require-hashes", "--requirement", str(wanted), "--dest", scratch]
-        words += ["--implementation", "cp", "--python-version", python]
+        log = Path(scratch, "log.txt")
+        words += ["--log", str(log), "--implementation", "cp", "--python-version", python]
         words += [w for abi in (f"cp{python.replace('.', '')}", "abi3", "none") for w in ("--abi", abi)]
         words += [w for platform in platforms for w in ("--platform", platform)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise _fault(done.stderr, pins, python, architecture)
+            raise _fault(done.stderr, log, pins, python, architecture)
         by_name = {canonicalize_name(wheel.name.split("-")[0]): wheel for wheel in Path(scratch).glob("*.whl")}
         for pin in pins:
             wheel = by_name[canonicalize_name(pin.name)]
@@ -101,12 +86,12 @@ def _download(pins: list[Pin], python: str, architecture: str, folder: Path) -> 
             mark.write_text(f"{digest}/{wheel.name}")
 
 
-def _fault(said: str, pins: list[Pin], python: str, architecture: str) -> Exception:
+def _fault(said: str, log: Path, pins: list[Pin], python: str, architecture: str) -> Exception:
     """Why pip failed: a pin without a wheel, or an index that does not answer.
 
-    pip says "No matching distribution" of both; only where it could not connect it says so too, and before.
+    pip says "No matching distribution" of both; its log tells them apart.
     """
-    unreached = any(words in said for words in UNREACHED)
+    unreached = log.exists() and "Could not fetch URL" in log.read_text(errors="replace")
     for pin in pins:
         if f"No matching distribution found for {pin.name}==" in said and not unreached:
             return BuildError(

@@ -1,0 +1,55 @@
+"""Wheels: fetched once, by hash, for Lambda; a missing one and a silent index are told apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import TEMPLATE
+
+from pipeline import locks, wheels
+from pipeline.errors import BuildError, SetupError
+
+PINS = locks.for_target(locks.read(TEMPLATE / "requirements/serve.txt"), "3.12", "x86_64")
+CLICK = [pin for pin in PINS if pin.name == "click"]
+
+
+def test_wheel_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second time nothing is asked of the index; a kept file that is gone is fetched again."""
+    (first,) = wheels.fetch(CLICK, "3.12", "x86_64", tmp_path)
+    assert first.parent.name in CLICK[0].hashes
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    assert wheels.fetch(CLICK, "3.12", "x86_64", tmp_path) == [first]
+    first.unlink()
+    with pytest.raises(SetupError, match="the wheels could not be fetched") as fault:
+        wheels.fetch(CLICK, "3.12", "x86_64", tmp_path)
+    assert "check the network" in fault.value.next
+
+
+def test_package_without_a_wheel_is_named(tmp_path: Path) -> None:
+    """onnxruntime of today has no wheel for Lambda's Python 3.11; that is said, and not taken for a dead network."""
+    pins = [pin for pin in locks.read(TEMPLATE / "requirements/serve.txt") if pin.name == "onnxruntime"]
+    newest = [pin for pin in pins if ">=" in pin.marker]
+    with pytest.raises(BuildError, match=rf"onnxruntime {newest[0].version} has no wheel for Lambda's Python 3\.11"):
+        wheels.fetch(newest, "3.11", "x86_64", tmp_path)
+
+
+def test_other_bytes_than_the_locks_are_refused(tmp_path: Path) -> None:
+    """A wheel whose hash is not in the lock is not taken."""
+    from dataclasses import replace
+
+    altered = [replace(CLICK[0], hashes=("0" * 64,))]
+    with pytest.raises(SetupError):
+        wheels.fetch(altered, "3.12", "x86_64", tmp_path)
+    assert not list(tmp_path.glob("*/*.whl"))
+
+
+@pytest.mark.parametrize("target", [("3.11", "x86_64"), ("3.13", "arm64"), ("3.14", "x86_64")])
+def test_every_pin_has_a_wheel_for_every_target(tmp_path: Path, target: tuple[str, str]) -> None:
+    """The shipped lock can be built for the Pythons and architectures that are offered."""
+    pins = locks.for_target(locks.read(TEMPLATE / "requirements/serve.txt"), *target)
+    found = wheels.fetch(pins, *target, tmp_path)
+    machine = "aarch64" if target[1] == "arm64" else "x86_64"
+    assert len(found) == len(pins)
+    assert all(wheel.name.endswith("none-any.whl") or machine in wheel.name for wheel in found)
