@@ -91,8 +91,8 @@ def generate(seed: int, days: int = 730) -> pd.DataFrame:
     """
     rng = np.random.default_rng(seed + 1)
     dates = pd.date_range("2024-01-01", periods=days, freq="D")
-    week = 1 + 0.15 * np.sin(2 * np.pi * dates.dayofweek.to_numpy() / 7)
-    year = 1 + 0.2 * np.sin(2 * np.pi * dates.dayofyear.to_numpy() / 365.25)
+    week = 1 + 0.15 * np.sin(2 * np.pi * dates.day_of_week.to_numpy() / 7)
+    year = 1 + 0.2 * np.sin(2 * np.pi * dates.day_of_year.to_numpy() / 365.25)
     frames = []
     for product in products(seed):
         # A price holds for a week, as a shop's does.

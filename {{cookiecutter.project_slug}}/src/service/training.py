@@ -76,8 +76,8 @@ def tabulate(frame: pd.DataFrame, products: list[dict[str, Any]] | None = None) 
         features.matrix(
             number,
             daily["price"].to_numpy() / reference,
-            daily["day"].dt.dayofweek.to_numpy(),
-            daily["day"].dt.dayofyear.to_numpy(),
+            daily["day"].dt.day_of_week.to_numpy(),
+            daily["day"].dt.day_of_year.to_numpy(),
         ),
         daily["quantity"].to_numpy(dtype=np.float64),
         products,
