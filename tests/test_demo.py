@@ -1,0 +1,81 @@
+"""``make demo``, typed as the README says: it ends in its summary, leaves nothing running, and can be stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from bake import ROOT
+
+from pipeline.waiting import wait
+
+
+def demo(into: Path) -> subprocess.Popen[str]:
+    """Start ``make demo`` in a process group of its own."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "COV"))}
+    return subprocess.Popen(
+        ["make", "demo", f"INTO={into}"],
+        cwd=ROOT,
+        env=clean,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Processes that were started in, or for, a folder."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and str(folder).encode() in (process / "cmdline").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def test_demo_goes_through_and_again(tmp_path: Path) -> None:
+    """The whole story ends in its summary with exit code 0, and leaves a service and no process."""
+    into = tmp_path / "price-demo"
+    process = demo(into)
+    output = process.communicate(timeout=600)[0]
+    assert process.returncode == 0, output
+    for said in (
+        "release 1 is verified: version 1 serves production on embedded",
+        "✗ refused: version 2 does not answer /version: Unhandled: RuntimeError: broken on purpose; release 1 serves as before",
+        "release 3 is verified",
+        "  3  rolled-back",
+        "== Summary",
+        f"The service is in {into}",
+    ):
+        assert said in output
+    assert processes_in(into) == []
+
+    # A second run starts anew in the same place; stopped in the middle, it says so and leaves no process either.
+    process = demo(into)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("$ invoke train"):
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode != 0
+    assert "✗ interrupted" in output
+    assert "Traceback" not in output
+    wait(lambda: None if processes_in(into) else True, what="the end of all processes", seconds=20)
+
+
+def test_demo_touches_nothing_that_it_did_not_make(tmp_path: Path) -> None:
+    """A folder that is there already is refused and stays as it is."""
+    into = tmp_path / "mine"
+    into.mkdir()
+    (into / "work.txt").write_text("precious")
+    process = demo(into)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 2  # make's own, for a line that failed
+    assert "exists and was not made by this demo" in output
+    assert [p.name for p in into.iterdir()] == ["work.txt"]

@@ -1,0 +1,78 @@
+"""The documents are true: what they name exists, and what exists is named."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import fields
+
+import pytest
+from bake import ROOT
+from test_template import tasks
+from tiny import TEMPLATE
+
+from pipeline import config
+
+ROOT_README = (ROOT / "README.md").read_text()
+SERVICE_README = (TEMPLATE / "README.md").read_text()
+
+
+@pytest.mark.parametrize("text", [ROOT_README, SERVICE_README], ids=["root", "service"])
+def test_commands_exist(text: str) -> None:
+    """Every ``invoke``, ``nox -s`` and ``make`` that a README tells to type exists."""
+    sessions = set(re.findall(r"^def (\w+)\(session", (TEMPLATE / "noxfile.py").read_text(), re.M)) | {"bench"}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    targets |= set(re.findall(r"^([a-z-]+):", (TEMPLATE / "Makefile").read_text(), re.M))
+    code = "\n".join(re.findall(r"`[^`\n]+`|^\$ .*$|^&& .*$", text, re.M))
+    for name in re.findall(r"invoke (?!-)([a-z.]+)", code):
+        assert name in tasks(), name
+    for name in re.findall(r"nox -s (\w+)", code):
+        assert name in sessions, name
+    for name in re.findall(r"\bmake ([a-z-]+)", code):
+        assert name in targets, name
+
+
+def test_every_session_is_documented() -> None:
+    """The service's README names every check that runs by default, and the one that makes the locks."""
+    for name in re.findall(r"^@nox.session.*\ndef (\w+)", (TEMPLATE / "noxfile.py").read_text(), re.M):
+        assert f"nox -s {name}" in SERVICE_README, name
+
+
+def test_paths_exist() -> None:
+    """Every file that the root's README names is in the template or the root."""
+    for name in re.findall(r"^\| `([^`]+)`(?:, `([^`]+)`)? \|", ROOT_README, re.M):
+        for path in filter(None, name):
+            if "." in path or path.endswith("/") or path == "Makefile":
+                assert (TEMPLATE / path).exists() or (ROOT / path).exists(), path
+
+
+def test_every_setting_is_in_the_commented_file() -> None:
+    """``pipeline.toml`` shows every key that there is, and no other."""
+    text = (TEMPLATE / "pipeline.toml").read_text()
+    document = tomllib.loads(re.sub(r"\{\{[^}]*\}\}", "x", text))
+    for section, kind in config.SECTIONS.items():
+        assert set(document[section]) == {field.name for field in fields(kind)}, section
+    for name, table in document["environments"].items():
+        assert set(table) == {field.name for field in fields(config.Environment)} - {"name"}, name
+
+
+def test_every_module_says_what_it_is() -> None:
+    """Each module of the delivery code and of the service begins with a docstring."""
+    for folder in ("pipeline", "src/service"):
+        for path in (TEMPLATE / folder).rglob("*.py"):
+            assert path.read_text().startswith('"""'), path
+
+
+def test_changelog_is_in_its_form() -> None:
+    """Both changelogs are in the form of Keep a Changelog, with what is to come on top."""
+    for text in ((ROOT / "CHANGELOG.md").read_text(), (TEMPLATE / "CHANGELOG.md").read_text()):
+        assert text.startswith("# Changelog\n")
+        assert re.findall(r"^## (.*)$", text, re.M)[0] == "[Unreleased]"
+        assert set(re.findall(r"^### (.*)$", text, re.M)) <= {
+            "Added",
+            "Changed",
+            "Deprecated",
+            "Removed",
+            "Fixed",
+            "Security",
+        }
