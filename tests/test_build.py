@@ -254,3 +254,17 @@ def test_nothing_built_yet_says_so(small: Tiny) -> None:
     """Reading a build that never was is a plain message."""
     with pytest.raises(BuildError, match="nothing has been built yet"):
         build.Manifest.load(small.root)
+
+
+def test_what_is_over_the_direct_limit_is_said(
+    service: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An artifact that only fits through S3 is built, with a word on what weighs most."""
+    import tasks
+
+    monkeypatch.chdir(service.root)
+    monkeypatch.setattr(build, "DIRECT_LIMIT", 100)
+    tasks.build.body(None)
+    said = capsys.readouterr().err
+    assert "over 50 MB zipped: Lambda takes it through S3 only, as push does; most weigh " in said
+    assert " MB" in said

@@ -75,6 +75,9 @@ def build(_: Any, json: bool = False) -> None:
         f"  digest {manifest.digest}, {console.megabytes(manifest.size)} ({console.megabytes(manifest.unzipped)} unzipped)"
     )
     console.say(f"  model  {manifest.model}")
+    if manifest.size > building.DIRECT_LIMIT:
+        heaviest = ", ".join(f"{c.package} {console.megabytes(c.zipped)}" for c in manifest.contents[:5])
+        console.warn(f"over 50 MB zipped: Lambda takes it through S3 only, as push does; most weigh {heaviest}")
     if manifest.dirty:
         console.say("  from changes that are not committed: only the embedded cloud takes it")
 

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.source import Source
 
-__all__ = ["Content", "Manifest", "build"]
+__all__ = ["DIRECT_LIMIT", "UNZIPPED_LIMIT", "Content", "Manifest", "build"]
 
 FOLDER = "build"
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 250 MB unzipped, however it is uploaded.
 UNZIPPED_LIMIT = 250 * 1024 * 1024
+DIRECT_LIMIT = 50 * 1024 * 1024  # zipped, in a request; a larger one goes through S3
 LOCK = "requirements/serve.txt"
 
 
