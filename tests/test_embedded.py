@@ -5,6 +5,8 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import runpy
+import shutil
 import signal
 import socket
 import stat
@@ -131,6 +133,66 @@ def test_state_outlives_stop_and_kill(alone: Path) -> None:
     assert client(running, "s3").list_buckets()["Buckets"][0]["Name"] == "kept"
 
 
+def test_key_is_good_after_an_end_before_the_first_save(alone: Path) -> None:
+    """The key that a start gives is one that the server knows, even when the user it was made for is lost."""
+    os.kill(embedded.up(alone).pid, signal.SIGKILL)
+    wait(lambda: None if embedded.status(alone).running else True, what="the end")
+    users = client(embedded.up(alone), "iam").list_users()["Users"]
+    assert [user["UserName"] for user in users] == ["developer"]
+
+
+def test_start_whose_starter_was_killed_is_found(alone: Path) -> None:
+    """A server that was started and not yet waited for is the one that the next command uses."""
+    home = embedded._home(alone)
+    python = embedded.envs.ensure(alone, "cloud", alone / "requirements/cloud.txt", Path(sys.executable))
+    record = embedded._start(home, python, 0)
+    running = embedded.up(alone)
+    assert running.pid == record["pid"]
+    assert client(running, "sts").get_caller_identity()["Account"] == "123456789012"
+
+
+def test_server_of_a_removed_folder_ends(alone: Path) -> None:
+    """When its folder is gone nobody can find the server, so it ends, and does not bring the folder back."""
+    running = embedded.up(alone)
+    home = embedded._home(alone)
+    shutil.rmtree(home)
+    wait(lambda: None if embedded._began(running.pid) else True, what="the end")
+    assert not home.exists()
+
+
+def test_ordinary_users_can_clear_packages(tmp_path: Path) -> None:
+    """The read-only packages of functions go away for users who are not root, too."""
+    inner = tmp_path / "packages/digest/service"
+    inner.mkdir(parents=True)
+    (inner / "main.py").touch(0o444)
+    for folder in (inner, inner.parent):
+        folder.chmod(0o555)
+    for folder in (tmp_path, *tmp_path.rglob("*")):
+        os.chown(folder, 65534, 65534) if os.getuid() == 0 else None
+    for parent in tmp_path.parents[:2]:  # those that pytest made, for their owner only
+        parent.chmod(0o755)
+    child = os.fork()
+    if child == 0:
+        if os.getuid() == 0:
+            os.setuid(65534)
+        embedded._clear(tmp_path / "packages")
+        os._exit((tmp_path / "packages").exists())
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_state_that_changes_while_it_is_saved_is_saved() -> None:
+    """A save that a request has disturbed is tried again."""
+    saving = runpy.run_path(str(TEMPLATE / "pipeline/launcher/saving.py"))
+    disturbed = [RuntimeError("dictionary changed size during iteration")] * 3
+
+    def state() -> str:
+        if disturbed:
+            raise disturbed.pop()
+        return "all of it"
+
+    assert saving["unhurried"](state)() == "all of it"
+
+
 def test_reset_forgets_everything(alone: Path) -> None:
     """After a reset the next start is a first start."""
     running = embedded.up(alone)
@@ -142,6 +204,24 @@ def test_reset_forgets_everything(alone: Path) -> None:
 
 
 # -- who may do what
+
+
+def test_server_knows_nothing_of_the_developer(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither credentials nor settings of the caller's shell reach the server, nor does it reach for Docker."""
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    monkeypatch.setenv("SECRET_TOKEN", "mine")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///var/run/docker.sock")
+    found = dict(
+        line.split("=", 1)
+        for line in _environment(Path(f"/proc/{embedded.up(alone).pid}")).decode().split("\0")
+        if line
+    )
+    assert "mine" not in found.values()
+    assert {name: found[name] for name in found if name.startswith("AWS_")} == {
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+    assert not Path(found["DOCKER_HOST"].removeprefix("unix://")).exists()
 
 
 @pytest.mark.parametrize("key", ["test", "123456789012", "000000000000", "AKIA0000000000000000"])

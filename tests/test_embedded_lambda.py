@@ -1,17 +1,22 @@
-"""Functions and objects on the embedded AWS: what it must do as AWS does, one test per mended gap."""
+"""Functions on the embedded AWS: what it must do as AWS does, one test per mended gap."""
 
 from __future__ import annotations
 
 import base64
 import concurrent.futures
 import hashlib
+import json
 import os
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from emulated import PYTHON, Function, client, code_of, package
+from tiny import TEMPLATE
 
 from pipeline import embedded
+from pipeline.waiting import wait
 
 # -- functions
 
@@ -33,6 +38,15 @@ def test_missing_dependency_is_an_import_error(running: embedded.Running) -> Non
     assert answer["fault"] == "Unhandled"
     assert answer["body"]["errorType"] == "Runtime.ImportModuleError"
     assert answer["body"]["errorMessage"] == "Unable to import module 'main': No module named 'not_there'"
+
+
+def test_missing_handler_is_named(running: embedded.Running) -> None:
+    """A module without the handler is reported as Lambda does."""
+    answer = Function(running, "nameless", "def other(event, context): pass").call()
+    assert answer["body"] == {
+        "errorType": "Runtime.HandlerNotFound",
+        "errorMessage": "Handler 'handler' missing on module 'main'",
+    }
 
 
 def test_handlers_exception_is_reported_with_its_type(running: embedded.Running) -> None:
@@ -116,6 +130,68 @@ def test_many_calls_at_once_wait_instead_of_failing(running: embedded.Running) -
     assert 1 < len({answer["body"] for answer in answers}) <= 2 * (os.cpu_count() or 1)
 
 
+def test_calls_that_wait_for_one_function_do_not_hold_up_another(running: embedded.Running, tmp_path: Path) -> None:
+    """A process that becomes free is used, however many calls of other functions are waiting."""
+    code = """
+import os, pathlib, time
+def handler(folder, context):
+    pathlib.Path(folder, str(os.getpid())).touch()
+    while not os.path.exists(folder + "/go"):
+        time.sleep(0.02)
+"""
+    stuck = Function(running, "stuck", code, Timeout=60)
+    quick = Function(running, "quick", "import time\ndef handler(event, context): time.sleep(0.1)")
+    cap = 2 * (os.cpu_count() or 1)
+    with concurrent.futures.ThreadPoolExecutor(6 * cap) as pool:
+        others = [pool.submit(stuck.call, str(tmp_path)) for _ in range(4 * cap)]
+        wait(lambda: len(list(tmp_path.iterdir())) >= cap or None, what="the processes that are stuck")
+        done, late = concurrent.futures.wait([pool.submit(quick.call) for _ in range(2 * cap)], timeout=30)
+        (tmp_path / "go").touch()
+    assert not late
+    assert {call.result()["fault"] for call in (*others, *done)} == {None}
+
+
+def test_idle_processes_end(running: embedded.Running, tmp_path: Path) -> None:
+    """No process stays for ever, not even the last one of a version."""
+    code = """
+import sys; sys.path[:0] = sys.argv[2:]
+import pathlib
+import functions
+from ministack.core import lambda_runtime
+from ministack.services import lambda_svc
+functions.mend(pathlib.Path(sys.argv[1]))
+config = {"Runtime": "python3.11", "FunctionArn": "arn:aws:lambda:eu-west-1:123456789012:function:f"}
+worker, _ = lambda_svc.acquire_worker("f", config, b"")
+assert lambda_svc.reap_idle_workers() == 0
+lambda_svc.release_worker(worker)
+assert lambda_svc.reap_idle_workers() == 1
+"""
+    python = os.readlink(f"/proc/{running.pid}/cwd") + "/../envs/cloud/bin/python"
+    environment = {**os.environ, "LAMBDA_WARM_TTL_SECONDS": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    words = [python, "-c", code, str(tmp_path), str(TEMPLATE / "pipeline/launcher"), str(TEMPLATE)]
+    subprocess.run(words, env=environment, check=True)
+
+
+def test_weighted_alias_splits_traffic(running: embedded.Running) -> None:
+    """The additional version of an alias gets its share, and is told the alias; without weights it gets nothing."""
+    code = "def handler(event, context): return [context.function_version, context.invoked_function_arn.split(':')[-1]]"
+    function = Function(running, "weighted", code)
+    aws = function.aws
+    aws.publish_version(FunctionName="weighted")
+    aws.update_function_configuration(FunctionName="weighted", MemorySize=256)
+    function.settle()
+    aws.publish_version(FunctionName="weighted")
+    weights = {"AdditionalVersionWeights": {"2": 0.3}}
+    aws.create_alias(FunctionName="weighted", Name="live", FunctionVersion="1", RoutingConfig=weights)
+    bodies = [function.call(Qualifier="live")["body"] for _ in range(200)]
+    assert {alias for _, alias in bodies} == {"live"}
+    assert 30 < sum(version == "2" for version, _ in bodies) < 95  # 60, and five standard deviations
+    answer = aws.invoke(FunctionName="weighted", Qualifier="live")
+    assert answer["ExecutedVersion"] == json.loads(answer["Payload"].read())[0]
+    aws.update_alias(FunctionName="weighted", Name="live", RoutingConfig={"AdditionalVersionWeights": {}})
+    assert {function.call(Qualifier="live")["body"][0] for _ in range(20)} == {"1"}
+
+
 def test_package_is_unpacked_once_and_read_only(running: embedded.Running) -> None:
     """Processes of one package share one folder, whose files are not writable."""
     code = """
@@ -168,22 +244,3 @@ def test_publication_of_something_else_is_refused(running: embedded.Running) -> 
     wrong = {"FunctionName": "publish", "RevisionId": "00000000-0000-0000-0000-000000000000"}
     assert code_of(lambda: aws.publish_version(**wrong)) == "PreconditionFailedException"
     assert len(aws.list_versions_by_function(FunctionName="publish")["Versions"]) == 1
-
-
-# -- what the ledger and the store stand on
-
-
-def test_s3_keeps_conditions_and_checksums(running: embedded.Running) -> None:
-    """Conditional writes and deletes hold, and bytes that don't match their checksum are refused."""
-    s3 = client(running, "s3")
-    s3.create_bucket(Bucket="conditions", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    put = {"Bucket": "conditions", "Key": "k"}
-    tag = s3.put_object(**put, Body=b"1", IfNoneMatch="*")["ETag"]
-    assert code_of(lambda: s3.put_object(**put, Body=b"2", IfNoneMatch="*")) == "PreconditionFailed"
-    new = s3.put_object(**put, Body=b"3", IfMatch=tag)["ETag"]
-    assert code_of(lambda: s3.put_object(**put, Body=b"4", IfMatch=tag)) == "PreconditionFailed"
-    assert code_of(lambda: s3.delete_object(**put, IfMatch=tag)) == "PreconditionFailed"
-    assert s3.get_object(**put)["Body"].read() == b"3"
-    s3.delete_object(**put, IfMatch=new)
-    checksum = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
-    assert code_of(lambda: s3.put_object(**put, Body=b"5", ChecksumSHA256=checksum)) in ("BadDigest", "InvalidRequest")

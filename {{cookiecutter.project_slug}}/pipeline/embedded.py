@@ -1,11 +1,11 @@
 """The embedded AWS: started on loopback when it is needed, found again by the next command, ended on request.
 
-Everything of it lies under ``.pipeline/cloud``: ``process.json`` (what runs), ``credentials.json``, ``log.txt``, the state.
+Everything of it lies under ``.pipeline/cloud``: ``process.json`` (what was started), ``ready`` (the number of the process
+that answers), ``credentials.json``, ``log.txt``, the state.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import shutil
@@ -14,7 +14,8 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ class Running:
     pid: int
     account: str
     access_key: str
-    secret_key: str
+    secret_key: str = field(repr=False)
     notice: str = ""
 
 
@@ -74,10 +75,18 @@ def up(root: Path, port: int = 0) -> Running:
         if record := _alive(home):
             if port and record["port"] != port:
                 raise SetupError(f"the embedded AWS runs on port {record['port']}", next="invoke cloud.down")
+            _await(home, record)  # whoever started it may have been killed while waiting
             return _running(home, record)
         python = envs.ensure(root, "cloud", root / "requirements/cloud.txt", Path(sys.executable))
         notice = _lost(home)
-        record = _start(home, python, port or _last_port(home), asked=bool(port))
+        record = _start(home, python, port)
+        try:
+            _await(home, record)
+        except BaseException:
+            _end(record)
+            if not notice:  # nobody has done anything with it
+                (home / "unsaved").unlink(missing_ok=True)
+            raise
         return _running(home, record, notice)
 
 
@@ -89,6 +98,7 @@ def down(root: Path) -> bool:
         if record is None:
             return False
         _end(record)
+        _clear(home / "tmp")
         return True
 
 
@@ -107,25 +117,31 @@ def reset(root: Path) -> None:
         if record := _alive(home):
             _end(record)
         for name in ("state", "s3", "tmp"):
-            shutil.rmtree(home / name, ignore_errors=True)
-        for name in ("credentials.json", "process.json", "unsaved"):
+            _clear(home / name)
+        for name in ("credentials.json", "process.json", "ready", "unsaved"):
             (home / name).unlink(missing_ok=True)
 
 
-def _start(home: Path, python: Path, port: int, *, asked: bool) -> dict[str, Any]:
-    if asked and not _free(port):
+def _start(home: Path, python: Path, port: int) -> dict[str, Any]:
+    if port and not _free(port):
         raise SetupError(f"port {port} is taken", next="invoke cloud.up --port with another one, or without")
-    shutil.rmtree(home / "tmp", ignore_errors=True)
+    port = port or _last_port(home)
+    _clear(home / "tmp")
     (home / "tmp").mkdir(parents=True)
-    # Explicit and small: a function sees what Lambda gives it, never what the developer's shell holds.
+    (home / "ready").unlink(missing_ok=True)
+    # Explicit and small: the server takes nothing from the developer's shell but where interpreters are found.
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": str(home / "tmp"),
+        "HOME": os.environ.get("HOME", str(home)),
         "TMPDIR": str(home / "tmp"),
         "LANG": "C.UTF-8",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "DOCKER_HOST": f"unix://{home}/none",  # ministack would end containers of others that bear its name
         "EMBEDDED_HOME": str(home),
         "GATEWAY_PORT": str(port),
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
+        "LAMBDA_WARM_TTL_SECONDS": "60",
     }
     launcher = Path(__file__).parent / "launcher" / "__main__.py"
     with (home / "log.txt").open("ab") as log:
@@ -139,31 +155,37 @@ def _start(home: Path, python: Path, port: int, *, asked: bool) -> dict[str, Any
             start_new_session=True,  # the caller's Ctrl-C is not meant for it
         )
     record: dict[str, Any] = {"pid": process.pid, "began": _began(process.pid), "port": port, "at": time.time()}
-    try:
-        for _ in _pauses(READY_SECONDS):
-            if process.poll() is not None:
-                break
-            if _answers(record["port"]) and (home / "credentials.json").exists():
-                _write(home / "process.json", record)
-                return record
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    process.kill()
-    process.wait()
+    _write(home / "process.json", record)
+    return record
+
+
+def _await(home: Path, record: dict[str, Any]) -> None:
+    """Wait until the server answers, which its launcher says by writing its own number."""
+    for _ in _pauses(READY_SECONDS):
+        with suppress(FileNotFoundError):
+            if (home / "ready").read_text() == str(record["pid"]):
+                return
+        if not _runs(record):
+            break
     tail = "\n  ".join((home / "log.txt").read_text(errors="replace").splitlines()[-5:])
     raise SetupError(f"the embedded AWS did not start:\n  {tail}", next=f"read {home / 'log.txt'}")
 
 
 def _end(record: dict[str, Any]) -> None:
     """SIGTERM saves; a server that ignores it is killed, with what it runs."""
-    pid = record["pid"]
-    os.kill(pid, signal.SIGTERM)
-    for _ in _pauses(STOP_SECONDS):
-        if _began(pid) != record["began"]:
-            return
-    os.killpg(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.kill(record["pid"], signal.SIGTERM)
+        for _ in _pauses(STOP_SECONDS):
+            if not _runs(record):
+                return
+        os.killpg(record["pid"], signal.SIGKILL)
+
+
+def _clear(folder: Path) -> None:
+    """Remove ``folder``; the packages of functions in it are read-only, which stops all but root from removing them."""
+    for path, _, _ in os.walk(folder):
+        os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _alive(home: Path) -> dict[str, Any] | None:
@@ -172,7 +194,11 @@ def _alive(home: Path) -> dict[str, Any] | None:
         record: dict[str, Any] = json.loads((home / "process.json").read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return record if _began(record["pid"]) == record["began"] and record["began"] else None
+    return record if _runs(record) else None
+
+
+def _runs(record: dict[str, Any]) -> bool:
+    return bool(record["began"]) and _began(record["pid"]) == record["began"]
 
 
 def _began(pid: int) -> str:
@@ -220,24 +246,13 @@ def _free(port: int) -> bool:
     return True
 
 
-def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-    try:
-        connection.request("GET", "/_ministack/health")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
 def _pauses(seconds: float) -> Iterator[None]:
-    """Short growing pauses, 10 ms to 200 ms, for ``seconds`` in all."""
+    """Short growing pauses, 10 ms to 50 ms, for ``seconds`` in all; the first turn is at once."""
     end, pause = time.monotonic() + seconds, 0.01
     while time.monotonic() < end:
-        time.sleep(pause)
         yield
-        pause = min(pause * 1.5, 0.2)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
 
 
 def _endpoint(record: dict[str, Any]) -> str:

@@ -35,6 +35,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 def main() -> None:
     """Import, mend, serve; returns when the server was told to stop."""
     import administrator
+    import aliases
+    import buckets
     import functions
     import saving
     import signin
@@ -43,9 +45,10 @@ def main() -> None:
 
     signin.mend()
     updates.mend()
+    aliases.mend()
+    buckets.mend(app)
     functions.mend(HOME / "tmp")
-    saving.mend(app, HOME)
-    administrator.prepare(app, HOME / "credentials.json")
+    saving.mend(app, HOME, administrator.prepare(HOME))
     app.main()
 
 

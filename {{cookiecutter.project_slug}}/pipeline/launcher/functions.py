@@ -2,13 +2,15 @@
 
 What Lambda does: https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 What ministack does otherwise, and this replaces: it runs Python functions on its own interpreter, with its own packages
-and its own environment variables visible; unpacks the package anew for each process, and starts any number of them;
-reports every fault as ``Runtime.HandlerError``; waits 50 ms after each call of a function that logs nothing.
+and its own environment variables visible; unpacks the package anew for each process, starts any number of them, and
+keeps one of each version for ever; reports every fault as ``Runtime.HandlerError``; waits 50 ms after each call of a
+function that logs nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -76,7 +78,7 @@ class Process(lambda_runtime.Worker):
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         runtime = self.config["Runtime"]
         try:
-            python = find_python(runtime.removeprefix("python"))
+            python = interpreter(runtime.removeprefix("python"))
         except (PipelineError, ImportError) as error:
             raise Fault("Runtime.InvalidRuntime", f"the embedded AWS has no interpreter for {runtime}") from error
         folder = unpack(self.code_zip, self.packages)
@@ -168,6 +170,12 @@ class Process(lambda_runtime.Worker):
         }
 
 
+@functools.cache
+def interpreter(version: str) -> Path:
+    """Where the interpreter is; looked for until it is found, then remembered."""
+    return find_python(version)
+
+
 _unpacking = threading.Lock()
 
 
@@ -203,6 +211,21 @@ def _sweep(packages: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def reap(seconds: float = lambda_runtime._LOCAL_WORKER_TTL) -> int:
+    """End the processes that had no call for so long, as Lambda does; how many. ministack keeps one of each version."""
+    with lambda_runtime._lock:
+        idle = [
+            worker
+            for workers in lambda_runtime._workers.values()
+            for worker in workers
+            if not worker.in_use and time.time() - worker.last_used >= seconds
+        ]
+        for workers in lambda_runtime._workers.values():
+            workers[:] = [worker for worker in workers if worker not in idle]
+    lambda_runtime.kill_workers(idle)
+    return len(idle)
+
+
 def _follow(stream: Any, lines: queue.SimpleQueue[str]) -> None:
     for line in stream:
         lines.put(line)
@@ -233,7 +256,7 @@ def mend(tmp: Path) -> None:
     def release_telling(worker: Any) -> None:
         release(worker)
         with free:
-            free.notify()
+            free.notify_all()  # which function the next in line waits for is not known
 
     def execute_faithfully(function: dict[str, Any], event: Any, request_id: str) -> dict[str, Any]:
         result: dict[str, Any] = execute(function, event, request_id)
@@ -243,6 +266,7 @@ def mend(tmp: Path) -> None:
         return result
 
     lambda_runtime._worker_class_for = worker_class
+    lambda_.reap_idle_workers = reap
     lambda_.acquire_worker = acquire_waiting
     lambda_.release_worker = release_telling
     lambda_._execute_function_warm = execute_faithfully

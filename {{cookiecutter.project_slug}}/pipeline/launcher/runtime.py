@@ -56,13 +56,18 @@ def main():
         }
 
     try:
-        function = getattr(importlib.import_module(module.replace("/", ".")), name)
+        loaded = importlib.import_module(module.replace("/", "."))
     except BaseException as error:  # an import may end in SystemExit, and Lambda reports that too
         kind = "Runtime.ImportModuleError" if isinstance(error, ImportError) else ""
         said = fault(error, kind)
         if kind:
             said["errorMessage"] = f"Unable to import module '{module}': {error}"
         answer(json.dumps({"error": said}))
+        return
+    function = getattr(loaded, name, None)
+    if function is None:
+        missing = f"Handler '{name}' missing on module '{module}'"
+        answer(json.dumps({"error": {"errorType": "Runtime.HandlerNotFound", "errorMessage": missing}}))
         return
     answer(json.dumps({"result": None}))
     for line in sys.stdin:

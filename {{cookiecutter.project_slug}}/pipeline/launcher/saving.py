@@ -8,17 +8,25 @@ there while the server runs, and its time is that of the last save: who finds it
 from __future__ import annotations
 
 import atexit
+import contextlib
+import os
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 PAUSE = 1.0  # seconds between a change and the save that holds it, and between saves
+WATCH = 5.0  # seconds between looks at whether the folder is still there
 
 
-def mend(app: Any, home: Path) -> None:
-    """Wrap the ASGI application so that a change starts a save."""
-    changed = threading.Event()
-    serve = app.app
+def mend(app: Any, home: Path, ready: threading.Event) -> None:
+    """Wrap the ASGI application so that a change starts a save, once the server is ready.
+
+    No two saves write the same files at once, and none brings back a folder that was removed.
+    """
+    changed, saving = threading.Event(), threading.Lock()
+    serve, save_all = app.app, app.save_all
     mark = home / "unsaved"
     mark.touch()
 
@@ -28,14 +36,46 @@ def mend(app: Any, home: Path) -> None:
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD") and "/invocations" not in scope["path"]:
             changed.set()
 
-    def save() -> None:
-        while True:
-            changed.wait()
-            threading.Event().wait(PAUSE)  # what comes in a burst is saved once
-            changed.clear()
-            mark.touch()
-            app.save_all(app._build_persistence_save_dict())
+    def save(services: dict[str, Callable[[], Any]]) -> None:
+        with saving:
+            if not deserted():
+                save_all({name: unhurried(state) for name, state in services.items()})
 
-    app.app = watched
-    threading.Thread(target=save, daemon=True, name="saving").start()
+    def deserted() -> bool:
+        """Whether the folder was removed, and perhaps made anew for another server."""
+        try:
+            return (home / "ready").read_text() != str(os.getpid())
+        except FileNotFoundError:
+            return True
+
+    def work() -> None:
+        ready.wait()
+        while True:
+            due = changed.wait(WATCH)
+            if deserted():
+                os._exit(0)  # nobody can find this server any more
+            if due:
+                time.sleep(PAUSE)  # what comes in a burst is saved once
+                changed.clear()
+                began = time.time()
+                save(app._build_persistence_save_dict())
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(mark, (began, began))
+
+    app.app, app.save_all = watched, save
+    threading.Thread(target=work, daemon=True, name="saving").start()
     atexit.register(mark.unlink, missing_ok=True)
+
+
+def unhurried(state: Callable[[], Any]) -> Callable[[], Any]:
+    """Copy a service's state again when a request has changed it while it was being copied."""
+
+    def copied() -> Any:
+        for _ in range(20):
+            try:
+                return state()
+            except RuntimeError:  # dictionary changed size during iteration
+                time.sleep(0.01)
+        return state()
+
+    return copied

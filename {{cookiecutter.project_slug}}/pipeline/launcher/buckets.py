@@ -1,0 +1,60 @@
+"""A stack's bucket has the lifecycle rules of its template.
+
+https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-properties-s3-bucket-lifecycleconfiguration.html
+ministack's CloudFormation leaves ``LifecycleConfiguration`` out; its S3 can keep such rules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.sax.saxutils import escape
+
+PROPERTY = "LifecycleConfiguration"
+# CloudFormation's short forms, and what S3 calls them.
+SHORT = {
+    "ExpirationInDays": ("Expiration", "Days"),
+    "NoncurrentVersionExpirationInDays": ("NoncurrentVersionExpiration", "NoncurrentDays"),
+}
+
+
+def mend(app: Any) -> None:
+    """Add the property to those that ministack passes on to its S3, once CloudFormation is used: it loads slowly."""
+    load = app._get_module
+
+    def loaded(name: str) -> Any:
+        module = load(name)
+        if name == "cloudformation":
+            _add()
+        return module
+
+    app._get_module = loaded
+
+
+def _add() -> None:
+    from ministack.services import s3
+    from ministack.services.cloudformation import provisioners
+
+    known = provisioners._S3_BUCKET_CONFIGURATIONS
+    if PROPERTY not in [name for name, *_ in known]:
+        mended = (PROPERTY, _document, s3._put_bucket_lifecycle, s3._delete_bucket_lifecycle)
+        provisioners._S3_BUCKET_CONFIGURATIONS = (*known, mended)
+
+
+def _document(configuration: dict[str, Any]) -> bytes:
+    rules = "".join(f"<Rule>{_rule(rule)}</Rule>" for rule in configuration.get("Rules", []))
+    return f'<{PROPERTY} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{rules}</{PROPERTY}>'.encode()
+
+
+def _rule(rule: dict[str, Any]) -> str:
+    words = {"ID" if name == "Id" else name: value for name, value in rule.items()}
+    prefix = words.pop("Prefix", "")
+    for name, (section, key) in SHORT.items():
+        if name in words:
+            words[section] = {key: words.pop(name)}
+    return _xml({"Filter": {"Prefix": prefix}, **words})
+
+
+def _xml(value: Any) -> str:
+    if not isinstance(value, dict):
+        return escape(str(value).lower() if isinstance(value, bool) else str(value))
+    return "".join(f"<{name}>{_xml(inner)}</{name}>" for name, inner in value.items())
