@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def _cache() -> None:
     for name in [n for n in os.environ if n.startswith(("AWS_", "PIPELINE_"))]:
         if name != "AWS_CA_BUNDLE":
             del os.environ[name]
+    # Whoever started the tests in the background may have had them ignore Ctrl-C, which what they start would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["PIPELINE_CACHE"] = str(ROOT / ".pipeline" / "cache")
 
 

@@ -37,7 +37,7 @@ def action(**options: Any) -> Callable[[Callable[..., None]], Any]:
         @task(**options)
         @functools.wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> None:
-            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # CI cancels with SIGTERM
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # CI cancels with it: everything is put back
             try:
                 function(*args, **kwargs)
             except PipelineError as error:
