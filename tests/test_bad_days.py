@@ -47,6 +47,8 @@ def test_interrupted_deploy_puts_all_back(tiny: Tiny, signum: signal.Signals) ->
     """Ctrl-C, or CI's cancel, in mid-deploy: exit 130, the old version serves, the lock is free, the ledger knows."""
     process = start_slow_deploy(tiny)
     os.killpg(process.pid, signum)
+    for _ in range(5):  # an impatient user, or a CI that means it
+        os.killpg(process.pid, signal.SIGTERM if signum == signal.SIGINT else signal.SIGINT)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 130, output
     assert "release 1 serves as before" in output

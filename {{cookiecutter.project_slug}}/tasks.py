@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.delivery import Delivery
 
+
+def _interrupt_once(*_: Any) -> None:
+    """Stop, and let nobody stop what is put right on the way out; not SIG_IGN, which Python reports when it races."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    raise KeyboardInterrupt
+
+
 BRANCH = "the branch whose environment is meant; default: the one that is checked out"
 CLOUD = "embedded or aws; default: $PIPELINE_CLOUD, else embedded"
 JSON = "print one JSON document instead of text"
@@ -37,7 +45,9 @@ def action(**options: Any) -> Callable[[Callable[..., None]], Any]:
         @task(**options)
         @functools.wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> None:
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # CI cancels with it: everything is put back
+            for number in (signal.SIGINT, signal.SIGTERM):  # CI cancels with the latter
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    signal.signal(number, _interrupt_once)
             try:
                 function(*args, **kwargs)
             except PipelineError as error:

@@ -267,12 +267,14 @@ def _check(number: int, states: dict[int, list[str]], live: Live, environment: s
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let nobody stop what puts things right: a second Ctrl-C waits until it is done."""
-    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let nobody stop what puts things right: a second Ctrl-C, or CI's SIGTERM after it, changes nothing."""
+    # Not SIG_IGN, which Python reports as an error when it races with a signal.
+    former = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _logs(delivery: Delivery) -> str:
