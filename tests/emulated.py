@@ -89,3 +89,11 @@ def code_of(call: Callable[[], Any]) -> str:
     with pytest.raises(ClientError) as fault:
         call()
     return str(fault.value.response["Error"]["Code"])
+
+
+def environment_of(process: Path) -> bytes:
+    """What a process was started with; nothing when it has ended."""
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:
+        return b""

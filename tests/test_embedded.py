@@ -1,4 +1,4 @@
-"""The embedded AWS: how it starts, ends, is found again and loses state; who may use it."""
+"""The embedded AWS: how it starts, ends, is found again and loses state."""
 
 from __future__ import annotations
 
@@ -16,17 +16,12 @@ import time
 from pathlib import Path
 
 import pytest
-from botocore.config import Config as Options
-from botocore.exceptions import ClientError
-from botocore.session import Session
-from emulated import Function, client, code_of
+from emulated import Function, client, code_of, environment_of
 from tiny import TEMPLATE
 
 from pipeline import embedded
 from pipeline.errors import SetupError
 from pipeline.waiting import wait
-
-# -- start and end
 
 
 def test_starts_once_and_ends(alone: Path) -> None:
@@ -193,6 +188,22 @@ def test_state_that_changes_while_it_is_saved_is_saved() -> None:
     assert saving["unhurried"](state)() == "all of it"
 
 
+def test_update_that_was_under_way_is_done_after_a_restart(alone: Path) -> None:
+    """A function that was being updated when the server ended can be used and updated again."""
+    function = Function(embedded.up(alone), "updating", "handler = lambda event, context: 1")
+    function.aws.update_function_configuration(FunctionName="updating", MemorySize=256)
+    embedded.down(alone)
+    function.aws = client(embedded.up(alone), "lambda")
+    assert function.settle()["MemorySize"] == 256
+
+
+def test_port_is_kept(alone: Path) -> None:
+    """The next start answers where the last one did."""
+    first = embedded.up(alone).endpoint
+    embedded.down(alone)
+    assert embedded.up(alone).endpoint == first
+
+
 def test_reset_forgets_everything(alone: Path) -> None:
     """After a reset the next start is a first start."""
     running = embedded.up(alone)
@@ -203,96 +214,52 @@ def test_reset_forgets_everything(alone: Path) -> None:
     assert client(running, "lambda").list_functions()["Functions"] == []
 
 
-# -- who may do what
-
-
-def test_server_knows_nothing_of_the_developer(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither credentials nor settings of the caller's shell reach the server, nor does it reach for Docker."""
-    monkeypatch.setenv("AWS_PROFILE", "mine")
-    monkeypatch.setenv("SECRET_TOKEN", "mine")
-    monkeypatch.setenv("DOCKER_HOST", "unix:///var/run/docker.sock")
-    found = dict(
-        line.split("=", 1)
-        for line in _environment(Path(f"/proc/{embedded.up(alone).pid}")).decode().split("\0")
-        if line
-    )
-    assert "mine" not in found.values()
-    assert {name: found[name] for name in found if name.startswith("AWS_")} == {
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }
-    assert not Path(found["DOCKER_HOST"].removeprefix("unix://")).exists()
-
-
-@pytest.mark.parametrize("key", ["test", "123456789012", "000000000000", "AKIA0000000000000000"])
-def test_only_known_keys_are_somebody(running: embedded.Running, key: str) -> None:
-    """A key that was not issued, the emulator's well-known ones among them, is refused."""
-    assert code_of(client(running, "iam", key, "test").list_users) in (
-        "InvalidClientTokenId",
-        "UnrecognizedClientException",
-    )
-
-
-def test_unsigned_requests_are_refused(running: embedded.Running) -> None:
-    """A request without a signature is nobody's."""
-    from botocore import UNSIGNED
-
-    unsigned = Session().create_client(
-        "lambda", region_name="eu-west-1", endpoint_url=running.endpoint, config=Options(signature_version=UNSIGNED)
-    )
-    with pytest.raises(ClientError):
-        unsigned.list_functions()
-
-
-def test_wrong_secret_is_refused(running: embedded.Running) -> None:
-    """Signatures are checked."""
-    assert code_of(client(running, "iam", running.access_key, "wrong").list_users) == "SignatureDoesNotMatch"
-
-
-def test_function_has_its_roles_rights_only(running: embedded.Running) -> None:
-    """A function signs as its role, and what the role does not allow is denied to it."""
-    code = """
-import os
-def handler(event, context):
-    return sorted(k for k in os.environ if k.startswith(("AWS_", "HOME", "PIPELINE", "GATEWAY", "STATE")))
-"""
-    names = Function(running, "rights", code).call()["body"]
-    assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} <= set(names)
-    assert not [n for n in names if n.startswith(("HOME", "PIPELINE", "GATEWAY", "STATE"))]
-
-
-def test_ctrl_c_during_the_start_leaves_nothing_running(alone: Path) -> None:
-    """An interrupted start ends the server that it has begun to start."""
-    code = f"""
-import sys; sys.path.insert(0, {str(TEMPLATE)!r})
+STARTER = """
+import sys, time; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from pipeline import embedded
 print("starting", flush=True)
-embedded.up(Path({str(alone)!r}))
+embedded.up(Path(sys.argv[2]))
+print("started", flush=True)
+time.sleep(60)
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+
+
+def _starter(root: Path) -> subprocess.Popen[str]:
+    """A command, in a process group of its own, that starts the embedded AWS and stays."""
+    command = [sys.executable, "-c", STARTER, str(TEMPLATE), str(root)]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, **streams, text=True, start_new_session=True)
     assert process.stdout is not None
-    process.stdout.readline()
+    assert process.stdout.readline() == "starting\n"
+    return process
+
+
+def test_ctrl_c_during_the_start_leaves_nothing_running(alone: Path) -> None:
+    """An interrupted start ends the server that it has begun to start, and nothing is said to be lost."""
+    process = _starter(alone)
     home = str((alone / ".pipeline").resolve())
 
     def servers() -> list[str]:
         return [
             p.name
             for p in Path("/proc").iterdir()
-            if p.name.isdigit() and home.encode() in _environment(p) and int(p.name) != process.pid
+            if p.name.isdigit() and home.encode() in environment_of(p) and int(p.name) != process.pid
         ]
 
     wait(lambda: servers() or None, what="the server")
     process.send_signal(signal.SIGINT)
     process.wait(30)
     assert servers() == []
-    assert not embedded.status(alone).running
+    assert str(embedded.status(alone)) == "the embedded AWS does not run"
 
 
-def _environment(process: Path) -> bytes:
-    try:
-        return (process / "environ").read_bytes()
-    except OSError:
-        return b""
+def test_ctrl_c_after_the_start_is_not_meant_for_the_server(alone: Path) -> None:
+    """What interrupts the command and all that it runs leaves the embedded AWS running."""
+    process = _starter(alone)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(30)
+    assert client(embedded.up(alone), "sts").get_caller_identity()["Account"] == "123456789012"
+    assert embedded.status(alone).notice == ""

@@ -256,6 +256,8 @@ def up(_: Any, port: int = 0) -> None:
 
     running = embedded.up(_root(), port=port)
     console.say(f"the embedded AWS answers at {running.endpoint} (pid {running.pid})")
+    if running.notice:
+        console.warn(running.notice)
 
 
 @action()
