@@ -9,10 +9,10 @@ import importlib.util
 import json
 import sys
 import zipfile
-from importlib._bootstrap_external import _code_to_hash_pyc
+from importlib._bootstrap_external import _code_to_hash_pyc  # type: ignore[attr-defined]  # PEP 552's only writer
 
 
-def answers(modules):
+def answers(modules: list[tuple[str, str, str]]) -> list[list[str]]:
     """Bytecode of each of ``modules``, [path, archive or "", member or file]: [path of the .pyc, its bytes in base64].
 
     A module of an archive that does not compile, as a template may not, is left out.
@@ -20,7 +20,8 @@ def answers(modules):
     Raises:
         SyntaxError: a file does not compile; the message names it and the line.
     """
-    opened, found = {}, []
+    opened: dict[str, zipfile.ZipFile] = {}
+    found = []
     for path, archive, name in modules:
         if archive:
             if archive not in opened:
@@ -38,8 +39,8 @@ def answers(modules):
         digest = importlib.util.source_hash(source)
         content = bytes(_code_to_hash_pyc(code, digest, checked=False))
         found.append([importlib.util.cache_from_source(path), base64.b64encode(content).decode()])
-    for archive in opened.values():
-        archive.close()
+    for each in opened.values():
+        each.close()
     return found
 
 
