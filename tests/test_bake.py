@@ -15,7 +15,7 @@ import pytest
 from bake import BIN, QUESTIONS, Refused, bake, cruft, files, repository, start
 
 import local_extensions
-from pipeline import config
+from pipeline import config, keys
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 CHOICES = {name: value for name, value in QUESTIONS.items() if isinstance(value, list) and not name.startswith("_")}
@@ -23,7 +23,7 @@ CHOICES = {name: value for name, value in QUESTIONS.items() if isinstance(value,
 CYCLED = itertools.cycle(CHOICES["licence"])
 MATRIX = [
     {"target": target, "python_version": python, "licence": next(CYCLED)}
-    for target, python in itertools.product(CHOICES["target"], config.PYTHONS)
+    for target, python in itertools.product(CHOICES["target"], keys.PYTHONS)
 ]
 EXACT = {
     ".gitattributes", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "infra/service.yaml",
@@ -276,6 +276,6 @@ def test_tox_skips_missing_pythons_by_name(service: Path) -> None:
     """The Pythons that are not here are named as skipped, the one that is here is tested."""
     output = run(service, "tox", "-q", "--", "tests/test_data.py")
     assert f"py{HERE.replace('.', '')}: OK" in output
-    for python in set(config.PYTHONS) - {HERE}:
+    for python in set(keys.PYTHONS) - {HERE}:
         assert re.search(rf"py{python.replace('.', '')}: (SKIP|OK)", output)
     assert BIN.exists()

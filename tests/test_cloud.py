@@ -13,8 +13,8 @@ from tiny import Tiny
 
 from pipeline import embedded
 from pipeline.cloud import Cloud
-from pipeline.config import Environment
 from pipeline.errors import CloudError, ConfigError
+from pipeline.keys import Environment
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from bake import ROOT
 from test_template import tasks
 from tiny import TEMPLATE
 
-from pipeline import config
+from pipeline import keys
 
 ROOT_README = (ROOT / "README.md").read_text()
 SERVICE_README = (TEMPLATE / "README.md").read_text()
@@ -50,10 +50,10 @@ def test_every_setting_is_in_the_commented_file() -> None:
     """``pipeline.toml`` shows every key that there is, and no other."""
     text = (TEMPLATE / "pipeline.toml").read_text()
     document = tomllib.loads(re.sub(r"\{\{[^}]*\}\}", "x", text))
-    for section, kind in config.SECTIONS.items():
+    for section, kind in keys.SECTIONS.items():
         assert set(document[section]) == {field.name for field in fields(kind)}, section
     for name, table in document["environments"].items():
-        assert set(table) == {field.name for field in fields(config.Environment)} - {"name"}, name
+        assert set(table) == {field.name for field in fields(keys.Environment)} - {"name"}, name
 
 
 def test_every_module_says_what_it_is() -> None:

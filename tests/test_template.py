@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from bake import QUESTIONS, ROOT
 from tiny import TEMPLATE
 
 from local_extensions import answers
-from pipeline import config, locks
+from pipeline import keys, locks
 
 DATA_FILES = {"pyproject.toml", "pipeline.toml", "README.md", "CHANGELOG.md", "LICENSE"}
 
@@ -73,7 +74,7 @@ def test_import_package_is_always_service() -> None:
 def test_delivery_code_imports_downward_only() -> None:
     """tasks → verbs → targets, ledger, store → cloud, source, config → errors; and nothing resolves links."""
     layers = [
-        {"errors"},
+        {"errors", "keys"},
         {"config", "source", "envs", "waiting", "archive", "bytecode", "console"},
         {"locks", "models", "cloud", "embedded", "sbom", "wheels"},
         {"bundle", "infra", "training"},
@@ -84,6 +85,7 @@ def test_delivery_code_imports_downward_only() -> None:
         {"delivery"},
         {"plan"},
         {"deploy"},
+        {"tasks"},
     ]
     level = {name: i for i, names in enumerate(layers) for name in names}
     for path in (TEMPLATE / "pipeline").rglob("*.py"):
@@ -125,12 +127,12 @@ def test_hook_and_configuration_agree() -> None:
     """What the hook lets through, the configuration accepts; what it lists is what botocore and Lambda know."""
     from botocore.session import Session
 
-    fields = {f.name: f.metadata for f in config.dataclasses.fields(config.Service)}
-    assert answers.PYTHONS == config.PYTHONS == fields["python"]["choices"]
+    fields = {f.name: f.metadata for f in dataclasses.fields(keys.Service)}
+    assert answers.PYTHONS == keys.PYTHONS == fields["python"]["choices"]
     assert answers.SLUG in fields["name"]["pattern"]
     assert set(answers.REGIONS) >= set(Session().get_available_regions("lambda")) - {"ap-east-2"}
     assert all(re.fullmatch(fields["region"]["pattern"], region) for region in answers.REGIONS)
-    assert QUESTIONS["target"] == list(config.TARGETS)
+    assert QUESTIONS["target"] == list(keys.TARGETS)
 
 
 def test_every_question_is_asked_in_words() -> None:

@@ -11,7 +11,8 @@ from pipeline.errors import CloudError, ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.config import Config, Environment
+    from pipeline.config import Config
+    from pipeline.keys import Environment
 
 __all__ = ["Cloud", "chosen", "code_of"]
 

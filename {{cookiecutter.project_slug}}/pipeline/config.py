@@ -1,7 +1,7 @@
 """``pipeline.toml``, read, checked and frozen.
 
 Precedence, weakest first: default < file < environment variable (``PIPELINE_PYTHON``, ``PIPELINE_CLOUD``) < flag.
-Each key is declared once, below, with its type, its limits, its default and what to write.
+What keys there are is declared in ``keys.py``.
 """
 
 from __future__ import annotations
@@ -17,87 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
+from pipeline.keys import SECTIONS, Build, Environment, Function, Probe, Service
 
-__all__ = ["CLOUDS", "PYTHONS", "Build", "Config", "Environment", "Function", "Probe", "Service", "find_root", "load"]
+__all__ = ["FILE", "Config", "find_root", "load"]
 
 FILE = "pipeline.toml"
-CLOUDS = ("embedded", "aws")
-TARGETS = ("lambda-zip",)
-# Python runtimes that Lambda offers and that the locks are made for:
-# https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
-PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-ARCHITECTURES = ("x86_64", "arm64")
-
-
-def key(
-    write: str,
-    *,
-    default: Any = dataclasses.MISSING,
-    pattern: str = "",
-    choices: tuple[str, ...] = (),
-    within: Any = (),
-) -> Any:
-    """Declare a key: what to write, and what is allowed (``within``: least and most)."""
-    limits = {"write": write, "pattern": pattern, "choices": choices, "within": within}
-    if isinstance(default, dict):
-        return dataclasses.field(default_factory=lambda: dict(default), metadata=limits)
-    return dataclasses.field(default=default, metadata=limits)
-
-
-def variables_key() -> Any:
-    # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
-    return key('a table of texts: LOG_LEVEL = "INFO"', default={}, pattern=r"[A-Za-z][A-Za-z0-9_]+")
-
-
-@dataclass(frozen=True)
-class Service:
-    """What is shipped, and where it runs."""
-
-    # Name lengths add up to S3's 63 characters for <service>-<environment>-<account>, the longest name made of them.
-    name: str = key(
-        '3 to 32 lower-case letters, digits and single dashes: "demand-pricing"',
-        pattern=r"(?=.{3,32}$)[a-z][a-z0-9]*(-[a-z0-9]+)*",
-    )
-    target: str = key('"lambda-zip"', choices=TARGETS)
-    python: str = key('a quoted version that Lambda runs: "3.12"', choices=PYTHONS)
-    region: str = key('an AWS region: "eu-west-1"', pattern=r"[a-z]{2}(-[a-z]+)+-\d")
-    architecture: str = key('"x86_64" or "arm64"', default="x86_64", choices=ARCHITECTURES)
-
-
-@dataclass(frozen=True)
-class Function:
-    """The Lambda function's own settings; the same in every environment."""
-
-    memory: int = key("megabytes: 1024", default=1024, within=(128, 10240))
-    timeout: int = key("seconds: 15", default=15, within=(1, 900))
-    variables: dict[str, str] = variables_key()
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a version must answer with status 200 before, and through the alias after, it gets the traffic."""
-
-    paths: tuple[str, ...] = key('a list of paths: ["/healthz"]', default=("/healthz",), pattern=r"/.*")
-
-
-@dataclass(frozen=True)
-class Build:
-    """What the artifact leaves out."""
-
-    exclude: tuple[str, ...] = key('a list of glob patterns: ["numpy/f2py/*"]', default=(), pattern=r".+")
-
-
-@dataclass(frozen=True)
-class Environment:
-    """One place that releases go to; ``name`` is its table's own."""
-
-    name: str = key('2 to 16 lower-case letters and digits: "staging"', pattern=r"[a-z][a-z0-9]{1,15}")
-    branch: str = key('the branch that is delivered here: "main"', pattern=r".+")
-    account: str = key('a quoted 12-digit AWS account: "123456789012"', default="", pattern=r"(\d{12})?")
-    variables: dict[str, str] = variables_key()
-
-
-SECTIONS = {"service": Service, "function": Function, "probe": Probe, "build": Build}
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from pipeline.ledger import Ledger
 from pipeline.targets.lambda_zip import LambdaZip
 
 if TYPE_CHECKING:
-    from pipeline.config import Config, Environment
+    from pipeline.config import Config
     from pipeline.infra import Foundation
+    from pipeline.keys import Environment
     from pipeline.targets import Target
 
 __all__ = ["Delivery", "checked_out", "open_delivery"]

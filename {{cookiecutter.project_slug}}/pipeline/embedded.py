@@ -154,8 +154,12 @@ def _start(home: Path, python: Path, port: int) -> dict[str, Any]:
             cwd=home,
             start_new_session=True,  # the caller's Ctrl-C is not meant for it
         )
-    record: dict[str, Any] = {"pid": process.pid, "began": _began(process.pid), "port": port, "at": time.time()}
-    _write(home / "process.json", record)
+    try:
+        record: dict[str, Any] = {"pid": process.pid, "began": _began(process.pid), "port": port, "at": time.time()}
+        _write(home / "process.json", record)
+    except BaseException:  # Ctrl-C before anybody else could find and end it
+        process.kill()
+        raise
     return record
 
 

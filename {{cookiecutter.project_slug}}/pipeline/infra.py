@@ -13,7 +13,8 @@ from pipeline.waiting import wait
 
 if TYPE_CHECKING:
     from pipeline.cloud import Cloud
-    from pipeline.config import Config, Environment
+    from pipeline.config import Config
+    from pipeline.keys import Environment
 
 __all__ = ["Change", "Foundation", "InfraPlan", "apply", "foundation", "plan"]
 

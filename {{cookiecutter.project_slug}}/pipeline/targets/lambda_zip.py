@@ -15,8 +15,9 @@ from pipeline.waiting import wait
 
 if TYPE_CHECKING:
     from pipeline.cloud import Cloud
-    from pipeline.config import Config, Environment
+    from pipeline.config import Config
     from pipeline.infra import Foundation
+    from pipeline.keys import Environment
     from pipeline.store import Artifact
 
 __all__ = ["RELEASE_VARIABLE", "LambdaZip", "http_event"]

@@ -1,0 +1,82 @@
+"""What ``invoke`` runs: words, order, printing and exit codes; what is done lies in the modules beside this package.
+
+Nothing but the standard library, invoke and the error tree is imported before a task runs, so that listing them is
+instant.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+from typing import TYPE_CHECKING, Any
+
+from invoke import Exit, task
+
+from pipeline import console
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pipeline.config import Config
+    from pipeline.delivery import Delivery
+
+__all__ = ["BRANCH", "CLOUD", "JSON", "action", "find_root", "open_environment", "read_config"]
+
+BRANCH = "the branch whose environment is meant; default: the one that is checked out"
+CLOUD = "embedded or aws; default: $PIPELINE_CLOUD, else embedded"
+JSON = "print one JSON document instead of text"
+
+
+def action(**options: Any) -> Callable[[Callable[..., None]], Any]:
+    """A task whose faults end as one message and an exit code, never as a traceback."""
+
+    def decorate(function: Callable[..., None]) -> Any:
+        @task(**options)
+        @functools.wraps(function)
+        def guarded(*args: Any, **kwargs: Any) -> None:
+            for number in (signal.SIGINT, signal.SIGTERM):  # CI cancels with the latter
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    signal.signal(number, _interrupt_once)
+            try:
+                function(*args, **kwargs)
+            except PipelineError as error:
+                raise Exit(f"✗ {error}", error.exit_code) from error
+            except KeyboardInterrupt as error:
+                raise Exit("✗ interrupted", 130) from error
+
+        return guarded
+
+    return decorate
+
+
+def read_config() -> Config:
+    """The service's configuration, found from the current folder."""
+    from pipeline.config import load
+
+    return load()
+
+
+def find_root() -> Path:
+    """The service's folder, found from the current one."""
+    from pipeline.config import find_root as find
+
+    return find()
+
+
+def open_environment(branch: str, cloud: str, *, config: Config | None = None, prepare: bool = False) -> Delivery:
+    """The environment of ``branch`` on ``cloud``, as ``delivery.open_delivery`` opens it; says what was lost, if anything."""
+    from pipeline.delivery import open_delivery
+
+    delivery = open_delivery(config or read_config(), branch, cloud, prepare=prepare)
+    if delivery.cloud.notice:
+        console.warn(delivery.cloud.notice)
+    return delivery
+
+
+def _interrupt_once(*_: Any) -> None:
+    """Stop, and let nobody stop what is put right on the way out; not SIG_IGN, which Python reports when it races."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    raise KeyboardInterrupt

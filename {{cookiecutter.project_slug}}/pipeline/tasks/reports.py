@@ -1,0 +1,78 @@
+"""What only looks: call, status, releases, logs, config."""
+
+from __future__ import annotations
+
+import json as _json
+import time
+from dataclasses import asdict
+from typing import Any
+
+from invoke import Exit
+
+from pipeline import console
+from pipeline.tasks import BRANCH, CLOUD, JSON, action, open_environment, read_config
+
+
+@action(help={"path": "what to ask for: /version", "branch": BRANCH, "cloud": CLOUD}, positional=["path"])
+def call(_: Any, path: str, branch: str = "", cloud: str = "") -> None:
+    """Ask what is live for PATH and print the answer; exit 1 unless its status is below 400."""
+    answer = open_environment(branch, cloud).target.call(path if path.startswith("/") else f"/{path}")
+    print(answer.body)
+    if answer.fault or answer.status >= 400:
+        raise Exit(f"✗ {answer.fault or f'status {answer.status}'}", 1)
+
+
+@action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
+def status(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
+    """Show what is live, and who is at work on it."""
+    delivery = open_environment(branch, cloud)
+    live, held = delivery.target.live(), delivery.ledger.holder()
+    if json:
+        return console.document({"live": live and asdict(live), "lock": held and held[0]})
+    console.say(f"{delivery.environment.name} on {delivery.cloud.name}")
+    if live is None:
+        console.say("  nothing is live; next: invoke deploy")
+    else:
+        console.say(f"  release {live.release} serves as version {live.version}, code {live.code_sha256}")
+    if held:
+        console.say(f"  locked by {held[0]['who']} on {held[0]['host']} ({held[0]['reason']})")
+
+
+@action(help={"branch": BRANCH, "cloud": CLOUD, "count": "how many; default: 10", "json": JSON})
+def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, json: bool = False) -> None:
+    """List the environment's releases, newest first."""
+    found = open_environment(branch, cloud).ledger.latest(count)
+    if json:
+        return console.document(found)
+    for release in found:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.at))
+        version = release.artifact["version"]
+        console.say(f"{release.number:>4}  {release.state:<11}  {when}  {version[:12]}  {release.who}")
+        if release.cause:
+            console.say(f"      {release.cause}")
+
+
+@action(help={"branch": BRANCH, "cloud": CLOUD, "minutes": "how far back; default: 10"})
+def logs(_: Any, branch: str = "", cloud: str = "", minutes: int = 10) -> None:
+    """Print the function's log of the last minutes."""
+    delivery = open_environment(branch, cloud)
+    client = delivery.cloud.client("logs")
+    since = int((time.time() - minutes * 60) * 1000)
+    with delivery.cloud.faults():
+        pages = client.get_paginator("filter_log_events").paginate(
+            logGroupName=delivery.foundation.log_group, startTime=since
+        )
+        for page in pages:
+            for event in page["events"]:
+                print(event["message"].rstrip("\n"))
+
+
+@action(help={"json": JSON})
+def config(_: Any, json: bool = False) -> None:
+    """Print pipeline.toml as it was read, defaults and overrides included."""
+    document = {k: v for k, v in asdict(read_config()).items() if k != "root"}
+    if json:
+        return console.document(document)
+    for section, content in document.items():
+        for key, value in content.items():
+            console.say(f"{section}.{key} = {_json.dumps(value)}")
