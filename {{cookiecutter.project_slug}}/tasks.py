@@ -11,6 +11,7 @@ namespace = Collection(
     releases.plan,
     releases.deploy,
     releases.rollback,
+    releases.unlock,
     account.bootstrap,
     reports.call,
     reports.status,

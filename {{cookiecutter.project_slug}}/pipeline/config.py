@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
-from pipeline.keys import SECTIONS, Build, Environment, Function, Probe, Service
+from pipeline.keys import SECTIONS, Build, Deploy, Environment, Function, Probe, Service
 
 __all__ = ["FILE", "Config", "find_root", "load"]
 
@@ -32,6 +32,7 @@ class Config:
     service: Service
     function: Function
     probe: Probe
+    deploy: Deploy
     build: Build
     environments: dict[str, Environment]
 

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PYTHONS", "SECTIONS", "TARGETS", "Build", "Environment", "Function", "Probe", "Service"]
+__all__ = ["PYTHONS", "SECTIONS", "TARGETS", "Build", "Deploy", "Environment", "Function", "Probe", "Service"]
 
 TARGETS = ("lambda-zip",)
 # Python runtimes that Lambda offers and that the locks are made for:
@@ -67,6 +67,25 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Deploy:
+    """How a new version gets the traffic, what stops it, and how long old ones are kept."""
+
+    strategy: str = key(
+        '"all-at-once", "canary" or "linear"', default="all-at-once", choices=("all-at-once", "canary", "linear")
+    )
+    weight: int = key("percent of the traffic: 10", default=10, within=(1, 99))
+    pause: int = key("seconds that each weight is held: 300", default=300, within=(1, 86_400))
+    period: int = key("seconds between two looks at the numbers: 60", default=60, within=(1, 300))
+    max_errors: int = key("percent of the version's requests: 1", default=1, within=(0, 100))
+    max_p95: int = key("milliseconds, or 0 to leave it unwatched: 500", default=0, within=(0, 900_000))
+    max_throttles: int = key("a number of calls: 0", default=0, within=(0, 1_000_000))
+    alarms: tuple[str, ...] = key('a list of CloudWatch alarms: ["checkout-fails"]', default=(), pattern=r".{1,255}")
+    command: tuple[str, ...] = key('a command, word by word: ["python", "smoke.py"]', default=(), pattern=r".+")
+    keep: int = key("a number of verified releases: 5", default=5, within=(1, 100))
+    keep_days: int = key("days: 30", default=30, within=(0, 3650))
+
+
+@dataclass(frozen=True)
 class Build:
     """What the artifact leaves out."""
 
@@ -83,4 +102,4 @@ class Environment:
     variables: dict[str, str] = variables_key()
 
 
-SECTIONS = {"service": Service, "function": Function, "probe": Probe, "build": Build}
+SECTIONS = {"service": Service, "function": Function, "probe": Probe, "deploy": Deploy, "build": Build}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.cloud import Cloud
     from pipeline.config import Config
 
-__all__ = ["Artifact", "Pushed", "built", "find", "push"]
+__all__ = ["Artifact", "Pushed", "built", "find", "prune", "push"]
 
 # S3's answers to a conditional write that lost: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 LOST = ("PreconditionFailed", "ConditionalRequestConflict")
@@ -142,3 +142,19 @@ def _create(s3: Any, bucket: str, key: str, body: Any, **options: str) -> bool:
             return False
         raise
     return True
+
+
+def prune(cloud: Cloud, bucket: str, keep: set[str], before: float) -> list[str]:
+    """Remove the artifacts that were pushed before then (seconds since 1970) and whose key is not in ``keep``.
+
+    The name goes first, so it never points to nothing. Returns the sources that they were of, in words.
+    """
+    s3 = cloud.client("s3")
+    with cloud.faults():
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="artifacts/")
+        found = {o["Key"]: o["LastModified"].timestamp() for page in pages for o in page.get("Contents", [])}
+        folders = {key.rpartition("/")[0] for key in keep}
+        old = [key for key, at in found.items() if at < before and key.rpartition("/")[0] not in folders]
+        for key in sorted(old, key=lambda key: not key.endswith("/artifact.json")):
+            s3.delete_object(Bucket=bucket, Key=key)
+    return sorted({f"artifact {key.split('/')[1][:12]}" for key in old})

@@ -38,6 +38,7 @@ def main() -> None:
     import aliases
     import buckets
     import functions
+    import metrics
     import saving
     import signin
     import updates
@@ -48,6 +49,7 @@ def main() -> None:
     aliases.mend()
     buckets.mend(app)
     functions.mend(HOME / "tmp")
+    metrics.mend()
     saving.mend(app, HOME, administrator.prepare(HOME))
     app.main()
 
