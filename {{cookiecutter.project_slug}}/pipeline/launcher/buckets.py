@@ -6,8 +6,8 @@ ministack's CloudFormation leaves ``LifecycleConfiguration`` out; its S3 can kee
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
-from xml.sax.saxutils import escape
 
 PROPERTY = "LifecycleConfiguration"
 # CloudFormation's short forms, and what S3 calls them.
@@ -43,5 +43,5 @@ def _rule(rule: dict[str, Any]) -> str:
 
 def _xml(value: Any) -> str:
     if not isinstance(value, dict):
-        return escape(str(value).lower() if isinstance(value, bool) else str(value))
+        return escape(str(value).lower() if isinstance(value, bool) else str(value), quote=False)
     return "".join(f"<{name}>{_xml(inner)}</{name}>" for name, inner in value.items())
