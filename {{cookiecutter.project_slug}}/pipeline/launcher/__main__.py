@@ -41,12 +41,16 @@ def main() -> None:
     import functions
     import late
     import providers
+    import rights
     import saving
     import signin
+    import tokens
     import updates
     from ministack import app
 
     signin.mend()
+    tokens.mend(HOME / "issuers")
+    rights.mend()
     updates.mend()
     aliases.mend()
     late.once_loaded(app, "cloudformation", buckets.mend, changesets.mend, providers.mend)
