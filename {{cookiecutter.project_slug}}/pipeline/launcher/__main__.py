@@ -37,6 +37,7 @@ def main() -> None:
     import administrator
     import aliases
     import buckets
+    import codebuild
     import functions
     import saving
     import signin
@@ -48,6 +49,7 @@ def main() -> None:
     aliases.mend()
     buckets.mend(app)
     functions.mend(HOME / "tmp")
+    codebuild.mend(HOME)
     saving.mend(app, HOME, administrator.prepare(HOME))
     app.main()
 

@@ -1,0 +1,443 @@
+"""A build runs its buildspec in a clean clone, as its project's role, and ends as its commands do.
+
+What CodeBuild does: https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html, version 0.2, and
+https://docs.aws.amazon.com/codebuild/latest/userguide/view-build-details-phases.html. ministack's builds succeed at once
+and run nothing. What a buildspec here may hold is what ours holds; anything else fails the build, in words.
+
+A project's source is on GitHub. Here it is cloned from the checkout that ``sources.json`` names, a file that only the
+user who started this server can write: no request can name a folder.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import contextvars
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import shell
+import yaml
+
+PHASES = ("install", "pre_build", "build", "post_build")
+KNOWN = {"version", "env", "phases", "reports", "cache"}
+KNOWN_ENV = {"shell", "variables", "exported-variables"}
+KNOWN_PHASE = {"commands", "finally", "on-failure", "runtime-versions"}
+
+
+class Stop(Exception):
+    """The build ends here, with a status and the reason."""
+
+    def __init__(self, status: str, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.code = status, code
+
+
+class Build:
+    """One build at work; ``record`` is what the API answers."""
+
+    def __init__(self, record: dict[str, Any], project: dict[str, Any], home: Path) -> None:
+        self.record, self.project, self.home = record, project, home
+        self.folder = home / "tmp" / "codebuild" / record["id"].partition(":")[2]
+        self.source = self.folder / "src"
+        self.keys = {
+            "AWS_ACCESS_KEY_ID": f"ASIA{secrets.token_hex(8).upper()}",
+            "AWS_SECRET_ACCESS_KEY": secrets.token_hex(32),
+            "AWS_SESSION_TOKEN": secrets.token_hex(32),
+        }
+        self.log = Log(record["logs"])
+        self.shell: shell.Shell | None = None
+        self.ended = ""  # STOPPED or TIMED_OUT once it is to end
+        self.worst: Stop | None = None
+
+    def end(self, status: str) -> None:
+        """Stop what runs; the build ends with ``status``."""
+        self.ended = self.ended or status
+        if self.shell:
+            self.shell.kill()
+
+    def run(self) -> None:
+        minutes = float(self.record["timeoutInMinutes"])
+        timer = threading.Timer(minutes * 60, self.end, ["TIMED_OUT"])
+        timer.daemon = True
+        timer.start()
+        try:
+            with self.phase("QUEUED"), contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self.folder)
+            with self.phase("PROVISIONING"):
+                self.sign_in()
+                region = self.record["arn"].split(":")[3]
+                self.log.open(region_name=region, **{name.lower(): key for name, key in self.keys.items()})
+            with self.phase("DOWNLOAD_SOURCE"):
+                spec = self.download()
+            environment = self.environment(spec)
+            for name in PHASES:
+                self.buildspec_phase(name, spec, environment)
+            with self.phase("UPLOAD_ARTIFACTS"):
+                self.finish(spec)
+        except Stop as stop:
+            self.worst = self.worst or stop
+        except Exception as error:  # a fault of this server, not of the build
+            self.worst = Stop("FAULT", "INTERNAL_SERVICE_ERROR", repr(error))
+            self.log.line(f"[Container] {error!r}")
+        finally:
+            timer.cancel()
+            if self.shell:
+                self.shell.kill()
+            with contextlib.suppress(Stop), self.phase("FINALIZING"):
+                self.log.close()
+                shutil.rmtree(self.folder, ignore_errors=True)
+            now = time.time()
+            self.record["phases"].append({"phaseType": "COMPLETED", "startTime": now})
+            self.record |= {
+                "buildStatus": self.ended or (self.worst.status if self.worst else "SUCCEEDED"),
+                "currentPhase": "COMPLETED",
+                "buildComplete": True,
+                "endTime": now,
+            }
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """A phase, timed; a ``Stop`` within is written into it and raised again."""
+        entry: dict[str, Any] = {"phaseType": name, "startTime": time.time()}
+        self.record["phases"].append(entry)
+        self.record["currentPhase"] = name
+        status, contexts = "SUCCEEDED", []
+        try:
+            yield
+        except Stop as stop:
+            status = self.ended or stop.status
+            contexts = [{"statusCode": stop.code, "message": str(stop)}]
+            raise
+        except Exception as error:
+            status, contexts = "FAULT", [{"statusCode": "INTERNAL_SERVICE_ERROR", "message": repr(error)}]
+            raise
+        finally:
+            now = time.time()
+            entry |= {"endTime": now, "durationInSeconds": int(now - entry["startTime"])}
+            entry |= {"phaseStatus": status, "contexts": contexts}
+            if name not in ("QUEUED", "PROVISIONING", "FINALIZING"):
+                self.log.line(f"[Container] Phase complete: {name} State: {status}")
+
+    def sign_in(self) -> None:
+        """Make the build's keys those of a session of the project's role."""
+        from ministack.services import sts
+
+        account, role = self.record["arn"].split(":")[4], self.project["serviceRole"].rpartition("/")[2]
+        name = f"AWSCodeBuild-{self.record['id'].partition(':')[2]}"
+        session = {
+            "Arn": f"arn:aws:sts::{account}:assumed-role/{role}/{name}",
+            "UserId": f"{role}:{name}",
+            "SecretAccessKey": self.keys["AWS_SECRET_ACCESS_KEY"],
+            "SessionToken": self.keys["AWS_SESSION_TOKEN"],
+        }
+        sts.register_session(self.keys["AWS_ACCESS_KEY_ID"], session)
+
+    # -- source
+
+    def download(self) -> dict[str, Any]:
+        """Clone the checkout at exactly the build's commit, bring the cache back, and read the buildspec."""
+        url = self.project["source"].get("location", "")
+        offered = sources(self.home).get(self.project["name"], {})
+        if not url or offered.get("url") != url:
+            raise Stop("FAILED", "CLIENT_ERROR", f"no checkout of {url or 'nothing'} is known to the embedded AWS")
+        wanted = self.record["sourceVersion"]
+        self.git("clone", "--quiet", "--no-checkout", "--no-hardlinks", offered["checkout"], str(self.source))
+        commit = self.git("rev-parse", "--verify", "--quiet", f"{wanted}^{{commit}}", at=self.source)
+        self.git("-c", "advice.detachedHead=false", "checkout", "--quiet", "--detach", commit, at=self.source)
+        self.record["resolvedSourceVersion"] = commit
+        name = self.project["source"].get("buildspec") or "buildspec.yml"
+        try:
+            spec = yaml.safe_load((self.source / name).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise Stop("FAILED", "YAML_FILE_ERROR", f"{name}: {error}") from error
+        check(spec, name)
+        for path in cached(spec):
+            if (kept := self.cache / path).is_dir():
+                link_tree(kept, self.source / path)
+        return dict(spec)
+
+    def git(self, *words: str, at: Path | None = None) -> str:
+        done = subprocess.run(["git", *words], cwd=at, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            reason = done.stderr.strip().splitlines()[-1:] or [f"there is no {self.record['sourceVersion']} here"]
+            raise Stop("FAILED", "GIT_CLONE_FAILED", reason[0])
+        return done.stdout.strip()
+
+    @property
+    def cache(self) -> Path:
+        return self.home / "codebuild" / self.project["name"]
+
+    # -- commands
+
+    def buildspec_phase(self, name: str, spec: dict[str, Any], environment: dict[str, str]) -> None:
+        """Run a phase's commands, then its ``finally`` whatever became of them; raise when the build ends with it.
+
+        After a failed ``build`` CodeBuild still runs ``post_build``, unless ``on-failure`` is ``ABORT``; after another
+        failed phase it runs none, unless it is ``CONTINUE``. Either way the build has failed.
+        """
+        phase = (spec["phases"] or {}).get(name) or {}
+        if self.ended:
+            return
+        try:
+            with self.phase(name.upper()):
+                failed: Stop | None = None
+                for commands in (phase.get("commands") or [], phase.get("finally") or []):
+                    try:
+                        self.commands(commands, environment)
+                    except Stop as stop:
+                        failed = failed or stop
+                if failed:
+                    raise failed
+        except Stop as stop:
+            rule = phase.get("on-failure", "CONTINUE" if name == "build" else "ABORT")
+            self.worst = self.worst or stop
+            if rule == "ABORT" or self.ended:
+                raise
+
+    def commands(self, commands: list[str], environment: dict[str, str]) -> None:
+        for command in commands:
+            if self.ended:
+                raise Stop(self.ended, self.ended, "the build was stopped or took too long")
+            if self.shell is None or not self.shell.alive:
+                self.shell = shell.Shell(environment["SHELL"], self.source, environment, self.log.line, self.folder)
+            self.log.line(f"[Container] Running command {command.strip()}")
+            succeeding = f"export CODEBUILD_BUILD_SUCCEEDING={0 if self.worst else 1}"
+            code = self.shell.run(f"{succeeding}\n{command}")
+            if code != 0:
+                reason = f"Error while executing command: {command.strip()}. Reason: exit status {code}"
+                raise Stop(self.ended or "FAILED", self.ended or "COMMAND_EXECUTION_ERROR", reason)
+
+    def environment(self, spec: dict[str, Any]) -> dict[str, str]:
+        """What CodeBuild sets, the project's and the request's variables, and the role's credentials.
+
+        https://docs.aws.amazon.com/codebuild/latest/userguide/build-env-ref-env-vars.html
+        """
+        record, env = self.record, spec.get("env") or {}
+        region = record["arn"].split(":")[3]
+        wanted = env.get("shell", "sh")
+        found = shutil.which(wanted)
+        if not found:
+            raise Stop("FAILED", "CLIENT_ERROR", f"there is no shell {wanted} here")
+        offered = sources(self.home).get(self.project["name"], {})
+        given = {v["name"]: str(v["value"]) for v in record["environment"].get("environmentVariables", [])}
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ["HOME"],
+            "LANG": "C.UTF-8",
+            **offered.get("variables", {}),
+            **{name: str(value) for name, value in (env.get("variables") or {}).items()},
+            **given,
+            "SHELL": found,
+            "TMPDIR": str(self.folder),
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
+            "AWS_ENDPOINT_URL": endpoint(),
+            "PIPELINE_ENDPOINT": endpoint(),
+            **self.keys,
+            "CODEBUILD_CI": "true",
+            "CODEBUILD_BUILD_ARN": record["arn"],
+            "CODEBUILD_BUILD_ID": record["id"],
+            "CODEBUILD_BUILD_IMAGE": record["environment"].get("image", ""),
+            "CODEBUILD_BUILD_NUMBER": str(record["buildNumber"]),
+            "CODEBUILD_INITIATOR": record["initiator"],
+            "CODEBUILD_KMS_KEY_ID": record["encryptionKey"],
+            "CODEBUILD_LOG_PATH": record["logs"]["streamName"],
+            "CODEBUILD_RESOLVED_SOURCE_VERSION": record["resolvedSourceVersion"],
+            "CODEBUILD_SOURCE_REPO_URL": self.project["source"]["location"],
+            "CODEBUILD_SOURCE_VERSION": record["sourceVersion"],
+            "CODEBUILD_SRC_DIR": str(self.source),
+            "CODEBUILD_START_TIME": str(int(record["startTime"] * 1000)),
+        }
+
+    # -- what is left of it
+
+    def finish(self, spec: dict[str, Any]) -> None:
+        """Name the reports that were made, keep the cache, and export what is to be exported."""
+        for group, report in (spec.get("reports") or {}).items():
+            base = self.source / report.get("base-directory", ".")
+            found = [str(p.relative_to(self.source)) for pattern in report["files"] for p in sorted(base.glob(pattern))]
+            self.log.line(f"[Container] Report {group}: {', '.join(found) or 'no matching file was found'}")
+        for path in cached(spec):
+            if (made := self.source / path).is_dir():
+                link_tree(made, self.cache / path)
+        names = (spec.get("env") or {}).get("exported-variables") or []
+        if self.shell and self.shell.alive:
+            values = self.shell.variables(names)
+            self.record["exportedEnvironmentVariables"] = [{"name": n, "value": v} for n, v in values.items()]
+
+
+class Log:
+    """The build's stream in CloudWatch Logs, written as the project's role, as on AWS."""
+
+    def __init__(self, place: dict[str, str]) -> None:
+        self.group, self.stream = place["groupName"], place["streamName"]
+        self.lines: list[dict[str, Any]] = []
+        self.client: Any = None
+        self.lock, self.done = threading.Lock(), threading.Event()
+
+    def open(self, **session: str) -> None:
+        from botocore.exceptions import ClientError
+        from botocore.session import Session
+
+        self.client = Session().create_client("logs", endpoint_url=endpoint(), **session)
+        try:
+            self.client.create_log_stream(logGroupName=self.group, logStreamName=self.stream)
+        except ClientError as error:
+            self.client = None
+            raise Stop("FAILED", "ACCESS_DENIED", f"the service role may not write the log: {error}") from error
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.thread.start()
+
+    def line(self, text: str) -> None:
+        with self.lock:
+            self.lines.append({"timestamp": int(time.time() * 1000), "message": text + "\n"})
+
+    def work(self) -> None:
+        while not self.done.wait(0.2):
+            self.flush()
+        self.flush()
+
+    def flush(self) -> None:
+        with self.lock:
+            lines, self.lines = self.lines, []
+        while lines:
+            batch, lines = lines[:1000], lines[1000:]
+            self.client.put_log_events(logGroupName=self.group, logStreamName=self.stream, logEvents=batch)
+
+    def close(self) -> None:
+        self.done.set()
+        if self.client:
+            self.thread.join(10)
+
+
+def check(spec: Any, name: str) -> None:
+    """Whether this server can run all that ``spec`` asks for."""
+    unknown: list[str] = []
+    if not isinstance(spec, dict) or spec.get("version") != 0.2 or not isinstance(spec.get("phases"), dict):
+        raise Stop("FAILED", "YAML_FILE_ERROR", f"{name}: version 0.2 with phases is needed")
+    unknown += set(spec) - KNOWN
+    unknown += [f"env.{key}" for key in set(spec.get("env") or {}) - KNOWN_ENV]
+    for phase, content in spec["phases"].items():
+        unknown += [phase] if phase not in PHASES else []
+        unknown += [f"phases.{phase}.{key}" for key in set(content or {}) - KNOWN_PHASE]
+    if unknown:
+        raise Stop("FAILED", "YAML_FILE_ERROR", f"{name}: the embedded AWS does not know {', '.join(sorted(unknown))}")
+
+
+def cached(spec: dict[str, Any]) -> list[str]:
+    """The folders below the source that are kept from build to build."""
+    paths = [path.removesuffix("/**/*") for path in (spec.get("cache") or {}).get("paths") or []]
+    return [path for path in paths if not path.startswith(("/", "..", "~"))]
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Have all files of ``source`` in ``target`` too; what writes to them puts new files in their place."""
+    for folder, _, names in os.walk(source):
+        there = target / Path(folder).relative_to(source)
+        there.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                os.link(Path(folder, name), there / name, follow_symlinks=False)
+
+
+def sources(home: Path) -> dict[str, Any]:
+    """By project: the source's URL, the checkout that has it, and the variables by which packages are found here."""
+    try:
+        found: dict[str, Any] = json.loads((home / "sources.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found
+
+
+def endpoint() -> str:
+    return f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"
+
+
+def mend(home: Path) -> None:
+    """Let ministack keep the records, and run the builds."""
+    from ministack.services import codebuild
+
+    running: dict[str, Build] = {}
+    make_record = codebuild._make_build_record
+
+    def start(data: dict[str, Any]) -> Any:
+        project = codebuild._projects.get(data.get("projectName", ""))
+        if project is None:
+            message = f"Project cannot be found: {data.get('projectName', '')}"
+            return codebuild.error_response_json("ResourceNotFoundException", message, 400)
+        record = make_record(project, codebuild._build_id(project["name"]), data.get("sourceVersion"))
+        record |= overridden(record, data)
+        codebuild._builds[record["id"]] = record
+        build = running[record["id"]] = Build(record, project, home)
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(build.run,), daemon=True, name=record["id"]).start()
+        return codebuild.json_response({"build": shown(record)})
+
+    def get(data: dict[str, Any]) -> Any:
+        ids = data.get("ids", [])
+        found = [shown(codebuild._builds[i]) for i in ids if i in codebuild._builds]
+        missing = [i for i in ids if i not in codebuild._builds]
+        return codebuild.json_response({"builds": found, "buildsNotFound": missing})
+
+    def stop(data: dict[str, Any]) -> Any:
+        record = codebuild._builds.get(data.get("id", ""))
+        if record is None:
+            message = f"Build not found: {data.get('id', '')}"
+            return codebuild.error_response_json("ResourceNotFoundException", message, 400)
+        if record["buildStatus"] == "IN_PROGRESS":
+            running[record["id"]].end("STOPPED")
+        return codebuild.json_response({"build": shown(record)})
+
+    def end_all() -> None:
+        for build in running.values():
+            build.end("STOPPED")
+
+    operations: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "_start_build": start,
+        "_batch_get_builds": get,
+        "_stop_build": stop,
+    }
+    for name, operation in operations.items():
+        setattr(codebuild, name, operation)
+    atexit.register(end_all)
+
+
+def overridden(record: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """A record that has begun, with what the request overrides."""
+    environment = dict(record["environment"])
+    variables = {v["name"]: v for v in environment.get("environmentVariables", [])}
+    variables |= {v["name"]: v for v in data.get("environmentVariablesOverride", [])}
+    environment["environmentVariables"] = list(variables.values())
+    now = time.time()
+    return {
+        "startTime": now,
+        "endTime": None,
+        "buildStatus": "IN_PROGRESS",
+        "buildComplete": False,
+        "currentPhase": "SUBMITTED",
+        "environment": environment,
+        "timeoutInMinutes": data.get("timeoutInMinutesOverride", record["timeoutInMinutes"]),
+        "phases": [
+            {
+                "phaseType": "SUBMITTED",
+                "phaseStatus": "SUCCEEDED",
+                "startTime": now,
+                "endTime": now,
+                "durationInSeconds": 0,
+            }
+        ],
+    }
+
+
+def shown(record: dict[str, Any]) -> dict[str, Any]:
+    """The record without what is not there yet."""
+    return {name: value for name, value in record.items() if value is not None}
