@@ -37,8 +37,11 @@ def main() -> None:
     import administrator
     import aliases
     import buckets
+    import changesets
     import codebuild
     import functions
+    import late
+    import providers
     import saving
     import signin
     import updates
@@ -47,7 +50,7 @@ def main() -> None:
     signin.mend()
     updates.mend()
     aliases.mend()
-    buckets.mend(app)
+    late.once_loaded(app, "cloudformation", buckets.mend, changesets.mend, providers.mend)
     functions.mend(HOME / "tmp")
     codebuild.mend(HOME)
     saving.mend(app, HOME, administrator.prepare(HOME))

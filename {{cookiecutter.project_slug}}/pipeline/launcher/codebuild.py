@@ -46,7 +46,8 @@ class Build:
 
     def __init__(self, record: dict[str, Any], project: dict[str, Any], home: Path) -> None:
         self.record, self.project, self.home = record, project, home
-        self.folder = home / "tmp" / "codebuild" / record["id"].partition(":")[2]
+        # Outside the checkout: what lies above it must not be found from within the clone.
+        self.folder = Path("/tmp", f"codebuild-{record['id'].partition(':')[2]}")  # noqa: S108 - a number that is new
         self.source = self.folder / "src"
         self.keys = {
             "AWS_ACCESS_KEY_ID": f"ASIA{secrets.token_hex(8).upper()}",
@@ -70,8 +71,8 @@ class Build:
         timer.daemon = True
         timer.start()
         try:
-            with self.phase("QUEUED"), contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(self.folder)
+            with self.phase("QUEUED"):
+                self.folder.mkdir(mode=0o700)
             with self.phase("PROVISIONING"):
                 self.sign_in()
                 region = self.record["arn"].split(":")[3]
@@ -345,8 +346,12 @@ def link_tree(source: Path, target: Path) -> None:
         there = target / Path(folder).relative_to(source)
         there.mkdir(parents=True, exist_ok=True)
         for name in names:
-            with contextlib.suppress(FileExistsError, FileNotFoundError):
+            try:
                 os.link(Path(folder, name), there / name, follow_symlinks=False)
+            except FileExistsError:
+                continue
+            except OSError:  # another file system
+                shutil.copy2(Path(folder, name), there / name, follow_symlinks=False)
 
 
 def sources(home: Path) -> dict[str, Any]:

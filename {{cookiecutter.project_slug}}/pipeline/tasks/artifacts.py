@@ -44,7 +44,7 @@ def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = 
 
 def _on_codebuild(branch: str, cloud: str, json: bool) -> None:
     """The commit, built and pushed by CodeBuild; its log and phases are told as they come."""
-    from pipeline import codebuild, infra
+    from pipeline import codebuild, infra, stacks
     from pipeline.cloud import Cloud
     from pipeline.delivery import checked_out
 
@@ -52,7 +52,7 @@ def _on_codebuild(branch: str, cloud: str, json: bool) -> None:
     environment = config.environment(branch or checked_out(config))
     opened = Cloud.open(config, environment, cloud)
     if opened.name == "embedded":
-        for stack in (infra.service(config, environment), infra.delivering(config, environment)):
+        for stack in (stacks.service(config, environment), stacks.delivering(config, environment)):
             infra.ensure(stack, opened)
     tell, line = (console.quiet, console.quiet) if json else (console.phase, console.say)
     done = codebuild.run(config, environment, opened, tell, line)
