@@ -26,8 +26,8 @@ MATRIX = [
     for target, python in itertools.product(CHOICES["target"], keys.PYTHONS)
 ]
 EXACT = {
-    ".gitattributes", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "infra/service.yaml",
-    "noxfile.py", "pipeline.toml", "pyproject.toml", "tasks.py", "tox.ini",
+    ".gitattributes", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "infra/github.yaml",
+    "infra/pipeline.yaml", "infra/service.yaml", "noxfile.py", "pipeline.toml", "pyproject.toml", "tasks.py", "tox.ini",
 }  # fmt: skip
 FOLDERS = {"pipeline", "requirements", "src/service", "tests"}
 

@@ -58,6 +58,9 @@ timeout = 3
 [function.variables]
 LOG_LEVEL = "INFO"
 
+[github]
+repository = "an-owner/a-repository"
+
 [environments.production]
 branch = "main"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
-from pipeline.keys import SECTIONS, Build, Environment, Function, Probe, Service
+from pipeline.keys import SECTIONS, Build, Environment, Function, Github, Probe, Service
 
 __all__ = ["FILE", "Config", "find_root", "load"]
 
@@ -33,6 +33,7 @@ class Config:
     function: Function
     probe: Probe
     build: Build
+    github: Github
     environments: dict[str, Environment]
 
     def environment(self, branch: str) -> Environment:

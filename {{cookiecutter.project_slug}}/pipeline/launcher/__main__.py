@@ -37,7 +37,10 @@ def main() -> None:
     import administrator
     import aliases
     import buckets
+    import changesets
     import functions
+    import late
+    import providers
     import saving
     import signin
     import updates
@@ -46,7 +49,7 @@ def main() -> None:
     signin.mend()
     updates.mend()
     aliases.mend()
-    buckets.mend(app)
+    late.once_loaded(app, "cloudformation", buckets.mend, changesets.mend, providers.mend)
     functions.mend(HOME / "tmp")
     saving.mend(app, HOME, administrator.prepare(HOME))
     app.main()
