@@ -35,11 +35,16 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 def main() -> None:
     """Import, mend, serve; returns when the server was told to stop."""
     import administrator
+    import alarms
     import aliases
     import buckets
     import changesets
+    import codebuild
+    import emf
     import functions
+    import insights
     import late
+    import metricmath
     import providers
     import rights
     import saving
@@ -53,8 +58,13 @@ def main() -> None:
     rights.mend()
     updates.mend()
     aliases.mend()
-    late.once_loaded(app, "cloudformation", buckets.mend, changesets.mend, providers.mend)
+    late.once_loaded(app, "cloudformation", buckets.mend, alarms.mend_stacks, changesets.mend, providers.mend)
     functions.mend(HOME / "tmp")
+    codebuild.mend(HOME)
+    emf.mend()
+    metricmath.mend()
+    alarms.mend()
+    insights.mend()
     saving.mend(app, HOME, administrator.prepare(HOME))
     app.main()
 
