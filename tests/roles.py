@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from botocore import UNSIGNED
 from botocore.config import Config as Options
 from botocore.session import Session
 from issuer import Issuer
 from tiny import HANDLER, Tiny
 
-from pipeline import build, delivery, deploy, infra, plan, stacks, store
+from pipeline import build, codebuild, delivery, deploy, embedded, infra, plan, stacks, store
 from pipeline.cloud import Cloud
-from pipeline.errors import PipelineError
+from pipeline.errors import Interrupted, PipelineError
 
 ACCOUNT = "123456789012"
 REPOSITORY = "repo:an-owner/a-repository"
@@ -32,6 +33,13 @@ SUBJECTS = {
 SHY = HANDLER.replace(
     '    print("asked for"', '    assert not context.invoked_function_arn.endswith(":live")\n    print("asked for"'
 )
+
+BUILDSPEC = """\
+version: 0.2
+phases:
+  build:
+    commands: [echo built]
+"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Roles:
         self.tiny = Tiny(folder, shared, "rights")
         self.tiny.replace("pipeline.toml", 'branch = "main"\n', f'branch = "main"\naccount = "{ACCOUNT}"\n')
         self.tiny.write("src/service/handler.py", SHY)
+        self.tiny.write("buildspec.yml", BUILDSPEC)
         self.environment = self.tiny.config.environment("main")
         self.admin = Cloud.open(self.tiny.config, self.environment, "embedded")
         self.commits = {"shy": self.commit(), "first": self.commit("first"), "second": self.commit("second")}
@@ -209,6 +218,19 @@ class Roles:
 
     def _opened(self) -> delivery.Delivery:
         return delivery.open_delivery(self.tiny.config, "main", "aws")
+
+    def _build(self) -> None:
+        embedded.offer(self.tiny.root, "rights-production", "https://github.com/an-owner/a-repository.git", {})
+        opened = Cloud.open(self.tiny.config, self.environment, "aws")
+        lines: list[str] = []
+        codebuild.run(self.tiny.config, self.environment, opened, lambda phase: None, lines.append)
+        assert any("built" in line for line in lines)
+
+        def interrupt(_: str) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(Interrupted, match="is stopped"):
+            codebuild.run(self.tiny.config, self.environment, opened, lambda phase: None, interrupt)
 
     def _codebuild(self) -> None:
         self.head(self.commits["second"])
