@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PYTHONS", "SECTIONS", "TARGETS", "Build", "Environment", "Function", "Model", "Probe", "Service"]
+__all__ = ["PYTHONS", "SECTIONS", "TARGETS", "Build", "Environment", "Function", "Github", "Model", "Probe", "Service"]
 
 TARGETS = ("lambda-zip",)
 # Python runtimes that Lambda offers and that the locks are made for:
@@ -85,6 +85,17 @@ class Build:
 
 
 @dataclass(frozen=True)
+class Github:
+    """Where the source lies, and so whose workflows may take the roles."""
+
+    repository: str = key(
+        '"OWNER/NAME"', default="", pattern=r"((?=[^/]{1,39}/)[A-Za-z0-9](-?[A-Za-z0-9])*/[A-Za-z0-9._-]{1,100})?"
+    )
+    owner_id: str = key("the owner's quoted number, with repository_id", default="", pattern=r"\d*")
+    repository_id: str = key("the repository's quoted number, with owner_id", default="", pattern=r"\d*")
+
+
+@dataclass(frozen=True)
 class Environment:
     """One place that releases go to; ``name`` is its table's own."""
 
@@ -94,4 +105,4 @@ class Environment:
     variables: dict[str, str] = variables_key()
 
 
-SECTIONS = {"service": Service, "function": Function, "model": Model, "probe": Probe, "build": Build}
+SECTIONS = {"service": Service, "function": Function, "model": Model, "probe": Probe, "build": Build, "github": Github}

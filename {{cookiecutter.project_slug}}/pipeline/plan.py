@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.targets.lambda_zip import RELEASE_VARIABLE
+from pipeline.targets.lambda_function import RELEASE_VARIABLE
 
 if TYPE_CHECKING:
     from pipeline.delivery import Delivery

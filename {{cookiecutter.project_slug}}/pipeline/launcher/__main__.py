@@ -35,9 +35,17 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 def main() -> None:
     """Import, mend, serve; returns when the server was told to stop."""
     import administrator
+    import alarms
     import aliases
     import buckets
+    import changesets
+    import codebuild
+    import emf
     import functions
+    import insights
+    import late
+    import metricmath
+    import providers
     import saving
     import signin
     import updates
@@ -46,8 +54,13 @@ def main() -> None:
     signin.mend()
     updates.mend()
     aliases.mend()
-    buckets.mend(app)
+    late.once_loaded(app, "cloudformation", buckets.mend, alarms.mend_stacks, changesets.mend, providers.mend)
     functions.mend(HOME / "tmp")
+    codebuild.mend(HOME)
+    emf.mend()
+    metricmath.mend()
+    alarms.mend()
+    insights.mend()
     saving.mend(app, HOME, administrator.prepare(HOME))
     app.main()
 
