@@ -35,6 +35,7 @@ class Stack:
             Parameters=[
                 {"ParameterKey": "Name", "ParameterValue": self.name},
                 {"ParameterKey": "Environment", "ParameterValue": "staging"},
+                {"ParameterKey": "Target", "ParameterValue": "lambda-zip"},
             ],
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
@@ -75,8 +76,11 @@ def test_stack_makes_what_its_template_says(running: embedded.Running, stack: St
     encryption = s3.get_bucket_encryption(**bucket)["ServerSideEncryptionConfiguration"]["Rules"][0]
     assert encryption["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
     assert "TLSOnly" in s3.get_bucket_policy(**bucket)["Policy"]
-    (rule,) = s3.get_bucket_lifecycle_configuration(**bucket)["Rules"]
-    assert (rule["ID"], rule["AbortIncompleteMultipartUpload"]) == ("unfinished-uploads", {"DaysAfterInitiation": 1})
+    rules = {rule.pop("ID"): rule for rule in s3.get_bucket_lifecycle_configuration(**bucket)["Rules"]}
+    assert set(rules) == {"unfinished-uploads", "former-versions"}
+    assert rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert rules["former-versions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 90}
+    assert not any("Expiration" in rule for rule in rules.values())  # nothing that a rollback could need
     assert client(running, "iam").list_role_policies(RoleName="stack-staging-function")["PolicyNames"] == ["logs"]
     groups = client(running, "logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/stack-staging")["logGroups"]
     assert [group["retentionInDays"] for group in groups] == [30]
@@ -145,3 +149,64 @@ def test_s3_keeps_versions(running: embedded.Running) -> None:
     assert code_of(lambda: s3.get_object(**put)) == "NoSuchKey"
     assert s3.get_object(**put, VersionId=first)["Body"].read() == b"1"
     assert s3.get_object(**put, VersionId=second)["Body"].read() == b"2"
+
+
+CONDITIONS = """
+Parameters: {Wanted: {Type: String}}
+Conditions: {IsWanted: !Equals [!Ref Wanted, "yes"]}
+Resources:
+  Always: {Type: AWS::SNS::Topic, Properties: {TopicName: always}}
+  Sometimes: {Type: AWS::SNS::Topic, Condition: IsWanted, Properties: {TopicName: sometimes}}
+"""
+
+
+@pytest.mark.parametrize(("wanted", "named"), [("yes", {"Always", "Sometimes"}), ("no", {"Always"})])
+def test_change_set_names_what_its_conditions_allow(running: embedded.Running, wanted: str, named: set[str]) -> None:
+    """A resource whose condition does not hold is no change."""
+    aws, name = client(running, "cloudformation"), f"conditions-{wanted}"
+    aws.create_change_set(
+        StackName=name,
+        ChangeSetName="set",
+        ChangeSetType="CREATE",
+        TemplateBody=CONDITIONS,
+        Parameters=[{"ParameterKey": "Wanted", "ParameterValue": wanted}],
+    )
+    found = aws.describe_change_set(StackName=name, ChangeSetName="set")["Changes"]
+    assert {change["ResourceChange"]["LogicalResourceId"] for change in found} == named
+
+
+PROVIDER = """
+Resources:
+  Provider:
+    Type: AWS::IAM::OIDCProvider
+    Properties:
+      Url: https://issuer.localhost
+      ClientIdList: [AUDIENCE]
+Outputs:
+  Provider:
+    Value: !Ref Provider
+"""
+
+
+def test_stack_can_hold_an_identity_provider(running: embedded.Running) -> None:
+    """Made, changed in place and removed with its stack; its reference is its ARN, as on AWS."""
+    aws, iam = client(running, "cloudformation"), client(running, "iam")
+    arn = "arn:aws:iam::123456789012:oidc-provider/issuer.localhost"
+
+    def settled() -> dict[str, Any] | None:
+        stack: dict[str, Any] = aws.describe_stacks(StackName="provider")["Stacks"][0]
+        return None if stack["StackStatus"].endswith("IN_PROGRESS") else stack
+
+    aws.create_stack(StackName="provider", TemplateBody=PROVIDER.replace("AUDIENCE", "one"))
+    assert wait(settled, what="the stack")["Outputs"][0]["OutputValue"] == arn
+    assert iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)["ClientIDList"] == ["one"]
+    aws.update_stack(StackName="provider", TemplateBody=PROVIDER.replace("AUDIENCE", "two"))
+    assert wait(settled, what="the stack")["StackStatus"] == "UPDATE_COMPLETE"
+    assert iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)["ClientIDList"] == ["two"]
+    aws.delete_stack(StackName="provider")
+
+    def gone() -> bool | None:
+        listed = iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
+        return None if {"Arn": arn} in listed else True
+
+    assert wait(gone, what="the provider's end")

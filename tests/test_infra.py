@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import shutil
+from typing import Any
+
 import pytest
 from tiny import TEMPLATE, Tiny
 
-from pipeline import infra
+from pipeline import infra, stacks
 from pipeline.cloud import Cloud
-from pipeline.errors import CloudError, Refused
+from pipeline.errors import CloudError, ConfigError, Refused
 
 SERVICE = (TEMPLATE / "infra/service.yaml").read_text()
 
@@ -16,7 +21,7 @@ SERVICE = (TEMPLATE / "infra/service.yaml").read_text()
 def own(tiny: Tiny) -> Tiny:
     """A tiny service with an infra folder of its own, to be changed."""
     (tiny.root / "infra").unlink()
-    tiny.write("infra/service.yaml", SERVICE)
+    shutil.copytree(TEMPLATE / "infra", tiny.root / "infra")
     tiny.commit()
     return tiny
 
@@ -26,7 +31,7 @@ def opened(tiny: Tiny) -> Cloud:
 
 
 def planned(tiny: Tiny) -> infra.InfraPlan:
-    return infra.plan(tiny.config, tiny.config.environment("main"), opened(tiny))
+    return infra.plan(stacks.service(tiny.config, tiny.config.environment("main")), opened(tiny))
 
 
 def test_plan_names_each_resource_and_changes_nothing(own: Tiny) -> None:
@@ -96,3 +101,79 @@ def test_template_that_does_not_stand_is_refused_with_the_reason(own: Tiny) -> N
         infra.apply(opened(own), planned(own))
     assert "AWS::Logs::LogGroops" in fault.value.message
     assert infra.foundation(own.config, own.config.environment("main"), opened(own)) is None
+
+
+def test_container_images_get_a_repository(own: Tiny) -> None:
+    """Tags can't be overwritten, images are scanned, only remains of broken pushes expire, and only our function pulls."""
+    stack = stacks.service(own.config, own.config.environment("main"))
+    infra.ensure(dataclasses.replace(stack, parameters={**stack.parameters, "Target": "lambda-image"}), opened(own))
+    ecr, name = opened(own).client("ecr"), f"{own.name}-production"
+    (repository,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
+    assert repository["imageTagMutability"] == "IMMUTABLE"
+    assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
+    lifecycle = json.loads(ecr.get_lifecycle_policy(repositoryName=name)["lifecyclePolicyText"])
+    assert [rule["selection"]["tagStatus"] for rule in lifecycle["rules"]] == ["untagged"]
+    (statement,) = json.loads(ecr.get_repository_policy(repositoryName=name)["policyText"])["Statement"]
+    assert statement["Condition"]["ArnLike"]["aws:SourceArn"].endswith(f":function:{name}")
+    found = infra.foundation(own.config, own.config.environment("main"), opened(own))
+    assert found is not None
+    assert found.repository == repository["repositoryUri"]
+    assert opened(own).client("ssm").get_parameter(Name=f"/{own.name}/production/image")["Parameter"]["Value"] == "none"
+
+
+def test_bootstrap_makes_all_and_then_nothing(own: Tiny) -> None:
+    """One command makes what an environment stands on and is delivered by; a second one has nothing to do."""
+    first = own.invoke("bootstrap")
+    for name in (own.name + "-production", own.name + "-production-pipeline"):
+        assert f"{name}: done" in first
+    assert "CREATE_COMPLETE    DeployRole" in first
+    iam = opened(own).client("iam")
+    roles = {role["RoleName"] for role in iam.list_roles()["Roles"]}
+    assert {f"{own.name}-production-{stage}" for stage in ("function", "codebuild", "build", "plan", "deploy")} <= roles
+    (provider,) = iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
+    known = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=provider["Arn"])
+    assert known["ClientIDList"] == ["sts.amazonaws.com"]
+    assert own.invoke("bootstrap").count("nothing to do") == 3
+
+
+def test_project_builds_the_branch_and_is_privileged_for_images_only(own: Tiny) -> None:
+    """The CodeBuild project clones the repository, runs buildspec.yml and may run an engine only if it needs one."""
+    environment = own.config.environment("main")
+    stack = stacks.delivering(own.config, environment)
+    infra.ensure(stack, opened(own))
+
+    def project() -> dict[str, Any]:
+        found: dict[str, Any] = opened(own).client("codebuild").batch_get_projects(names=[f"{own.name}-production"])
+        return found["projects"][0]
+
+    made = project()
+    assert made["source"]["location"] == "https://github.com/an-owner/a-repository.git"
+    assert (made["source"]["type"], made["source"]["buildspec"]) == ("GITHUB", "buildspec.yml")
+    assert made["serviceRole"].endswith(f":role/{own.name}-production-codebuild")
+    assert made["environment"]["privilegedMode"] is False
+    infra.ensure(dataclasses.replace(stack, parameters={**stack.parameters, "Target": "lambda-image"}), opened(own))
+    assert project()["environment"]["privilegedMode"] is True
+
+
+@pytest.mark.parametrize(
+    ("owner", "repository", "subject"),
+    [("", "", "repo:an-owner/a-repository"), ("12", "345", "repo:an-owner@12/a-repository@345")],
+)
+def test_subject_is_one_of_githubs_two_forms(tiny: Tiny, owner: str, repository: str, subject: str) -> None:
+    """Without numbers roles trust the repository's name, with both its immutable form."""
+    tiny.replace("pipeline.toml", "[github]\n", f'[github]\nowner_id = "{owner}"\nrepository_id = "{repository}"\n')
+    assert stacks.subject(tiny.config) == subject
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('repository = "an-owner/a-repository"', "", "github.repository: empty; write OWNER/NAME"),
+        ("[github]\n", '[github]\nowner_id = "12"\n', "only one is written; write both or none"),
+    ],
+)
+def test_subject_that_names_nobody_is_refused(tiny: Tiny, old: str, new: str, says: str) -> None:
+    """Roles that would trust the wrong repository are not planned."""
+    tiny.replace("pipeline.toml", old, new)
+    with pytest.raises(ConfigError, match=says):
+        stacks.delivering(tiny.config, tiny.config.environment("main"))

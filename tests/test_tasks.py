@@ -38,7 +38,7 @@ def test_from_build_to_rollback_by_hand(tiny: Tiny) -> None:
     assert 'service.region = "eu-west-1"' in tiny.invoke("config")
     assert json.loads(tiny.invoke("config", "--json"))["service"]["name"] == tiny.name
     assert "answers at http://127.0.0.1:" in tiny.invoke("cloud.status")
-    assert tiny.invoke("bootstrap") == f"{tiny.name}-production: nothing to do\n"
+    assert f"{tiny.name}-production: nothing to do\n" in tiny.invoke("bootstrap")
 
 
 def test_branch_picks_the_environment(tiny: Tiny) -> None:

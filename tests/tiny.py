@@ -58,6 +58,9 @@ timeout = 3
 [function.variables]
 LOG_LEVEL = "INFO"
 
+[github]
+repository = "an-owner/a-repository"
+
 [environments.production]
 branch = "main"
 
@@ -165,7 +168,8 @@ class Tiny:
 
     @property
     def environment(self) -> dict[str, str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("PIPELINE_", "AWS_"))}
+        hidden = ("PIPELINE_", "AWS_", "PYTHONDONTWRITEBYTECODE")  # that last one would slow every command down
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
         # The project's own ``pipeline`` and ``tasks.py`` are found from its folder, as a user's are.
         return {**clean, "PYTHONPATH": str(self.root), "PIPELINE_CACHE": os.environ.get("PIPELINE_CACHE", "")}
 

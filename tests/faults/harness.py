@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from botocore.config import Config as Options
 from tiny import Tiny
 
 from pipeline import delivery, deploy
@@ -47,9 +48,16 @@ class Service:
         self.tiny = tiny
         self.rules = rules
         self.name = f"{tiny.name}-production"
+        self._opened = tiny.open()
+        os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        """Let a new process have connections of its own; its clients, which take long to make, are copies of ours."""
+        for client in self._opened.cloud._clients.values():
+            client._endpoint.http_session._manager.clear()
 
     def open(self, **variables: str) -> delivery.Delivery:
-        opened = self.tiny.open()
+        opened = self._opened
         function = replace(opened.config.function, variables={**opened.config.function.variables, **variables})
         return replace(opened, config=replace(opened.config, function=function, deploy=self.rules))
 
@@ -63,8 +71,11 @@ class Service:
         found = self.open().target.live()
         return found.release if found else 0
 
-    def problems(self) -> list[str]:
-        """What does not fit together when nobody is at work; nothing when all is well."""
+    def problems(self, since: int = 1) -> list[str]:
+        """What does not fit together when nobody is at work; nothing when all is well.
+
+        ``since`` is the first release whose record is looked at.
+        """
         opened = self.open()
         head, live = opened.ledger.head(), opened.target.live()
         found = []
@@ -72,7 +83,7 @@ class Service:
             found.append(f"leaked: {head.holder} {head.work}")
         if (live.release if live else 0) != head.live or (live and live.traffic.weights):
             found.append(f"live is {live}, the ledger says {head.live}")
-        states = {number: opened.ledger.find(number) for number in range(1, head.newest + 1)}
+        states = {number: opened.ledger.find(number) for number in range(since, head.newest + 1)}
         if missing := [number for number, release in states.items() if release is None or release.state == "staged"]:
             found.append(f"without an end in the ledger: {missing}")
         if live and (release := states.get(head.live)) and (release.state, release.version) != (VERIFIED, live.version):
@@ -156,7 +167,14 @@ def _told(read: int) -> bool:
 
 
 def _use(service: Service, rate: float, path: str, told: Callable[[], bool]) -> Met:
-    target, requests, failures = service.open().target, 0, []
+    opened, requests, failures = service.open(), 0, []
+    timeout = opened.config.function.timeout + 15
+    once = Options(retries={"total_max_attempts": 1}, read_timeout=timeout)  # a user has no second try
+    cloud = opened.cloud
+    cloud._clients["lambda", timeout] = cloud._session.create_client(
+        "lambda", endpoint_url=cloud._endpoint, config=once
+    )
+    target = opened.target
     while not told():
         began = time.monotonic()
         requests += 1

@@ -78,6 +78,11 @@ class Cloud:
             SetupError: the embedded AWS does not start.
         """
         name, region = chosen(name), config.service.region
+        if name == "embedded" and (endpoint := os.environ.get("PIPELINE_ENDPOINT", "")):
+            cloud = cls(name, region, "", _session(region), endpoint)  # inside it, with a role of its own
+            with cloud.faults():
+                cloud.account = cloud.client("sts").get_caller_identity()["Account"]
+            return cloud
         if name == "embedded":
             from pipeline import embedded
 
@@ -115,6 +120,25 @@ class Cloud:
                 service, endpoint_url=self._endpoint or None, config=options
             )
         return self._clients[service, read_timeout]
+
+    def variables(self) -> dict[str, str]:
+        """The environment variables with which another program reaches the same cloud.
+
+        Raises:
+            CloudError: there are no credentials.
+        """
+        found = self._session.get_credentials()
+        if found is None:
+            raise CloudError("AWS: there are no credentials", next="check network and credentials")
+        keys = found.get_frozen_credentials()
+        named = {
+            "AWS_ACCESS_KEY_ID": keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+            "AWS_SESSION_TOKEN": keys.token or "",
+            "AWS_REGION": self.region,
+            "AWS_ENDPOINT_URL": self._endpoint,
+        }
+        return {name: value for name, value in named.items() if value}
 
     @contextmanager
     def faults(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
-from pipeline.keys import SECTIONS, Build, Deploy, Environment, Function, Probe, Service
+from pipeline.keys import SECTIONS, Build, Deploy, Environment, Function, Github, Model, Probe, Service
 
 __all__ = ["FILE", "Config", "find_root", "load"]
 
@@ -31,9 +31,11 @@ class Config:
     root: Path
     service: Service
     function: Function
+    model: Model
     probe: Probe
     deploy: Deploy
     build: Build
+    github: Github
     environments: dict[str, Environment]
 
     def environment(self, branch: str) -> Environment:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pipeline import infra, source, store
+from pipeline import infra, source, stacks, store
 from pipeline.cloud import Cloud
 from pipeline.errors import CloudError, ConfigError, SourceError
 from pipeline.ledger import Ledger
@@ -82,12 +82,12 @@ def open_delivery(config: Config, branch: str, cloud: str, *, prepare: bool = Fa
     opened = Cloud.open(config, environment, cloud)
     found = infra.foundation(config, environment, opened)
     if opened.name == "embedded" and prepare and not (found and found.current):
-        infra.apply(opened, infra.plan(config, environment, opened))
+        infra.ensure(stacks.service(config, environment), opened)
         found = infra.foundation(config, environment, opened)
     if found is None:
         where = "" if opened.name == "embedded" else f" --cloud {opened.name}"
         raise CloudError(
-            f"{environment.name} does not exist yet on {opened.name} (no stack {infra.stack_name(config, environment)})",
+            f"{environment.name} does not exist yet on {opened.name} (no stack {stacks.service(config, environment).name})",
             next=f"invoke bootstrap --branch {environment.branch}{where}",
         )
     return Delivery(config, environment, opened, found)

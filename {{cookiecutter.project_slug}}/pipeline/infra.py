@@ -1,34 +1,56 @@
-"""What an environment stands on, by CloudFormation change sets from ``infra/service.yaml``."""
+"""What an environment stands on and is delivered by, made and changed by CloudFormation's change sets."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline import stacks
 from pipeline.cloud import code_of
 from pipeline.errors import CloudError
 from pipeline.waiting import wait
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.cloud import Cloud
     from pipeline.config import Config
     from pipeline.keys import Environment
+    from pipeline.stacks import Stack
 
-__all__ = ["Change", "Foundation", "InfraPlan", "apply", "foundation", "plan"]
+__all__ = [
+    "Change",
+    "Event",
+    "Foundation",
+    "InfraPlan",
+    "apply",
+    "discard",
+    "ensure",
+    "foundation",
+    "plan",
+    "provider_stands",
+]
 
-TEMPLATE = "infra/service.yaml"
 DIGEST_TAG = "template-digest"
 
 
 @dataclass(frozen=True)
 class Foundation:
-    """What the deploy stands on: the stack's outputs, and whether they are those of the template in the tree."""
+    """What the deploy stands on: the stack's outputs, and whether they are those of the template in the tree.
+
+    Attributes:
+        bucket: holds artifacts and the ledger.
+        role: the function's, as ARN.
+        log_group: the function's.
+        repository: where container images lie, without a tag; empty for a target that has none.
+        current: whether the stack is as the template and ``pipeline.toml`` say.
+    """
 
     bucket: str
     role: str
     log_group: str
+    repository: str
     current: bool
 
 
@@ -50,69 +72,79 @@ class InfraPlan:
     change_set: str
     create: bool
     changes: tuple[Change, ...]
+    place: str
 
 
-def stack_name(config: Config, environment: Environment) -> str:
-    """The stack of one environment: ``<service>-<environment>``."""
-    return f"{config.service.name}-{environment.name}"
+@dataclass(frozen=True)
+class Event:
+    """What happened to one resource of a stack, in CloudFormation's words; ``reason`` is mostly empty."""
+
+    resource: str
+    status: str
+    reason: str
 
 
 def foundation(config: Config, environment: Environment, cloud: Cloud) -> Foundation | None:
     """What stands now; None when nothing does, or when it was never finished. One call."""
-    stack = _describe(cloud, stack_name(config, environment))
+    wanted = stacks.service(config, environment)
+    stack = _describe(cloud, wanted.name)
     if stack is None or "Outputs" not in stack:
         return None
     outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
-    tags = {t["Key"]: t["Value"] for t in stack.get("Tags", [])}
     return Foundation(
         bucket=outputs["Bucket"],
         role=outputs["FunctionRole"],
         log_group=outputs["LogGroup"],
-        current=tags.get(DIGEST_TAG) == _template(config)[1] and stack["StackStatus"].endswith("_COMPLETE"),
+        repository=outputs.get("Repository", ""),
+        current=_is_current(wanted, stack),
     )
 
 
-def plan(config: Config, environment: Environment, cloud: Cloud) -> InfraPlan:
+def provider_stands(config: Config, cloud: Cloud) -> bool:
+    """Whether the account knows GitHub by other means than our own stack, which then has nothing to add."""
+    with cloud.faults():
+        listed = cloud.client("iam").list_open_id_connect_providers()["OpenIDConnectProviderList"]
+    there = any(provider["Arn"].endswith(f":oidc-provider/{stacks.ISSUER}") for provider in listed)
+    return there and _describe(cloud, stacks.github(config).name) is None
+
+
+def plan(stack: Stack, cloud: Cloud) -> InfraPlan:
     """Make a change set of what the template in the tree would change, and read it.
 
     Raises:
         CloudError: CloudFormation refused the template; the reason is its own.
     """
-    name = stack_name(config, environment)
-    body, digest = _template(config)
     client = cloud.client("cloudformation")
-    stack = _describe(cloud, name)
-    create = stack is None or stack["StackStatus"] == "REVIEW_IN_PROGRESS"
+    there = _describe(cloud, stack.name)
+    create = there is None or there["StackStatus"] == "REVIEW_IN_PROGRESS"
+    tags = {
+        "service": stack.parameters.get("Name", ""),
+        "environment": stack.parameters.get("Environment", ""),
+        DIGEST_TAG: stack.digest,
+    }
     with cloud.faults():
         made = client.create_change_set(
-            StackName=name,
-            ChangeSetName=f"tree-{digest[:12]}-{int(time.time() * 1000)}",
+            StackName=stack.name,
+            ChangeSetName=f"tree-{stack.digest[:12]}-{int(time.time() * 1000)}",
             ChangeSetType="CREATE" if create else "UPDATE",
-            TemplateBody=body,
-            Parameters=[
-                {"ParameterKey": "Name", "ParameterValue": config.service.name},
-                {"ParameterKey": "Environment", "ParameterValue": environment.name},
-            ],
-            Tags=[
-                {"Key": "service", "Value": config.service.name},
-                {"Key": "environment", "Value": environment.name},
-                {"Key": DIGEST_TAG, "Value": digest},
-            ],
+            TemplateBody=stack.body,
+            Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in stack.parameters.items()],
+            Tags=[{"Key": k, "Value": v} for k, v in tags.items() if v],
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
         change_set = made["Id"]
 
         def made_ready() -> dict[str, Any] | None:
-            answer = client.describe_change_set(ChangeSetName=change_set, StackName=name)
+            answer = client.describe_change_set(ChangeSetName=change_set, StackName=stack.name)
             return answer if answer["Status"] in ("CREATE_COMPLETE", "FAILED") else None
 
-        described = wait(made_ready, what=f"the change set of {name}")
+        described = wait(made_ready, what=f"the change set of {stack.name}")
         if described["Status"] == "FAILED":
             reason = described.get("StatusReason", "no reason given")
-            client.delete_change_set(ChangeSetName=change_set, StackName=name)
+            client.delete_change_set(ChangeSetName=change_set, StackName=stack.name)
             if "didn't contain changes" in reason or "No updates are to be performed" in reason:
-                return InfraPlan(name, "", create, ())
-            raise CloudError(f"CloudFormation refused {TEMPLATE}: {reason}", next=f"mend {TEMPLATE}")
+                return InfraPlan(stack.name, "", create, (), stack.place)
+            raise CloudError(f"CloudFormation refused {stack.place}: {reason}", next=f"mend {stack.place}")
     changes = tuple(
         Change(
             action=c["ResourceChange"]["Action"],
@@ -122,7 +154,7 @@ def plan(config: Config, environment: Environment, cloud: Cloud) -> InfraPlan:
         )
         for c in described.get("Changes", [])
     )
-    return InfraPlan(name, change_set, create, changes)
+    return InfraPlan(stack.name, change_set, create, changes, stack.place)
 
 
 def discard(cloud: Cloud, planned: InfraPlan) -> None:
@@ -135,8 +167,8 @@ def discard(cloud: Cloud, planned: InfraPlan) -> None:
                 client.delete_stack(StackName=planned.stack)
 
 
-def apply(cloud: Cloud, planned: InfraPlan) -> None:
-    """Carry out ``planned`` and wait until the stack stands.
+def apply(cloud: Cloud, planned: InfraPlan, tell: Callable[[Event], None] = lambda event: None) -> None:
+    """Carry out ``planned`` and wait until the stack stands; ``tell`` is called with each event.
 
     Raises:
         CloudError: it did not; names the resource that failed first and CloudFormation's reason.
@@ -144,29 +176,66 @@ def apply(cloud: Cloud, planned: InfraPlan) -> None:
     if not planned.change_set:
         return
     client = cloud.client("cloudformation")
+    told = _Told(client, planned.stack)
     with cloud.faults():
         client.execute_change_set(ChangeSetName=planned.change_set, StackName=planned.stack)
 
         def settled() -> str | None:
             stack = _describe(cloud, planned.stack)
+            for event in told.news():
+                tell(event)
             status = stack["StackStatus"] if stack else "DELETE_COMPLETE"
             return None if status.endswith("_IN_PROGRESS") else status
 
         status = wait(settled, what=f"the stack {planned.stack}", seconds=900)
         if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-            events = client.describe_stack_events(StackName=planned.stack)["StackEvents"]
-            failed = [e for e in reversed(events) if e["ResourceStatus"].endswith("_FAILED")]
-            first = failed[0] if failed else {}
+            failed = [event for event in told.events if event.status.endswith("_FAILED")]
+            first = failed[0] if failed else Event("it", status, "")
             raise CloudError(
-                f"the stack {planned.stack} ended as {status}: {first.get('LogicalResourceId', 'it')}: "
-                f"{first.get('ResourceStatusReason', 'no reason given')}",
-                next=f"mend {TEMPLATE} or what the reason names, then run this again",
+                f"the stack {planned.stack} ended as {status}: {first.resource}: {first.reason or 'no reason given'}",
+                next=f"mend {planned.place} or what the reason names, then run this again",
             )
 
 
-def _template(config: Config) -> tuple[str, str]:
-    body = (config.root / TEMPLATE).read_text(encoding="utf-8")
-    return body, hashlib.sha256(body.encode()).hexdigest()
+def ensure(stack: Stack, cloud: Cloud) -> None:
+    """Bring ``stack`` up to date without asking, unless it is; for the embedded cloud.
+
+    Raises:
+        CloudError: as ``plan`` and ``apply`` raise it.
+    """
+    there = _describe(cloud, stack.name)
+    if there is None or not _is_current(stack, there):
+        apply(cloud, plan(stack, cloud))
+
+
+class _Told:
+    """The events of a stack from now on, oldest first; each once."""
+
+    def __init__(self, client: Any, stack: str) -> None:
+        self._client, self._stack = client, stack
+        self._seen: set[str] = set()
+        self.events: list[Event] = []
+        self.news()
+        self.events.clear()
+
+    def news(self) -> list[Event]:
+        try:
+            listed = self._client.describe_stack_events(StackName=self._stack)["StackEvents"]
+        except Exception as error:
+            if code_of(error) != "ValidationError":
+                raise
+            return []  # a stack that is gone has none
+        fresh = [e for e in reversed(listed) if e["EventId"] not in self._seen]
+        self._seen.update(e["EventId"] for e in fresh)
+        news = [Event(e["LogicalResourceId"], e["ResourceStatus"], e.get("ResourceStatusReason", "")) for e in fresh]
+        self.events += news
+        return news
+
+
+def _is_current(wanted: Stack, stack: dict[str, Any]) -> bool:
+    tags = {t["Key"]: t["Value"] for t in stack.get("Tags", [])}
+    complete = stack["StackStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+    return complete and tags.get(DIGEST_TAG) == wanted.digest
 
 
 def _describe(cloud: Cloud, name: str) -> dict[str, Any] | None:

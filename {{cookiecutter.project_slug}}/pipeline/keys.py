@@ -6,7 +6,19 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PYTHONS", "SECTIONS", "TARGETS", "Build", "Deploy", "Environment", "Function", "Probe", "Service"]
+__all__ = [
+    "PYTHONS",
+    "SECTIONS",
+    "TARGETS",
+    "Build",
+    "Deploy",
+    "Environment",
+    "Function",
+    "Github",
+    "Model",
+    "Probe",
+    "Service",
+]
 
 TARGETS = ("lambda-zip",)
 # Python runtimes that Lambda offers and that the locks are made for:
@@ -86,10 +98,32 @@ class Deploy:
 
 
 @dataclass(frozen=True)
+class Model:
+    """How models are tuned, and what one must be to be promoted."""
+
+    trials: int = key("a number of settings to try of each kind: 12", default=12, within=(1, 10_000))
+    seconds: int = key("seconds after which tuning is cut: 60", default=60, within=(1, 86_400))
+    gain: int = key("per cent below the best baseline's RMSE: 10", default=10, within=(0, 100))
+    regret: int = key("per cent of the best revenue: 5", default=5, within=(0, 100))
+    slack: int = key("per cent worse than the champion: 0", default=0, within=(0, 100))
+
+
+@dataclass(frozen=True)
 class Build:
     """What the artifact leaves out."""
 
     exclude: tuple[str, ...] = key('a list of glob patterns: ["numpy/f2py/*"]', default=(), pattern=r".+")
+
+
+@dataclass(frozen=True)
+class Github:
+    """Where the source lies, and so whose workflows may take the roles."""
+
+    repository: str = key(
+        '"OWNER/NAME"', default="", pattern=r"((?=[^/]{1,39}/)[A-Za-z0-9](-?[A-Za-z0-9])*/[A-Za-z0-9._-]{1,100})?"
+    )
+    owner_id: str = key("the owner's quoted number, with repository_id", default="", pattern=r"\d*")
+    repository_id: str = key("the repository's quoted number, with owner_id", default="", pattern=r"\d*")
 
 
 @dataclass(frozen=True)
@@ -102,4 +136,12 @@ class Environment:
     variables: dict[str, str] = variables_key()
 
 
-SECTIONS = {"service": Service, "function": Function, "probe": Probe, "deploy": Deploy, "build": Build}
+SECTIONS = {
+    "service": Service,
+    "function": Function,
+    "model": Model,
+    "probe": Probe,
+    "deploy": Deploy,
+    "build": Build,
+    "github": Github,
+}

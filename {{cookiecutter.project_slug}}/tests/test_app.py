@@ -120,7 +120,7 @@ def test_log_is_one_json_line_per_request(client: FlaskClient, capsys: pytest.Ca
     """Each request is logged as JSON with its status, release and model."""
     client.get(f"/v1/predict-price/{PRODUCT}")
     line = json.loads(capsys.readouterr().out)
-    assert (line["status"], line["path"], line["release"]) == (200, f"/v1/predict-price/{PRODUCT}", 0)
+    assert (line["status"], line["path"], line["Release"]) == (200, f"/v1/predict-price/{PRODUCT}", 0)
     assert line["model"].startswith("sha256:")
 
 

@@ -35,21 +35,38 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 def main() -> None:
     """Import, mend, serve; returns when the server was told to stop."""
     import administrator
+    import alarms
     import aliases
     import buckets
+    import changesets
+    import codebuild
+    import emf
     import functions
+    import insights
+    import late
+    import metricmath
     import metrics
+    import providers
+    import rights
     import saving
     import signin
+    import tokens
     import updates
     from ministack import app
 
     signin.mend()
+    tokens.mend(HOME / "issuers")
+    rights.mend()
     updates.mend()
     aliases.mend()
-    buckets.mend(app)
+    late.once_loaded(app, "cloudformation", buckets.mend, alarms.mend_stacks, changesets.mend, providers.mend)
     functions.mend(HOME / "tmp")
     metrics.mend()
+    codebuild.mend(HOME)
+    emf.mend()
+    metricmath.mend()
+    alarms.mend()
+    insights.mend()
     saving.mend(app, HOME, administrator.prepare(HOME))
     app.main()
 

@@ -10,8 +10,8 @@ https://docs.aws.amazon.com/lambda/latest/api/API_UpdateAlias.html
 
 from __future__ import annotations
 
-import random
 from contextvars import ContextVar
+from random import SystemRandom
 from typing import Any
 
 _asked: ContextVar[str] = ContextVar("asked", default="")
@@ -70,7 +70,7 @@ def mend() -> None:
     def drawn(name: str, alias: str | None) -> str:
         """An additional version of this alias, as often as its weight says; else nothing."""
         known = (lambda_._functions.get(name) or {}).get("aliases", {}).get(alias, {})
-        ticket = random.random()  # noqa: S311 - a share of traffic, not a secret
+        ticket = SystemRandom().random()
         for version, weight in known.get("RoutingConfig", {}).get("AdditionalVersionWeights", {}).items():
             ticket -= float(weight)
             if ticket < 0:

@@ -6,8 +6,8 @@ ministack's CloudFormation leaves ``LifecycleConfiguration`` out; its S3 can kee
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
-from xml.sax.saxutils import escape
 
 PROPERTY = "LifecycleConfiguration"
 # CloudFormation's short forms, and what S3 calls them.
@@ -17,27 +17,14 @@ SHORT = {
 }
 
 
-def mend(app: Any) -> None:
-    """Add the property to those that ministack passes on to its S3, once CloudFormation is used: it loads slowly."""
-    load = app._get_module
-
-    def loaded(name: str) -> Any:
-        module = load(name)
-        if name == "cloudformation":
-            _add()
-        return module
-
-    app._get_module = loaded
-
-
-def _add() -> None:
+def mend() -> None:
+    """Add the property to those that ministack passes on to its S3."""
     from ministack.services import s3
     from ministack.services.cloudformation import provisioners
 
     known = provisioners._S3_BUCKET_CONFIGURATIONS
-    if PROPERTY not in [name for name, *_ in known]:
-        mended = (PROPERTY, _document, s3._put_bucket_lifecycle, s3._delete_bucket_lifecycle)
-        provisioners._S3_BUCKET_CONFIGURATIONS = (*known, mended)
+    mended = (PROPERTY, _document, s3._put_bucket_lifecycle, s3._delete_bucket_lifecycle)
+    provisioners._S3_BUCKET_CONFIGURATIONS = (*known, mended)
 
 
 def _document(configuration: dict[str, Any]) -> bytes:
@@ -56,5 +43,5 @@ def _rule(rule: dict[str, Any]) -> str:
 
 def _xml(value: Any) -> str:
     if not isinstance(value, dict):
-        return escape(str(value).lower() if isinstance(value, bool) else str(value))
+        return escape(str(value).lower() if isinstance(value, bool) else str(value), quote=False)
     return "".join(f"<{name}>{_xml(inner)}</{name}>" for name, inner in value.items())

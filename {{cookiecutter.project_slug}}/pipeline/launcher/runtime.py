@@ -1,7 +1,7 @@
 """Lambda's side inside a function's process: imports the handler once, then answers events from standard input.
 
 Run as ``python -I -S runtime.py <folder> <module.function> <mark>``, so that the function sees the standard library and
-its own package, nothing else. Each line in is ``{"event", "context"}``; each line out, on a descriptor that the
+its own package, nothing else. Each line in is ``{"event", "context", "trace"}``; each line out, on a descriptor that the
 function's own prints can't reach, is ``{"result"}`` or ``{"error"}``. Before each, a line of nothing but the mark on
 standard error ends what was logged.
 """
@@ -72,6 +72,7 @@ def main():
     answer(json.dumps({"result": None}))
     for line in sys.stdin:
         asked = json.loads(line)
+        os.environ["_X_AMZN_TRACE_ID"] = asked["trace"]
         try:
             document = json.dumps({"result": function(asked["event"], Context(**asked["context"]))})
         except BaseException as error:

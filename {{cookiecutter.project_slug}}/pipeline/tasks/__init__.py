@@ -7,7 +7,9 @@ instant.
 from __future__ import annotations
 
 import functools
+import os
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 from invoke import Exit, task
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from pipeline.delivery import Delivery
 
 __all__ = ["BRANCH", "CLOUD", "JSON", "action", "find_root", "open_environment", "read_config"]
+
+# invoke turns this off, and botocore would be compiled anew by each command: a third of a short one's time.
+sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
 BRANCH = "the branch whose environment is meant; default: the one that is checked out"
 CLOUD = "embedded or aws; default: $PIPELINE_CLOUD, else embedded"

@@ -11,7 +11,7 @@ from typing import Any
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from service import artifact, pricing
+from service import artifact, pricing, telemetry
 
 __all__ = ["create_app"]
 
@@ -32,6 +32,7 @@ def create_app() -> Flask:
     models = artifact.load(root)
     release = artifact.release(root)
     app = Flask("service", static_folder=None)
+    cold = [True]
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:
@@ -57,6 +58,7 @@ def create_app() -> Flask:
         if found.model["role"] != "primary":
             _log("warning", message="the backup answered", model=found.model["digest"])
         g.model = found.model["digest"]
+        g.measured = _measured(found, models[0])
         return asdict(found)
 
     @app.before_request
@@ -66,15 +68,20 @@ def create_app() -> Flask:
     @app.after_request
     def log(response: Response) -> Response:
         _log(
-            "info",
+            "info" if response.status_code < 500 else "error",
             method=request.method,
             path=request.path,
             status=response.status_code,
-            milliseconds=round((time.perf_counter() - g.began) * 1000, 3),
-            release=release.number,
             model=g.get("model", ""),
             request=getattr(request.environ.get("apig_wsgi.context"), "aws_request_id", ""),
+            trace=telemetry.trace(request.headers.get("X-Amzn-Trace-Id", "")),
+            Latency=round((time.perf_counter() - g.began) * 1000, 3),
+            Failures=int(response.status_code >= 500),
+            ColdStarts=int(cold[0]),
+            Release=release.number,
+            **g.get("measured", {}),
         )
+        cold[0] = False
         return response
 
     @app.errorhandler(Exception)
@@ -131,5 +138,15 @@ def _day() -> date:
         raise BadRequest(f"date must be like 2026-01-31, not {text!r}") from None
 
 
+def _measured(found: pricing.Quote, primary: artifact.Model) -> dict[str, float]:
+    """What a prediction tells CloudWatch; the price as a share of the product's usual one, as training saw it."""
+    share = found.recommended["price"] / primary.products[found.stockcode]["price"]
+    return {
+        "BackupUsed": int(found.model["role"] != "primary"),
+        "PredictedSales": found.recommended["sales"],
+        "RecommendedPrice": round(share, 4),
+    }
+
+
 def _log(level: str, **fields: Any) -> None:
-    print(json.dumps({"level": level, **fields}), flush=True)
+    print(telemetry.line(level, **fields), flush=True)

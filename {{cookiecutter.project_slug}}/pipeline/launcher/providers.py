@@ -1,0 +1,53 @@
+"""A stack can hold an OpenID Connect provider.
+
+https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-iam-oidcprovider.html
+ministack's IAM has such providers, its CloudFormation does not know the type.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+TYPE = "AWS::IAM::OIDCProvider"
+
+
+def mend() -> None:
+    """Add the type."""
+    from ministack.services.cloudformation import provisioners
+
+    provisioners._RESOURCE_HANDLERS[TYPE] = {"create": create, "update": update, "delete": delete}
+
+
+def create(logical_id: str, properties: dict[str, Any], stack: str) -> tuple[str, dict[str, str]]:
+    """What IAM's own operation makes; its refusal fails the resource, in its words."""
+    from ministack.services import iam
+
+    words = {"Url": [properties["Url"]]}
+    for kind in ("ClientIdList", "ThumbprintList"):
+        name = kind.replace("Id", "ID")
+        words |= {f"{name}.member.{n}": [value] for n, value in enumerate(properties.get(kind, []), 1)}
+    status, _, body = iam._create_oidc_provider(words)
+    if status >= 400:
+        raise ValueError(body.decode() if isinstance(body, bytes) else body)
+    arn = next(arn for arn, known in iam._oidc_providers.items() if known["Url"] == properties["Url"])
+    return arn, {"Arn": arn}
+
+
+def update(physical_id: str, old: dict[str, Any], new: dict[str, Any], stack: str) -> tuple[str, dict[str, str]]:
+    """Another audience is set in place; another address is another provider."""
+    from ministack.services import iam
+
+    if old["Url"] != new["Url"]:
+        return create("", new, stack)
+    iam._oidc_providers[physical_id] |= {
+        "ClientIDList": new.get("ClientIdList", []),
+        "ThumbprintList": new.get("ThumbprintList", []),
+    }
+    return physical_id, {"Arn": physical_id}
+
+
+def delete(physical_id: str, properties: dict[str, Any]) -> None:
+    """Gone, if it was there."""
+    from ministack.services import iam
+
+    iam._oidc_providers.pop(physical_id, None)

@@ -1,0 +1,93 @@
+"""The stacks that there are: which template of ``infra/``, under which name, with which parameters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.keys import Environment
+
+__all__ = ["ISSUER", "Stack", "delivering", "github", "service", "subject"]
+
+ISSUER = "token.actions.githubusercontent.com"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack as it should be: a template of ``infra/`` with its parameters."""
+
+    name: str
+    template: Path
+    parameters: dict[str, str]
+
+    @property
+    def body(self) -> str:
+        return self.template.read_text(encoding="utf-8")
+
+    @property
+    def digest(self) -> str:
+        """Of the template and its parameters; the stack that stands carries it as a tag."""
+        content = json.dumps([self.body, self.parameters], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    @property
+    def place(self) -> str:
+        return f"infra/{self.template.name}"
+
+
+def service(config: Config, environment: Environment) -> Stack:
+    """What the environment's deploys stand on: ``<service>-<environment>``."""
+    return _stack(config, environment, "service.yaml", "", {"Target": config.service.target})
+
+
+def delivering(config: Config, environment: Environment) -> Stack:
+    """What delivers the environment: ``<service>-<environment>-pipeline``.
+
+    Raises:
+        ConfigError: no GitHub repository is named.
+    """
+    parameters = {
+        "Branch": environment.branch,
+        "Repository": config.github.repository,
+        "Subject": subject(config),
+        "Target": config.service.target,
+        "Architecture": config.service.architecture,
+    }
+    return _stack(config, environment, "pipeline.yaml", "-pipeline", parameters)
+
+
+def github(config: Config) -> Stack:
+    """GitHub as an identity provider of the account: ``github-oidc``; one for all services and environments."""
+    return Stack("github-oidc", config.root / "infra/github.yaml", {})
+
+
+def subject(config: Config) -> str:
+    """How the subject of GitHub's tokens begins that name the repository; with both numbers it is the immutable form.
+
+    https://docs.github.com/en/actions/reference/security/oidc
+
+    Raises:
+        ConfigError: no repository is named, or only one of the numbers is.
+    """
+    known = config.github
+    if not known.repository:
+        raise ConfigError("pipeline.toml", ["github.repository: empty; write OWNER/NAME of the GitHub repository"])
+    if bool(known.owner_id) != bool(known.repository_id):
+        raise ConfigError("pipeline.toml", ["github.owner_id, repository_id: only one is written; write both or none"])
+    if not known.owner_id:
+        return f"repo:{known.repository}"
+    owner, name = known.repository.split("/")
+    return f"repo:{owner}@{known.owner_id}/{name}@{known.repository_id}"
+
+
+def _stack(config: Config, environment: Environment, file: str, suffix: str, more: dict[str, str]) -> Stack:
+    name = f"{config.service.name}-{environment.name}"
+    parameters = {"Name": config.service.name, "Environment": environment.name, **more}
+    return Stack(f"{name}{suffix}", config.root / "infra" / file, parameters)
