@@ -23,14 +23,16 @@ from pipeline.waiting import wait
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def client(running: embedded.Running, service: str, key: str = "", secret: str = "") -> Any:
+def client(running: embedded.Running, service: str, key: str = "", secret: str = "", **options: Any) -> Any:
     return Session().create_client(
         service,
         region_name="eu-west-1",
         endpoint_url=running.endpoint,
         aws_access_key_id=key or running.access_key,
         aws_secret_access_key=secret or running.secret_key,
-        config=Options(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, max_pool_connections=50),
+        config=Options(
+            retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, max_pool_connections=50, **options
+        ),
     )
 
 

@@ -26,7 +26,7 @@ MATRIX = [
     for target, python in itertools.product(CHOICES["target"], keys.PYTHONS)
 ]
 EXACT = {
-    ".gitattributes", ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "infra/github.yaml",
+    ".gitattributes", ".gitignore", "CHANGELOG.md", "buildspec.yml", "LICENSE", "Makefile", "README.md", "infra/github.yaml",
     "infra/pipeline.yaml", "infra/service.yaml", "noxfile.py", "pipeline.toml", "pyproject.toml", "tasks.py", "tox.ini",
 }  # fmt: skip
 FOLDERS = {"pipeline", "requirements", "src/service", "tests"}
@@ -255,6 +255,7 @@ def test_unformatted_code_and_stale_lock_fail_lint(service: Path) -> None:
         ("src/service/features.py", "count = len(prices)", "count  =  len(prices)", "would be reformatted"),
         ("pyproject.toml", '"flask>=3.1"', '"flask>=99"', "declares flask>=99, the lock locks"),
         ("infra/service.yaml", "AWS::Logs::LogGroup", "AWS::Logs::LogGroops", "E3006"),
+        ("buildspec.yml", "on-failure: ABORT", "on-failure: STOP", "'STOP' is not one of ['ABORT', 'CONTINUE']"),
     ):
         file = service / path
         good = file.read_text()

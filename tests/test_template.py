@@ -80,7 +80,7 @@ def test_delivery_code_imports_downward_only() -> None:
         {"bundle", "stacks", "training"},
         {"infra"},
         {"build"},
-        {"store"},
+        {"store", "codebuild"},
         {"ledger"},
         {"targets"},
         {"delivery"},

@@ -44,12 +44,13 @@ def install(session: nox.Session, lock: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, formatting, stale locks, and the CloudFormation templates."""
+    """Style, formatting, stale locks, the CloudFormation templates and the buildspec."""
     install(session, "dev")
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
     session.run("python", "-m", "pipeline.locks")
     session.run("cfn-lint", *map(str, sorted(Path("infra").glob("*.yaml"))))
+    session.run("check-jsonschema", "--schemafile", "pipeline/buildspec.schema.json", "buildspec.yml")
 
 
 @nox.session(python=service_python())

@@ -78,6 +78,11 @@ class Cloud:
             SetupError: the embedded AWS does not start.
         """
         name, region = chosen(name), config.service.region
+        if name == "embedded" and (endpoint := os.environ.get("PIPELINE_ENDPOINT", "")):
+            cloud = cls(name, region, "", _session(region), endpoint)  # inside it, with a role of its own
+            with cloud.faults():
+                cloud.account = cloud.client("sts").get_caller_identity()["Account"]
+            return cloud
         if name == "embedded":
             from pipeline import embedded
 

@@ -8,9 +8,10 @@ from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.codebuild import Phase
     from pipeline.deploy import Outcome, Step
 
-__all__ = ["agrees", "document", "megabytes", "outcome", "quiet", "say", "step", "warn"]
+__all__ = ["agrees", "document", "megabytes", "outcome", "phase", "quiet", "say", "step", "warn"]
 
 
 def say(line: str) -> None:
@@ -28,7 +29,12 @@ def step(done: Step) -> None:
     say(f"  {done.name:<14} {done.seconds:6.2f} s  {done.result}")
 
 
-def quiet(done: Step) -> None:
+def phase(done: Phase) -> None:
+    """A phase of a build on CodeBuild that has ended."""
+    say(f"  {done.name:<16} {done.seconds:6.1f} s  {done.status}{': ' if done.reason else ''}{done.reason}")
+
+
+def quiet(_: Any) -> None:
     """Nothing: a JSON document follows, which holds the step."""
 
 

@@ -25,7 +25,7 @@ from pipeline.errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Running", "Status", "down", "reset", "status", "up"]
+__all__ = ["Running", "Status", "down", "offer", "reset", "status", "up"]
 
 ACCOUNT = "123456789012"
 READY_SECONDS = 60
@@ -100,6 +100,18 @@ def down(root: Path) -> bool:
         _end(record)
         _clear(home / "tmp")
         return True
+
+
+def offer(root: Path, project: str, url: str, variables: dict[str, str]) -> None:
+    """Let the embedded CodeBuild clone from ``root`` when ``project``'s source is ``url``, with these ``variables`` set.
+
+    The file is this user's own, as what it may hold (an index's address with a password in it) is.
+    """
+    file = _home(root) / "sources.json"
+    with envs.exclusive(file.with_suffix(".lock")):
+        offered = json.loads(file.read_text()) if file.exists() else {}
+        offered[project] = {"url": url, "checkout": str(root.resolve()), "variables": variables}
+        _write(file, offered)
 
 
 def status(root: Path) -> Status:
@@ -271,5 +283,6 @@ def _home(root: Path) -> Path:
 
 def _write(path: Path, document: dict[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(document))
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        json.dump(document, out)
     temporary.replace(path)

@@ -39,6 +39,7 @@ def main() -> None:
     import aliases
     import buckets
     import changesets
+    import codebuild
     import emf
     import functions
     import insights
@@ -55,6 +56,7 @@ def main() -> None:
     aliases.mend()
     late.once_loaded(app, "cloudformation", buckets.mend, alarms.mend_stacks, changesets.mend, providers.mend)
     functions.mend(HOME / "tmp")
+    codebuild.mend(HOME)
     emf.mend()
     metricmath.mend()
     alarms.mend()

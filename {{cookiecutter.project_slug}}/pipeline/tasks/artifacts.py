@@ -9,11 +9,23 @@ from pipeline import console
 from pipeline.tasks import BRANCH, CLOUD, JSON, action, open_environment, read_config
 
 
-@action(help={"json": JSON})
-def build(_: Any, json: bool = False) -> None:
+@action(
+    help={
+        "on": "codebuild: build the commit there and push it, instead of building here",
+        "branch": f"with --on: {BRANCH}",
+        "cloud": f"with --on: {CLOUD}",
+        "json": JSON,
+    }
+)
+def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = False) -> None:
     """Build the artifact: build/artifact.zip, its manifest and its SBOM."""
     from pipeline import build as building
+    from pipeline.errors import ConfigError
 
+    if on == "codebuild":
+        return _on_codebuild(branch, cloud, json)
+    if on:
+        raise ConfigError("--on", [f"{on!r} builds nothing; write codebuild, or leave it out"])
     began = time.perf_counter()
     manifest = building.build(read_config())
     if json:
@@ -28,6 +40,27 @@ def build(_: Any, json: bool = False) -> None:
         console.warn(f"over 50 MB zipped: Lambda takes it through S3 only, as push does; most weigh {heaviest}")
     if manifest.dirty:
         console.say("  from changes that are not committed: only the embedded cloud takes it")
+
+
+def _on_codebuild(branch: str, cloud: str, json: bool) -> None:
+    """The commit, built and pushed by CodeBuild; its log and phases are told as they come."""
+    from pipeline import codebuild, infra, stacks
+    from pipeline.cloud import Cloud
+    from pipeline.delivery import checked_out
+
+    config = read_config()
+    environment = config.environment(branch or checked_out(config))
+    opened = Cloud.open(config, environment, cloud)
+    if opened.name == "embedded":
+        for stack in (stacks.service(config, environment), stacks.delivering(config, environment)):
+            infra.ensure(stack, opened)
+    tell, line = (console.quiet, console.quiet) if json else (console.phase, console.say)
+    done = codebuild.run(config, environment, opened, tell, line)
+    if json:
+        return console.document(done)
+    console.say(f"CodeBuild built and pushed {done.commit} in {done.seconds:.1f} s ({done.id})")
+    for name, value in done.exported.items():
+        console.say(f"  {name} {value}")
 
 
 @action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
