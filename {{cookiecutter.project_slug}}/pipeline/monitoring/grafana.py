@@ -46,8 +46,8 @@ def files(config: Config, environment: Environment, at: Place, queries: dict[str
     """One environment's files."""
     group = rules(at, config.monitoring)
     provisioned = {"orgId": 1, "name": group["title"], "folder": FOLDER, "interval": f"{SECONDS}s"}
-    document = {"apiVersion": 1, "groups": [{**provisioned, "rules": group["rules"]}]}
-    source = {"apiVersion": 1, "datasources": [data_source(config, at)]}
+    document = {"apiVersion": 1, "groups": [{**provisioned, "rules": _literal(group["rules"])}]}
+    source = {"apiVersion": 1, "datasources": [{**data_source(config, at), "editable": False}]}
     return {
         f"{PLACE}/datasources/{environment.name}.yaml": source,
         f"{PLACE}/dashboards/{environment.name}.json": board(at, queries),
@@ -83,7 +83,6 @@ def data_source(config: Config, at: Place) -> dict[str, Any]:
         "type": "cloudwatch",
         "uid": uid(at),
         "access": "proxy",
-        "editable": False,
         "jsonData": {
             "authType": "grafana_assume_role" if known.grafana_principal.startswith("arn:") else "default",
             "assumeRoleArn": f"arn:aws:iam::{account}:role/{at.function}-grafana",
@@ -184,15 +183,14 @@ def _rule(alarm: Alarm, at: Place, known: Monitoring) -> alerting.Rule:
     """
     window = SECONDS * {"DriftPeriod": 60, "Period": alarm.periods or known.quiet}[alarm.period]
     *metrics, watched = alarm.queries if len(alarm.queries) > 1 else (*alarm.queries, None)
-    rule = alerting.Rule().uid(_rule_uid(alarm, at)).title(f"{at.function}: {alarm.title}").condition("fires").org_id(1)
+    rule = alerting.Rule(f"{at.function}: {alarm.title}").uid(_rule_uid(alarm, at)).condition("fires").org_id(1)
     rule.rule_group(at.function).folder_uid(FOLDER.lower()).for_val("0s").labels({"service": at.function})
     rule.annotations({"summary": alarm.means, "runbook": alarm.then})
     rule.no_data_state("Alerting" if alarm.missing == "breaching" else "OK").exec_err_state("Error")
     for query in metrics:
         assert query is not None
         rule.with_query(
-            alerting.Query()
-            .ref_id(f"{query.id}_all")
+            alerting.Query(f"{query.id}_all")
             .datasource_uid(uid(at))
             .relative_time_range(alerts.RelativeTimeRange(window, 0))
             .model(_query(query, at).ref_id(f"{query.id}_all").hide(False).period(str(window)))
@@ -217,7 +215,7 @@ def _rule(alarm: Alarm, at: Place, known: Monitoring) -> alerting.Rule:
 
 
 def _expression(name: str, made: cogbuilder.Builder[Any]) -> alerting.Query:
-    return alerting.Query().ref_id(name).datasource_uid("__expr__").model(made)
+    return alerting.Query(name).datasource_uid("__expr__").model(made)
 
 
 def _grafana_math(expression: str) -> str:
@@ -228,6 +226,15 @@ def _grafana_math(expression: str) -> str:
 
 def _rule_uid(alarm: Alarm, at: Place) -> str:
     return hashlib.sha256(f"{at.function}-{alarm.id}".encode()).hexdigest()[:40]
+
+
+def _literal(value: Any) -> Any:
+    """``value`` with its dollars doubled: else Grafana would look for its environment's variables in provisioned files."""
+    if isinstance(value, dict):
+        return {key: _literal(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_literal(inner) for inner in value]
+    return value.replace("$", "$$") if isinstance(value, str) else value
 
 
 def _plain(built: Any) -> dict[str, Any]:
