@@ -14,6 +14,7 @@ __all__ = [
     "Environment",
     "Function",
     "Github",
+    "Model",
     "Monitoring",
     "Probe",
     "Service",
@@ -78,6 +79,17 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Model:
+    """How models are tuned, and what one must be to be promoted."""
+
+    trials: int = key("a number of settings to try of each kind: 12", default=12, within=(1, 10_000))
+    seconds: int = key("seconds after which tuning is cut: 60", default=60, within=(1, 86_400))
+    gain: int = key("per cent below the best baseline's RMSE: 10", default=10, within=(0, 100))
+    regret: int = key("per cent of the best revenue: 5", default=5, within=(0, 100))
+    slack: int = key("per cent worse than the champion: 0", default=0, within=(0, 100))
+
+
+@dataclass(frozen=True)
 class Build:
     """What the artifact leaves out."""
 
@@ -128,6 +140,7 @@ class Environment:
 SECTIONS = {
     "service": Service,
     "function": Function,
+    "model": Model,
     "probe": Probe,
     "build": Build,
     "github": Github,
