@@ -2,7 +2,7 @@
 
 from invoke import Collection
 
-from pipeline.tasks import account, artifacts, cloud, models, releases, reports
+from pipeline.tasks import account, artifacts, cloud, models, monitor, releases, reports
 
 namespace = Collection(
     models.train,
@@ -15,6 +15,7 @@ namespace = Collection(
     releases.rollback,
     releases.unlock,
     account.bootstrap,
+    monitor.monitor,
     reports.call,
     reports.status,
     reports.releases,
