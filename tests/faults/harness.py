@@ -61,8 +61,8 @@ class Service:
         function = replace(opened.config.function, variables={**opened.config.function.variables, **variables})
         return replace(opened, config=replace(opened.config, function=function, deploy=self.rules))
 
-    def deploy(self, **variables: str) -> Any:
-        return deploy.deploy(self.open(**variables), lambda _: None)
+    def deploy(self, *, detach: bool = False, **variables: str) -> Any:
+        return deploy.deploy(self.open(**variables), lambda _: None, detach=detach)
 
     def rollback(self, to: int = 0) -> deploy.Outcome:
         return deploy.rollback(self.open(), to, lambda _: None)
@@ -127,9 +127,10 @@ def apart(work: Callable[[], Any], *planned: Fault) -> tuple[int, list[str]]:
 
 @dataclass(frozen=True)
 class Met:
-    """What users met: how many requests, and what went wrong with those that failed."""
+    """What users met: how many requests, how many failed, and what went wrong with the first of those."""
 
     requests: int
+    failed: int
     failures: list[str]
 
 
@@ -145,7 +146,7 @@ class Users:
                 os.close(self._stop)
                 os.set_blocking(read, False)
                 met = _use(service, rate, path, lambda: _told(read))
-                os.write(write, json.dumps([met.requests, met.failures[:20]]).encode())
+                os.write(write, json.dumps([met.requests, met.failed, met.failures[:20]]).encode())
             finally:
                 os._exit(0)
         os.close(read)
@@ -154,9 +155,9 @@ class Users:
     def stop(self) -> Met:
         os.close(self._stop)
         with os.fdopen(self._result) as pipe:
-            requests, failures = json.loads(pipe.read())
+            met = Met(*json.loads(pipe.read()))
         os.waitpid(self._child, 0)
-        return Met(requests, failures)
+        return met
 
 
 def _told(read: int) -> bool:
@@ -185,4 +186,4 @@ def _use(service: Service, rate: float, path: str, told: Callable[[], bool]) -> 
         except Exception as error:
             failures.append(f"{type(error).__name__}: {error}")
         time.sleep(max(0.0, began + 1 / rate - time.monotonic()))
-    return Met(requests, failures)
+    return Met(requests, len(failures), failures)
