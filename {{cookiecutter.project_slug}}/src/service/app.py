@@ -141,10 +141,12 @@ def _day() -> date:
 def _measured(found: pricing.Quote, primary: artifact.Model) -> dict[str, float]:
     """What a prediction tells CloudWatch; the price as a share of the product's usual one, as training saw it."""
     share = found.recommended["price"] / primary.products[found.stockcode]["price"]
+    known = primary.recommended
     return {
         "BackupUsed": int(found.model["role"] != "primary"),
         "PredictedSales": found.recommended["sales"],
         "RecommendedPrice": round(share, 4),
+        **({"RecommendedPriceRank": round(telemetry.rank(round(share, 3), known), 4)} if known else {}),
     }
 
 
