@@ -27,8 +27,8 @@ MATRIX = [
 ]
 EXACT = {
     ".gitattributes", ".github/dependabot.yml", ".github/workflows/build_test.yml", ".github/workflows/deploy.yml",
-    ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "buildspec.yml", "noxfile.py", "pipeline.toml", "pyproject.toml", "tasks.py",
-    "tox.ini",
+    ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "buildspec.yml", "noxfile.py",
+    "pipeline.toml", "pyproject.toml", "tasks.py", "tox.ini",
 }  # fmt: skip
 FOLDERS = {"pipeline", "requirements", "src/service", "tests"}
 
