@@ -90,10 +90,7 @@ def create_app() -> Flask:
             if kept and found["model"]["role"] == "primary":
                 kept.put(key, answer.get_data())
         _answered(found["model"])
-        share = found["recommended"]["price"] / models[0].products[stockcode]["price"]
-        g.measured |= {"PredictedSales": found["recommended"]["sales"], "RecommendedPrice": round(share, 4)}
-        if kept:
-            g.measured["CacheHits"] = int(hit)
+        g.measured |= _measured(found, models[0]) | ({"CacheHits": int(hit)} if kept else {})
         return answer
 
     @app.post("/v1/predict")
@@ -208,6 +205,17 @@ def _policy(html: str) -> str:
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         allowed.append(f"{tag}-src 'sha256-{digest}'")
     return f"default-src 'none'; connect-src 'self'; {'; '.join(allowed)}; base-uri 'none'; form-action 'none'"
+
+
+def _measured(found: dict[str, Any], primary: artifact.Model) -> dict[str, float]:
+    """What a recommendation tells CloudWatch; the price as a share of the product's usual one, as training saw it."""
+    share = found["recommended"]["price"] / primary.products[found["stockcode"]]["price"]
+    known = primary.recommended
+    return {
+        "PredictedSales": found["recommended"]["sales"],
+        "RecommendedPrice": round(share, 4),
+        **({"RecommendedPriceRank": round(telemetry.rank(round(share, 3), known), 4)} if known else {}),
+    }
 
 
 def _log(level: str, **fields: Any) -> None:
