@@ -130,6 +130,16 @@ def test_ready_means_that_a_model_answers(root: Path, monkeypatch: pytest.Monkey
     assert [client.get(path).status_code for path in ("/readyz", "/ping", "/healthz")] == [503, 503, 200]
 
 
+def test_debug_logs_what_was_asked(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With ``LOG_LEVEL=DEBUG`` the line of a request holds its query; otherwise it doesn't."""
+    for level, shown in (("DEBUG", "bins=3"), ("INFO", None)):
+        monkeypatch.setenv("LOG_LEVEL", level)
+        create_app().test_client().get(f"/v1/predict-price/{PRODUCT}?bins=3")
+        assert json.loads(capsys.readouterr().out).get("query") == shown
+
+
 def test_cors_is_what_is_configured(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only pages of the configured origins may ask from a browser; without any, none may."""
     path, mine = f"/v1/predict-price/{PRODUCT}", {"Origin": "https://shop.localhost"}

@@ -36,6 +36,7 @@ def create_app() -> Flask:
     release = artifact.release(root)
     kept = cache.from_environment(lambda message: _log("warning", message=message))
     origins = set(re.split(r"[\s,]+", os.environ.get("CORS_ORIGINS", ""))) - {""}
+    verbose = os.environ.get("LOG_LEVEL", "").upper() == "DEBUG"
     documents = {name: (HERE / name).read_text(encoding="utf-8") for name in ("page.html", "openapi.json")}
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST
@@ -121,6 +122,7 @@ def create_app() -> Flask:
             "info" if response.status_code < 500 else "error",
             method=request.method,
             path=request.path,
+            **({"query": request.query_string.decode("latin-1")} if verbose else {}),
             status=response.status_code,
             model=g.get("model", ""),
             request=g.request,
