@@ -19,9 +19,9 @@ from botocore.session import Session
 from issuer import Issuer
 from tiny import HANDLER, Tiny
 
-from pipeline import build, codebuild, delivery, deploy, embedded, infra, plan, stacks, store, watch
+from pipeline import build, codebuild, delivery, deploy, embedded, infra, notify, plan, stacks, store, watch
 from pipeline.cloud import Cloud
-from pipeline.errors import Interrupted, PipelineError
+from pipeline.errors import CloudError, Interrupted, PipelineError
 
 ACCOUNT = "123456789012"
 REPOSITORY = "repo:an-owner/a-repository"
@@ -232,6 +232,7 @@ class Roles:
 
         with pytest.raises(Interrupted, match="is stopped"):
             codebuild.run(self.tiny.config, self.environment, opened, lambda phase: None, interrupt)
+        self._tell()
 
     def _codebuild(self) -> None:
         self.head(self.commits["second"])
@@ -260,6 +261,13 @@ class Roles:
         assert watch.look(watched, outcome.version, 10, time.time()).alarms == ("none (which does not exist)",)
         keep = {f"artifacts/{commit}/x" for commit in self.commits.values()}
         assert store.prune(opened.cloud, opened.foundation.bucket, keep, time.time() + 60) == ["artifact old"]
+        self._tell()
+
+    def _tell(self) -> None:
+        message = notify.Message("deploy", "", "verified", "tests", "", 1, "")
+        opened = Cloud.open(self.tiny.config, self.environment, "aws")
+        if problems := notify.send(self.tiny.config, self.environment, opened, message):
+            raise CloudError(f"is not authorized to perform: sns:Publish ({problems})")
 
     def deploy(self) -> None:
         outcome = deploy.deploy(self._opened(), tell=lambda step: None)

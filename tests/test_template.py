@@ -72,19 +72,20 @@ def test_import_package_is_always_service() -> None:
 
 
 def test_delivery_code_imports_downward_only() -> None:
-    """tasks → verbs → targets, ledger, store → cloud, source, config → errors; and nothing resolves links."""
+    """tasks → verbs → machine → targets, ledger, store → cloud, source, config → errors; and nothing resolves links."""
     layers = [
         {"errors", "keys"},
         {"config", "source", "envs", "waiting", "archive", "bytecode", "console"},
         {"locks", "models", "cloud", "embedded", "sbom", "wheels"},
-        {"bundle", "stacks", "training"},
+        {"bundle", "notify", "stacks", "training"},
         {"infra"},
         {"build"},
         {"store", "codebuild"},
-        {"ledger"},
-        {"targets"},
+        {"head"},
+        {"ledger", "targets"},
         {"delivery"},
-        {"plan", "monitoring"},
+        {"history", "monitoring", "plan", "probing", "retention", "watch"},
+        {"machine"},
         {"deploy"},
         {"tasks"},
     ]

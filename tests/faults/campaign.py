@@ -143,6 +143,9 @@ def one(service: Service, dice: random.Random, result: Result, name: str, fault:
     problems += service.problems(since=head.newest)
     if orphans := service.orphans():
         problems.append(f"orphans: {orphans}")
+    if problems:
+        verb = "rollback" if back else "deploy"
+        problems.append(f"{verb} with {fault.name}, from call {fault.at} on, exit code {code}: {said}")
     return problems
 
 

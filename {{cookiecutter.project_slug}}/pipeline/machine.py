@@ -265,5 +265,3 @@ class Machine:
                 result += retention.prune(self._delivery, self._lease)
             except CloudError as error:
                 result.append(f"left to the next deploy: {error.message}")
-            else:
-                self._lease.swept()

@@ -33,7 +33,7 @@ def retained(kept: tuple[Kept, ...], live: int, rules: Deploy, now: float) -> tu
 
 
 def prune(delivery: Delivery, lease: Lease) -> list[str]:
-    """Remove versions and artifacts that no retained release needs; what was removed, in words.
+    """Remove versions and artifacts that no retained release needs; what was removed, in words. Tells the lease when done.
 
     The head says first that they can't be gone back to. Versions of releases that are newer than the head knows belong
     to whoever took the lock over; artifacts younger than a day may wait for their deploy.
@@ -43,12 +43,14 @@ def prune(delivery: Delivery, lease: Lease) -> list[str]:
     if kept != lease.head.kept:
         lease.write(kept=kept)
     traffic = delivery.target.traffic()
-    needed = {one.version for one in kept} | (traffic.versions if traffic else set())
+    needed, serving = {one.version for one in kept}, traffic.versions if traffic else set()
     removed = []
     for version, number in delivery.target.versions().items():
-        if version not in needed and number <= lease.head.newest:
+        if version not in needed | serving and number <= lease.head.newest:
             delivery.target.remove(version)
             removed.append(f"version {version}")
     before = now - max(rules.keep_days, 1) * DAY
     artifacts = store.prune(delivery.cloud, delivery.foundation.bucket, {one.key for one in kept}, before)
+    if serving <= needed:  # else a version was spared that may only seem to serve: what is read can be old
+        lease.swept()
     return removed + artifacts

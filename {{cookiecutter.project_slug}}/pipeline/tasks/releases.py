@@ -8,6 +8,7 @@ from invoke import Exit
 
 from pipeline import console
 from pipeline.tasks import BRANCH, CLOUD, JSON, action, open_environment
+from pipeline.tasks.telling import telling_release
 
 WAIT = "seconds to wait for a deploy that is at work; default: 0"
 
@@ -28,6 +29,9 @@ def plan(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
             console.say(f"  variable {name} is not ours; it stays")
         if made.changes:
             console.say(f"  to have exactly this carried out: invoke deploy --plan {made.digest}")
+    console.summary(
+        "\n".join([f"plan for {made.environment}:", *(map(str, made.changes) if made.changes else ["nothing to do"])])
+    )
     if made.changes:
         raise Exit(code=2)
 
@@ -55,24 +59,22 @@ def deploy(
 ) -> None:
     """Release the branch's artifact; exit 0 means that it is verified, or that there was nothing to do."""
     from pipeline import deploy as deploying
+    from pipeline import plan as planning
 
     delivery = open_environment(branch, cloud, prepare=True)
     tell = console.quiet if json else console.step
-    if resume:
-        resumed = deploying.resume(delivery, tell, wait=wait, detach=detach)
-        if json:
-            return console.document(resumed)
-        if resumed:
-            return console.outcome(resumed, delivery.cloud.name)
-        return console.say(f"nothing to do: no deploy is under way in {delivery.environment.name}")
-    outcome = deploying.deploy(delivery, tell, approved=plan, wait=wait, detach=detach)
+    outcome: deploying.Outcome | planning.Plan | None
+    with telling_release("deploy", delivery) as done:
+        if resume:
+            outcome = done(deploying.resume(delivery, tell, wait=wait, detach=detach))
+        else:
+            outcome = done(deploying.deploy(delivery, tell, approved=plan, wait=wait, detach=detach))
     if json:
         return console.document(outcome)
     if isinstance(outcome, deploying.Outcome):
         return console.outcome(outcome, delivery.cloud.name)
-    console.say(
-        f"nothing to do: release {outcome.live.release if outcome.live else 0} is live in {outcome.environment}"
-    )
+    live = f"release {outcome.live.release if outcome.live else 0} is live" if outcome else "no deploy is under way"
+    console.say(f"nothing to do: {live} in {delivery.environment.name}")
 
 
 @action(
@@ -89,7 +91,8 @@ def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, wait: int =
     from pipeline import deploy as deploying
 
     delivery = open_environment(branch, cloud)
-    outcome = deploying.rollback(delivery, to, tell=console.quiet if json else console.step, wait=wait)
+    with telling_release("rollback", delivery) as done:
+        outcome = done(deploying.rollback(delivery, to, tell=console.quiet if json else console.step, wait=wait))
     if json:
         return console.document(outcome)
     console.outcome(outcome, delivery.cloud.name)
