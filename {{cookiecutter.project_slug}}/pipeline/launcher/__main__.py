@@ -45,6 +45,7 @@ def main() -> None:
     import insights
     import late
     import metricmath
+    import metrics
     import providers
     import rights
     import saving
@@ -61,6 +62,7 @@ def main() -> None:
     late.once_loaded(app, "cloudformation", buckets.mend, alarms.mend_stacks, changesets.mend, providers.mend)
     functions.mend(HOME / "tmp")
     codebuild.mend(HOME)
+    metrics.mend()
     emf.mend()
     metricmath.mend()
     alarms.mend()
