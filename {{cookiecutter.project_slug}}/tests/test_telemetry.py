@@ -61,7 +61,7 @@ def test_recommendations_of_a_fresh_model_have_not_drifted(root: Path) -> None:
     for code, product in primary.products.items():
         for day in (date(2026, 1, 5), date(2026, 6, 10), date(2026, 10, 17)):
             found = pricing.quote(models, code, day, None, None, 20)
-            share = round(found.recommended["price"] / product["price"], 3)
+            share = round(found["recommended"]["price"] / product["price"], 3)
             ranks += [telemetry.rank(share, primary.recommended) for _ in range(10)]
     shares = [sum(i / 5 < rank <= (i + 1) / 5 for rank in ranks) / len(ranks) for i in range(5)]
     index = sum((share - 0.2) * math.log(max(share, 0.001) / 0.2) for share in shares)

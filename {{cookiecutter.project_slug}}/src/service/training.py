@@ -127,7 +127,8 @@ def _study(found: dataset.Dataset, name: str, seed: int) -> str:
     """What a study is of: the same data, seed, code and packages; anything else begins a new one."""
     here = Path(__file__).parent
     code = b"".join(
-        (here / f).read_bytes() for f in ("dataset.py", "features.py", "models.py", "training.py", "tuning.py")
+        (here / f).read_bytes()
+        for f in ("dataset.py", "elastic.py", "features.py", "models.py", "training.py", "tuning.py")
     )
     inputs = [found.digest, name, seed, hashlib.sha256(code).hexdigest(), [version(n) for n in VERSIONS]]
     return f"{name}-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]}"
