@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
+import xml.etree.ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from botocore.session import Session
+from tiny import TEMPLATE
 from watched import Watched
 
 from pipeline import codebuild, console
@@ -172,3 +175,61 @@ def test_nothing_else_is_granted(grafana: Cloud, service: str, operation: str, p
     times = {"startTime": 0, "endTime": 1} if operation == "start_query" else {}
     with pytest.raises(ClientError, match="AccessDenied"):
         getattr(grafana.client(service), operation)(**parameters, **times)
+
+
+def test_report_draws_every_panel(seen: Seen) -> None:
+    """One page, that needs nothing else, shows each panel with its data, the alarms, and the releases as marks."""
+    assert "build/monitoring.html" in seen.service.invoke("report", "--days", "2")
+    page = (seen.service.root / "build/monitoring.html").read_text()
+    assert not re.search(r"https?://|<script|src=|@import", page)
+    figures = dict(re.findall(r'<figure id="([a-z0-9-]+)">(.*?)</figure>', page, re.S))
+    assert set(figures) == {panel.id for panel in seen.panels}
+    for panel in seen.panels:
+        assert "no data" not in figures[panel.id], panel.id
+        assert "<td" in figures[panel.id] if panel.log else "<svg" in figures[panel.id]
+        for drawing in re.findall(r"<svg.*?</svg>", figures[panel.id], re.S):
+            xml.etree.ElementTree.fromstring(drawing)
+    assert "<title>release 1, verified</title>" in figures["requests"]
+    assert "<title>release 2, verified</title>" in figures["requests"]
+    assert "Requests fail" in page.partition("<h2>Requests</h2>")[0]
+    assert seen.service.git("rev-parse", "HEAD~1")[:12] in page
+
+
+def test_report_escapes_what_others_wrote(seen: Seen) -> None:
+    """What a request put into the log is text on the page, not markup."""
+    seen.delivery.target.call("/<script>alert(1)</script>")
+    seen.service.invoke("report")
+    page = (seen.service.root / "build/monitoring.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+@pytest.mark.parametrize("days", ["0", "456", "-1"])
+def test_report_of_impossible_days_is_refused(seen: Seen, days: str) -> None:
+    """CloudWatch keeps nothing longer."""
+    assert f"{days} is not within 1 and 455" in seen.service.invoke("report", f"--days={days}", code=1)
+
+
+@pytest.mark.parametrize("name", sorted(files.queries(TEMPLATE)))
+def test_every_log_query_finds_something(seen: Seen, name: str) -> None:
+    """Each query that is shipped runs, and answers with the columns that it names."""
+    query = files.queries(seen.service.root)[name]
+    rows = data.ask_log(seen.delivery.cloud, "/aws/lambda/seen-production", query, 60)
+    first = {"slow": "Latency", "errors": "@message", "backup": "predictions", "latency": "p95", "releases": "failed"}
+    assert first[name] in rows[0]
+
+
+def test_log_query_is_a_table_for_people(seen: Seen) -> None:
+    """A query prints its rows under their names; an unknown one is refused with those that there are."""
+    said = seen.service.invoke("logs", "--query", "slow", "--minutes", "60").splitlines()
+    assert said[0].split() == ["@timestamp", "Latency", "path", "status", "Release", "model", "trace"]
+    assert len(said) == 21
+    refusal = seen.service.invoke("logs", "--query", "fast", code=1)
+    assert "infra/queries/fast.txt does not exist" in refusal
+    assert "slow: The slowest requests" in refusal
+
+
+def test_trace_reaches_the_log(seen: Seen) -> None:
+    """The trace that Lambda was called with is in the request's line."""
+    (row, *_) = json.loads(seen.service.invoke("logs", "--query", "slow", "--minutes", "60", "--json"))
+    assert re.fullmatch(r"1-[0-9a-f]{8}-[0-9a-f]{24}", row["trace"])

@@ -41,6 +41,17 @@ def monitor(_: Any, render: bool = False, upload: bool = False, branch: str = ""
     console.say("the files are as their definition says")
 
 
+@action(help={"days": "how far back; default: 1", "branch": BRANCH, "cloud": CLOUD})
+def report(_: Any, days: int = 1, branch: str = "", cloud: str = "") -> None:
+    """Write build/monitoring.html: all panels of the last days, drawn, in one page that needs nothing else."""
+    from pipeline.errors import ConfigError
+    from pipeline.monitoring import page
+
+    if not 1 <= days <= 455:  # as long as CloudWatch keeps anything
+        raise ConfigError("--days", [f"{days} is not within 1 and 455"])
+    console.say(f"wrote {page.write(open_environment(branch, cloud), days)}")
+
+
 def _upload(branch: str, cloud: str) -> None:
     from pipeline.ledger import ROLLED_BACK, VERIFIED
     from pipeline.monitoring import api, drift, files
