@@ -12,7 +12,20 @@ if TYPE_CHECKING:
     from pipeline.codebuild import Phase
     from pipeline.deploy import Outcome, Step
 
-__all__ = ["agrees", "document", "megabytes", "outcome", "output", "phase", "quiet", "say", "step", "summary", "table", "warn"]
+__all__ = [
+    "agrees",
+    "document",
+    "megabytes",
+    "outcome",
+    "output",
+    "phase",
+    "quiet",
+    "say",
+    "step",
+    "summary",
+    "table",
+    "warn",
+]
 
 
 def say(line: str) -> None:
