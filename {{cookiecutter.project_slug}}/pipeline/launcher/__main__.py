@@ -42,10 +42,12 @@ def main() -> None:
     import codebuild
     import emf
     import functions
+    import images
     import insights
     import late
     import metricmath
     import providers
+    import registry
     import saving
     import signin
     import updates
@@ -56,6 +58,8 @@ def main() -> None:
     aliases.mend()
     late.once_loaded(app, "cloudformation", buckets.mend, alarms.mend_stacks, changesets.mend, providers.mend)
     functions.mend(HOME / "tmp")
+    registry.mend(HOME)
+    images.mend(HOME / "tmp")
     codebuild.mend(HOME)
     emf.mend()
     metricmath.mend()
