@@ -6,6 +6,8 @@ from pipeline.tasks import account, artifacts, cloud, models, releases, reports
 
 namespace = Collection(
     models.train,
+    models.evaluate,
+    models.promote,
     artifacts.build,
     artifacts.push,
     releases.plan,

@@ -128,6 +128,25 @@ class Cloud:
         scheme, _, host = self._endpoint.partition("://")
         return f"{host}/{uri.partition('/')[2]}", scheme == "https"
 
+    def variables(self) -> dict[str, str]:
+        """The environment variables with which another program reaches the same cloud.
+
+        Raises:
+            CloudError: there are no credentials.
+        """
+        found = self._session.get_credentials()
+        if found is None:
+            raise CloudError("AWS: there are no credentials", next="check network and credentials")
+        keys = found.get_frozen_credentials()
+        named = {
+            "AWS_ACCESS_KEY_ID": keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+            "AWS_SESSION_TOKEN": keys.token or "",
+            "AWS_REGION": self.region,
+            "AWS_ENDPOINT_URL": self._endpoint,
+        }
+        return {name: value for name, value in named.items() if value}
+
     @contextmanager
     def faults(self) -> Iterator[None]:
         """Turn what botocore raises into a ``CloudError`` with the operation, AWS's words and the next command."""

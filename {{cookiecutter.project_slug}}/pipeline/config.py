@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
-from pipeline.keys import SECTIONS, Build, Environment, Function, Github, Probe, Service
+from pipeline.keys import SECTIONS, Build, Environment, Function, Github, Model, Probe, Service
 
 __all__ = ["FILE", "Config", "find_root", "load"]
 
@@ -31,6 +31,7 @@ class Config:
     root: Path
     service: Service
     function: Function
+    model: Model
     probe: Probe
     build: Build
     github: Github

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PYTHONS", "SECTIONS", "TARGETS", "Build", "Environment", "Function", "Github", "Probe", "Service"]
+__all__ = ["PYTHONS", "SECTIONS", "TARGETS", "Build", "Environment", "Function", "Github", "Model", "Probe", "Service"]
 
 TARGETS = ("lambda-zip", "lambda-image")
 # Python runtimes that Lambda offers and that the locks are made for:
@@ -67,6 +67,17 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Model:
+    """How models are tuned, and what one must be to be promoted."""
+
+    trials: int = key("a number of settings to try of each kind: 12", default=12, within=(1, 10_000))
+    seconds: int = key("seconds after which tuning is cut: 60", default=60, within=(1, 86_400))
+    gain: int = key("per cent below the best baseline's RMSE: 10", default=10, within=(0, 100))
+    regret: int = key("per cent of the best revenue: 5", default=5, within=(0, 100))
+    slack: int = key("per cent worse than the champion: 0", default=0, within=(0, 100))
+
+
+@dataclass(frozen=True)
 class Build:
     """What the artifact leaves out, what it may weigh, and what an image is built on."""
 
@@ -96,4 +107,4 @@ class Environment:
     variables: dict[str, str] = variables_key()
 
 
-SECTIONS = {"service": Service, "function": Function, "probe": Probe, "build": Build, "github": Github}
+SECTIONS = {"service": Service, "function": Function, "model": Model, "probe": Probe, "build": Build, "github": Github}

@@ -36,9 +36,9 @@ def promoted(root: Path) -> list[Promoted]:
     try:
         lock = tomllib.loads((root / LOCK).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(f"there is no model yet (no {LOCK})", next="invoke train") from error
+        raise ModelError(f"there is no model yet (no {LOCK})", next="invoke train promote") from error
     except tomllib.TOMLDecodeError as error:
-        raise ModelError(f"{LOCK}: {error}", next=f"git restore {LOCK}, or invoke train") from error
+        raise ModelError(f"{LOCK}: {error}", next=f"git restore {LOCK}, or invoke train promote") from error
     models = []
     for role in ("primary", "backup"):
         if role not in lock:
@@ -46,11 +46,11 @@ def promoted(root: Path) -> list[Promoted]:
         try:
             model = Promoted(role, lock[role]["kind"], lock[role]["digest"], lock[role]["file"])
         except (KeyError, TypeError) as error:
-            raise ModelError(f"{LOCK}: {role} lacks {error}", next="invoke train") from error
+            raise ModelError(f"{LOCK}: {role} lacks {error}", next="invoke train promote") from error
         _verify(root, model)
         models.append(model)
     if not models or models[0].role != "primary":
-        raise ModelError(f"{LOCK} names no primary model", next="invoke train")
+        raise ModelError(f"{LOCK} names no primary model", next="invoke train promote")
     return models
 
 
@@ -62,5 +62,5 @@ def _verify(root: Path, model: Promoted) -> None:
     if digest != model.digest:
         raise ModelError(
             f"{model.file} is not the model that {LOCK} names: it is {digest}, the lock says {model.digest}",
-            next=f"git restore {model.file} {LOCK}, or invoke train",
+            next=f"git restore {model.file} {LOCK}, or invoke train promote",
         )

@@ -1,4 +1,4 @@
-"""A service with trained models, made once for all tests."""
+"""A service with trained and promoted models, made once for all tests."""
 
 from __future__ import annotations
 
@@ -9,17 +9,27 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from service import artifact, training
+from service import artifact, market, promotion, training
 
 SEED = 7
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``model.lock`` and ``models/``, as ``invoke train`` writes them."""
+    """A folder as ``invoke train promote`` leaves it, with the smallest budget."""
     root = tmp_path_factory.mktemp("trained")
-    assert training.main(["--root", str(root), "--seed", str(SEED)]) == 0
+    assert training.main(["--root", str(root), "--seed", str(SEED), "--trials", "1"]) == 0
+    assert promotion.main(["--root", str(root)]) == 0
     return root
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV that is learned from in a moment."""
+    frame = market.generate(SEED, days=150)
+    path = tmp_path_factory.mktemp("small") / "small.csv"
+    frame[frame["stockcode"].isin(["85111", "85222", "85333"])].to_csv(path, index=False)
+    return path
 
 
 @pytest.fixture

@@ -48,12 +48,16 @@ def main() -> None:
     import metricmath
     import providers
     import registry
+    import rights
     import saving
     import signin
+    import tokens
     import updates
     from ministack import app
 
     signin.mend()
+    tokens.mend(HOME / "issuers")
+    rights.mend()
     updates.mend()
     aliases.mend()
     late.once_loaded(app, "cloudformation", buckets.mend, alarms.mend_stacks, changesets.mend, providers.mend)

@@ -1,15 +1,50 @@
-"""The model's tasks: train."""
+"""The model's tasks: train, evaluate, promote."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pipeline.tasks import action, read_config
+from pipeline.tasks import BRANCH, CLOUD, action, read_config
 
 
-@action(help={"data": "a CSV of transactions; default: generated ones", "seed": "for data and models; default: 7"})
-def train(_: Any, data: str = "", seed: int = 7) -> None:
-    """Train and compare the models, and name the best two in model.lock."""
+@action(
+    help={
+        "data": "transactions, .csv or .parquet, a path or s3://; default: generated ones",
+        "seed": "for data and models; default: 7",
+        "trials": "settings to try of each kind; default: model.trials",
+        "seconds": "when tuning is cut; default: model.seconds",
+        "branch": f"for s3:// only: {BRANCH}",
+        "cloud": f"for s3:// only: {CLOUD}",
+    }
+)
+def train(
+    _: Any, data: str = "", seed: int = 7, trials: int = 0, seconds: int = 0, branch: str = "", cloud: str = ""
+) -> None:
+    """Tune and train a model of each kind; interrupted, the next one goes on."""
     from pipeline import training
 
-    training.train(read_config(), data=data, seed=seed)
+    config = read_config()
+    variables = {}
+    if data.startswith("s3://"):
+        from pipeline.cloud import Cloud
+        from pipeline.delivery import checked_out
+
+        environment = config.environment(branch or checked_out(config))
+        variables = Cloud.open(config, environment, cloud).variables()
+    training.train(config, data=data, seed=seed, trials=trials, seconds=seconds, variables=variables)
+
+
+@action()
+def evaluate(_: Any) -> None:
+    """Judge what was trained last, and write build/report.html and .md."""
+    from pipeline import training
+
+    training.evaluate(read_config())
+
+
+@action()
+def promote(_: Any) -> None:
+    """Name the best of what was trained last in model.lock, if it passes the gate."""
+    from pipeline import training
+
+    training.promote(read_config())

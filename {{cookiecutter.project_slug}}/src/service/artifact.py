@@ -14,7 +14,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-__all__ = ["Model", "ModelFault", "Release", "find_root", "load", "release"]
+from service import features
+
+__all__ = ["LOCK", "Model", "ModelFault", "Release", "find_root", "load", "open_model", "release"]
+
+LOCK = "model.lock"
 
 
 class ModelFault(Exception):
@@ -41,15 +45,15 @@ class Model:
     products: dict[str, dict[str, Any]]
     session: onnxruntime.InferenceSession
 
-    def sales(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Expected units a day for each row of ``features`` [n, 5]: an array [n].
+    def sales(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Expected units a day for each row of ``rows`` [n, 5]: an array [n].
 
         Raises:
             ModelFault: the model failed, or answered what is not a number.
         """
         try:
-            answer: NDArray[np.float32] = self.session.run(["sales"], {"features": features})[0].ravel()
-        except Exception as error:  # onnxruntime raises classes of its own, without a common base
+            answer: NDArray[np.float32] = self.session.run(["sales"], {"features": rows})[0].ravel()
+        except Exception as error:  # as below
             raise ModelFault(f"{self.role} {self.kind}: {error}") from error
         if not np.isfinite(answer).all():
             raise ModelFault(f"{self.role} {self.kind}: the answer is not finite")
@@ -63,7 +67,7 @@ def find_root() -> Path:
         ModelFault: there is none.
     """
     for folder in Path(__file__).parents:
-        if (folder / "model.lock").is_file():
+        if (folder / LOCK).is_file():
             return folder
     raise ModelFault("no model.lock in or above the package; train a model first")
 
@@ -74,7 +78,7 @@ def load(root: Path) -> list[Model]:
     Raises:
         ModelFault: one is missing, altered, or can't be opened; names it.
     """
-    lock = tomllib.loads((root / "model.lock").read_text(encoding="utf-8"))
+    lock = tomllib.loads((root / LOCK).read_text(encoding="utf-8"))
     return [_open(root, role, lock[role]) for role in ("primary", "backup") if role in lock]
 
 
@@ -97,14 +101,24 @@ def _open(root: Path, role: str, entry: dict[str, Any]) -> Model:
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     if digest != entry["digest"]:
         raise ModelFault(f"{entry['file']} is {digest}, model.lock names {entry['digest']}")
+    return open_model(content, role, digest, entry["file"])
+
+
+def open_model(content: bytes, role: str, digest: str, file: str) -> Model:
+    """An ONNX model, opened.
+
+    Raises:
+        ModelFault: it can't be; names ``file``.
+    """
     options = onnxruntime.SessionOptions()
     # One request is a hundred rows: threads would cost more than they save.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         known = session.get_modelmeta().custom_metadata_map
-        products = json.loads(known["products"])
-    except Exception as error:  # as above
-        raise ModelFault(f"{entry['file']} can't be opened: {error}") from error
-    listed = {product["stockcode"]: {**product, "index": i} for i, product in enumerate(products)}
-    return Model(role, entry["kind"], digest, listed, session)
+        kind, products, told = (json.loads(known[key]) for key in ("kind", "products", "features"))
+    except Exception as error:  # onnxruntime raises classes of its own, without a common base
+        raise ModelFault(f"{file} can't be opened: {error}") from error
+    if told != list(features.NAMES):
+        raise ModelFault(f"{file} was made with the features {told}, the code has {list(features.NAMES)}")
+    return Model(role, kind, digest, {p["stockcode"]: {**p, "index": i} for i, p in enumerate(products)}, session)

@@ -1,11 +1,16 @@
-"""The models, behind one interface: an estimator of log sales that converts to ONNX with its preprocessing."""
+"""The models, behind one interface: each learns log sales, says how it is tuned, and draws itself as an ONNX graph.
+
+A kind of your own is one entry in ``KINDS``: whatever it is made with, only its graph is served. ``graph`` takes
+``features`` [n, 5] and answers log(1 + sales) [n, 1], with all preprocessing inside.
+"""
 
 from __future__ import annotations
 
 import json
 import warnings
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -13,17 +18,20 @@ from lightgbm import LGBMRegressor
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from skl2onnx import convert_sklearn, update_registered_converter
 from skl2onnx.common.data_types import FloatTensorType
 from skl2onnx.common.shape_calculator import calculate_linear_regressor_output_shapes
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import ElasticNet
+from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures
+from sklearn.svm import SVR
 
 from service.features import NAMES
 
-__all__ = ["KINDS", "export", "predict"]
+__all__ = ["IR_VERSION", "KINDS", "OPSET", "Kind", "Model", "export", "predict"]
 
 # What onnxruntime 1.16, the oldest that serves, can read.
 OPSET = {"": 17, "ai.onnx.ml": 3}
@@ -34,6 +42,57 @@ update_registered_converter(
 )
 
 
+class Model(Protocol):
+    """Anything that learns, predicts and draws itself."""
+
+    def fit(self, features: NDArray[np.float32], log_sales: NDArray[np.float64]) -> Model: ...
+
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """log(1 + sales) for each row."""
+
+    def graph(self) -> onnx.ModelProto:
+        """The same as ONNX, of at most ``OPSET`` and ``IR_VERSION``."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind of model is made from its parameters and a seed, the parameters to begin with, and those to try."""
+
+    make: Callable[[dict[str, Any], int], Model]
+    first: dict[str, Any]
+    space: dict[str, BaseDistribution]
+
+
+class FromSklearn:
+    """A pipeline of scikit-learn, which learns how far log sales are from their mean."""
+
+    def __init__(self, *steps: Any) -> None:
+        self._pipeline: Pipeline = make_pipeline(*steps)
+        self._mean = 0.0
+
+    def fit(self, features: NDArray[np.float32], log_sales: NDArray[np.float64]) -> Model:
+        self._mean = float(log_sales.mean())
+        with warnings.catch_warnings():
+            # It ends after a number of rounds that tuning chose, converged or not.
+            warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
+            self._pipeline.fit(features, log_sales - self._mean)
+        return self
+
+    def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="X does not have valid feature names")
+            return np.asarray(self._pipeline.predict(features), dtype=np.float64) + self._mean
+
+    def graph(self) -> onnx.ModelProto:
+        inputs = [("features", FloatTensorType([None, len(NAMES)]))]
+        model: onnx.ModelProto = convert_sklearn(self._pipeline, initial_types=inputs, target_opset=OPSET)
+        out = model.graph.output[0].name
+        model.graph.initializer.append(helper.make_tensor("mean", TensorProto.FLOAT, [1], [self._mean]))
+        model.graph.node.append(helper.make_node("Add", [out, "mean"], ["from_mean"]))
+        model.graph.output[0].name = "from_mean"
+        return model
+
+
 def _encoded() -> ColumnTransformer:
     """Product and weekday as one column per value; price and season as they are."""
     once = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
@@ -41,49 +100,90 @@ def _encoded() -> ColumnTransformer:
     return ColumnTransformer(columns, remainder="passthrough")
 
 
-def elasticnet(seed: int) -> Pipeline:
-    """Log sales linear in each product's own price: an elasticity per product."""
+def elasticnet(parameters: dict[str, Any], seed: int) -> Model:
+    """Log sales linear in each product's own price and season: an elasticity per product."""
     crossed = PolynomialFeatures(degree=2, interaction_only=True, include_bias=False)
-    return make_pipeline(_encoded(), crossed, ElasticNet(alpha=1e-4, l1_ratio=0.5, max_iter=2000, random_state=seed))
+    return FromSklearn(_encoded(), crossed, ElasticNet(**parameters, max_iter=1000, random_state=seed))
 
 
-def lightgbm(seed: int) -> Pipeline:
-    """Boosted trees; one thread and fixed order, so that the same data gives the same trees."""
-    trees = LGBMRegressor(
-        n_estimators=200,
-        learning_rate=0.06,
-        num_leaves=15,
-        min_child_samples=20,
-        deterministic=True,
-        force_row_wise=True,
-        n_jobs=1,
-        random_state=seed,
-        verbose=-1,
-    )
-    return make_pipeline(_encoded(), trees)
+def svr(parameters: dict[str, Any], seed: int) -> Model:
+    """Support vectors; what lies within ``epsilon`` needs none, which keeps the served model small."""
+    return FromSklearn(_encoded(), SVR(**parameters))
 
 
-KINDS: dict[str, Callable[[int], Pipeline]] = {"elasticnet": elasticnet, "lightgbm": lightgbm}
+def lightgbm(parameters: dict[str, Any], seed: int) -> Model:
+    """Boosted trees in which a higher price never sells more; one thread and fixed order give the same trees."""
+    falling = [-1 if name == "price" else 0 for name in NAMES]
+    fixed: dict[str, Any] = {
+        "deterministic": True,
+        "force_row_wise": True,
+        "n_jobs": 1,
+        "verbose": -1,
+        "random_state": seed,
+    }
+    return FromSklearn(LGBMRegressor(**parameters, **fixed, monotone_constraints=falling))
 
 
-def predict(model: Pipeline, features: NDArray[np.float32]) -> NDArray[np.float64]:
+def network(parameters: dict[str, Any], seed: int) -> Model:
+    """A deep feed-forward network, small enough to learn in a second without torch."""
+    layers = {"hidden_layer_sizes": (parameters["width"],) * parameters["depth"]}
+    rest = {name: value for name, value in parameters.items() if name not in ("width", "depth")}
+    return FromSklearn(_encoded(), MLPRegressor(**layers, **rest, batch_size=256, random_state=seed))
+
+
+KINDS = {
+    "elasticnet": Kind(
+        elasticnet,
+        {"alpha": 1e-4, "l1_ratio": 0.5},
+        {"alpha": FloatDistribution(1e-5, 1e-2, log=True), "l1_ratio": FloatDistribution(0.05, 1.0)},
+    ),
+    "svr": Kind(
+        svr,
+        {"C": 10.0, "epsilon": 0.3, "gamma": 0.1},
+        {
+            "C": FloatDistribution(1.0, 100.0, log=True),
+            "epsilon": FloatDistribution(0.15, 0.4),
+            "gamma": FloatDistribution(0.01, 0.5, log=True),
+        },
+    ),
+    "lightgbm": Kind(
+        lightgbm,
+        {"n_estimators": 300, "learning_rate": 0.06, "num_leaves": 15, "min_child_samples": 20},
+        {
+            "n_estimators": IntDistribution(100, 600, step=50),
+            "learning_rate": FloatDistribution(0.02, 0.2, log=True),
+            "num_leaves": IntDistribution(7, 31),
+            "min_child_samples": IntDistribution(5, 60),
+        },
+    ),
+    "network": Kind(
+        network,
+        {"width": 32, "depth": 2, "alpha": 1e-2, "learning_rate_init": 3e-3, "max_iter": 60},
+        {
+            "width": CategoricalDistribution((16, 32, 64)),
+            "depth": IntDistribution(2, 3),
+            "alpha": FloatDistribution(1e-3, 1e-1, log=True),
+            "learning_rate_init": FloatDistribution(1e-3, 1e-2, log=True),
+            "max_iter": IntDistribution(30, 90, step=15),
+        },
+    ),
+}
+
+
+def predict(model: Model, features: NDArray[np.float32]) -> NDArray[np.float64]:
     """Expected sales, in units a day, never negative."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="X does not have valid feature names")
-        return np.maximum(np.expm1(np.asarray(model.predict(features), dtype=np.float64)), 0.0)
+    return np.maximum(np.expm1(model.predict(features)), 0.0)
 
 
-def export(model: Pipeline, metadata: dict[str, Any]) -> bytes:
-    """The fitted model as ONNX: input ``features`` [n, 5], output ``sales`` [n, 1]; the same bytes for the same model."""
-    graph = convert_sklearn(
-        model, initial_types=[("features", FloatTensorType([None, len(NAMES)]))], target_opset=OPSET
-    )
-    graph.ir_version = IR_VERSION
+def export(model: Model, metadata: dict[str, Any]) -> bytes:
+    """A fitted model as ONNX: ``features`` [n, 5] → ``sales`` [n, 1], and ``metadata``; the same bytes for the same model."""
+    graph = model.graph()
+    graph.ir_version = min(graph.ir_version, IR_VERSION)
     out = graph.graph.output[0].name
     nodes = [
-        helper.make_node("Exp", [out], ["exp"]),
-        helper.make_node("Sub", ["exp", "one"], ["minus"]),
-        helper.make_node("Relu", ["minus"], ["sales"]),
+        helper.make_node("Exp", [out], ["growth"]),
+        helper.make_node("Sub", ["growth", "one"], ["less_one"]),
+        helper.make_node("Relu", ["less_one"], ["sales"]),
     ]
     graph.graph.node.extend(nodes)
     graph.graph.initializer.append(helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]))

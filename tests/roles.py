@@ -1,0 +1,258 @@
+"""The roles of a bootstrapped service on the embedded AWS: taken as GitHub's workflows take them, and made smaller."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore import UNSIGNED
+from botocore.config import Config as Options
+from botocore.session import Session
+from issuer import Issuer
+from tiny import HANDLER, Tiny
+
+from pipeline import build, codebuild, delivery, deploy, embedded, infra, plan, stacks, store
+from pipeline.cloud import Cloud
+from pipeline.errors import Interrupted, PipelineError
+
+ACCOUNT = "123456789012"
+REPOSITORY = "repo:an-owner/a-repository"
+SUBJECTS = {
+    "build": f"{REPOSITORY}:ref:refs/heads/main",
+    "plan": f"{REPOSITORY}:ref:refs/heads/main",
+    "deploy": f"{REPOSITORY}:environment:production",
+}
+# Answers as a version, not through the alias: a first deploy of it has an alias to take back.
+SHY = HANDLER.replace(
+    '    print("asked for"', '    assert not context.invoked_function_arn.endswith(":live")\n    print("asked for"'
+)
+
+BUILDSPEC = """\
+version: 0.2
+phases:
+  build:
+    commands: [echo built]
+"""
+
+
+@dataclass(frozen=True)
+class Right:
+    """One action, or one resource, of one statement of a role."""
+
+    role: str
+    statement: int
+    sid: str
+    kind: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.role}/{self.sid}/{self.value.replace(f':{ACCOUNT}', '')}"
+
+
+class Roles:
+    """A tiny service with all its stacks, three commits that are pushed, and an issuer that is believed."""
+
+    def __init__(self, folder: Path, shared: Path) -> None:
+        self.tiny = Tiny(folder, shared, "rights")
+        self.tiny.replace("pipeline.toml", 'branch = "main"\n', f'branch = "main"\naccount = "{ACCOUNT}"\n')
+        self.tiny.write("src/service/handler.py", SHY)
+        self.tiny.write("buildspec.yml", BUILDSPEC)
+        self.environment = self.tiny.config.environment("main")
+        self.admin = Cloud.open(self.tiny.config, self.environment, "embedded")
+        self.commits = {"shy": self.commit(), "first": self.commit("first"), "second": self.commit("second")}
+        for stack in (stacks.github, stacks.service, stacks.delivering):
+            wanted = stack(self.tiny.config) if stack is stacks.github else stack(self.tiny.config, self.environment)
+            infra.ensure(wanted, self.admin)
+        where = {"LocationConstraint": "eu-west-1"}
+        self.admin.client("s3").create_bucket(Bucket=f"another-production-{ACCOUNT}", CreateBucketConfiguration=where)
+        self.issuer = Issuer()
+        self.issuer.publish(self.tiny.root / ".pipeline/cloud")
+        self._trust_developer()
+        for commit in self.commits.values():
+            self.head(commit)
+            self.push("embedded")
+        self.policies = {role: self._policy(role) for role in ("codebuild", "build", "plan", "deploy")}
+
+    def commit(self, note: str = "") -> str:
+        if note:
+            self.tiny.mend(note)
+        return self.tiny.commit()
+
+    def head(self, commit: str) -> None:
+        """Let main be ``commit``."""
+        self.tiny.git("checkout", "--quiet", "-B", "main", commit)
+
+    def push(self, cloud: str = "aws") -> store.Pushed:
+        opened = delivery.open_delivery(self.tiny.config, "main", cloud)
+        manifest = build.build(self.tiny.config)
+        return store.push(opened.cloud, opened.foundation.bucket, self.tiny.root / "build/artifact.zip", manifest)
+
+    # -- who acts
+
+    def assume(self, role: str, token: str, seconds: int = 900) -> dict[str, str]:
+        """The credentials of ``role`` for ``token``, asked for as ``configure-aws-credentials`` asks."""
+        sts = Session().create_client(
+            "sts",
+            region_name="eu-west-1",
+            endpoint_url=self.admin._endpoint,
+            config=Options(signature_version=UNSIGNED, retries={"total_max_attempts": 1}),
+        )
+        arn = f"arn:aws:iam::{ACCOUNT}:role/rights-production-{role}"
+        answer = sts.assume_role_with_web_identity(
+            RoleArn=arn, RoleSessionName="tests", WebIdentityToken=token, DurationSeconds=seconds
+        )
+        keys: dict[str, str] = answer["Credentials"]
+        return keys
+
+    def _trust_developer(self) -> None:
+        """Let the tests be CodeBuild: its role trusts that service only, which runs elsewhere."""
+        sts = self.admin.client("sts")
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"AWS": sts.get_caller_identity()["Arn"]},
+            "Action": "sts:AssumeRole",
+        }
+        self.admin.client("iam").update_assume_role_policy(
+            RoleName="rights-production-codebuild",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+        )
+
+    @contextmanager
+    def acting(self, role: str) -> Iterator[None]:
+        """Be ``role``, as a workflow's step or CodeBuild is: by variables alone."""
+        if role == "codebuild":
+            arn = f"arn:aws:iam::{ACCOUNT}:role/rights-production-codebuild"
+            keys = self.admin.client("sts").assume_role(RoleArn=arn, RoleSessionName="tests")["Credentials"]
+        else:
+            keys = self.assume(role, self.issuer.token(SUBJECTS[role]))
+        variables = {
+            "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": keys["SessionToken"],
+            "AWS_ENDPOINT_URL": self.admin._endpoint,
+            "PIPELINE_CLOUD": "aws",
+        }
+        os.environ.update(variables)
+        try:
+            yield
+        finally:
+            for name in variables:
+                del os.environ[name]
+
+    # -- what they may
+
+    def _policy(self, role: str) -> dict[str, Any]:
+        found = self.admin.client("iam").get_role_policy(RoleName=f"rights-production-{role}", PolicyName="stage")
+        document: dict[str, Any] = found["PolicyDocument"]
+        return document
+
+    def rights(self) -> list[Right]:
+        """Each action of each statement, and each resource of those that have several."""
+        found = []
+        for role, document in self.policies.items():
+            for number, statement in enumerate(document["Statement"]):
+                for kind in ("Action", "Resource"):
+                    values = statement[kind] if isinstance(statement[kind], list) else [statement[kind]]
+                    if kind == "Action" or len(values) > 1:
+                        found += [Right(role, number, statement["Sid"], kind, value) for value in values]
+        return found
+
+    @contextmanager
+    def without(self, right: Right) -> Iterator[None]:
+        """The role lacks ``right`` meanwhile."""
+        document = copy.deepcopy(self.policies[right.role])
+        statement = document["Statement"][right.statement]
+        values = statement[right.kind] if isinstance(statement[right.kind], list) else [statement[right.kind]]
+        statement[right.kind] = [value for value in values if value != right.value]
+        if not statement[right.kind]:
+            del document["Statement"][right.statement]
+        self._put(right.role, document)
+        try:
+            yield
+        finally:
+            self._put(right.role, self.policies[right.role])
+
+    def _put(self, role: str, document: dict[str, Any]) -> None:
+        self.admin.client("iam").put_role_policy(
+            RoleName=f"rights-production-{role}", PolicyName="stage", PolicyDocument=json.dumps(document)
+        )
+
+    # -- the stages
+
+    def prepare(self, role: str) -> None:
+        """Before CodeBuild, the last commit isn't pushed; before a deploy, there is neither function nor ledger."""
+        s3, bucket = self.admin.client("s3"), f"rights-production-{ACCOUNT}"
+        pushed = f"artifacts/{self.commits['second']}/"
+        if role == "codebuild":
+            self._delete(s3, bucket, pushed)
+        elif role == "plan" and not self._there():
+            self.head(self.commits["first"])
+            self.tiny.deploy()
+            self.head(self.commits["second"])
+            self.push("embedded")
+        elif role == "deploy":
+            if self._there():
+                self.admin.client("lambda").delete_function(FunctionName="rights-production")
+            for prefix in ("releases/", "locks/"):
+                self._delete(s3, bucket, prefix)
+
+    def _there(self) -> bool:
+        listed = self.admin.client("lambda").list_functions()["Functions"]
+        return any(function["FunctionName"] == "rights-production" for function in listed)
+
+    def _delete(self, s3: Any, bucket: str, prefix: str) -> None:
+        for entry in s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", []):
+            s3.delete_object(Bucket=bucket, Key=entry["Key"])
+
+    def stages(self, role: str) -> None:
+        """All that ``role`` does in the shipped workflows and in CodeBuild; every call of it works, or this raises."""
+        with self.acting(role):
+            getattr(self, f"_{role}")()
+
+    def _opened(self) -> delivery.Delivery:
+        return delivery.open_delivery(self.tiny.config, "main", "aws")
+
+    def _build(self) -> None:
+        embedded.offer(self.tiny.root, "rights-production", "https://github.com/an-owner/a-repository.git", {})
+        opened = Cloud.open(self.tiny.config, self.environment, "aws")
+        lines: list[str] = []
+        codebuild.run(self.tiny.config, self.environment, opened, lambda phase: None, lines.append)
+        assert any("built" in line for line in lines)
+
+        def interrupt(_: str) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(Interrupted, match="is stopped"):
+            codebuild.run(self.tiny.config, self.environment, opened, lambda phase: None, interrupt)
+
+    def _codebuild(self) -> None:
+        self.head(self.commits["second"])
+        assert self.push().uploaded
+        assert not self.push().uploaded
+
+    def _plan(self) -> None:
+        assert plan.make(self._opened()).changes
+
+    def _deploy(self) -> None:
+        self.head(self.commits["shy"])
+        try:
+            self.deploy()
+        except PipelineError as refusal:
+            if "AssertionError" not in str(refusal):
+                raise
+        self.head(self.commits["first"])
+        self.deploy()
+        self.head(self.commits["second"])
+        self.deploy()
+        deploy.rollback(self._opened(), 0, tell=lambda step: None)
+
+    def deploy(self) -> None:
+        outcome = deploy.deploy(self._opened(), tell=lambda step: None)
+        assert isinstance(outcome, deploy.Outcome)

@@ -1,0 +1,44 @@
+"""Training, interrupted for real: a process that is stopped or killed in the middle costs one trial and no result."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tiny import TEMPLATE
+
+from service import market, registry, training
+
+WORDS = [sys.executable, "-m", "service.training"]
+ENVIRONMENT = {"PYTHONPATH": str(TEMPLATE / "src"), "PATH": "/bin"}
+
+
+def test_killed_training_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
+    """Interrupted and then killed in the middle, training resumes at its finished trials and gives the same digests."""
+    small = tmp_path / "small.csv"
+    frame = market.generate(7, days=150)
+    frame[frame["stockcode"].isin(["85111", "85222", "85333"])].to_csv(small, index=False)
+    words = [*WORDS, "--data", str(small), "--trials", "9"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert training.main([*words[3:], "--root", str(whole)]) == 0
+
+    for stop, until, code in ((signal.SIGINT, "elasticnet     7/9", 130), (signal.SIGKILL, "svr            6/9", -9)):
+        with subprocess.Popen(
+            [*words, "--root", str(broken)], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            for line in process.stdout:
+                if until in line:
+                    os.kill(process.pid, stop)
+                    break
+            said = process.stderr.read()
+        assert process.returncode == code
+        assert "Traceback" not in said
+    done = subprocess.run([*words, "--root", str(broken)], check=True, env=ENVIRONMENT, capture_output=True, text=True)
+    assert "elasticnet   rmse" in done.stdout
+    assert "9 trials, 9 of them earlier" in done.stdout
+    assert registry.last_run(broken)[0] == registry.last_run(whole)[0]

@@ -1,0 +1,105 @@
+"""A call needs the rights that AWS asks for, on the resource that AWS asks about.
+
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html (and the other services' pages)
+ministack asks for the call's own action only. Left out, and added here: who gives a function its role needs
+``iam:PassRole`` for it (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html); who makes it with
+tags, ``lambda:TagResource``; who has it read its code from S3, ``s3:GetObject`` of that code. A new function, a function's
+version or alias, a build, a log group and a log stream are asked about by their own names, and Lambda's actions have
+AWS's: ministack takes ``GetAlias`` for ``ListAliases``, and more of that kind.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextvars import ContextVar
+from typing import Any
+from urllib.parse import unquote
+
+Right = tuple[str, str, dict[str, str]]  # an action, the resource, and condition keys
+
+_more: ContextVar[tuple[Right, ...]] = ContextVar("more", default=())
+_denied: ContextVar[Right | None] = ContextVar("denied", default=None)
+QUALIFIED = re.compile(r"/functions/[^/]+/(invocations|configuration)$")
+CHANGING = re.compile(r"/functions(/[^/]+/(code|configuration))?/?$")
+
+
+def mend() -> None:
+    """Name the resource, ask for the further rights, and name the one that was missing."""
+    from ministack.core import iam_actions, iam_evaluator
+
+    resource_of, enforce = iam_actions.extract_resource_arn, iam_evaluator.enforce
+    denial = iam_actions.access_denied_response
+
+    def named(service: str, method: str, path: str, headers: Any, body: bytes, query: Any, *where: str) -> str:
+        found: str = resource_of(service, method, path, headers, body, query, *where)
+        _denied.set(None)
+        _more.set(())
+        if service == "lambda":
+            found = _function(found, path, query)
+            if method in ("POST", "PUT") and CHANGING.search(path):
+                document = _document(body)
+                if "FunctionName" in document:
+                    found = f"arn:aws:lambda:{where[0]}:{where[1]}:function:{document['FunctionName']}"
+                _more.set(_lambda_rights(found, document))
+        elif service == "codebuild" and (ids := _document(body).get("ids") or [_document(body).get("id")])[0]:
+            found = f"arn:aws:codebuild:{where[0]}:{where[1]}:project/{ids[0].rsplit(':', 1)[0].rsplit('/', 1)[-1]}"
+        elif service == "logs" and ":log-group:" in found:
+            stream = _document(body).get("logStreamName")
+            found = f"{found.removesuffix(':*')}:log-stream:{stream}" if stream else f"{found.removesuffix(':*')}:*"
+        return found
+
+    def enforced(key: str, action: str, service: str, region: str, **options: Any) -> Any:
+        if denied := enforce(key, action, service, region, **options):
+            return denied
+        more = _more.get()
+        _more.set(())
+        for right in more:
+            action, resource, keys = right
+            name = action.partition(":")[0]
+            if denied := enforce(key, action, name, region, resource_arn=resource, service_context=keys):
+                _denied.set(right)
+                return denied
+        return None
+
+    def said(service: str, action: str, *words: Any, **options: Any) -> Any:
+        if right := _denied.get():
+            action, options["resource_arn"] = right[0], right[1]
+        return denial(service, action, *words, **options)
+
+    def lambda_action(method: str, path: str) -> str | None:
+        action = iam_actions._match_rest_action("lambda", method, path, {})
+        return "InvokeFunction" if action == "Invoke" else action
+
+    iam_actions._BOTOCORE_SERVICE_MAP["lambda"] = ["lambda"]
+    iam_actions._lambda_action = lambda_action
+    iam_actions.extract_resource_arn = named
+    iam_evaluator.enforce = enforced
+    iam_actions.access_denied_response = said
+
+
+def _function(arn: str, path: str, query: Any) -> str:
+    """With the version or alias that is called or read."""
+    qualifier = query.get("Qualifier") or ""
+    qualifier = qualifier[0] if isinstance(qualifier, list) else qualifier
+    return f"{arn}:{qualifier}" if qualifier and QUALIFIED.search(unquote(path)) else arn
+
+
+def _lambda_rights(function: str, document: dict[str, Any]) -> tuple[Right, ...]:
+    code = document.get("Code") if isinstance(document.get("Code"), dict) else document
+    rights: list[Right] = []
+    if role := document.get("Role"):
+        rights.append(("iam:PassRole", role, {"iam:PassedToService": "lambda.amazonaws.com"}))
+    if document.get("Tags"):
+        rights.append(("lambda:TagResource", function, {}))
+    if code and code.get("S3Bucket"):
+        rights.append(("s3:GetObject", f"arn:aws:s3:::{code['S3Bucket']}/{code.get('S3Key', '')}", {}))
+    return tuple(rights)
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body or b"{}")
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}

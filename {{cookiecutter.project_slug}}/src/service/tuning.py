@@ -1,0 +1,76 @@
+"""Tuning within a budget, by Optuna: seeded, shown as it goes, and resumed where it was interrupted.
+
+The number of trials decides the result. The seconds are only a limit: a run that they cut says so, since its result
+depends on the machine's speed; training once more goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState, create_trial
+
+__all__ = ["Tuned", "tune"]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The best parameters and their score, how many trials there are now, and how many of them are new."""
+
+    parameters: dict[str, Any]
+    score: float
+    trials: int
+    new: int
+
+
+def tune(
+    journal: Path,
+    objective: Callable[[dict[str, Any]], float],
+    first: dict[str, Any],
+    space: dict[str, BaseDistribution],
+    *,
+    trials: int,
+    seed: int,
+    deadline: float,
+    tell: Callable[[int, float, float], None],
+) -> Tuned:
+    """The parameters of ``space`` with the lowest ``objective`` among ``trials`` tried ones; ``first`` is tried first.
+
+    Args:
+        journal: where finished trials are kept; another call with the same file goes on after them.
+        deadline: on ``time.monotonic()``'s clock; no trial but the first begins after it.
+        tell: called after each trial with how many are finished, its score and the best so far.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(journal))), study_name="tuning", load_if_exists=True
+    )
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    before = done = len(finished)
+    while done < trials and (done == 0 or time.monotonic() < deadline):
+        if done == 0:
+            score = objective(first)
+            study.add_trial(create_trial(params=first, distributions=space, value=score))
+        else:
+            # A sampler per trial, seeded by its number: what comes next depends on the finished trials only, so that
+            # an interrupted study ends as it would have without the interruption.
+            study.sampler = optuna.samplers.TPESampler(seed=seed * 10_000 + done, n_startup_trials=5)
+            trial = study.ask(space)
+            score = objective(trial.params)
+            study.tell(trial, score)
+        done += 1
+        tell(done, score, study.best_value)
+    # The same study asked for fewer trials than it has answers as it did then.
+    kept = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))[:trials]
+    best = min(kept, key=lambda trial: trial.value if trial.value is not None else float("inf"))
+    assert best.value is not None
+    return Tuned(dict(best.params), best.value, len(kept), done - before)
