@@ -44,7 +44,12 @@ def test_bake_is_whole_and_valid(tmp_path: Path, answers: dict[str, str]) -> Non
     made = bake(tmp_path / "out", **answers)
     found = files(made)
     top = {name for name in found if name.rpartition("/")[0] not in FOLDERS and not name.startswith("pipeline/")}
-    assert top == EXACT
+    assert top == EXACT | ({"Dockerfile.lambda"} if answers["target"] == "lambda-image" else set())
+    for target in CHOICES["target"]:
+        of_it = [name for name in found if target.replace("-", "_") in name]
+        assert bool(of_it) == (target == answers["target"]), of_it
+    image = {f"pipeline/{name}.py" for name in ("engines", "registry", "launcher/images", "launcher/registry")}
+    assert image & set(found) == (image if answers["target"] == "lambda-image" else set())
     for name, content in found.items():
         text = content.decode()
         assert "cookiecutter." not in text, name
@@ -111,7 +116,7 @@ BAD = [
     ({"project_name": 'a "quoted" name'}, "project_name: quotes, backslashes"),
     ({"description": "two\nlines"}, "description: quotes, backslashes"),
     ({"author": " "}, "author: it is empty; write for example 'The Demand Pricing team'"),
-    ({"target": "lambda-image"}, "lambda-image"),
+    ({"target": "kubernetes"}, "kubernetes"),
     ({"licence": "WTFPL"}, "WTFPL"),
 ]
 

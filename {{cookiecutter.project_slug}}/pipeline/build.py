@@ -8,12 +8,11 @@ import json
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import bundle as bundling
-from pipeline import models, source
+from pipeline import models, packers, source
 from pipeline.envs import find_python
 from pipeline.errors import BuildError, SetupError
 from pipeline.packers import Content, Ingredients, Layer
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline.config import Config
-    from pipeline.packers import Packed
     from pipeline.source import Source
 
 __all__ = ["DIRECT_LIMIT", "UNZIPPED_LIMIT", "Content", "Manifest", "build"]
@@ -116,8 +114,7 @@ def _build(config: Config) -> Manifest:
     folder = root / FOLDER
     folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as scratch:
-        packer = import_module(f"pipeline.packers.{config.service.target.replace('-', '_')}")
-        packed: Packed = packer.pack(config, made, Path(scratch))
+        packed = packers.load(config.service.target).pack(config, made, Path(scratch))
         manifest = Manifest(
             version=tree.version,
             commit=tree.commit,

@@ -139,7 +139,9 @@ def find(cloud: Cloud, bucket: str, version: str) -> Artifact:
     """
     found = known(cloud, bucket, version)
     if found is None:
-        raise CloudError(f"{version} has not been pushed", next="invoke build && invoke push")
+        raise CloudError(
+            f"{version} has not been pushed", next="invoke build && invoke push, or invoke build --on codebuild"
+        )
     return found
 
 

@@ -42,12 +42,10 @@ def main() -> None:
     import codebuild
     import emf
     import functions
-    import images
     import insights
     import late
     import metricmath
     import providers
-    import registry
     import rights
     import saving
     import signin
@@ -62,8 +60,12 @@ def main() -> None:
     aliases.mend()
     late.once_loaded(app, "cloudformation", buckets.mend, alarms.mend_stacks, changesets.mend, providers.mend)
     functions.mend(HOME / "tmp")
-    registry.mend(HOME)
-    images.mend(HOME / "tmp")
+    if (HERE / "images.py").exists():  # a service has them whose target is an image
+        import images
+        import registry
+
+        registry.mend(HOME)
+        images.mend(HOME / "tmp")
     codebuild.mend(HOME)
     emf.mend()
     metricmath.mend()

@@ -1,17 +1,22 @@
-"""How an artifact is packed: ``pack`` of the module that bears the target's name; what goes in is the same for each."""
+"""How an artifact is packed and pushed, by the module that bears the target's name; what goes in is the same for each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from pipeline.build import Manifest
     from pipeline.bundle import Bundle
+    from pipeline.config import Config
+    from pipeline.delivery import Delivery
+    from pipeline.store import Pushed
 
-__all__ = ["Content", "Ingredients", "Layer", "Packed", "shares"]
+__all__ = ["Content", "Ingredients", "Layer", "Packed", "Packer", "load", "shares"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,23 @@ class Packed:
     files: tuple[tuple[Path, str], ...] = ()
     image: str = ""
     layers: tuple[Layer, ...] = ()
+
+
+class Packer(Protocol):
+    """A module of this package."""
+
+    def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:
+        """Pack what goes in, with ``scratch`` to write to."""
+
+    def push(self, delivery: Delivery, manifest: Manifest) -> Pushed:
+        """Put the built artifact where the environment finds it, and record it; pushing it again moves nothing."""
+
+
+def load(target: str) -> Packer:
+    """The packer of ``target``; a service has only its own."""
+    found: Any = import_module(f"pipeline.packers.{target.replace('-', '_')}")
+    packer: Packer = found
+    return packer
 
 
 def shares(parts: Iterable[tuple[str, int, int]]) -> tuple[Content, ...]:

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from pipeline.build import Manifest
     from pipeline.bundle import Bundle
     from pipeline.config import Config
+    from pipeline.delivery import Delivery
     from pipeline.packers import Ingredients
+    from pipeline.store import Pushed
 
-__all__ = ["pack"]
+__all__ = ["pack", "push"]
 
 FILE = "Dockerfile.lambda"
 # Where Lambda's images have the function: https://docs.aws.amazon.com/lambda/latest/dg/python-image.html
@@ -68,6 +71,18 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
         image=tag,
         layers=tuple(Layer(name, digest, size) for (name, size), digest in zip(layers, ours, strict=True)),
     )
+
+
+def push(delivery: Delivery, manifest: Manifest) -> Pushed:
+    """Put it into the environment's repository, and name it in SSM as the last one, for other systems.
+
+    Raises:
+        CloudError, BuildError, SetupError: as ``registry.push`` raises them.
+    """
+    from pipeline import registry  # not needed to pack
+
+    name = f"/{delivery.config.service.name}/{delivery.environment.name}/image"
+    return registry.push(delivery.cloud, delivery.foundation, manifest, name)
 
 
 def _dependencies(bundle: Bundle) -> Path:

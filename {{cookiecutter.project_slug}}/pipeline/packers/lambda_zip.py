@@ -11,10 +11,13 @@ from pipeline.packers import Packed, shares
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pipeline.build import Manifest
     from pipeline.config import Config
+    from pipeline.delivery import Delivery
     from pipeline.packers import Ingredients
+    from pipeline.store import Pushed
 
-__all__ = ["pack"]
+__all__ = ["pack", "push"]
 
 
 def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
@@ -34,3 +37,15 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
         contents=shares((package, entry.size, entry.zipped) for package, entry in parts),
         files=((path, path.name),),
     )
+
+
+def push(delivery: Delivery, manifest: Manifest) -> Pushed:
+    """Put it into the environment's bucket.
+
+    Raises:
+        CloudError: as ``store.push`` raises it.
+    """
+    from pipeline import store  # not needed to pack
+
+    archive = delivery.config.root / "build/artifact.zip"
+    return store.push(delivery.cloud, delivery.foundation.bucket, archive, manifest)

@@ -68,20 +68,13 @@ def _on_codebuild(branch: str, cloud: str, json: bool) -> None:
 @action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
 def push(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
     """Put the built artifact where the branch's environment finds it."""
-    from pipeline import store
+    from pipeline import packers, store
 
     config = read_config()
     manifest = store.built(config, cloud)
     delivery = open_environment(branch, cloud, config=config, prepare=True)
-    if manifest.image:
-        from pipeline import registry
-
-        name = f"/{config.service.name}/{delivery.environment.name}/image"
-        pushed = registry.push(delivery.cloud, delivery.foundation, manifest, name)
-        place = pushed.artifact.key
-    else:
-        pushed = store.push(delivery.cloud, delivery.foundation.bucket, config.root / "build/artifact.zip", manifest)
-        place = f"s3://{delivery.foundation.bucket}/{pushed.artifact.key}"
+    pushed = packers.load(config.service.target).push(delivery, manifest)
+    place = pushed.artifact.key if manifest.image else f"s3://{delivery.foundation.bucket}/{pushed.artifact.key}"
     if json:
         return console.document(pushed)
     console.say(f"{'pushed' if pushed.uploaded else 'was there already:'} {pushed.artifact.digest} as {place}")
