@@ -114,8 +114,9 @@ def push(cloud: Cloud, foundation: Foundation, manifest: Manifest, parameter: st
         BuildError, SetupError: the engine lost the image, or does not answer.
     """
     registry = Registry(cloud, foundation.repository)
-    known = store.known(cloud, foundation.bucket, manifest.version)
-    if known and known.content == manifest.content and registry.find(known.digest):
+    known, there = store.known(cloud, foundation.bucket, manifest.version), registry.find(manifest.version)
+    same = known and there and (known.content, known.digest) == (manifest.content, there.digest)
+    if known and there and same and not registry.missing(there):
         pushed = store.Pushed(known, uploaded=False)
     else:
         pushed = store.record(cloud, foundation.bucket, _push(registry, manifest), uploaded=True)

@@ -106,6 +106,8 @@ def _write(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
             entry.type, entry.mode, entry.size, entry.mtime = kind, mode, len(data), DATE
             archive.addfile(entry, BytesIO(data))
 
+        known.add(ROOT)
+        add(ROOT, tarfile.DIRTYPE, 0o755)  # an archive of nothing would be taken for a file
         for name, data in sorted(files):
             folders = f"{ROOT}/{name}".split("/")[:-1]
             for depth in range(1, len(folders) + 1):

@@ -42,7 +42,7 @@ class LambdaImage(LambdaFunction):
             found = self._cloud.client("ecr").describe_images(
                 repositoryName=repository, imageIds=[{"imageTag": artifact.version}]
             )
-            digest = found["imageDetails"][0]["imageDigest"]
+            digest = next((image["imageDigest"] for image in found["imageDetails"]), "nothing")
         except Exception as error:
             if code_of(error) not in ("ImageNotFoundException", "RepositoryNotFoundException"):
                 raise
