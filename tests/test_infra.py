@@ -133,7 +133,7 @@ def test_bootstrap_makes_all_and_then_nothing(own: Tiny) -> None:
     (provider,) = iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
     known = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=provider["Arn"])
     assert known["ClientIDList"] == ["sts.amazonaws.com"]
-    assert own.invoke("bootstrap").count("nothing to do") == 3
+    assert own.invoke("bootstrap").count("nothing to do") == 4
 
 
 def test_project_builds_the_branch_and_is_privileged_for_images_only(own: Tiny) -> None:

@@ -85,7 +85,7 @@ def test_delivery_code_imports_downward_only() -> None:
         {"ledger"},
         {"targets"},
         {"delivery"},
-        {"plan"},
+        {"plan", "monitoring"},
         {"deploy"},
         {"tasks"},
     ]

@@ -2,7 +2,7 @@
 
 from invoke import Collection
 
-from pipeline.tasks import account, artifacts, cloud, models, releases, reports
+from pipeline.tasks import account, artifacts, cloud, models, monitor, releases, reports
 
 namespace = Collection(
     models.train,
@@ -14,6 +14,7 @@ namespace = Collection(
     releases.deploy,
     releases.rollback,
     account.bootstrap,
+    monitor.monitor,
     reports.call,
     reports.status,
     reports.releases,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
-from pipeline.keys import SECTIONS, Build, Environment, Function, Github, Model, Probe, Service
+from pipeline.keys import SECTIONS, Build, Environment, Function, Github, Model, Monitoring, Probe, Service
 
 __all__ = ["FILE", "Config", "find_root", "load"]
 
@@ -35,6 +35,7 @@ class Config:
     probe: Probe
     build: Build
     github: Github
+    monitoring: Monitoring
     environments: dict[str, Environment]
 
     def environment(self, branch: str) -> Environment:

@@ -6,7 +6,19 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PYTHONS", "SECTIONS", "TARGETS", "Build", "Environment", "Function", "Github", "Model", "Probe", "Service"]
+__all__ = [
+    "PYTHONS",
+    "SECTIONS",
+    "TARGETS",
+    "Build",
+    "Environment",
+    "Function",
+    "Github",
+    "Model",
+    "Monitoring",
+    "Probe",
+    "Service",
+]
 
 TARGETS = ("lambda-zip", "lambda-image")
 # Python runtimes that Lambda offers and that the locks are made for:
@@ -98,6 +110,26 @@ class Github:
 
 
 @dataclass(frozen=True)
+class Monitoring:
+    """When alarms fire, and who may look: ``pipeline/monitoring`` makes alarms, dashboards and Grafana's role of it."""
+
+    max_errors: int = key("percent of requests: 1", default=1, within=(0, 100))
+    max_p95: int = key("milliseconds: 1000", default=1000, within=(1, 900_000))
+    max_backup: int = key("percent of predictions: 5", default=5, within=(0, 100))
+    max_drift: int = key("hundredths of the population stability index: 25", default=25, within=(1, 1000))
+    quiet: int = key("minutes without a request: 60", default=60, within=(1, 1440))
+    grafana_principal: str = key(
+        'who takes Grafana\'s role: an ARN, "grafana.amazonaws.com" or "user"',
+        default="",
+        pattern=r"(arn:aws[a-z-]*:iam::\d{12}:[\w+=,.@/-]+|grafana\.amazonaws\.com|user)?",
+    )
+    grafana_external_id: str = key(
+        "what Grafana shows as its external id", default="", pattern=r"([\w+=,.@:/-]{2,1224})?"
+    )
+    grafana_url: str = key('"https://grafana.example.com"', default="", pattern=r"(https?://[^\s/?#]+(/[^\s?#]*)?)?")
+
+
+@dataclass(frozen=True)
 class Environment:
     """One place that releases go to; ``name`` is its table's own."""
 
@@ -107,4 +139,12 @@ class Environment:
     variables: dict[str, str] = variables_key()
 
 
-SECTIONS = {"service": Service, "function": Function, "model": Model, "probe": Probe, "build": Build, "github": Github}
+SECTIONS = {
+    "service": Service,
+    "function": Function,
+    "model": Model,
+    "probe": Probe,
+    "build": Build,
+    "github": Github,
+    "monitoring": Monitoring,
+}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.keys import Environment
 
-__all__ = ["ISSUER", "Stack", "delivering", "github", "service", "subject"]
+__all__ = ["ISSUER", "Stack", "delivering", "github", "monitoring", "service", "subject"]
 
 ISSUER = "token.actions.githubusercontent.com"
 
@@ -61,6 +61,30 @@ def delivering(config: Config, environment: Environment) -> Stack:
         "Architecture": config.service.architecture,
     }
     return _stack(config, environment, "pipeline.yaml", "-pipeline", parameters)
+
+
+def monitoring(config: Config, environment: Environment) -> Stack:
+    """How the environment is seen from the outside: ``<service>-<environment>-monitoring``.
+
+    Raises:
+        ConfigError: Grafana's role would be taken without an external id.
+    """
+    known = config.monitoring
+    if known.grafana_principal not in ("", "grafana.amazonaws.com") and not known.grafana_external_id:
+        problem = "monitoring.grafana_external_id: empty; write what Grafana shows as its external id"
+        raise ConfigError("pipeline.toml", [problem])
+    parameters = {
+        "Branch": environment.branch,
+        "Memory": str(config.function.memory),
+        "MaxErrors": str(known.max_errors),
+        "MaxP95": str(known.max_p95),
+        "MaxBackup": str(known.max_backup),
+        "MaxDrift": str(known.max_drift / 100),
+        "QuietPeriods": str(known.quiet),
+        "GrafanaPrincipal": known.grafana_principal,
+        "GrafanaExternalId": known.grafana_external_id,
+    }
+    return _stack(config, environment, "monitoring.yaml", "-monitoring", parameters)
 
 
 def github(config: Config) -> Stack:

@@ -42,11 +42,13 @@ def test_price_range_is_the_callers(client: FlaskClient) -> None:
         "high=nan",
         "high=inf",
         "low=x",
-        "low=5&high=5",
         "bins=1",
         "bins=1001",
         "bins=2.5",
+        "bins=" + "9" * 5000,
         "date=soon",
+        "date=20260131",
+        "lowest=1",
     ],
 )
 def test_bad_parameters_are_problems(client: FlaskClient, query: str) -> None:
@@ -54,6 +56,145 @@ def test_bad_parameters_are_problems(client: FlaskClient, query: str) -> None:
     answer = client.get(f"/v1/predict-price/{PRODUCT}?{query}")
     assert (answer.status_code, answer.content_type) == (400, "application/problem+json")
     assert "must be" in answer.get_json()["detail"]
+
+
+def test_low_above_high_is_no_range(client: FlaskClient) -> None:
+    """A range without prices is 422: each bound is a price, the two of them are none."""
+    for query in ("low=5&high=5", "low=1000000"):
+        answer = client.get(f"/v1/predict-price/{PRODUCT}?{query}")
+        assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
+        assert "must be below high" in answer.get_json()["detail"]
+
+
+def test_batch_is_answered_in_its_order(client: FlaskClient) -> None:
+    """A batch has the sales and revenue that each of it would have alone; SageMaker's path is the same."""
+    instances = [
+        {"stockcode": code, "price": price, "date": "2026-01-31"} for code, price in (("85222", 14), (PRODUCT, 12))
+    ]
+    answer = client.post("/v1/predict", json={"instances": instances})
+    assert answer.status_code == 200
+    found = answer.get_json()["predictions"]
+    assert [(one["stockcode"], one["price"]) for one in found] == [("85222", 14), (PRODUCT, 12)]
+    alone = client.get(f"/v1/predict-price/{PRODUCT}?low=12&high=13&bins=2&date=2026-01-31").get_json()["bins"][0]
+    assert found[1] == {"stockcode": PRODUCT, **alone}
+    assert client.post("/invocations", json={"instances": instances}).data == answer.data
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ("{", 400, "could not"),
+        ("[]", 400, "the body must be"),
+        ('{"instances": []}', 400, "1 to 1000, not 0"),
+        ('{"instances": [1]}', 400, "instances[0] must have a stockcode and a price"),
+        ('{"instances": [{"stockcode": "85111", "price": 1, "x": 1}]}', 400, "instances[0] must have"),
+        ('{"instances": [{"stockcode": 85111, "price": 1}]}', 400, "instances[0].stockcode must be a text"),
+        ('{"instances": [{"stockcode": "85111", "price": true}]}', 400, "instances[0].price must be a number"),
+        ('{"instances": [{"stockcode": "85111", "price": NaN}]}', 400, "instances[0].price must be a price"),
+        (
+            f'{{"instances": [{{"stockcode": "85111", "price": 1{"0" * 400}}}]}}',
+            400,
+            "instances[0].price must be a price",
+        ),
+        ('{"instances": [{"stockcode": "85111", "price": 1, "date": 3}]}', 400, "instances[0].date must be a text"),
+        ('{"instances": [{"stockcode": "none", "price": 1}]}', 404, "there is no product none"),
+        ("[" * 100_000, 400, "nested"),
+        (" " * 1_000_001, 413, "exceeds"),
+    ],
+)
+def test_bad_bodies_are_problems(client: FlaskClient, body: str, status: int, says: str) -> None:
+    """A wrong body is refused with the place and what must be there."""
+    answer = client.post("/v1/predict", data=body, content_type="application/json")
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+    assert says in answer.get_json()["detail"]
+
+
+def test_body_that_is_not_json_and_wrong_methods_are_problems(client: FlaskClient) -> None:
+    """415 and 405 are problem documents too; 405 says what is allowed."""
+    assert client.post("/v1/predict", data="a,b", content_type="text/csv").status_code == 415
+    answer = client.delete("/v1/products")
+    assert (answer.status_code, answer.content_type) == (405, "application/problem+json")
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+
+
+def test_ready_means_that_a_model_answers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``/readyz`` and SageMaker's ``/ping`` predict; ``/healthz`` only says that the process lives."""
+    client = create_app().test_client()
+    for path in ("/readyz", "/ping"):
+        assert client.get(path).get_json()["model"]["role"] == "primary"
+
+    def broken(self: artifact.Model, rows: object) -> object:
+        raise artifact.ModelFault("broken")
+
+    monkeypatch.setattr(artifact.Model, "sales", broken)
+    assert [client.get(path).status_code for path in ("/readyz", "/ping", "/healthz")] == [503, 503, 200]
+
+
+def test_debug_logs_what_was_asked(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With ``LOG_LEVEL=DEBUG`` the line of a request holds its query; otherwise it doesn't."""
+    for level, shown in (("DEBUG", "bins=3"), ("INFO", None)):
+        monkeypatch.setenv("LOG_LEVEL", level)
+        create_app().test_client().get(f"/v1/predict-price/{PRODUCT}?bins=3")
+        assert json.loads(capsys.readouterr().out).get("query") == shown
+
+
+def test_cors_is_what_is_configured(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only pages of the configured origins may ask from a browser; without any, none may."""
+    path, mine = f"/v1/predict-price/{PRODUCT}", {"Origin": "https://shop.localhost"}
+    assert "Access-Control-Allow-Origin" not in create_app().test_client().get(path, headers=mine).headers
+    monkeypatch.setenv("CORS_ORIGINS", "https://shop.localhost, https://other.localhost")
+    client = create_app().test_client()
+    answer = client.get(path, headers=mine)
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.localhost"
+    assert answer.headers["Vary"] == "Origin"
+    asked = {**mine, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    preflight = client.options("/v1/predict", headers=asked)
+    assert preflight.status_code == 200
+    assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+    assert "Content-Type" in preflight.headers["Access-Control-Allow-Headers"]
+    for origin in ("https://evil.localhost", "https://shop.localhost.evil.localhost", "null"):
+        assert "Access-Control-Allow-Origin" not in client.get(path, headers={"Origin": origin}).headers
+    monkeypatch.setenv("CORS_ORIGINS", "*")
+    assert create_app().test_client().get(path, headers=mine).headers["Access-Control-Allow-Origin"] == mine["Origin"]
+
+
+def test_page_may_run_its_own_script_only(client: FlaskClient) -> None:
+    """The page's policy names its script and its style by digest, and nothing else."""
+    answer = client.get("/")
+    policy = answer.headers["Content-Security-Policy"]
+    assert answer.content_type == "text/html; charset=utf-8"
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_request_id_is_the_callers_or_a_new_one(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the caller sends is answered and logged if it is a plain name; anything else gets a new one."""
+    for sent, kept in (("order-17", True), ("a b", False), ("x" * 65, False), ("", False)):
+        answer = client.get("/healthz", headers={"X-Request-Id": sent})
+        line = json.loads(capsys.readouterr().out)
+        assert line["request"] == answer.headers["X-Request-Id"]
+        assert (line["request"] == sent) is kept
+
+
+def test_fault_of_ones_own_is_a_problem_and_logged(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fault that nobody thought of is 500 without a word of it; the log has all of it, under the same request."""
+    from service import pricing
+
+    def broken(*_: object) -> object:
+        raise RuntimeError("secret place")
+
+    monkeypatch.setattr(pricing, "quote", broken)
+    answer = client.get(f"/v1/predict-price/{PRODUCT}")
+    assert (answer.status_code, answer.content_type) == (500, "application/problem+json")
+    assert b"secret" not in answer.data
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert "RuntimeError: secret place" in first["traceback"]
+    assert first["request"] == second["request"] == answer.get_json()["request"]
+    assert second["Failures"] == 1
 
 
 def test_unknown_product_and_path_are_404(client: FlaskClient) -> None:
@@ -132,4 +273,4 @@ def test_log_is_one_json_line_per_request(client: FlaskClient, capsys: pytest.Ca
 def test_no_input_makes_a_500(client: FlaskClient, code: str, query: dict[str, str]) -> None:
     """Whatever is asked, the answer is a result or a problem of the caller's."""
     answer = client.get("/v1/predict-price/" + quote(code, safe=""), query_string=query)
-    assert answer.status_code in (200, 308, 400, 404, 405)
+    assert answer.status_code in (200, 308, 400, 404, 405, 422)

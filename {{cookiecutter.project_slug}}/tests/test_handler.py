@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import json
 import subprocess
@@ -65,12 +66,45 @@ def function_url(path: str) -> dict[str, Any]:
     return event
 
 
-@pytest.mark.parametrize("event", [http_api("/healthz"), function_url("/healthz")], ids=["HTTP API", "Function URL"])
+def load_balancer(path: str, query: dict[str, str], *, many: bool = False, method: str = "GET") -> dict[str, Any]:
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html"""
+    group = "arn:aws:elasticloadbalancing:us-east-2:123456789012:targetgroup/my-target-group/6d0ecf831eec9f09"
+    headers = {
+        "accept": "text/html,application/xhtml+xml",
+        "accept-language": "en-US,en;q=0.8",
+        "content-type": "text/plain",
+        "cookie": "cookies",
+        "host": "lambda-846800462-us-east-2.elb.amazonaws.com",
+        "user-agent": "Mozilla/5.0",
+        "x-amzn-trace-id": "Root=1-5bdb40ca-556d8b0c50dc66f0511bf520",
+        "x-forwarded-for": "72.21.198.66",
+        "x-forwarded-port": "443",
+        "x-forwarded-proto": "https",
+    }
+    event = {"requestContext": {"elb": {"targetGroupArn": group}}, "httpMethod": method, "path": path}
+    if many:
+        values = {name: [value] for name, value in query.items()}
+        event |= {"multiValueQueryStringParameters": values, "multiValueHeaders": {n: [v] for n, v in headers.items()}}
+    else:
+        event |= {"queryStringParameters": query, "headers": headers}
+    return {**event, "body": "", "isBase64Encoded": False}
+
+
+EVENTS = {
+    "HTTP API": http_api("/healthz"),
+    "Function URL": function_url("/healthz"),
+    "load balancer": load_balancer("/healthz", {}),
+    "load balancer, multi-value": load_balancer("/healthz", {}, many=True),
+}
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
 def test_event_is_answered(handler: Any, event: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     """An event becomes a request, and its answer the response that AWS expects; Lambda's request id is logged."""
     answer = handler(event, CONTEXT)
     assert answer["statusCode"] == 200
     assert json.loads(answer["body"]) == {"status": "ok"}
+    assert answer["isBase64Encoded"] is False
     assert json.loads(capsys.readouterr().out)["request"] == "request-1"
 
 
@@ -78,6 +112,31 @@ def test_query_reaches_the_application(handler: Any) -> None:
     """The query string is not lost on the way."""
     answer = handler(http_api("/v1/predict-price/85111", "bins=4"), CONTEXT)
     assert len(json.loads(answer["body"])["bins"]) == 4
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_load_balancers_query_reaches_the_application(handler: Any, many: bool) -> None:
+    """A load balancer leaves the query encoded, and with multi-value headers wants them back in the answer."""
+    answer = handler(
+        load_balancer("/v1/predict-price/85111", {"bins": "%34", "date": "2026%2D01%2D31"}, many=many), CONTEXT
+    )
+    found = json.loads(answer["body"])
+    assert (len(found["bins"]), found["date"]) == (4, "2026-01-31")
+    headers = answer["multiValueHeaders"] if many else answer["headers"]
+    assert headers["Content-Type"] == (["application/json"] if many else "application/json")
+
+
+def test_body_reaches_the_application_encoded_or_not(handler: Any) -> None:
+    """A batch through an event is answered like one through HTTP, whether AWS encoded its body or not."""
+    body = json.dumps({"instances": [{"stockcode": "85111", "price": 12}]})
+    event = http_api("/v1/predict")
+    event["requestContext"]["http"]["method"] = "POST"
+    event["headers"] |= {"content-type": "application/json", "content-length": str(len(body))}
+    for encoded in (False, True):
+        event |= {"body": base64.b64encode(body.encode()).decode() if encoded else body, "isBase64Encoded": encoded}
+        answer = handler(event, CONTEXT)
+        assert answer["statusCode"] == 200
+        assert json.loads(answer["body"])["predictions"][0]["stockcode"] == "85111"
 
 
 def test_serving_imports_nothing_of_training(root: Path) -> None:

@@ -38,7 +38,7 @@ def mend(home: Path) -> None:
         codebuild._builds[record["id"]] = record
         build = running[record["id"]] = Build(record, project, home)
         context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(build.run,), daemon=True, name=record["id"]).start()
+        threading.Thread(target=context.run, args=(_run, build), daemon=True, name=record["id"]).start()
         return codebuild.json_response({"build": shown(record)})
 
     def get(data: dict[str, Any]) -> Any:
@@ -68,6 +68,22 @@ def mend(home: Path) -> None:
     for name, operation in operations.items():
         setattr(codebuild, name, operation)
     atexit.register(end_all)
+
+
+def _run(build: Build) -> None:
+    """Run a build, and measure it.
+
+    https://docs.aws.amazon.com/codebuild/latest/userguide/cloudwatch_metrics-codebuild.html
+    """
+    from ministack.services import cloudwatch
+
+    build.run()
+    record = build.record
+    ended = "SucceededBuilds" if record["buildStatus"] == "SUCCEEDED" else "FailedBuilds"
+    seconds = record["endTime"] - record["startTime"]
+    for name, value, unit in (("Builds", 1, "Count"), (ended, 1, "Count"), ("Duration", seconds, "Seconds")):
+        for dimensions in ({}, {"ProjectName": record["projectName"]}):
+            cloudwatch.record_metric("AWS/CodeBuild", name, value, unit, dimensions)
 
 
 def overridden(record: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:

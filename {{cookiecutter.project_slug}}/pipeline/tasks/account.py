@@ -23,7 +23,11 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False) -> N
     config = read_config()
     environment = config.environment(branch or checked_out(config))
     opened = Cloud.open(config, environment, cloud)
-    wanted = [stacks.service(config, environment), stacks.delivering(config, environment)]
+    wanted = [
+        stacks.service(config, environment),
+        stacks.delivering(config, environment),
+        stacks.monitoring(config, environment),
+    ]
     if not infra.provider_stands(config, opened):
         wanted.insert(0, stacks.github(config))
     for stack in wanted:

@@ -1,25 +1,27 @@
-"""The web application, the same on Lambda and in any WSGI server."""
+"""The web application, the same on Lambda, in SageMaker and in any WSGI server (``service.app:create_app()``)."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import os
+import re
 import time
-from dataclasses import asdict
-from datetime import UTC, date, datetime
+import traceback
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from service import artifact, pricing, telemetry
+from service import artifact, cache, inputs, pricing, telemetry
 
 __all__ = ["create_app"]
 
-MOST_BINS = 1000
-
-
-class BadRequest(Exception):
-    """A parameter is wrong; the message says which, and what it must be."""
+LARGEST = 1_000_000  # bytes of a request's body
+HERE = Path(__file__).parent
 
 
 def create_app() -> Flask:
@@ -27,53 +29,103 @@ def create_app() -> Flask:
 
     Raises:
         artifact.ModelFault: a model is missing, altered or can't be opened.
+        ValueError: an environment variable can't be used; names it.
     """
     root = artifact.find_root()
     models = artifact.load(root)
     release = artifact.release(root)
+    kept = cache.from_environment(lambda message: _log("warning", message=message))
+    origins = set(re.split(r"[\s,]+", os.environ.get("CORS_ORIGINS", ""))) - {""}
+    verbose = os.environ.get("LOG_LEVEL", "").upper() == "DEBUG"
+    documents = {name: (HERE / name).read_text(encoding="utf-8") for name in ("page.html", "openapi.json")}
     app = Flask("service", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST
     cold = [True]
 
+    @app.get("/")
+    def page() -> Response:
+        found = Response(documents["page.html"], content_type="text/html; charset=utf-8")
+        found.headers["Content-Security-Policy"] = _policy(documents["page.html"])
+        return found
+
+    @app.get("/openapi.json")
+    def openapi() -> Response:
+        return Response(documents["openapi.json"], content_type="application/json")
+
     @app.get("/healthz")
-    def healthz() -> dict[str, str]:
-        return {"status": "ok"}
+    def healthz() -> Response:
+        return _json({"status": "ok"})
+
+    # SageMaker asks /ping: https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html
+    @app.get("/readyz")
+    @app.get("/ping", endpoint="ping")
+    def readyz() -> Response:
+        some = next(iter(models[0].products.values()))
+        asked = pricing.Asked(some["stockcode"], some["price"], inputs.today())
+        return _json({"status": "ready", "model": pricing.predict(models, [asked])["model"]})
 
     @app.get("/version")
-    def version() -> dict[str, Any]:
+    def version() -> Response:
         built = {"release": release.number, "commit": release.commit, "version": release.version}
-        return {**built, "model": models[0].digest, "content": release.content}
+        return _json({**built, "model": models[0].digest, "content": release.content})
 
     @app.get("/v1/products")
-    def products() -> dict[str, Any]:
+    def products() -> Response:
         known = models[0].products.values()
-        return {"products": [{key: p[key] for key in ("stockcode", "description", "low", "high")} for p in known]}
+        return _json(
+            {"products": [{key: p[key] for key in ("stockcode", "description", "low", "high")} for p in known]}
+        )
 
     @app.get("/v1/predict-price/<stockcode>")
-    def predict_price(stockcode: str) -> dict[str, Any]:
-        low, high = _positive("low"), _positive("high")
+    def predict_price(stockcode: str) -> Response:
+        day, low, high, bins = inputs.query(request.args)
+        key = f"price/{models[0].digest}/{stockcode}/{day}/{low}/{high}/{bins}"
+        body = kept.get(key) if kept else None
+        found = _document(body, models[0].digest)
+        if hit := found is not None:
+            assert body is not None
+            answer = Response(body, content_type="application/json")
+        else:
+            found = pricing.quote(models, stockcode, day, low, high, bins)
+            answer = _json(found)
+            if kept and found["model"]["role"] == "primary":
+                kept.put(key, answer.get_data())
+        _answered(found["model"])
+        g.measured |= _measured(found, models[0]) | ({"CacheHits": int(hit)} if kept else {})
+        return answer
+
+    @app.post("/v1/predict")
+    @app.post("/invocations", endpoint="invocations")
+    def predict() -> Response:
         try:
-            found = pricing.quote(models, stockcode, _day(), low, high, _bins())
-        except ValueError as error:
-            raise BadRequest(str(error)) from error
-        if found.model["role"] != "primary":
-            _log("warning", message="the backup answered", model=found.model["digest"])
-        g.model = found.model["digest"]
-        g.measured = _measured(found, models[0])
-        return asdict(found)
+            asked = inputs.batch(request.get_json())
+        except RecursionError:
+            raise inputs.BadRequest("the body must not be nested this deeply") from None
+        found = pricing.predict(models, asked)
+        _answered(found["model"])
+        return _json(found)
 
     @app.before_request
     def begin() -> None:
         g.began = time.perf_counter()
+        given = request.headers.get("X-Request-Id", "")
+        known = getattr(request.environ.get("apig_wsgi.context"), "aws_request_id", "")
+        g.request = known or (given if re.fullmatch(r"[\w.:=-]{1,64}", given, re.ASCII) else uuid4().hex)
 
     @app.after_request
-    def log(response: Response) -> Response:
+    def finish(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.request
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        if origins:
+            _allow(response, origins)
         _log(
             "info" if response.status_code < 500 else "error",
             method=request.method,
             path=request.path,
+            **({"query": request.query_string.decode("latin-1")} if verbose else {}),
             status=response.status_code,
             model=g.get("model", ""),
-            request=getattr(request.environ.get("apig_wsgi.context"), "aws_request_id", ""),
+            request=g.request,
             trace=telemetry.trace(request.headers.get("X-Amzn-Trace-Id", "")),
             Latency=round((time.perf_counter() - g.began) * 1000, 3),
             Failures=int(response.status_code >= 500),
@@ -87,64 +139,84 @@ def create_app() -> Flask:
     @app.errorhandler(Exception)
     def problem(error: Exception) -> Response:
         match error:
-            case BadRequest():
+            case inputs.BadRequest():
                 return _problem(400, "Bad request", str(error))
             case pricing.UnknownProduct():
                 return _problem(404, "Unknown product", f"there is no product {error}")
+            case pricing.BadRange():
+                return _problem(422, "Not a range", str(error))
             case HTTPException():
-                return _problem(error.code or 500, error.name, error.description or "")
+                found = _problem(error.code or 500, error.name, error.description or "")
+                found.headers.extend((k, v) for k, v in error.get_headers() if k in ("Allow", "Location"))
+                return found
             case artifact.ModelFault():
-                _log("error", message=str(error))
+                _log("error", message=str(error), request=g.request)
                 return _problem(503, "No model answers", "try again later")
-        _log("error", message=f"{type(error).__name__}: {error}")
+        message = f"{type(error).__name__}: {error}"
+        _log("error", message=message, request=g.request, traceback=traceback.format_exc())
         return _problem(500, "Internal error", "it has been logged")
 
     return app
 
 
+def _json(document: dict[str, Any], status: int = 200, kind: str = "application/json") -> Response:
+    return Response(json.dumps(document, ensure_ascii=False, separators=(",", ":")), status, content_type=kind)
+
+
 def _problem(status: int, title: str, detail: str) -> Response:
     """https://www.rfc-editor.org/rfc/rfc9457"""
-    body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
-    return Response(body, status, content_type="application/problem+json")
+    document = {"type": "about:blank", "title": title, "status": status, "detail": detail, "request": g.request}
+    return _json(document, status, "application/problem+json")
 
 
-def _positive(name: str) -> float | None:
-    text = request.args.get(name)
-    if text is None:
+def _document(body: bytes | None, digest: str) -> dict[str, Any] | None:
+    """What the cache gave, if it is an answer of this model."""
+    try:
+        found = json.loads(body or b"null")
+        return found if found["model"]["digest"] == digest and found["recommended"]["sales"] >= 0 else None
+    except (ValueError, TypeError, KeyError):
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e9:  # refuses nan and inf too
-        raise BadRequest(f"{name} must be a price above 0, not {text!r}")
-    return value
 
 
-def _bins() -> int:
-    text = request.args.get("bins", "20")
-    if not text.isascii() or not text.isdigit() or not 2 <= int(text[:6]) <= MOST_BINS:
-        raise BadRequest(f"bins must be a whole number from 2 to {MOST_BINS}, not {text!r}")
-    return int(text)
+def _answered(model: dict[str, str]) -> None:
+    """Remember for the log which model answered; say so at once if it isn't the primary."""
+    g.model, backup = model["digest"], model["role"] != "primary"
+    g.measured = {"BackupUsed": int(backup)}
+    if backup:
+        _log("warning", message="the backup answered", model=g.model, request=g.request)
 
 
-def _day() -> date:
-    text = request.args.get("date")
-    if text is None:
-        return datetime.now(UTC).date()
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise BadRequest(f"date must be like 2026-01-31, not {text!r}") from None
+def _allow(response: Response, origins: set[str]) -> None:
+    """Let pages of these origins ask from a browser: https://fetch.spec.whatwg.org/#http-cors-protocol"""
+    origin = request.headers.get("Origin", "")
+    response.headers.add("Vary", "Origin")
+    if origin and (origin in origins or "*" in origins):
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = "X-Request-Id"
+        if request.method == "OPTIONS":
+            response.headers["Access-Control-Allow-Methods"] = "GET, POST"
+            response.headers["Access-Control-Allow-Headers"] = "Content-Type, X-Request-Id"
+            response.headers["Access-Control-Max-Age"] = "600"
 
 
-def _measured(found: pricing.Quote, primary: artifact.Model) -> dict[str, float]:
-    """What a prediction tells CloudWatch; the price as a share of the product's usual one, as training saw it."""
-    share = found.recommended["price"] / primary.products[found.stockcode]["price"]
+def _policy(html: str) -> str:
+    """Allow the page its own script and style, and to ask this service; nothing else."""
+    allowed = []
+    for tag in ("script", "style"):
+        (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        allowed.append(f"{tag}-src 'sha256-{digest}'")
+    return f"default-src 'none'; connect-src 'self'; {'; '.join(allowed)}; base-uri 'none'; form-action 'none'"
+
+
+def _measured(found: dict[str, Any], primary: artifact.Model) -> dict[str, float]:
+    """What a recommendation tells CloudWatch; the price as a share of the product's usual one, as training saw it."""
+    share = found["recommended"]["price"] / primary.products[found["stockcode"]]["price"]
+    known = primary.recommended
     return {
-        "BackupUsed": int(found.model["role"] != "primary"),
-        "PredictedSales": found.recommended["sales"],
+        "PredictedSales": found["recommended"]["sales"],
         "RecommendedPrice": round(share, 4),
+        **({"RecommendedPriceRank": round(telemetry.rank(round(share, 3), known), 4)} if known else {}),
     }
 
 

@@ -37,13 +37,17 @@ class Release:
 
 @dataclass(frozen=True)
 class Model:
-    """An opened model: its role, kind, digest, and what it knows of each product, by stock code."""
+    """An opened model: its role, kind, digest, and what it knows of each product, by stock code.
+
+    ``recommended`` are the prices that it recommended in training, as shares of the usual ones, in order; empty: unknown.
+    """
 
     role: str
     kind: str
     digest: str
     products: dict[str, dict[str, Any]]
     session: onnxruntime.InferenceSession
+    recommended: tuple[float, ...] = ()
 
     def sales(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Expected units a day for each row of ``rows`` [n, 5]: an array [n].
@@ -117,8 +121,10 @@ def open_model(content: bytes, role: str, digest: str, file: str) -> Model:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         known = session.get_modelmeta().custom_metadata_map
         kind, products, told = (json.loads(known[key]) for key in ("kind", "products", "features"))
+        recommended = tuple(json.loads(known.get("recommended", "[]")))
     except Exception as error:  # onnxruntime raises classes of its own, without a common base
         raise ModelFault(f"{file} can't be opened: {error}") from error
     if told != list(features.NAMES):
         raise ModelFault(f"{file} was made with the features {told}, the code has {list(features.NAMES)}")
-    return Model(role, kind, digest, {p["stockcode"]: {**p, "index": i} for i, p in enumerate(products)}, session)
+    indexed = {product["stockcode"]: {**product, "index": i} for i, product in enumerate(products)}
+    return Model(role, kind, digest, indexed, session, recommended)

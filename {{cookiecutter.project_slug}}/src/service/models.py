@@ -23,12 +23,13 @@ from skl2onnx import convert_sklearn, update_registered_converter
 from skl2onnx.common.data_types import FloatTensorType
 from skl2onnx.common.shape_calculator import calculate_linear_regressor_output_shapes
 from sklearn.compose import ColumnTransformer
-from sklearn.linear_model import ElasticNet
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures
+from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import SVR
 
+from service.elastic import ElasticPrices
 from service.features import NAMES
 
 __all__ = ["IR_VERSION", "KINDS", "OPSET", "Kind", "Model", "export", "predict"]
@@ -66,16 +67,17 @@ class Kind:
 class FromSklearn:
     """A pipeline of scikit-learn, which learns how far log sales are from their mean."""
 
-    def __init__(self, *steps: Any) -> None:
+    def __init__(self, *steps: Any, most: int = 0) -> None:
         self._pipeline: Pipeline = make_pipeline(*steps)
         self._mean = 0.0
+        self._most = most  # the last rows to learn from, where time grows with their square; 0 for all
 
     def fit(self, features: NDArray[np.float32], log_sales: NDArray[np.float64]) -> Model:
         self._mean = float(log_sales.mean())
         with warnings.catch_warnings():
-            # It ends after a number of rounds that tuning chose, converged or not.
-            warnings.filterwarnings("ignore", category=UserWarning, module="sklearn")
-            self._pipeline.fit(features, log_sales - self._mean)
+            # A network ends after the number of rounds that tuning chose, converged or not.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self._pipeline.fit(features[-self._most :], (log_sales - self._mean)[-self._most :])
         return self
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -101,14 +103,13 @@ def _encoded() -> ColumnTransformer:
 
 
 def elasticnet(parameters: dict[str, Any], seed: int) -> Model:
-    """Log sales linear in each product's own price and season: an elasticity per product."""
-    crossed = PolynomialFeatures(degree=2, interaction_only=True, include_bias=False)
-    return FromSklearn(_encoded(), crossed, ElasticNet(**parameters, max_iter=1000, random_state=seed))
+    """An elasticity and a season per product."""
+    return ElasticPrices(**parameters, max_iter=1000, random_state=seed)
 
 
 def svr(parameters: dict[str, Any], seed: int) -> Model:
     """Support vectors; what lies within ``epsilon`` needs none, which keeps the served model small."""
-    return FromSklearn(_encoded(), SVR(**parameters))
+    return FromSklearn(_encoded(), SVR(**parameters), most=10_000)
 
 
 def lightgbm(parameters: dict[str, Any], seed: int) -> Model:
@@ -182,11 +183,11 @@ def export(model: Model, metadata: dict[str, Any]) -> bytes:
     out = graph.graph.output[0].name
     nodes = [
         helper.make_node("Exp", [out], ["growth"]),
-        helper.make_node("Sub", ["growth", "one"], ["less_one"]),
+        helper.make_node("Sub", ["growth", "a_unit"], ["less_one"]),
         helper.make_node("Relu", ["less_one"], ["sales"]),
     ]
     graph.graph.node.extend(nodes)
-    graph.graph.initializer.append(helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]))
+    graph.graph.initializer.append(helper.make_tensor("a_unit", TensorProto.FLOAT, [1], [1.0]))
     del graph.graph.output[:]
     graph.graph.output.append(helper.make_tensor_value_info("sales", TensorProto.FLOAT, [None, 1]))
     graph.graph.name = "demand"  # skl2onnx would put a random name here

@@ -2,63 +2,121 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service import features
 from service.artifact import Model, ModelFault
 
-__all__ = ["Quote", "UnknownProduct", "quote"]
+__all__ = ["Asked", "BadRange", "UnknownProduct", "predict", "quote"]
 
 
 class UnknownProduct(Exception):
     """No model knows this stock code."""
 
 
+class BadRange(Exception):
+    """The lowest price is not below the highest; the message names both."""
+
+
 @dataclass(frozen=True)
-class Quote:
-    """The prices that were tried with expected sales (units a day) and revenue, the best of them, and who answered."""
+class Asked:
+    """One product at one price on one day."""
 
     stockcode: str
-    description: str
-    bins: list[dict[str, float]]
-    recommended: dict[str, float]
-    model: dict[str, str]
+    price: float
+    on: date
 
 
-def quote(models: list[Model], stockcode: str, on: date, low: float | None, high: float | None, bins: int) -> Quote:
+def quote(
+    models: list[Model], stockcode: str, on: date, low: float | None, high: float | None, bins: int
+) -> dict[str, Any]:
     """Expected sales of ``stockcode`` at ``bins`` prices from ``low`` to ``high``; by default the range that was seen.
 
-    The first model that answers is asked: the primary, and the backup when that fails.
+    Returns:
+        a document: the prices that were tried, with sales (units a day) and revenue; the best; and which model answered.
 
     Raises:
         UnknownProduct: no model knows it.
         ModelFault: none of them answers.
-        ValueError: ``low`` is not below ``high``.
+        BadRange: ``low`` is not below ``high``.
     """
-    faults: list[str] = []
-    known = [model for model in models if stockcode in model.products]
-    if not known:
-        raise UnknownProduct(stockcode)
-    for model in known:
-        product: dict[str, Any] = model.products[stockcode]
+
+    def prices(model: Model) -> NDArray[np.float64]:
+        product = model.products[stockcode]
         first, last = low or product["low"], high or product["high"]
         if first >= last:
-            raise ValueError(f"low ({first:g}) must be below high ({last:g})")
-        prices = np.linspace(first, last, bins)
+            raise BadRange(f"low ({first:g}) must be below high ({last:g})")
+        return np.asarray(np.linspace(first, last, bins))
+
+    def sales(model: Model) -> NDArray[np.float32]:
+        product = model.products[stockcode]
+        return model.sales(features.rows(product["index"], prices(model) / product["price"], on))
+
+    model, found = _first(models, {stockcode}, sales)
+    tried = prices(model)
+    revenue = tried * found
+    columns = (values.round(4).tolist() for values in (tried, found.astype(np.float64), revenue))
+    table = [{"price": p, "sales": s, "revenue": r} for p, s, r in zip(*columns, strict=True)]
+    return {
+        "stockcode": stockcode,
+        "description": model.products[stockcode]["description"],
+        "date": on.isoformat(),
+        "bins": table,
+        "recommended": table[int(np.argmax(revenue))],
+        "model": _named(model),
+    }
+
+
+def predict(models: list[Model], asked: list[Asked]) -> dict[str, Any]:
+    """Expected sales and revenue of each that is asked, in that order; one model answers for all.
+
+    Raises:
+        UnknownProduct: no model knows all of the products.
+        ModelFault: none of them answers.
+    """
+
+    def sales(model: Model) -> NDArray[np.float32]:
+        known = [model.products[one.stockcode] for one in asked]
+        return model.sales(
+            features.matrix(
+                np.array([product["index"] for product in known]),
+                np.array([one.price / product["price"] for one, product in zip(asked, known, strict=True)]),
+                np.array([one.on.weekday() for one in asked]),
+                np.array([one.on.timetuple().tm_yday for one in asked]),
+            )
+        )
+
+    model, found = _first(models, {one.stockcode for one in asked}, sales)
+    return {
+        "predictions": [
+            {"stockcode": one.stockcode, "price": one.price, "sales": round(s, 4), "revenue": round(one.price * s, 4)}
+            for one, s in zip(asked, found.tolist(), strict=True)
+        ],
+        "model": _named(model),
+    }
+
+
+def _first(
+    models: list[Model], stockcodes: set[str], ask: Callable[[Model], NDArray[np.float32]]
+) -> tuple[Model, NDArray[np.float32]]:
+    """The first model that knows the products and answers, and what it says: the primary, else the backup."""
+    faults: list[str] = []
+    able = [model for model in models if stockcodes <= model.products.keys()]
+    if not able:
+        raise UnknownProduct(", ".join(sorted(stockcodes - models[0].products.keys())))
+    for model in able:
         try:
-            sales = model.sales(features.rows(product["index"], prices / product["price"], on))
+            return model, ask(model)
         except ModelFault as fault:
             faults.append(str(fault))
-            continue
-        revenue = prices * sales
-        table = [
-            {"price": round(float(p), 4), "sales": round(float(s), 4), "revenue": round(float(r), 4)}
-            for p, s, r in zip(prices, sales, revenue, strict=True)
-        ]
-        named = {"role": model.role, "kind": model.kind, "digest": model.digest}
-        return Quote(stockcode, product["description"], table, table[int(np.argmax(revenue))], named)
     raise ModelFault("; ".join(faults))
+
+
+def _named(model: Model) -> dict[str, str]:
+    return {"role": model.role, "kind": model.kind, "digest": model.digest}

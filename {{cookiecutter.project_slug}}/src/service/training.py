@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from service import data, dataset, features, models, registry, tuning
 
-__all__ = ["ExportDiffers", "check_export", "main", "objective", "rmse", "train"]
+__all__ = ["ExportDiffers", "check_export", "main", "objective", "recommended", "rmse", "train"]
 
 # float32 thresholds of trees: a row may fall on the other side of one. More than this share of rows must not.
 TOLERANCE, SHARE = 0.01, 0.005
@@ -65,6 +65,7 @@ def train(root: Path, found: dataset.Dataset, seed: int, trials: int, seconds: f
             "until": str(found.train.days[-1]),
             "seed": seed,
             "parameters": tuned.parameters,
+            "recommended": recommended(model, found),
         }
         content = models.export(model, metadata)
         held_out = found.test.features(found.products)
@@ -95,6 +96,21 @@ def check_export(kind: str, content: bytes, rows: NDArray[np.float32], expected:
         raise ExportDiffers(f"the export of {kind} differs from it on {off.mean():.1%} of the held-out rows")
 
 
+def recommended(model: models.Model, found: dataset.Dataset) -> list[float]:
+    """What the model recommends for all products on days over the year, as shares of their usual prices; in order.
+
+    Serving tells where its own recommendations lie among them, so that drift is seen; 101 of them say enough.
+    """
+    days = np.unique(found.train.days)[::45]  # no multiple of seven, so that every weekday comes up
+    best = []
+    for index, product in enumerate(found.products):
+        shares = np.linspace(product["low"], product["high"], 20) / product["price"]
+        asked = np.concatenate([features.rows(index, shares, day.item()) for day in days])
+        revenue = models.predict(model, asked).reshape(len(days), -1) * shares
+        best += list(shares[np.argmax(revenue, axis=1)])
+    return [round(float(share), 3) for share in np.quantile(best, np.linspace(0, 1, 101), method="inverted_cdf")]
+
+
 def rmse(predicted: NDArray[np.float64], sales: NDArray[np.float64]) -> float:
     """Root of the mean squared error, in units a day."""
     return float(np.sqrt(((predicted - sales) ** 2).mean()))
@@ -111,7 +127,8 @@ def _study(found: dataset.Dataset, name: str, seed: int) -> str:
     """What a study is of: the same data, seed, code and packages; anything else begins a new one."""
     here = Path(__file__).parent
     code = b"".join(
-        (here / f).read_bytes() for f in ("dataset.py", "features.py", "models.py", "training.py", "tuning.py")
+        (here / f).read_bytes()
+        for f in ("dataset.py", "elastic.py", "features.py", "models.py", "training.py", "tuning.py")
     )
     inputs = [found.digest, name, seed, hashlib.sha256(code).hexdigest(), [version(n) for n in VERSIONS]]
     return f"{name}-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]}"

@@ -1,0 +1,84 @@
+"""The files that the definition is rendered to, and whether those in the tree are still theirs."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pipeline.monitoring import template
+from pipeline.monitoring.queries import place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.config import Config
+
+__all__ = ["differences", "queries", "rendered", "write"]
+
+HEADER = "# Made by `invoke monitor --render` from pipeline/monitoring; changes here are lost.\n"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Plain YAML: no anchors, and texts of several lines as such."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def queries(root: Path) -> dict[str, str]:
+    """The Logs Insights queries of ``infra/queries``, by name."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted((root / "infra/queries").glob("*.txt"))}
+
+
+def rendered(config: Config) -> dict[str, str]:
+    """Every file that is made of the definition: its path in the service, and its text; the same bytes each time."""
+    from pipeline.monitoring import grafana
+
+    known = queries(config.root)
+    documents: dict[str, Any] = {"infra/monitoring.yaml": template.template(known)}
+    for environment in config.environments.values():
+        at = place(config, environment, environment.account)
+        documents |= grafana.files(config, environment, at, known)
+    documents |= grafana.shared(config)
+    return {path: _written(path, document) for path, document in documents.items()}
+
+
+def differences(config: Config) -> list[str]:
+    """How the files in the tree differ from what they are made of, as a unified diff; empty when they don't."""
+    lines: list[str] = []
+    for path, text in rendered(config).items():
+        file = config.root / path
+        there = file.read_text(encoding="utf-8") if file.is_file() else ""
+        lines += difflib.unified_diff(
+            there.splitlines(), text.splitlines(), path if there else "/dev/null", path, n=1, lineterm=""
+        )
+    return lines
+
+
+def write(config: Config) -> list[str]:
+    """Write what differs; the paths that were written."""
+    changed = []
+    for path, text in rendered(config).items():
+        file = config.root / path
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+def _written(path: str, document: Any) -> str:
+    if path.endswith(".json"):
+        import json
+
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
