@@ -77,7 +77,7 @@ def test_delivery_code_imports_downward_only() -> None:
         {"errors", "keys"},
         {"config", "source", "envs", "waiting", "archive", "bytecode", "console"},
         {"locks", "models", "cloud", "embedded", "sbom", "wheels"},
-        {"bundle", "engines", "stacks", "training"},
+        {"bundle", "engines", "notify", "stacks", "training"},
         {"infra", "packers"},
         {"build"},
         {"store", "codebuild"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from pipeline.codebuild import Phase
     from pipeline.deploy import Outcome, Step
 
-__all__ = ["agrees", "document", "megabytes", "outcome", "phase", "quiet", "say", "step", "warn"]
+__all__ = ["agrees", "document", "megabytes", "outcome", "output", "phase", "quiet", "say", "step", "summary", "warn"]
 
 
 def say(line: str) -> None:
@@ -47,6 +48,23 @@ def outcome(done: Outcome, cloud: str) -> None:
 def document(content: Any) -> None:
     """A record, or anything that JSON knows, as one document."""
     print(json.dumps(_plain(content), indent=2, default=_plain))
+
+
+def summary(text: str) -> None:
+    """Add text to the page that GitHub Actions shows of a run; elsewhere nothing.
+
+    https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#adding-a-job-summary
+    """
+    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with open(path, "a", encoding="utf-8") as page:
+            page.write("\n".join(f"    {line}" for line in text.splitlines()) + "\n\n")
+
+
+def output(**values: str) -> None:
+    """Hand values to later steps of a GitHub workflow; elsewhere nothing. Values are single lines."""
+    if path := os.environ.get("GITHUB_OUTPUT"):
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(f"{name}={value}\n" for name, value in values.items())
 
 
 def megabytes(size: int) -> str:

@@ -105,7 +105,9 @@ def require_clean(tree: Source, cloud: str) -> None:
 
 
 def author(root: Path) -> str:
-    """Who acts, as git knows them, for the record; the login name where git does not."""
+    """Who acts, for the record: who started the workflow, or as git knows them, or the login name."""
+    if actor := os.environ.get("GITHUB_ACTOR", ""):
+        return actor
     done = _run(root, "config", "user.email")
     return done.stdout.strip() or os.environ.get("USER", "unknown")
 

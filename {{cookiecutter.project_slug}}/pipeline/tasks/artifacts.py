@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline import console
 from pipeline.tasks import BRANCH, CLOUD, JSON, action, open_environment, read_config
+from pipeline.tasks.telling import telling_build
 
 
 @action(
@@ -57,7 +58,8 @@ def _on_codebuild(branch: str, cloud: str, json: bool) -> None:
         for stack in (stacks.service(config, environment), stacks.delivering(config, environment)):
             infra.ensure(stack, opened)
     tell, line = (console.quiet, console.quiet) if json else (console.phase, console.say)
-    done = codebuild.run(config, environment, opened, tell, line)
+    with telling_build(config, environment, opened) as told:
+        done = told(codebuild.run(config, environment, opened, tell, line))
     if json:
         return console.document(done)
     console.say(f"CodeBuild built and pushed {done.commit} in {done.seconds:.1f} s ({done.id})")

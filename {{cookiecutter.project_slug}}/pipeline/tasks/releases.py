@@ -8,6 +8,7 @@ from invoke import Exit
 
 from pipeline import console
 from pipeline.tasks import BRANCH, CLOUD, JSON, action, open_environment
+from pipeline.tasks.telling import telling_release
 
 
 @action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
@@ -24,6 +25,8 @@ def plan(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
             console.say(f"  {change.what} {change.name}: {change.old or 'none'} → {change.new or 'none'}")
         for name in made.foreign:
             console.say(f"  variable {name} is not ours; it stays")
+    lines = [f"{c.what} {c.name}: {c.old or 'none'} → {c.new or 'none'}" for c in made.changes]
+    console.summary("\n".join([f"plan for {made.environment}:", *(lines or ["nothing to do"])]))
     if made.changes:
         raise Exit(code=2)
 
@@ -34,7 +37,8 @@ def deploy(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> Non
     from pipeline import deploy as deploying
 
     delivery = open_environment(branch, cloud, prepare=True)
-    outcome = deploying.deploy(delivery, tell=console.quiet if json else console.step)
+    with telling_release("deploy", delivery) as done:
+        outcome = done(deploying.deploy(delivery, tell=console.quiet if json else console.step))
     if json:
         return console.document(outcome)
     if isinstance(outcome, deploying.Outcome):
@@ -50,7 +54,8 @@ def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, json: bool 
     from pipeline import deploy as deploying
 
     delivery = open_environment(branch, cloud)
-    outcome = deploying.rollback(delivery, to, tell=console.quiet if json else console.step)
+    with telling_release("rollback", delivery) as done:
+        outcome = done(deploying.rollback(delivery, to, tell=console.quiet if json else console.step))
     if json:
         return console.document(outcome)
     console.outcome(outcome, delivery.cloud.name)
