@@ -22,6 +22,7 @@ from tiny import HANDLER, Tiny
 from pipeline import build, codebuild, delivery, deploy, embedded, infra, notify, plan, stacks, store, watch
 from pipeline.cloud import Cloud
 from pipeline.errors import CloudError, Interrupted, PipelineError
+from pipeline.monitoring import drift
 
 ACCOUNT = "123456789012"
 REPOSITORY = "repo:an-owner/a-repository"
@@ -241,6 +242,7 @@ class Roles:
 
     def _plan(self) -> None:
         assert plan.make(self._opened()).changes
+        assert not drift.find(self._opened())
 
     def _deploy(self) -> None:
         self.head(self.commits["shy"])
@@ -259,7 +261,7 @@ class Roles:
         rules = replace(opened.config.deploy, alarms=("none",))
         watched = replace(opened, config=replace(opened.config, deploy=rules))
         assert watch.look(watched, outcome.version, 10, time.time()).alarms == ("none (which does not exist)",)
-        keep = {f"artifacts/{commit}/x" for commit in self.commits.values()}
+        keep = set(self.commits.values())
         assert store.prune(opened.cloud, opened.foundation.bucket, keep, time.time() + 60) == ["artifact old"]
         self._tell()
 

@@ -16,6 +16,7 @@ namespace = Collection(
     releases.unlock,
     account.bootstrap,
     monitor.monitor,
+    monitor.report,
     reports.call,
     reports.status,
     reports.releases,

@@ -101,18 +101,18 @@ class Former:
 class Kept:
     """A release whose version and artifact are kept: ``verified``, so that a rollback can go to it, or ``rolled-back``.
 
-    ``key`` is its artifact's, ``at`` when it was staged.
+    ``source`` is what its artifact was built from, ``at`` when it was staged.
     """
 
     number: int
     version: str
-    key: str
+    source: str
     at: float
     state: str
 
     @classmethod
     def of(cls, release: Release) -> Kept:
-        return cls(release.number, release.version, release.artifact["key"], release.at, release.state)
+        return cls(release.number, release.version, release.artifact["version"], release.at, release.state)
 
 
 @dataclass(frozen=True)

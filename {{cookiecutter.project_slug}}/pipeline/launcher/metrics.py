@@ -26,17 +26,19 @@ def mend() -> None:
             return execute(function, event)
         began = time.perf_counter()
         base = lambda_._functions.get(config["FunctionName"]) or {}
+        with lambda_._inflight_lock:
+            at_once = lambda_._inflight.get(lambda_._inflight_key(config), 0) + 1
         result = execute({**function, "concurrency": base.get("concurrency")}, event)
-        count(config, result, (time.perf_counter() - began) * 1000)
+        count(config, result, (time.perf_counter() - began) * 1000, at_once)
         return result
 
-    def count(config: dict[str, Any], result: Any, milliseconds: float) -> None:
+    def count(config: dict[str, Any], result: Any, milliseconds: float, at_once: int) -> None:
         throttled = bool(result.get("throttle"))
         values = {"Throttles": (float(throttled), "Count")}
         if not throttled:
             failed = float(bool(result.get("error")))
             values |= {"Invocations": (1.0, "Count"), "Errors": (failed, "Count")}
-            values |= {"Duration": (milliseconds, "Milliseconds")}
+            values |= {"Duration": (milliseconds, "Milliseconds"), "ConcurrentExecutions": (float(at_once), "Count")}
         for dimensions in dimensions_of(config):
             for name, (value, unit) in values.items():
                 cloudwatch.record_metric("AWS/Lambda", name, value, unit, dimensions)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.head import Release
 
-__all__ = ["Answer", "Live", "Numbers", "Target", "Traffic"]
+__all__ = ["Answer", "Live", "Numbers", "Target", "Traffic", "load"]
 
 
 @dataclass(frozen=True)
@@ -109,3 +112,10 @@ class Target(Protocol):
 
     def remove(self, version: str) -> None:
         """Remove ``version``, unless it serves or is gone already."""
+
+
+def load(name: str) -> Callable[..., Target]:
+    """The class of the target ``name``, from the module that bears its name; a service has only its own."""
+    module = import_module(f"pipeline.targets.{name.replace('-', '_')}")
+    found: Callable[..., Target] = getattr(module, name.title().replace("-", ""))
+    return found

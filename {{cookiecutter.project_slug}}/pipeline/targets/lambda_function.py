@@ -36,7 +36,13 @@ NOTE = re.compile(r"release (\d+), ")
 
 
 class LambdaFunction:
-    """The function of one environment; a subclass adds what its kind of package needs."""
+    """The function of one environment; a subclass adds what its kind of package needs.
+
+    Attributes:
+        package: Lambda's name for the kind, ``Zip`` or ``Image``.
+    """
+
+    package: str
 
     def __init__(self, config: Config, environment: Environment, cloud: Cloud, foundation: Foundation) -> None:
         self.function = f"{config.service.name}-{environment.name}"
@@ -53,6 +59,10 @@ class LambdaFunction:
     def package_options(self, settings: dict[str, Any]) -> dict[str, Any]:
         """The same as Lambda takes them, for a new function and for its configuration."""
         raise NotImplementedError
+
+    def create_options(self) -> dict[str, Any]:
+        """What Lambda takes for a new function only."""
+        return {}
 
     def read_package(self, found: dict[str, Any]) -> dict[str, Any]:
         """The same as Lambda reports them, comparable with ``package_settings``."""
@@ -193,6 +203,7 @@ class LambdaFunction:
             self._create(release, ours)
             return None
         found |= there
+        self._same_package(there)
         if not _settled(there):
             return None
         variables = {k: v for k, v in _variables(there).items() if k not in dropped} | ours
@@ -236,12 +247,27 @@ class LambdaFunction:
             raise
         return found
 
+    def _same_package(self, there: dict[str, Any]) -> None:
+        """Whether the function is of this kind of package, which Lambda never changes.
+
+        https://docs.aws.amazon.com/lambda/latest/api/API_UpdateFunctionCode.html
+        """
+        kind = there.get("PackageType", "Zip")
+        if kind != self.package:
+            raise Refused(
+                f"the function {self.function} was made with the package type {kind}, which Lambda never changes to "
+                f"{self.package}",
+                next="give the target an environment of its own in pipeline.toml (its function is a new one), deploy it, let "
+                "what calls the old function call the new one, then retire the old environment",
+            )
+
     def _create(self, release: Release, variables: dict[str, str]) -> None:
         self._lambda.create_function(
             FunctionName=self.function,
             Code=self.code(release.artifact),
             Architectures=[release.settings["architecture"]],
             Tags={"service": self._config.service.name},
+            **self.create_options(),
             **self._options(release.settings, variables),
         )
 

@@ -17,22 +17,25 @@ WAIT = "seconds to wait for a deploy that is at work; default: 0"
 def plan(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
     """Show what a deploy would change; exit 0 for nothing, 2 for something."""
     from pipeline import plan as planning
+    from pipeline.monitoring import drift
 
-    made = planning.make(open_environment(branch, cloud))
+    delivery = open_environment(branch, cloud)
+    made, drifted = planning.make(delivery), drift.find(delivery)
     if json:
-        console.document(made)
+        console.document({**vars(made), "drift": drifted})
     else:
         console.say(f"{made.environment}: nothing to do" if not made.changes else f"{made.environment}:")
         for change in made.changes:
             console.say(f"  {change}")
         for name in made.foreign:
             console.say(f"  variable {name} is not ours; it stays")
+        for one in drifted:
+            console.say(f"  drift {one.name}: as defined → {one.how}; next: {one.next}")
         if made.changes:
             console.say(f"  to have exactly this carried out: invoke deploy --plan {made.digest}")
-    console.summary(
-        "\n".join([f"plan for {made.environment}:", *(map(str, made.changes) if made.changes else ["nothing to do"])])
-    )
-    if made.changes:
+    lines = [*map(str, made.changes), *(f"drift {one.name}: {one.how}" for one in drifted)]
+    console.summary("\n".join([f"plan for {made.environment}:", *(lines or ["nothing to do"])]))
+    if made.changes or drifted:
         raise Exit(code=2)
 
 
