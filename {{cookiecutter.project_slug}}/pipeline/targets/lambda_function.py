@@ -141,6 +141,9 @@ class LambdaFunction:
     def numbers(self, version: str, since: float) -> Numbers:
         return lambda_metrics.numbers(self._cloud, self.function, ALIAS, version, since)
 
+    def milliseconds(self) -> float:
+        return lambda_metrics.mean_duration(self._cloud, self.function, ALIAS)
+
     def traffic(self) -> Traffic | None:
         with self._cloud.faults():
             try:
