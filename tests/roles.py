@@ -18,9 +18,10 @@ from botocore.session import Session
 from issuer import Issuer
 from tiny import HANDLER, Tiny
 
-from pipeline import build, codebuild, delivery, deploy, embedded, infra, plan, stacks, store
+from pipeline import build, codebuild, delivery, deploy, embedded, infra, notify, plan, stacks, store
 from pipeline.cloud import Cloud
-from pipeline.errors import Interrupted, PipelineError
+from pipeline.errors import CloudError, Interrupted, PipelineError
+from pipeline.monitoring import drift
 
 ACCOUNT = "123456789012"
 REPOSITORY = "repo:an-owner/a-repository"
@@ -231,6 +232,7 @@ class Roles:
 
         with pytest.raises(Interrupted, match="is stopped"):
             codebuild.run(self.tiny.config, self.environment, opened, lambda phase: None, interrupt)
+        self._tell()
 
     def _codebuild(self) -> None:
         self.head(self.commits["second"])
@@ -239,6 +241,7 @@ class Roles:
 
     def _plan(self) -> None:
         assert plan.make(self._opened()).changes
+        assert not drift.find(self._opened())
 
     def _deploy(self) -> None:
         self.head(self.commits["shy"])
@@ -252,6 +255,13 @@ class Roles:
         self.head(self.commits["second"])
         self.deploy()
         deploy.rollback(self._opened(), 0, tell=lambda step: None)
+        self._tell()
+
+    def _tell(self) -> None:
+        message = notify.Message("deploy", "", "verified", "tests", "", 1, "")
+        opened = Cloud.open(self.tiny.config, self.environment, "aws")
+        if problems := notify.send(self.tiny.config, self.environment, opened, message):
+            raise CloudError(f"is not authorized to perform: sns:Publish ({problems})")
 
     def deploy(self) -> None:
         outcome = deploy.deploy(self._opened(), tell=lambda step: None)

@@ -26,8 +26,9 @@ MATRIX = [
     for target, python in itertools.product(CHOICES["target"], keys.PYTHONS)
 ]
 EXACT = {
-    ".gitattributes", ".gitignore", "CHANGELOG.md", "buildspec.yml", "LICENSE", "Makefile", "README.md", "infra/github.yaml",
-    "infra/pipeline.yaml", "infra/service.yaml", "noxfile.py", "pipeline.toml", "pyproject.toml", "tasks.py", "tox.ini",
+    ".gitattributes", ".github/dependabot.yml", ".github/workflows/build_test.yml", ".github/workflows/deploy.yml",
+    ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "buildspec.yml", "noxfile.py",
+    "pipeline.toml", "pyproject.toml", "tasks.py", "tox.ini",
 }  # fmt: skip
 FOLDERS = {"pipeline", "requirements", "src/service", "tests"}
 
@@ -43,13 +44,22 @@ def test_bake_is_whole_and_valid(tmp_path: Path, answers: dict[str, str]) -> Non
     """Each bake has exactly its files, no braces left in them, and a configuration that loads."""
     made = bake(tmp_path / "out", **answers)
     found = files(made)
-    top = {name for name in found if name.rpartition("/")[0] not in FOLDERS and not name.startswith("pipeline/")}
-    assert top == EXACT
+    top = {
+        name
+        for name in found
+        if name.rpartition("/")[0] not in FOLDERS and not name.startswith(("pipeline/", "infra/"))
+    }
+    assert top == EXACT | ({"Dockerfile.lambda"} if answers["target"] == "lambda-image" else set())
+    for target in CHOICES["target"]:
+        of_it = [name for name in found if target.replace("-", "_") in name]
+        assert bool(of_it) == (target == answers["target"]), of_it
+    image = {f"pipeline/{name}.py" for name in ("engines", "registry", "launcher/images", "launcher/registry")}
+    assert image & set(found) == (image if answers["target"] == "lambda-image" else set())
     for name, content in found.items():
         text = content.decode()
         assert "cookiecutter." not in text, name
         if not name.endswith(".py"):
-            assert not re.search(r"\{\{ |\{%", text), name
+            assert not re.search(r"(?<!\$)\{\{ |\{%", text), name
     loaded = config.load(made, {})
     assert (loaded.service.name, loaded.service.python) == ("demand-pricing", answers["python_version"])
     assert loaded.service.target == answers["target"]
@@ -111,7 +121,7 @@ BAD = [
     ({"project_name": 'a "quoted" name'}, "project_name: quotes, backslashes"),
     ({"description": "two\nlines"}, "description: quotes, backslashes"),
     ({"author": " "}, "author: it is empty; write for example 'The Demand Pricing team'"),
-    ({"target": "lambda-image"}, "lambda-image"),
+    ({"target": "kubernetes"}, "kubernetes"),
     ({"licence": "WTFPL"}, "WTFPL"),
 ]
 
@@ -152,7 +162,7 @@ def test_cookiecutter_and_cruft_bake_the_same(tmp_path: Path) -> None:
 def test_what_tools_leave_in_the_template_is_not_baked(tmp_path: Path) -> None:
     """Caches in the template's folder, bytecode among them, neither stop a bake nor get into it."""
     made = bake(tmp_path / "out")
-    assert not [name for name in files(made) if "cache" in name]
+    assert not [name for name in files(made) if "cache/" in name or "cache__" in name]
 
 
 @pytest.fixture(scope="module")
@@ -186,8 +196,18 @@ def test_bake_lives(service: Path) -> None:
 
     try:
         assert "no model yet" in run(service, "invoke", "build", code=1)
-        run(service, "make", "train")
+        assert "nothing has been trained yet" in run(service, "invoke", "evaluate", code=1)
+        run(service, "invoke", "train", "--trials", "1", "evaluate", "promote")
+        assert (service / "build/report.html").exists()
         commit(service, "Train")
+        # The gate is the one in pipeline.toml, and what it refuses leaves model.lock, and what is built, as it was.
+        settings, lock = (service / "pipeline.toml").read_text(), (service / "model.lock").read_text()
+        (service / "pipeline.toml").write_text(settings.replace("gain = 10 ", "gain = 99 "))
+        refused = run(service, "invoke", "promote", code=1)
+        assert "99% below the best baseline's" in refused
+        assert "nothing was promoted; model.lock is as it was" in refused
+        assert (service / "model.lock").read_text() == lock
+        (service / "pipeline.toml").write_text(settings)
         output = run(service, "make", "deploy")
         assert "release 1 is verified" in output
         said = json.loads(run(service, "invoke", "call", "/v1/predict-price/85111?bins=3"))
@@ -196,21 +216,21 @@ def test_bake_lives(service: Path) -> None:
         assert "release 1 serves as version 1" in run(service, "invoke", "status")
 
         # A model that the lock names but that does not load: only the deploy's probe can find it.
-        lock = tomllib.loads((service / "model.lock").read_text())["primary"]
+        primary = tomllib.loads(lock)["primary"]
         import hashlib
 
-        (service / lock["file"]).write_bytes(b"no onnx")
+        (service / primary["file"]).write_bytes(b"no onnx")
         digest = hashlib.sha256(b"no onnx").hexdigest()
-        text = (service / "model.lock").read_text().replace(lock["digest"], f"sha256:{digest}")
+        text = (service / "model.lock").read_text().replace(primary["digest"], f"sha256:{digest}")
         (service / "model.lock").write_text(text)
         commit(service, "A model that does not load")
         refused = run(service, "make", "deploy", code=2)  # make's own exit code for a failed line
-        assert f"{lock['file']} can't be opened" in refused
+        assert f"{primary['file']} can't be opened" in refused
         assert "release 1 serves as before" in refused
         assert json.loads(run(service, "invoke", "call", "/version"))["release"] == 1
 
         # An altered model stops the build.
-        (service / lock["file"]).write_bytes(b"altered")
+        (service / primary["file"]).write_bytes(b"altered")
         assert "is not the model that model.lock names" in run(service, "invoke", "build", code=1)
         run(service, "git", "checkout", "--quiet", "HEAD~1", "--", "model.lock", "models")
         (service / "pipeline.toml").write_text((service / "pipeline.toml").read_text().replace("1024", "512", 1))

@@ -98,14 +98,21 @@ def test_foreign_variables_stay_and_dropped_ones_go(tiny: Tiny) -> None:
 
 
 def test_model_change_alone_is_a_release(tiny: Tiny) -> None:
-    """Another model in model.lock is planned as such, and delivered."""
+    """Another model in model.lock is planned as such, and delivered; a rollback brings the former back with the code."""
+
+    def model() -> str:
+        return str(json.loads(tiny.open().target.call("/version").body)["model"])
+
     tiny.deploy()
+    first = model()
     tiny.model(b"a better model")
     tiny.commit()
     tiny.push()
     assert {"code", "model"} <= {change.what for change in make_plan(tiny.open()).changes}
     tiny.deploy()
-    assert tiny.live() == 2
+    assert (tiny.live(), model()) == (2, "sha256:" + hashlib.sha256(b"a better model").hexdigest())
+    tiny.rollback()
+    assert (tiny.live(), model()) == (1, first)
 
 
 def test_rollback_lands_on_the_last_verified_release(tiny: Tiny) -> None:
@@ -216,7 +223,7 @@ def test_deploy_without_a_push_says_what_to_run(tiny: Tiny) -> None:
     """A commit that has no artifact is refused before anything happens."""
     with pytest.raises(CloudError, match="has not been pushed") as fault:
         deploying.deploy(tiny.open(), tell=lambda step: None)
-    assert fault.value.next == "invoke build && invoke push"
+    assert fault.value.next == "invoke build && invoke push, or invoke build --on codebuild"
 
 
 def test_artifact_for_another_python_is_refused(tiny: Tiny) -> None:

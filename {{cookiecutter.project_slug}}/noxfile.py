@@ -44,13 +44,18 @@ def install(session: nox.Session, lock: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, formatting, stale locks, the CloudFormation templates and the buildspec."""
+    """Style, formatting, stale locks, CloudFormation, the buildspec, the workflows, the Dockerfile."""
     install(session, "dev")
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
     session.run("python", "-m", "pipeline.locks")
     session.run("cfn-lint", *map(str, sorted(Path("infra").glob("*.yaml"))))
     session.run("check-jsonschema", "--schemafile", "pipeline/buildspec.schema.json", "buildspec.yml")
+    workflows = map(str, sorted(Path(".github/workflows").glob("*.yml")))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    session.run("zizmor", "--offline", "--quiet", ".github")
+    if Path("Dockerfile.lambda").exists():
+        session.run("hadolint", "Dockerfile.lambda")
 
 
 @nox.session(python=service_python())

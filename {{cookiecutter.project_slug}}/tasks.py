@@ -15,6 +15,7 @@ namespace = Collection(
     releases.rollback,
     account.bootstrap,
     monitor.monitor,
+    monitor.report,
     reports.call,
     reports.status,
     reports.releases,

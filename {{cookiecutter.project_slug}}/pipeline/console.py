@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,20 @@ if TYPE_CHECKING:
     from pipeline.codebuild import Phase
     from pipeline.deploy import Outcome, Step
 
-__all__ = ["agrees", "document", "megabytes", "outcome", "phase", "quiet", "say", "step", "warn"]
+__all__ = [
+    "agrees",
+    "document",
+    "megabytes",
+    "outcome",
+    "output",
+    "phase",
+    "quiet",
+    "say",
+    "step",
+    "summary",
+    "table",
+    "warn",
+]
 
 
 def say(line: str) -> None:
@@ -44,9 +58,34 @@ def outcome(done: Outcome, cloud: str) -> None:
     say(f"release {done.release.number} is verified: {where} ({done.seconds:.2f} s)")
 
 
+def table(rows: list[dict[str, str]]) -> None:
+    """Rows under the names of their columns; one that has none of a column leaves it empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    widths = {name: max(len(name), *(len(row.get(name, "")) for row in rows)) for name in names}
+    for row in [{name: name for name in names}, *rows] if rows else [{}]:
+        say("  ".join(row.get(name, "").ljust(widths[name]) for name in names).rstrip() or "nothing was found")
+
+
 def document(content: Any) -> None:
     """A record, or anything that JSON knows, as one document."""
     print(json.dumps(_plain(content), indent=2, default=_plain))
+
+
+def summary(text: str) -> None:
+    """Add text to the page that GitHub Actions shows of a run; elsewhere nothing.
+
+    https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#adding-a-job-summary
+    """
+    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with open(path, "a", encoding="utf-8") as page:
+            page.write("\n".join(f"    {line}" for line in text.splitlines()) + "\n\n")
+
+
+def output(**values: str) -> None:
+    """Hand values to later steps of a GitHub workflow; elsewhere nothing. Values are single lines."""
+    if path := os.environ.get("GITHUB_OUTPUT"):
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(f"{name}={value}\n" for name, value in values.items())
 
 
 def megabytes(size: int) -> str:

@@ -14,7 +14,7 @@ from pipeline.errors import SourceError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Source", "author", "commit_of", "files", "read", "require_clean"]
+__all__ = ["Source", "author", "commit_of", "files", "read", "require_clean", "time_of"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,11 @@ def commit_of(root: Path, branch: str) -> str:
     raise SourceError(f"there is no branch {branch!r} here", next=f"git fetch origin {branch}, or git branch {branch}")
 
 
+def time_of(root: Path, commit: str) -> int:
+    """When ``commit`` was made, in seconds since 1970."""
+    return int(_git(root, "show", "--no-patch", "--format=%ct", commit))
+
+
 def files(root: Path, folder: str) -> list[str]:
     """The files below ``folder`` that are not ignored, sorted, relative to ``root``; a link is followed."""
     link = root / folder.partition("/")[0]
@@ -100,7 +105,9 @@ def require_clean(tree: Source, cloud: str) -> None:
 
 
 def author(root: Path) -> str:
-    """Who acts, as git knows them, for the record; the login name where git does not."""
+    """Who acts, for the record: who started the workflow, or as git knows them, or the login name."""
+    if actor := os.environ.get("GITHUB_ACTOR", ""):
+        return actor
     done = _run(root, "config", "user.email")
     return done.stdout.strip() or os.environ.get("USER", "unknown")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.keys import Environment
 
-__all__ = ["ISSUER", "Stack", "delivering", "github", "monitoring", "service", "subject"]
+__all__ = ["ISSUER", "Stack", "delivering", "github", "monitoring", "service", "subject", "workflows"]
 
 ISSUER = "token.actions.githubusercontent.com"
 
@@ -90,6 +90,26 @@ def monitoring(config: Config, environment: Environment) -> Stack:
 def github(config: Config) -> Stack:
     """GitHub as an identity provider of the account: ``github-oidc``; one for all services and environments."""
     return Stack("github-oidc", config.root / "infra/github.yaml", {})
+
+
+def workflows(config: Config, account: str) -> dict[str, dict[str, str]]:
+    """What the workflows need to know, by branch: the environment's name, region and roles.
+
+    Args:
+        config: the service's configuration; an environment without an account of its own is left out.
+        account: stands in for all accounts when none is named, as on the embedded cloud.
+    """
+    named = any(environment.account for environment in config.environments.values())
+    found = {}
+    for environment in config.environments.values():
+        if owner := environment.account or ("" if named else account):
+            role = f"arn:aws:iam::{owner}:role/{config.service.name}-{environment.name}"
+            found[environment.branch] = {
+                "environment": environment.name,
+                "region": config.service.region,
+                **{stage: f"{role}-{stage}" for stage in ("build", "plan", "deploy")},
+            }
+    return found
 
 
 def subject(config: Config) -> str:

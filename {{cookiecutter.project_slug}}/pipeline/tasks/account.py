@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
@@ -44,8 +45,18 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False) -> N
             raise Exit(f"{planned.stack} was not changed", 1)
         infra.apply(opened, planned, _tell)
         console.say(f"{planned.stack}: done")
+    _variables(stacks.workflows(config, opened.account))
 
 
 def _tell(event: Event) -> None:
     if not event.status.endswith("_IN_PROGRESS"):
         console.say(f"  {event.status:<18} {event.resource}{f': {event.reason}' if event.reason else ''}")
+
+
+def _variables(delivery: dict[str, dict[str, str]]) -> None:
+    """What the workflows read, to be set once on GitHub."""
+    console.say("\nOn GitHub, in Settings → Secrets and variables → Actions → Variables, set")
+    console.say(f"  DELIVERY = {json.dumps(delivery)}")
+    names = ", ".join(each["environment"] for each in delivery.values())
+    console.say(f"and in Settings → Environments make {names}, each with its branch and its required reviewers.")
+    console.say("A private repository is cloned by CodeBuild once it may: aws codebuild import-source-credentials")

@@ -8,23 +8,31 @@ from invoke import Exit
 
 from pipeline import console
 from pipeline.tasks import BRANCH, CLOUD, JSON, action, open_environment
+from pipeline.tasks.telling import telling_release
 
 
 @action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
 def plan(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
     """Show what a deploy would change; exit 0 for nothing, 2 for something."""
     from pipeline import plan as planning
+    from pipeline.monitoring import drift
 
-    made = planning.make(open_environment(branch, cloud))
+    delivery = open_environment(branch, cloud)
+    made, drifted = planning.make(delivery), drift.find(delivery)
     if json:
-        console.document(made)
+        console.document({**vars(made), "drift": drifted})
     else:
         console.say(f"{made.environment}: nothing to do" if not made.changes else f"{made.environment}:")
         for change in made.changes:
             console.say(f"  {change.what} {change.name}: {change.old or 'none'} → {change.new or 'none'}")
         for name in made.foreign:
             console.say(f"  variable {name} is not ours; it stays")
-    if made.changes:
+        for one in drifted:
+            console.say(f"  drift {one.name}: as defined → {one.how}; next: {one.next}")
+    lines = [f"{c.what} {c.name}: {c.old or 'none'} → {c.new or 'none'}" for c in made.changes]
+    lines += [f"drift {one.name}: {one.how}" for one in drifted]
+    console.summary("\n".join([f"plan for {made.environment}:", *(lines or ["nothing to do"])]))
+    if made.changes or drifted:
         raise Exit(code=2)
 
 
@@ -34,7 +42,8 @@ def deploy(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> Non
     from pipeline import deploy as deploying
 
     delivery = open_environment(branch, cloud, prepare=True)
-    outcome = deploying.deploy(delivery, tell=console.quiet if json else console.step)
+    with telling_release("deploy", delivery) as done:
+        outcome = done(deploying.deploy(delivery, tell=console.quiet if json else console.step))
     if json:
         return console.document(outcome)
     if isinstance(outcome, deploying.Outcome):
@@ -50,7 +59,8 @@ def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, json: bool 
     from pipeline import deploy as deploying
 
     delivery = open_environment(branch, cloud)
-    outcome = deploying.rollback(delivery, to, tell=console.quiet if json else console.step)
+    with telling_release("rollback", delivery) as done:
+        outcome = done(deploying.rollback(delivery, to, tell=console.quiet if json else console.step))
     if json:
         return console.document(outcome)
     console.outcome(outcome, delivery.cloud.name)
