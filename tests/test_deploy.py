@@ -12,7 +12,7 @@ from tiny import FAULTS, Tiny
 from pipeline import build, store
 from pipeline import deploy as deploying
 from pipeline.build import Manifest
-from pipeline.errors import CloudError, ConfigError, Refused, SourceError
+from pipeline.errors import CloudError, ConfigError, Moved, Refused, SourceError
 from pipeline.plan import Plan
 from pipeline.plan import make as make_plan
 
@@ -181,8 +181,8 @@ def test_traffic_moved_by_others_is_not_moved_back(tiny: Tiny) -> None:
     opened.cloud.client("lambda").update_alias(
         FunctionName=f"{tiny.name}-production", Name="live", Description="by hand"
     )
-    with pytest.raises(Refused, match="moved by someone else"):
-        opened.target.shift(live.version, live)
+    with pytest.raises(Moved, match="moved by someone else"):
+        opened.target.shift(live.traffic, live.traffic, "ours")
 
 
 # -- what is pushed

@@ -13,6 +13,7 @@ namespace = Collection(
     releases.plan,
     releases.deploy,
     releases.rollback,
+    releases.unlock,
     account.bootstrap,
     monitor.monitor,
     monitor.report,
