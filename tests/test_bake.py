@@ -27,7 +27,7 @@ MATRIX = [
 ]
 EXACT = {
     ".gitattributes", ".github/dependabot.yml", ".github/workflows/build_test.yml", ".github/workflows/deploy.yml",
-    ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "buildspec.yml", "noxfile.py",
+    ".gitignore", ".snyk", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "buildspec.yml", "noxfile.py",
     "pipeline.toml", "pyproject.toml", "tasks.py", "tox.ini",
 }  # fmt: skip
 FOLDERS = {"pipeline", "requirements", "src/service", "tests"}

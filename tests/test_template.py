@@ -78,7 +78,7 @@ def test_delivery_code_imports_downward_only() -> None:
         {"config", "source", "envs", "waiting", "archive", "bytecode", "console"},
         {"locks", "models", "cloud", "embedded", "sbom", "wheels"},
         {"bundle", "notify", "stacks", "training"},
-        {"infra"},
+        {"infra", "scanning"},
         {"build"},
         {"store", "codebuild"},
         {"ledger"},
