@@ -14,6 +14,7 @@ namespace = Collection(
     releases.deploy,
     releases.rollback,
     account.bootstrap,
+    account.doctor,
     monitor.monitor,
     reports.call,
     reports.status,

@@ -30,6 +30,7 @@ __all__ = [
     "foundation",
     "plan",
     "provider_stands",
+    "state",
 ]
 
 DIGEST_TAG = "template-digest"
@@ -197,14 +198,23 @@ def apply(cloud: Cloud, planned: InfraPlan, tell: Callable[[Event], None] = lamb
             )
 
 
+def state(stack: Stack, cloud: Cloud) -> str:
+    """How ``stack`` stands, in a word: missing, current, outdated, or CloudFormation's own for one that is not complete."""
+    there = _describe(cloud, stack.name)
+    if there is None:
+        return "missing"
+    if there["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        return str(there["StackStatus"])
+    return "current" if _is_current(stack, there) else "outdated"
+
+
 def ensure(stack: Stack, cloud: Cloud) -> None:
     """Bring ``stack`` up to date without asking, unless it is; for the embedded cloud.
 
     Raises:
         CloudError: as ``plan`` and ``apply`` raise it.
     """
-    there = _describe(cloud, stack.name)
-    if there is None or not _is_current(stack, there):
+    if state(stack, cloud) != "current":
         apply(cloud, plan(stack, cloud))
 
 
