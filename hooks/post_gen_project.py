@@ -1,4 +1,4 @@
-"""Removes what tools left in the template's folder when it was used in place, and says what to type next."""
+"""Removes what is of another target or was left in the template's folder by tools, and says what to type next."""
 
 import shutil
 from pathlib import Path
@@ -10,6 +10,24 @@ for pattern in Path(".gitignore").read_text().split():
             shutil.rmtree(left)
         else:
             left.unlink()
+
+# What only one target needs.
+OWN = {
+    "lambda-zip": ["pipeline/packers/lambda_zip.py", "pipeline/targets/lambda_zip.py"],
+    "lambda-image": [
+        "Dockerfile.lambda",
+        "pipeline/engines.py",
+        "pipeline/launcher/images.py",
+        "pipeline/launcher/registry.py",
+        "pipeline/launcher/runtimeapi.py",
+        "pipeline/packers/lambda_image.py",
+        "pipeline/registry.py",
+        "pipeline/targets/lambda_image.py",
+    ],
+}
+for target, files in OWN.items():
+    for file in files if target != "{{ cookiecutter.target }}" else []:
+        Path(file).unlink(missing_ok=True)
 
 slug = "{{ cookiecutter.project_slug }}"
 print(f"Made {slug}. Next: cd {slug}, git init, commit, and make train")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from emulated import project
-from tiny import Tiny
+from tiny import BASE, Tiny
 
-from pipeline import embedded
+from pipeline import embedded, engines
+from pipeline.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent
 
@@ -66,3 +67,25 @@ def alone(tmp_path: Path) -> Iterator[Path]:
     root = project(tmp_path / "alone", tmp_path / "alone-pipeline")
     yield root
     embedded.down(root)
+
+
+@pytest.fixture(scope="session")
+def engine() -> engines.Engine:
+    """A container engine that answers and has Lambda's base image, as ``tests/engine.sh`` starts one.
+
+    Where there is none, the tests that need it are skipped, and fail where CI is set.
+    """
+    try:
+        found = engines.find()
+        found.inspect(BASE)
+    except PipelineError as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"tests/engine.sh starts an engine for this: {error}")
+    return found
+
+
+@pytest.fixture
+def boxed(tiny: Tiny, engine: engines.Engine) -> Tiny:
+    """A tiny service whose target is a container image."""
+    assert engine
+    tiny.box()
+    return tiny

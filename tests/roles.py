@@ -21,6 +21,7 @@ from tiny import HANDLER, Tiny
 from pipeline import build, codebuild, delivery, deploy, embedded, infra, notify, plan, stacks, store
 from pipeline.cloud import Cloud
 from pipeline.errors import CloudError, Interrupted, PipelineError
+from pipeline.monitoring import drift
 
 ACCOUNT = "123456789012"
 REPOSITORY = "repo:an-owner/a-repository"
@@ -240,6 +241,7 @@ class Roles:
 
     def _plan(self) -> None:
         assert plan.make(self._opened()).changes
+        assert not drift.find(self._opened())
 
     def _deploy(self) -> None:
         self.head(self.commits["shy"])

@@ -49,7 +49,12 @@ def test_bake_is_whole_and_valid(tmp_path: Path, answers: dict[str, str]) -> Non
         for name in found
         if name.rpartition("/")[0] not in FOLDERS and not name.startswith(("pipeline/", "infra/"))
     }
-    assert top == EXACT
+    assert top == EXACT | ({"Dockerfile.lambda"} if answers["target"] == "lambda-image" else set())
+    for target in CHOICES["target"]:
+        of_it = [name for name in found if target.replace("-", "_") in name]
+        assert bool(of_it) == (target == answers["target"]), of_it
+    image = {f"pipeline/{name}.py" for name in ("engines", "registry", "launcher/images", "launcher/registry")}
+    assert image & set(found) == (image if answers["target"] == "lambda-image" else set())
     for name, content in found.items():
         text = content.decode()
         assert "cookiecutter." not in text, name
@@ -116,7 +121,7 @@ BAD = [
     ({"project_name": 'a "quoted" name'}, "project_name: quotes, backslashes"),
     ({"description": "two\nlines"}, "description: quotes, backslashes"),
     ({"author": " "}, "author: it is empty; write for example 'The Demand Pricing team'"),
-    ({"target": "lambda-image"}, "lambda-image"),
+    ({"target": "kubernetes"}, "kubernetes"),
     ({"licence": "WTFPL"}, "WTFPL"),
 ]
 
@@ -157,7 +162,7 @@ def test_cookiecutter_and_cruft_bake_the_same(tmp_path: Path) -> None:
 def test_what_tools_leave_in_the_template_is_not_baked(tmp_path: Path) -> None:
     """Caches in the template's folder, bytecode among them, neither stop a bake nor get into it."""
     made = bake(tmp_path / "out")
-    assert not [name for name in files(made) if "cache" in name]
+    assert not [name for name in files(made) if "cache/" in name or "cache__" in name]
 
 
 @pytest.fixture(scope="module")

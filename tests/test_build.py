@@ -260,11 +260,11 @@ def test_what_is_over_the_direct_limit_is_said(
     service: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An artifact that only fits through S3 is built, with a word on what weighs most."""
-    import tasks
+    from pipeline.tasks import artifacts
 
     monkeypatch.chdir(service.root)
     monkeypatch.setattr(build, "DIRECT_LIMIT", 100)
-    tasks.build.body(None)
+    artifacts.build.body(None)
     said = capsys.readouterr().err
     assert "over 50 MB zipped: Lambda takes it through S3 only, as push does; most weigh " in said
     assert " MB" in said

@@ -52,7 +52,7 @@ branch = "main"
         "service.pyton: unknown key; did you mean python?",
         "service.name: 'Demand_Pricing' is not allowed; write 3 to 32 lower-case letters, digits and single dashes: "
         '"demand-pricing"',
-        "service.target: 'lambda' is not one of lambda-zip; write \"lambda-zip\"",
+        'service.target: \'lambda\' is not one of lambda-zip, lambda-image; write "lambda-zip" or "lambda-image"',
         'service.python: missing; write a quoted version that Lambda runs: "3.12"',
         "service.region: 'mars' is not allowed; write an AWS region: \"eu-west-1\"",
         "function.memory: 'big' is not a whole number; write megabytes: 1024",

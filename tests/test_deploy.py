@@ -216,7 +216,7 @@ def test_deploy_without_a_push_says_what_to_run(tiny: Tiny) -> None:
     """A commit that has no artifact is refused before anything happens."""
     with pytest.raises(CloudError, match="has not been pushed") as fault:
         deploying.deploy(tiny.open(), tell=lambda step: None)
-    assert fault.value.next == "invoke build && invoke push"
+    assert fault.value.next == "invoke build && invoke push, or invoke build --on codebuild"
 
 
 def test_artifact_for_another_python_is_refused(tiny: Tiny) -> None:

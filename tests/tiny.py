@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline import build, config, delivery, deploy, store
+from pipeline import build, config, delivery, deploy, packers, store
 from pipeline.plan import Plan
 
 TEMPLATE = Path(__file__).parent.parent / "{{cookiecutter.project_slug}}"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+BASE = f"public.ecr.aws/lambda/python:{PYTHON}"
 
 HANDLER = """\
 import json, os, pathlib
@@ -122,6 +124,12 @@ class Tiny:
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
         return self.git("rev-parse", "HEAD")
 
+    def box(self) -> None:
+        """Make the target a container image, and commit."""
+        (self.root / "Dockerfile.lambda").symlink_to(TEMPLATE / "Dockerfile.lambda")
+        self.replace("pipeline.toml", 'target = "lambda-zip"', 'target = "lambda-image"')
+        self.commit("Box")
+
     def fault(self, name: str) -> str:
         """Break the service in one way and commit; what the refusal will say."""
         old, new, says = FAULTS[name]
@@ -145,8 +153,7 @@ class Tiny:
 
     def push(self) -> store.Pushed:
         manifest = build.build(self.config)
-        opened = self.open()
-        return store.push(opened.cloud, opened.foundation.bucket, self.root / "build/artifact.zip", manifest)
+        return packers.load(self.config.service.target).push(self.open(), manifest)
 
     def deploy(self) -> deploy.Outcome | Plan:
         """Build, push and deploy what is committed."""

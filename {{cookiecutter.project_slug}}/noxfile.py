@@ -44,7 +44,7 @@ def install(session: nox.Session, lock: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, formatting, stale locks, the CloudFormation templates, the buildspec and the workflows."""
+    """Style, formatting, stale locks, CloudFormation, the buildspec, the workflows, the Dockerfile."""
     install(session, "dev")
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
@@ -54,6 +54,8 @@ def lint(session: nox.Session) -> None:
     workflows = map(str, sorted(Path(".github/workflows").glob("*.yml")))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
     session.run("zizmor", "--offline", "--quiet", ".github")
+    if Path("Dockerfile.lambda").exists():
+        session.run("hadolint", "Dockerfile.lambda")
 
 
 @nox.session(python=service_python())

@@ -16,6 +16,7 @@ namespace = Collection(
     account.bootstrap,
     account.doctor,
     monitor.monitor,
+    monitor.report,
     reports.call,
     reports.status,
     reports.releases,

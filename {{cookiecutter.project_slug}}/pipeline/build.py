@@ -1,25 +1,25 @@
-"""The artifact: dependencies, source, models and what release they are of, as one reproducible ZIP."""
+"""The artifact: dependencies, source, models and what release they are of, packed as the target needs it."""
 
 from __future__ import annotations
 
-import base64
 import errno
 import hashlib
 import json
+import shutil
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import bundle as bundling
-from pipeline import models, source
-from pipeline.archive import Writer
+from pipeline import models, packers, source
 from pipeline.envs import find_python
 from pipeline.errors import BuildError, SetupError
+from pipeline.packers import Content, Ingredients, Layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.bundle import Bundle
     from pipeline.config import Config
     from pipeline.source import Source
 
@@ -33,26 +33,17 @@ LOCK = "requirements/serve.txt"
 
 
 @dataclass(frozen=True)
-class Content:
-    """A package's share of the artifact: files, and bytes unzipped and zipped."""
-
-    package: str
-    files: int
-    size: int
-    zipped: int
-
-
-@dataclass(frozen=True)
 class Manifest:
     """What was built, and from what; ``build/manifest.json``.
 
     Attributes:
         version: the source's (``Source.version``); ``commit``, ``tree`` and ``dirty`` are its parts.
-        digest: sha256 of the ZIP; ``code_sha256`` is the same as Lambda writes it.
-        size, unzipped: bytes.
+        digest: sha256 of the ZIP, or the image's id in the engine; ``code_sha256`` is the ZIP's as Lambda writes it.
+        size, unzipped: bytes; of an image, what we add to its base.
         content: digest of what is in it, which the service answers at ``/version``.
         lock: digest of the dependency lock; ``sbom``: of the bill of materials beside it.
         model: digest of the primary model.
+        image: its name in the engine, and ``layers`` those that we add; both empty for a ZIP.
     """
 
     version: str
@@ -70,6 +61,8 @@ class Manifest:
     python: str
     architecture: str
     contents: tuple[Content, ...]
+    image: str = ""
+    layers: tuple[Layer, ...] = ()
 
     @classmethod
     def load(cls, root: Path) -> Manifest:
@@ -81,26 +74,29 @@ class Manifest:
         path = root / FOLDER / "manifest.json"
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
-            manifest = cls(**{**fields, "contents": tuple(Content(**c) for c in fields["contents"])})
+            parts = {"contents": (Content, fields["contents"]), "layers": (Layer, fields["layers"])}
+            manifest = cls(**fields | {name: tuple(kind(**f) for f in found) for name, (kind, found) in parts.items()})
         except FileNotFoundError as error:
             raise BuildError("nothing has been built yet", next="invoke build") from error
         except (ValueError, TypeError, KeyError) as error:
             raise BuildError(f"{FOLDER}/manifest.json is damaged", next="invoke build") from error
-        if not (root / FOLDER / "artifact.zip").is_file():
+        if not manifest.image and not (root / FOLDER / "artifact.zip").is_file():
             raise BuildError(f"{FOLDER}/artifact.zip is gone", next="invoke build")
         return manifest
 
 
 def build(config: Config) -> Manifest:
-    """Build ``build/artifact.zip`` from the lock and the tree; write its manifest and its SBOM beside it.
+    """Build the artifact from the lock and the tree; write its manifest and its SBOM beside it, in ``build/``.
 
     The former build stays as it is until the new one is whole.
 
     Raises:
-        BuildError: a dependency has no wheel for Lambda, or the artifact is over Lambda's limit; names what weighs most.
+        BuildError: a dependency has no wheel for Lambda, the artifact is over its budget or Lambda's limit (names what
+            weighs most), or it can't be packed.
         ModelError: no model, or not the one that ``model.lock`` names.
         SourceError: no repository or no commit.
-        SetupError: wheels can't be fetched, no interpreter of the target's version, or the disk is full.
+        SetupError: wheels can't be fetched, no interpreter of the target's version, no engine for an image, or the disk
+            is full.
     """
     try:
         return _build(config)
@@ -113,79 +109,84 @@ def _build(config: Config) -> Manifest:
     root = config.root
     tree = source.read(root)
     promoted = models.promoted(root)
-    bundle = bundling.make(config, root / LOCK)
+    made = _gather(config, tree, promoted)
+    _weigh(config, made)
     folder = root / FOLDER
     folder.mkdir(exist_ok=True)
-    temporary = folder / "artifact.zip.new"
-    try:
-        digest, content, contents = _write(config, tree, bundle, promoted, temporary)
-        unzipped = sum(c.size for c in contents)
-        if unzipped > UNZIPPED_LIMIT:
-            raise BuildError(
-                f"the artifact has {unzipped / 2**20:.0f} MB unzipped, Lambda takes 250 MB; most weigh "
-                + ", ".join(f"{c.package} {c.size / 2**20:.0f} MB" for c in contents[:5]),
-                next="drop a dependency, or leave files out with build.exclude in pipeline.toml",
-            )
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as scratch:
+        packed = packers.load(config.service.target).pack(config, made, Path(scratch))
         manifest = Manifest(
             version=tree.version,
             commit=tree.commit,
             tree=tree.tree,
             dirty=tree.dirty,
-            digest=f"sha256:{digest.hex()}",
-            code_sha256=base64.b64encode(digest).decode(),
-            size=temporary.stat().st_size,
-            unzipped=unzipped,
-            content=content,
+            digest=packed.digest,
+            code_sha256=packed.code_sha256,
+            size=packed.size,
+            unzipped=sum(c.size for c in packed.contents),
+            content=made.content,
             lock=_digest((root / LOCK).read_bytes()),
-            sbom=_digest(bundle.sbom.encode()),
+            sbom=_digest(made.bundle.sbom.encode()),
             model=promoted[0].digest,
             python=config.service.python,
             architecture=config.service.architecture,
-            contents=tuple(contents),
+            contents=packed.contents,
+            image=packed.image,
+            layers=packed.layers,
         )
         (folder / "manifest.json").unlink(missing_ok=True)  # never beside an artifact that it does not describe
-        temporary.replace(folder / "artifact.zip")
-    finally:
-        temporary.unlink(missing_ok=True)
-    (folder / "sbom.cdx.json").write_text(bundle.sbom, encoding="utf-8")
+        for file, name in packed.files:
+            shutil.move(file, folder / name)
+    (folder / "sbom.cdx.json").write_text(made.bundle.sbom, encoding="utf-8")
     written = folder / "manifest.json.new"
     written.write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
     written.replace(folder / "manifest.json")
     return manifest
 
 
-def _write(
-    config: Config, tree: Source, bundle: Bundle, promoted: list[models.Promoted], path: Path
-) -> tuple[bytes, str, list[Content]]:
-    """Write the archive; its sha256, the digest of its content, and each package's share, heaviest first."""
+def _gather(config: Config, tree: Source, promoted: list[models.Promoted]) -> Ingredients:
+    """All that goes in, and the digest of it, which the service answers at ``/version``."""
     root = config.root
-    parts = [(p.package, p.entry.path, p.digest, p.entry) for p in bundle.parts]
-    with path.open("wb") as out, Writer(out) as writer:
-        with bundle.archive.open("rb") as dependencies:
-            writer.adopt(dependencies, [p.entry for p in bundle.parts])
-        files = list(_source(root))
-        files += [(model.file, root / model.file) for model in promoted] + [(models.LOCK, root / models.LOCK)]
-        contents = [(name, file.read_bytes()) for name, file in files]
-        modules = [(name, "", str(file)) for name, file in files if name.endswith(".py")]
-        contents += bundling.compiled(modules, find_python(config.service.python))
-        for name, data in contents:
-            package = "models" if name.startswith("models/") else config.service.name
-            parts.append((package, name, hashlib.sha256(data).hexdigest(), writer.add(name, data)))
-        listing = "".join(f"{digest}  {name}\n" for _, name, digest, _ in sorted(parts, key=lambda p: p[1]))
-        content = _digest(listing.encode())
-        release = {"commit": tree.commit, "version": tree.version, "model": promoted[0].digest, "content": content}
-        entry = writer.add("release.json", json.dumps(release, indent=1).encode() + b"\n")
-        parts.append((config.service.name, "release.json", "", entry))
-    shares: dict[str, list[int]] = {}
-    for package, _, _, entry in parts:
-        share = shares.setdefault(package, [0, 0, 0])
-        for i, amount in enumerate((1, entry.size, entry.zipped)):
-            share[i] += amount
-    return (
-        writer.digest.digest(),
-        content,
-        sorted((Content(name, *share) for name, share in shares.items()), key=lambda c: (-c.size, c.package)),
-    )
+    bundle = bundling.make(config, root / LOCK)
+    files = list(_source(root))
+    model = [(m.file, (root / m.file).read_bytes()) for m in promoted] + [
+        (models.LOCK, (root / models.LOCK).read_bytes())
+    ]
+    own = [(name, file.read_bytes()) for name, file in files]
+    modules = [(name, "", str(file)) for name, file in files if name.endswith(".py")]
+    own += bundling.compiled(modules, find_python(config.service.python))
+    listed = {part.entry.path: part.digest for part in bundle.parts}
+    listed |= {name: hashlib.sha256(data).hexdigest() for name, data in [*model, *own]}
+    content = _digest("".join(f"{digest}  {name}\n" for name, digest in sorted(listed.items())).encode())
+    release = {"commit": tree.commit, "version": tree.version, "model": promoted[0].digest, "content": content}
+    own.append(("release.json", json.dumps(release, indent=1).encode() + b"\n"))
+    return Ingredients(bundle, model, own, tree.version, tree.commit, content)
+
+
+def _weigh(config: Config, made: Ingredients) -> None:
+    """Whether what goes in is within the service's own budget and Lambda's limit.
+
+    Raises:
+        BuildError: it is not; names the largest layers and packages.
+    """
+    contents = made.contents(config.service.name)
+    total, budget = sum(c.size for c in contents), config.build.budget
+    limits = [(budget * 10**6, f"build.budget is {budget} MB")]
+    if config.service.target == "lambda-zip":
+        limits.append((UNZIPPED_LIMIT, "Lambda takes 250 MB"))
+    for limit, words in limits:
+        if total > limit:
+            layers = {
+                "dependencies": sum(part.entry.size for part in made.bundle.parts),
+                "model": sum(len(data) for _, data in made.model),
+                "source": sum(len(data) for _, data in made.source),
+            }
+            heaviest = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in layers.items())
+            raise BuildError(
+                f"the artifact has {total / 1e6:.0f} MB unpacked, {words}: {heaviest}; most weigh "
+                + ", ".join(f"{c.package} {c.size / 1e6:.0f} MB" for c in contents[:5]),
+                next="drop a dependency, or leave files out with build.exclude in pipeline.toml",
+            )
 
 
 def _source(root: Path) -> Iterator[tuple[str, Path]]:

@@ -121,6 +121,13 @@ class Cloud:
             )
         return self._clients[service, read_timeout]
 
+    def registry(self, uri: str) -> tuple[str, bool]:
+        """The host and path that answer for an ECR repository's URI, and whether with TLS."""
+        if not self._endpoint:
+            return uri, True
+        scheme, _, host = self._endpoint.partition("://")
+        return f"{host}/{uri.partition('/')[2]}", scheme == "https"
+
     def variables(self) -> dict[str, str]:
         """The environment variables with which another program reaches the same cloud.
 

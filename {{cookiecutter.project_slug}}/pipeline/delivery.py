@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pipeline import infra, source, stacks, store
+from pipeline import infra, source, stacks, store, targets
 from pipeline.cloud import Cloud
 from pipeline.errors import CloudError, ConfigError, SourceError
 from pipeline.ledger import Ledger
-from pipeline.targets.lambda_zip import LambdaZip
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -36,7 +35,7 @@ class Delivery:
 
     @cached_property
     def target(self) -> Target:
-        return LambdaZip(self.config, self.environment, self.cloud, self.foundation)
+        return targets.load(self.config.service.target)(self.config, self.environment, self.cloud, self.foundation)
 
     def artifact(self) -> store.Artifact:
         """The pushed artifact of the environment's branch: of the working tree if that branch is checked out.

@@ -128,7 +128,7 @@ def reset(root: Path) -> None:
     with envs.exclusive(home / "start.lock"):
         if record := _alive(home):
             _end(record)
-        for name in ("state", "s3", "tmp"):
+        for name in ("state", "s3", "registry", "codebuild", "tmp"):
             _clear(home / name)
         for name in ("credentials.json", "process.json", "ready", "unsaved"):
             (home / name).unlink(missing_ok=True)
@@ -150,6 +150,7 @@ def _start(home: Path, python: Path, port: int) -> dict[str, Any]:
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "DOCKER_HOST": f"unix://{home}/none",  # ministack would end containers of others that bear its name
+        "EMBEDDED_DOCKER_HOST": os.environ.get("DOCKER_HOST", ""),  # for images of functions, which are the project's
         "EMBEDDED_HOME": str(home),
         "GATEWAY_PORT": str(port),
         "MINISTACK_ACCOUNT_ID": ACCOUNT,

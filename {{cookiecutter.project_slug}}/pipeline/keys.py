@@ -20,7 +20,7 @@ __all__ = [
     "Service",
 ]
 
-TARGETS = ("lambda-zip",)
+TARGETS = ("lambda-zip", "lambda-image")
 # Python runtimes that Lambda offers and that the locks are made for:
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -56,7 +56,7 @@ class Service:
         '3 to 32 lower-case letters, digits and single dashes: "demand-pricing"',
         pattern=r"(?=.{3,32}$)[a-z][a-z0-9]*(-[a-z0-9]+)*",
     )
-    target: str = key('"lambda-zip"', choices=TARGETS)
+    target: str = key('"lambda-zip" or "lambda-image"', choices=TARGETS)
     python: str = key('a quoted version that Lambda runs: "3.12"', choices=PYTHONS)
     region: str = key('an AWS region: "eu-west-1"', pattern=r"[a-z]{2}(-[a-z]+)+-\d")
     architecture: str = key('"x86_64" or "arm64"', default="x86_64", choices=ARCHITECTURES)
@@ -91,9 +91,11 @@ class Model:
 
 @dataclass(frozen=True)
 class Build:
-    """What the artifact leaves out."""
+    """What the artifact leaves out, what it may weigh, and what an image is built on."""
 
     exclude: tuple[str, ...] = key('a list of glob patterns: ["numpy/f2py/*"]', default=(), pattern=r".+")
+    budget: int = key("megabytes: 200", default=200, within=(1, 10_000))
+    base: str = key('an image: "public.ecr.aws/lambda/python:3.12"', default="", pattern=r"([a-z0-9][\w./:@-]*)?")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pipeline.errors import SourceError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Source", "author", "commit_of", "files", "read", "require_clean"]
+__all__ = ["Source", "author", "commit_of", "files", "read", "require_clean", "time_of"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,11 @@ def commit_of(root: Path, branch: str) -> str:
         if done.returncode == 0:
             return done.stdout.strip()
     raise SourceError(f"there is no branch {branch!r} here", next=f"git fetch origin {branch}, or git branch {branch}")
+
+
+def time_of(root: Path, commit: str) -> int:
+    """When ``commit`` was made, in seconds since 1970."""
+    return int(_git(root, "show", "--no-patch", "--format=%ct", commit))
 
 
 def files(root: Path, folder: str) -> list[str]:

@@ -1,4 +1,8 @@
-"""Artifacts in S3, addressed by content: pushed once, never overwritten, never named before they exist."""
+"""Artifacts, addressed by content: pushed once, never overwritten, never named before they exist.
+
+A ZIP lies in the environment's bucket, an image in its registry (``registry.py``); the record of either, by version, lies
+in the bucket.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.cloud import Cloud
     from pipeline.config import Config
 
-__all__ = ["Artifact", "Pushed", "built", "find", "push"]
+__all__ = ["Artifact", "Pushed", "artifact", "built", "find", "known", "push", "record"]
 
 # S3's answers to a conditional write that lost: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 LOST = ("PreconditionFailed", "ConditionalRequestConflict")
@@ -30,11 +34,11 @@ class Artifact:
 
     Attributes:
         version: the source it was built from (``Source.version``).
-        digest: of the ZIP, ``sha256:`` and 64 hex digits.
+        digest: of the ZIP, or of the image's manifest in the registry: ``sha256:`` and 64 hex digits.
         code_sha256: the same, as Lambda reports it.
         content: digest of what is in it; the service answers it at ``/version``.
         model: digest of its primary model.
-        key: where it lies in the environment's bucket.
+        key: where it lies in the environment's bucket; of an image, its URI by digest.
         size: bytes.
     """
 
@@ -87,30 +91,44 @@ def push(cloud: Cloud, bucket: str, archive: Path, manifest: Manifest) -> Pushed
     """
     s3 = cloud.client("s3")
     digest = manifest.digest.removeprefix("sha256:")
-    artifact = Artifact(
+    made = artifact(manifest, manifest.digest, manifest.code_sha256, f"artifacts/{manifest.version}/{digest}.zip")
+    with cloud.faults(), archive.open("rb") as body:
+        checksum = base64.b64encode(bytes.fromhex(digest)).decode()
+        uploaded = _create(s3, bucket, made.key, body, ChecksumSHA256=checksum)
+    return record(cloud, bucket, made, uploaded=uploaded)
+
+
+def artifact(manifest: Manifest, digest: str, code_sha256: str, key: str) -> Artifact:
+    """What ``manifest`` describes, as it was pushed: under ``key``, with this digest."""
+    return Artifact(
         version=manifest.version,
         commit=manifest.commit,
         dirty=manifest.dirty,
-        digest=manifest.digest,
-        code_sha256=manifest.code_sha256,
+        digest=digest,
+        code_sha256=code_sha256,
         content=manifest.content,
         model=manifest.model,
         python=manifest.python,
         architecture=manifest.architecture,
-        key=f"artifacts/{manifest.version}/{digest}.zip",
+        key=key,
         size=manifest.size,
     )
-    with cloud.faults(), archive.open("rb") as body:
-        uploaded = _create(
-            s3, bucket, artifact.key, body, ChecksumSHA256=base64.b64encode(bytes.fromhex(digest)).decode()
-        )
-        named = _create(s3, bucket, _name(artifact.version), json.dumps(asdict(artifact), indent=1).encode())
-    if not named and (known := find(cloud, bucket, artifact.version)).digest != artifact.digest:
+
+
+def record(cloud: Cloud, bucket: str, made: Artifact, *, uploaded: bool) -> Pushed:
+    """Name what is there under its version.
+
+    Raises:
+        CloudError: that version was pushed before, as something else.
+    """
+    with cloud.faults():
+        named = _create(cloud.client("s3"), bucket, _name(made.version), json.dumps(asdict(made), indent=1).encode())
+    if not named and (other := find(cloud, bucket, made.version)).digest != made.digest:
         raise CloudError(
-            f"{artifact.version} was pushed before as {known.digest}; this build is {artifact.digest}",
+            f"{made.version} was pushed before as {other.digest}; this build is {made.digest}",
             next="build that commit with the same Python and locks, or commit what differs",
         )
-    return Pushed(artifact, uploaded)
+    return Pushed(made, uploaded)
 
 
 def find(cloud: Cloud, bucket: str, version: str) -> Artifact:
@@ -119,13 +137,23 @@ def find(cloud: Cloud, bucket: str, version: str) -> Artifact:
     Raises:
         CloudError: there is none.
     """
+    found = known(cloud, bucket, version)
+    if found is None:
+        raise CloudError(
+            f"{version} has not been pushed", next="invoke build && invoke push, or invoke build --on codebuild"
+        )
+    return found
+
+
+def known(cloud: Cloud, bucket: str, version: str) -> Artifact | None:
+    """The same; None when there is none."""
     with cloud.faults():
         try:
             answer = cloud.client("s3").get_object(Bucket=bucket, Key=_name(version))
         except Exception as error:
             if code_of(error) not in ("NoSuchKey", "NoSuchBucket"):
                 raise
-            raise CloudError(f"{version} has not been pushed", next="invoke build && invoke push") from error
+            return None
         return Artifact(**json.loads(answer["Body"].read()))
 
 

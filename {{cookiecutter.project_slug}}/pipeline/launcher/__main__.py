@@ -45,6 +45,7 @@ def main() -> None:
     import insights
     import late
     import metricmath
+    import metrics
     import providers
     import rights
     import saving
@@ -60,7 +61,14 @@ def main() -> None:
     aliases.mend()
     late.once_loaded(app, "cloudformation", buckets.mend, alarms.mend_stacks, changesets.mend, providers.mend)
     functions.mend(HOME / "tmp")
+    if (HERE / "images.py").exists():  # a service has them whose target is an image
+        import images
+        import registry
+
+        registry.mend(HOME)
+        images.mend(HOME / "tmp")
     codebuild.mend(HOME)
+    metrics.mend()
     emf.mend()
     metricmath.mend()
     alarms.mend()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
 
-__all__ = ["Answer", "Live", "Target"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Answer", "Live", "Target", "load"]
 
 
 @dataclass(frozen=True)
@@ -62,3 +66,10 @@ class Target(Protocol):
 
     def restore(self, live: Live | None) -> None:
         """Send all traffic to what served before; to nothing when nothing did."""
+
+
+def load(name: str) -> Callable[..., Target]:
+    """The class of the target ``name``, from the module that bears its name; a service has only its own."""
+    module = import_module(f"pipeline.targets.{name.replace('-', '_')}")
+    found: Callable[..., Target] = getattr(module, name.title().replace("-", ""))
+    return found

@@ -32,7 +32,13 @@ GONE = "ResourceNotFoundException"
 
 
 class LambdaFunction:
-    """The function of one environment; a subclass adds what its kind of package needs."""
+    """The function of one environment; a subclass adds what its kind of package needs.
+
+    Attributes:
+        package: Lambda's name for the kind, ``Zip`` or ``Image``.
+    """
+
+    package: str
 
     def __init__(self, config: Config, environment: Environment, cloud: Cloud, foundation: Foundation) -> None:
         self.function = f"{config.service.name}-{environment.name}"
@@ -49,6 +55,10 @@ class LambdaFunction:
     def package_options(self) -> dict[str, Any]:
         """The same as Lambda takes them, for a new function and for its configuration."""
         raise NotImplementedError
+
+    def create_options(self) -> dict[str, Any]:
+        """What Lambda takes for a new function only."""
+        return {}
 
     def read_package(self, found: dict[str, Any]) -> dict[str, Any]:
         """The same as Lambda reports them, comparable with ``package_settings``."""
@@ -102,6 +112,7 @@ class LambdaFunction:
                 self._create(self.code(artifact), ours)
                 there = self._settled()
             else:
+                self._same_package(there)
                 # A function that another caller left in mid-update settles first.
                 there = self._settled(there)
                 wanted = {k: v for k, v in _variables(there).items() if k not in dropped} | ours
@@ -192,6 +203,20 @@ class LambdaFunction:
             raise
         return found
 
+    def _same_package(self, there: dict[str, Any]) -> None:
+        """Whether the function is of this kind of package, which Lambda never changes.
+
+        https://docs.aws.amazon.com/lambda/latest/api/API_UpdateFunctionCode.html
+        """
+        kind = there.get("PackageType", "Zip")
+        if kind != self.package:
+            raise Refused(
+                f"the function {self.function} was made with the package type {kind}, which Lambda never changes to "
+                f"{self.package}",
+                next="give the target an environment of its own in pipeline.toml (its function is a new one), deploy it, let "
+                "what calls the old function call the new one, then retire the old environment",
+            )
+
     def _create(self, code: dict[str, Any], variables: dict[str, str]) -> None:
         wanted = self.settings()
         self._lambda.create_function(
@@ -203,6 +228,7 @@ class LambdaFunction:
             Environment={"Variables": variables},
             Tags={"service": self._config.service.name},
             **self.package_options(),
+            **self.create_options(),
             **self._architectures(),
         )
 

@@ -17,6 +17,8 @@ HANDLER = "service.handler.handler"
 class LambdaZip(LambdaFunction):
     """The function of one environment, from a ZIP."""
 
+    package = "Zip"
+
     def package_settings(self) -> dict[str, Any]:
         return {"runtime": f"python{self._config.service.python}", "handler": HANDLER}
 

@@ -19,7 +19,7 @@ from pipeline.tasks.telling import telling_build
     }
 )
 def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = False) -> None:
-    """Build the artifact: build/artifact.zip, its manifest and its SBOM."""
+    """Build the artifact, a ZIP or an image, with its manifest and its SBOM in build/."""
     from pipeline import build as building
     from pipeline.errors import ConfigError
 
@@ -36,7 +36,9 @@ def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = 
         f"  digest {manifest.digest}, {console.megabytes(manifest.size)} ({console.megabytes(manifest.unzipped)} unzipped)"
     )
     console.say(f"  model  {manifest.model}")
-    if manifest.size > building.DIRECT_LIMIT:
+    for layer in manifest.layers:
+        console.say(f"  layer  {layer.digest}, {layer.name}, {console.megabytes(layer.size)} unpacked")
+    if not manifest.image and manifest.size > building.DIRECT_LIMIT:
         heaviest = ", ".join(f"{c.package} {console.megabytes(c.zipped)}" for c in manifest.contents[:5])
         console.warn(f"over 50 MB zipped: Lambda takes it through S3 only, as push does; most weigh {heaviest}")
     if manifest.dirty:
@@ -68,13 +70,13 @@ def _on_codebuild(branch: str, cloud: str, json: bool) -> None:
 @action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
 def push(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
     """Put the built artifact where the branch's environment finds it."""
-    from pipeline import store
+    from pipeline import packers, store
 
     config = read_config()
     manifest = store.built(config, cloud)
     delivery = open_environment(branch, cloud, config=config, prepare=True)
-    pushed = store.push(delivery.cloud, delivery.foundation.bucket, config.root / "build/artifact.zip", manifest)
+    pushed = packers.load(config.service.target).push(delivery, manifest)
+    place = pushed.artifact.key if manifest.image else f"s3://{delivery.foundation.bucket}/{pushed.artifact.key}"
     if json:
         return console.document(pushed)
-    done = "pushed" if pushed.uploaded else "was there already:"
-    console.say(f"{done} {pushed.artifact.digest} as s3://{delivery.foundation.bucket}/{pushed.artifact.key}")
+    console.say(f"{'pushed' if pushed.uploaded else 'was there already:'} {pushed.artifact.digest} as {place}")

@@ -15,19 +15,24 @@ from pipeline.tasks.telling import telling_release
 def plan(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
     """Show what a deploy would change; exit 0 for nothing, 2 for something."""
     from pipeline import plan as planning
+    from pipeline.monitoring import drift
 
-    made = planning.make(open_environment(branch, cloud))
+    delivery = open_environment(branch, cloud)
+    made, drifted = planning.make(delivery), drift.find(delivery)
     if json:
-        console.document(made)
+        console.document({**vars(made), "drift": drifted})
     else:
         console.say(f"{made.environment}: nothing to do" if not made.changes else f"{made.environment}:")
         for change in made.changes:
             console.say(f"  {change.what} {change.name}: {change.old or 'none'} → {change.new or 'none'}")
         for name in made.foreign:
             console.say(f"  variable {name} is not ours; it stays")
+        for one in drifted:
+            console.say(f"  drift {one.name}: as defined → {one.how}; next: {one.next}")
     lines = [f"{c.what} {c.name}: {c.old or 'none'} → {c.new or 'none'}" for c in made.changes]
+    lines += [f"drift {one.name}: {one.how}" for one in drifted]
     console.summary("\n".join([f"plan for {made.environment}:", *(lines or ["nothing to do"])]))
-    if made.changes:
+    if made.changes or drifted:
         raise Exit(code=2)
 
 

@@ -52,9 +52,19 @@ def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, json: b
             console.say(f"      {release.cause}")
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "minutes": "how far back; default: 10"})
-def logs(_: Any, branch: str = "", cloud: str = "", minutes: int = 10) -> None:
-    """Print the function's log of the last minutes."""
+@action(
+    help={
+        "query": "a Logs Insights query of infra/queries, by name, instead of the log itself: slow",
+        "branch": BRANCH,
+        "cloud": CLOUD,
+        "minutes": "how far back; default: 10",
+        "json": "with --query: print one JSON document instead of text",
+    }
+)
+def logs(_: Any, query: str = "", branch: str = "", cloud: str = "", minutes: int = 10, json: bool = False) -> None:
+    """Print the function's log of the last minutes, or what a query finds in it."""
+    if query:
+        return _query(query, branch, cloud, minutes, json)
     delivery = open_environment(branch, cloud)
     client = delivery.cloud.client("logs")
     since = int((time.time() - minutes * 60) * 1000)
@@ -65,6 +75,21 @@ def logs(_: Any, branch: str = "", cloud: str = "", minutes: int = 10) -> None:
         for page in pages:
             for event in page["events"]:
                 print(event["message"].rstrip("\n"))
+
+
+def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None:
+    from pipeline.errors import ConfigError
+    from pipeline.monitoring import data, files
+
+    known = files.queries(read_config().root)
+    if name not in known:
+        listed = [f"{other}: {text.splitlines()[0].lstrip('# ')}" for other, text in known.items()]
+        raise ConfigError("--query", [f"infra/queries/{name}.txt does not exist; there are:", *listed])
+    delivery = open_environment(branch, cloud)
+    rows = data.ask_log(delivery.cloud, delivery.foundation.log_group, known[name], minutes)
+    if json:
+        return console.document(rows)
+    console.table(rows)
 
 
 @action(help={"json": JSON})

@@ -1,0 +1,132 @@
+"""``invoke build --on codebuild``: the commit, built and pushed elsewhere, as its role; followed, and stopped with its user."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from bake import ROOT
+from tiny import TEMPLATE, Tiny
+
+INVOKE = f"PYTHONPATH=$PWD {sys.executable} -m invoke"
+SPEC = f"""\
+version: 0.2
+env:
+  shell: bash
+  exported-variables: [ARTIFACT]
+phases:
+  build:
+    on-failure: ABORT
+    commands:
+      - {INVOKE} build
+  post_build:
+    on-failure: ABORT
+    commands:
+      - {INVOKE} push --branch "$PIPELINE_BRANCH"
+      - export ARTIFACT=$(git rev-parse HEAD)
+"""
+
+
+@pytest.fixture
+def service(tiny: Tiny) -> Tiny:
+    """A tiny service whose buildspec runs the tasks with this Python, as it has no environment of its own."""
+    tiny.write("buildspec.yml", SPEC)
+    tiny.commit("Add a buildspec")
+    return tiny
+
+
+def test_what_codebuild_pushed_is_deployed(service: Tiny) -> None:
+    """The build is of exactly this commit, acts as the project's role, and is followed; a deploy finds what it pushed."""
+    commit = service.git("rev-parse", "HEAD")
+    output = service.invoke("build", "--on", "codebuild")
+    assert f"built {commit} in " in output
+    assert "pushed sha256:" in output
+    for phase in ("DOWNLOAD_SOURCE", "INSTALL", "BUILD", "POST_BUILD", "FINALIZING"):
+        assert any(line.split()[:1] == [phase] and line.endswith(" s  SUCCEEDED") for line in output.splitlines()), (
+            phase
+        )
+    assert f"CodeBuild built and pushed {commit} in " in output
+    assert f"  ARTIFACT {commit}" in output
+    assert output.index("[Container] Running command") < output.index("  BUILD  ") < output.index("  POST_BUILD  ")
+    assert "release 1 is verified" in service.invoke("deploy")
+    done = json.loads(service.invoke("build", "--on", "codebuild", "--json"))
+    assert done["exported"] == {"ARTIFACT": commit}
+
+
+def test_a_failed_build_fails_the_command(service: Tiny) -> None:
+    """What fails there fails here, with the phase and the reason, and nothing was pushed."""
+    (service.root / "model.lock").unlink()
+    service.commit("Without a model")
+    output = service.invoke("build", "--on", "codebuild", code=1)
+    assert "there is no model yet" in output
+    assert "as FAILED in BUILD: Error while executing command: " in output
+    assert "has not been pushed" in service.invoke("deploy", code=1)
+
+
+def test_what_is_not_committed_is_not_built_elsewhere(service: Tiny) -> None:
+    """CodeBuild sees commits only; a changed tree is refused before anything starts."""
+    service.write("src/service/more.py", "")
+    assert "changes that are not committed" in service.invoke("build", "--on", "codebuild", code=1)
+    assert "'jenkins' builds nothing; write codebuild" in service.invoke("build", "--on", "jenkins", code=1)
+
+
+def test_interrupting_the_command_stops_the_build(service: Tiny) -> None:
+    """Ctrl-C ends the remote build too, and says so."""
+    service.write("buildspec.yml", SPEC.replace(f"{INVOKE} build", "echo at work && sleep 300"))
+    service.commit("Slow")
+    words = service.command("build", "--on", "codebuild")
+    process = subprocess.Popen(
+        words, cwd=service.root, env=service.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line == "at work\n":
+            break
+    process.send_signal(signal.SIGINT)
+    output = process.stdout.read()
+    assert process.wait(timeout=60) == 130
+    assert "is stopped" in output
+    client = service.open().cloud.client("codebuild")
+    (build,) = client.list_builds_for_project(projectName=f"{service.name}-production")["ids"]
+    end = time.monotonic() + 30
+    while (status := client.batch_get_builds(ids=[build])["builds"][0]["buildStatus"]) == "IN_PROGRESS":
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert status == "STOPPED"
+
+
+def test_the_shipped_buildspec_is_of_our_schema_and_never_deploys() -> None:
+    """The schema accepts the shipped file and refuses what the embedded AWS could not run; every phase aborts."""
+    schema, shipped = TEMPLATE / "pipeline/buildspec.schema.json", TEMPLATE / "buildspec.yml"
+    check = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(schema)]
+    assert subprocess.run([*check, str(shipped)], check=False).returncode == 0
+    text = shipped.read_text()
+    assert "invoke deploy" not in text
+    assert text.count("on-failure: ABORT") == 4
+    assert (ROOT / "buildspec.yml").resolve() == shipped
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("version: 0.2", "version: 0.1"),
+        ("pre_build:", "before_build:"),
+        ("    on-failure: ABORT\n", ""),
+        ("file-format: JUNITXML", "file-format: TAP"),
+        ("    - ARTIFACT_VERSION", "    - 2bad"),
+        ("commands:\n      - make setup", "command: make setup"),
+    ],
+)
+def test_the_schema_refuses_what_is_wrong(tmp_path: Path, old: str, new: str) -> None:
+    """Each kind of slip in a buildspec is found before CodeBuild finds it."""
+    text = (TEMPLATE / "buildspec.yml").read_text()
+    assert old in text
+    (tmp_path / "buildspec.yml").write_text(text.replace(old, new))
+    schema = TEMPLATE / "pipeline/buildspec.schema.json"
+    words = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(schema), str(tmp_path / "buildspec.yml")]
+    assert subprocess.run(words, check=False, capture_output=True).returncode == 1
