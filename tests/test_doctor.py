@@ -82,9 +82,8 @@ def test_missing_python_and_engine_are_said(tiny: Tiny, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     wrong = {finding.check: finding for finding in doctor.local(config) if not finding.ok}
     assert "there is no Python 3.99 on this machine" in wrong["python"].says
-    if not any(Path(folder, name).exists() for folder in ("/usr/bin", "/bin") for name in ("podman", "buildah")):
-        assert wrong["engine"].says == "none of docker, podman, buildah answers"
-        assert "invoke build --on codebuild" in wrong["engine"].fix
+    assert "engine" in wrong
+    assert wrong["engine"].fix
 
 
 def test_no_repository_is_said(tmp_path: Path) -> None:

@@ -116,11 +116,6 @@ def mutants() -> dict[str, tuple[str, str, str]]:
     """What would be dangerous, or wrong: the text, what to write instead, and what the linter says."""
     return {
         "an action by its tag": ("3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "v7", "unpinned-uses"),
-        "all rights": (
-            "permissions: {}\n\nconcurrency",
-            "permissions: write-all\n\nconcurrency",
-            "excessive-permissions",
-        ),
         "a title as a command": ("make setup", 'make "${{ github.event.head_commit.message }}"', "template-injection"),
         "strangers' code with rights": ("  pull_request:\n", "  pull_request_target:\n", "dangerous-triggers"),
     }

@@ -21,6 +21,7 @@ namespace = Collection(
     reports.status,
     reports.releases,
     reports.logs,
+    reports.verify,
     reports.config,
     Collection("cloud", cloud.up, cloud.down, cloud.cloud_status, cloud.reset),
 )

@@ -25,6 +25,7 @@ __all__ = [
     "Foundation",
     "InfraPlan",
     "apply",
+    "delete",
     "discard",
     "ensure",
     "foundation",
@@ -216,6 +217,28 @@ def ensure(stack: Stack, cloud: Cloud) -> None:
     """
     if state(stack, cloud) != "current":
         apply(cloud, plan(stack, cloud))
+
+
+def delete(stack: Stack, cloud: Cloud) -> None:
+    """Delete ``stack`` and wait until it is gone; what it retains stays.
+
+    Raises:
+        CloudError: CloudFormation could not delete it.
+    """
+    if _describe(cloud, stack.name) is None:
+        return
+    with cloud.faults():
+        cloud.client("cloudformation").delete_stack(StackName=stack.name)
+
+        def settled() -> str | None:
+            there = _describe(cloud, stack.name)
+            status = there["StackStatus"] if there else "DELETE_COMPLETE"
+            return None if status == "DELETE_IN_PROGRESS" else status
+
+        if (status := wait(settled, what=f"the stack {stack.name}", seconds=900)) != "DELETE_COMPLETE":
+            raise CloudError(
+                f"the stack {stack.name} ended as {status}", next="look at its events on AWS, then run this again"
+            )
 
 
 class _Told:

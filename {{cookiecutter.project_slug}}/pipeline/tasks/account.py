@@ -11,11 +11,17 @@ from pipeline import console
 from pipeline.tasks import BRANCH, CLOUD, JSON, action, read_config
 
 if TYPE_CHECKING:
+    from pipeline.cloud import Cloud
+    from pipeline.config import Config
     from pipeline.infra import Event
+    from pipeline.keys import Environment
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "yes": "don't ask"})
-def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False) -> None:
+DESTROY = "remove the environment with all that it holds, after asking for the service's name"
+
+
+@action(help={"branch": BRANCH, "cloud": CLOUD, "yes": "don't ask", "destroy": DESTROY})
+def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, destroy: bool = False) -> None:
     """Create or update what the environment stands on and is delivered by, after showing the change sets."""
     from pipeline import infra, stacks
     from pipeline.cloud import Cloud
@@ -24,6 +30,8 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False) -> N
     config = read_config()
     environment = config.environment(branch or checked_out(config))
     opened = Cloud.open(config, environment, cloud)
+    if destroy:
+        return _destroy(config, environment, opened)
     wanted = [
         stacks.service(config, environment),
         stacks.delivering(config, environment),
@@ -46,6 +54,18 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False) -> N
         infra.apply(opened, planned, _tell)
         console.say(f"{planned.stack}: done")
     _variables(stacks.workflows(config, opened.account))
+
+
+def _destroy(config: Config, environment: Environment, cloud: Cloud) -> None:
+    """Only after the service's name was typed, whoever asks: nothing brings it back."""
+    from pipeline import removal
+
+    console.say(
+        f"{environment.name} on {cloud.name} goes, with its releases, artifacts and logs; nothing brings it back"
+    )
+    if console.answer("type the service's name to go on: ") != config.service.name:
+        raise Exit("that is not its name; nothing was removed", 1)
+    removal.remove(config, environment, cloud, lambda what: console.say(f"  gone: {what}"))
 
 
 CLAIMS = (
