@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 
@@ -59,6 +60,23 @@ def test_ledger_or_manifest_that_was_changed_is_found(tiny: Tiny) -> None:
     s3.put_object(Bucket=where["Bucket"], Key=pushed.key, Body=b"other bytes", ChecksumAlgorithm="SHA256")
     with pytest.raises(Refused, match="its bytes in the bucket"):
         check(tiny)
+
+
+def test_bill_of_materials_and_provenance_are_kept(tiny: Tiny) -> None:
+    """A push puts them beside the artifact, and the manifest names what it is of, and the bill's digest."""
+    tiny.invoke("build", "push")
+    tiny.invoke("push")
+    opened, commit = tiny.open(), tiny.git("rev-parse", "HEAD")
+    s3 = opened.cloud.client("s3")
+
+    def kept(name: str) -> bytes:
+        found: bytes = s3.get_object(Bucket=opened.foundation.bucket, Key=f"artifacts/{commit}/{name}")["Body"].read()
+        return found
+
+    manifest = json.loads(kept("manifest.json"))
+    assert manifest["digest"] == json.loads(kept("artifact.json"))["digest"]
+    assert manifest["sbom"] == f"sha256:{hashlib.sha256(kept('sbom.cdx.json')).hexdigest()}"
+    assert json.loads(kept("sbom.cdx.json"))["bomFormat"] == "CycloneDX"
 
 
 def test_nothing_live_is_said(tiny: Tiny) -> None:
