@@ -216,8 +216,9 @@ def test_push_is_checked_built_and_pushed(runner: Runner, delivery: str) -> None
 def test_deploy_is_planned_reviewed_and_done(runner: Runner, delivery: str) -> None:
     """deploy.yml: the plan with the reading role, the deploy with the environment's; then a rollback has nowhere to go."""
     inputs = {"action": "deploy", "release": "0"}
-    for job in ("plan", "deploy"):
-        runner.job("deploy.yml", job, Event("workflow_dispatch", "main", delivery, inputs))
+    event = Event("workflow_dispatch", "main", delivery, inputs)
+    event.planned = runner.job("deploy.yml", "plan", event)
+    runner.job("deploy.yml", "deploy", event)
     assert "release 1 is verified" in runner.printed[-1]
     summary = runner.summary.read_text()
     assert "plan for production:" in summary

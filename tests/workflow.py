@@ -52,6 +52,7 @@ class Event:
     delivery: str
     inputs: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+    planned: dict[str, str] = field(default_factory=dict)
 
     def value(self, expression: str, outputs: dict[str, str]) -> str:
         """The value of an expression that the workflows use; any other is a fault of the test."""
@@ -64,6 +65,8 @@ class Event:
             return self.inputs[found[1]]
         if found := re.fullmatch(r"steps\.build\.outputs\.(\w+)", expression):
             return outputs[found[1]]
+        if found := re.fullmatch(r"needs\.plan\.outputs\.(\w+)", expression):
+            return self.planned[found[1]]
         known = {
             "github.repository": "your-organisation/demand-pricing",
             "github.run_id": "1",
@@ -97,11 +100,11 @@ class Runner:
         self.ran: list[str] = []
         self.printed: list[str] = []
 
-    def job(self, workflow: str, name: str, event: Event, matrix: dict[str, str] | None = None) -> None:
-        """Run the job if the event makes it run; every step must end with 0."""
+    def job(self, workflow: str, name: str, event: Event, matrix: dict[str, str] | None = None) -> dict[str, str]:
+        """Run the job if the event makes it run; every step must end with 0. What its steps hand on."""
         job = WORKFLOWS[workflow]["jobs"][name]
         if not event.holds(job.get("if", "always()")):
-            return
+            return {}
         outputs: dict[str, str] = {}
         keys: dict[str, str] = {}
         variables = {**self._github(event), **job.get("env", {})}
@@ -123,6 +126,7 @@ class Runner:
             else:
                 own = {k: self._text(v, event, outputs, matrix) for k, v in step.get("env", {}).items()}
                 self._run(step["run"], {**variables, **keys, **own}, outputs)
+        return outputs
 
     def _text(self, text: Any, event: Event, outputs: dict[str, str], matrix: dict[str, str] | None) -> str:
         def value(found: re.Match[str]) -> str:

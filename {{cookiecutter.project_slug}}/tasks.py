@@ -13,6 +13,7 @@ namespace = Collection(
     releases.plan,
     releases.deploy,
     releases.rollback,
+    releases.unlock,
     account.bootstrap,
     account.doctor,
     monitor.monitor,

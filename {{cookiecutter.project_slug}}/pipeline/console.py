@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,14 @@ def quiet(_: Any) -> None:
 
 
 def outcome(done: Outcome, cloud: str) -> None:
-    """How a deploy or rollback ended."""
+    """Where a deploy or rollback has come to."""
+    if done.weight < 100:
+        due = time.strftime("%H:%M:%S", time.localtime(done.due))
+        say(
+            f"release {done.release.number} has {done.weight} % of the traffic of {done.environment} on {cloud}; "
+            f"next: invoke deploy --resume, after {due}"
+        )
+        return
     where = f"version {done.version} serves {done.environment} on {cloud}"
     say(f"release {done.release.number} is verified: {where} ({done.seconds:.2f} s)")
 

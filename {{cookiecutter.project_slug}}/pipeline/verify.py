@@ -48,9 +48,9 @@ def verify(delivery: Delivery, *, rebuild: bool, tell: Callable[[Link], None]) -
         tell(links[-1])
 
     live = delivery.target.live()
-    if live is None or live.release not in delivery.ledger.states():
+    release = delivery.ledger.find(live.release) if live else None
+    if live is None or release is None:
         raise Refused("what is live is no release of ours", next="invoke status")
-    release = delivery.ledger.read(live.release)
     recorded = store.Artifact(**release.artifact)
     hold(f"live version {live.version} is release {release.number}", live.code_sha256, recorded.code_sha256)
     pushed = store.find(delivery.cloud, delivery.foundation.bucket, recorded.version)

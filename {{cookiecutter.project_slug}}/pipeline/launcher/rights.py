@@ -21,7 +21,7 @@ Right = tuple[str, str, dict[str, str]]  # an action, the resource, and conditio
 
 _more: ContextVar[tuple[Right, ...]] = ContextVar("more", default=())
 _denied: ContextVar[Right | None] = ContextVar("denied", default=None)
-QUALIFIED = re.compile(r"/functions/[^/]+/(invocations|configuration)$")
+QUALIFIED = re.compile(r"/functions/[^/]+(/invocations|/configuration)?/?$")
 CHANGING = re.compile(r"/functions(/[^/]+/(code|configuration))?/?$")
 
 
@@ -84,7 +84,7 @@ def mend() -> None:
 
 
 def _function(arn: str, path: str, query: Any) -> str:
-    """With the version or alias that is called or read."""
+    """With the version or alias that is called, read or removed."""
     qualifier = query.get("Qualifier") or ""
     qualifier = qualifier[0] if isinstance(qualifier, list) else qualifier
     return f"{arn}:{qualifier}" if qualifier and QUALIFIED.search(unquote(path)) else arn

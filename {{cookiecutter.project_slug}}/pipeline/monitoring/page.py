@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.delivery import Delivery
-    from pipeline.ledger import Release
+    from pipeline.head import Release
 
 __all__ = ["write"]
 

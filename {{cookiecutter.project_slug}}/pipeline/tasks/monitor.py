@@ -53,7 +53,7 @@ def report(_: Any, days: int = 1, branch: str = "", cloud: str = "") -> None:
 
 
 def _upload(branch: str, cloud: str) -> None:
-    from pipeline.ledger import ROLLED_BACK, VERIFIED
+    from pipeline.head import ROLLED_BACK, VERIFIED
     from pipeline.monitoring import api, drift, files
     from pipeline.monitoring.queries import place
 

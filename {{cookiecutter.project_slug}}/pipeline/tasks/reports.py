@@ -26,16 +26,27 @@ def call(_: Any, path: str, branch: str = "", cloud: str = "") -> None:
 def status(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
     """Show what is live, and who is at work on it."""
     delivery = open_environment(branch, cloud)
-    live, held = delivery.target.live(), delivery.ledger.holder()
+    live, head = delivery.target.live(), delivery.ledger.head()
     if json:
-        return console.document({"live": live and asdict(live), "lock": held and held[0]})
+        return console.document(
+            {
+                "live": live and asdict(live),
+                "lock": head.holder and asdict(head.holder),
+                "work": head.work and asdict(head.work),
+            }
+        )
     console.say(f"{delivery.environment.name} on {delivery.cloud.name}")
     if live is None:
         console.say("  nothing is live; next: invoke deploy")
     else:
         console.say(f"  release {live.release} serves as version {live.version}, code {live.code_sha256}")
-    if held:
-        console.say(f"  locked by {held[0]['who']} on {held[0]['host']} ({held[0]['reason']})")
+        for version, percent in live.traffic.weights.items():
+            console.say(f"  version {version} has {percent} % of the traffic")
+    if head.work:
+        how = "left to" if head.work.detached else "if nobody is at work:"
+        console.say(f"  a {head.work} is under way; {how} invoke deploy --resume")
+    if head.holder:
+        console.say(f"  locked by {head.holder}")
 
 
 @action(help={"branch": BRANCH, "cloud": CLOUD, "count": "how many; default: 10", "json": JSON})
