@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -79,7 +80,8 @@ def test_missing_python_and_engine_are_said(tiny: Tiny, monkeypatch: pytest.Monk
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/docker").write_text("#!/bin/sh\nexit 1\n")  # a client without an engine
     (tmp_path / "bin/docker").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    (tmp_path / "bin/git").symlink_to(str(shutil.which("git")))
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
     wrong = {finding.check: finding for finding in doctor.local(config) if not finding.ok}
     assert "there is no Python 3.99 on this machine" in wrong["python"].says
     assert "engine" in wrong

@@ -38,7 +38,9 @@ def test_code_that_was_changed_by_hand_is_found(tiny: Tiny) -> None:
     tiny.commit()
     key = tiny.push().artifact.key
     function.update_function_code(FunctionName=f"{tiny.name}-production", S3Bucket=opened.foundation.bucket, S3Key=key)
-    tiny.open().target._settled()  # type: ignore[attr-defined]
+    function.get_waiter("function_updated_v2").wait(
+        FunctionName=f"{tiny.name}-production", WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+    )
     version = function.publish_version(FunctionName=f"{tiny.name}-production")["Version"]
     function.update_alias(FunctionName=f"{tiny.name}-production", Name="live", FunctionVersion=version)
     with pytest.raises(Refused, match=r"live version 2 is release 1: .* is not "):
