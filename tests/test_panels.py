@@ -233,3 +233,17 @@ def test_trace_reaches_the_log(seen: Seen) -> None:
     """The trace that Lambda was called with is in the request's line."""
     (row, *_) = json.loads(seen.service.invoke("logs", "--query", "slow", "--minutes", "60", "--json"))
     assert re.fullmatch(r"1-[0-9a-f]{8}-[0-9a-f]{24}", row["trace"])
+
+
+def test_watching_shows_who_answers_how_much(seen: Seen) -> None:
+    """Each version has a line with its release, share, requests, errors and latency; alarms and releases follow."""
+    said = seen.service.invoke("status", "--watch", "--looks", "2")
+    assert said.count("seen-production on embedded") == 2
+    lines = dict(re.findall(r"^  (\d+) +(\d+ +\d+ % +\d+ +\d+ +[\d.,]+ ms)   .*[▁▂▃▄▅▆▇█]$", said, re.M))
+    assert set(lines) == {"1", "2"}
+    release, share, _, requests, errors, *_ = lines["1"].split()
+    assert (release, errors) == ("1", "2")
+    assert int(requests) >= 10
+    assert 0 < int(share) < 100
+    assert re.search(r"alarms: (none fires|seen-production-)", said)
+    assert re.search(r"^     2  verified ", said, re.M)

@@ -34,6 +34,7 @@ svg { width: 100%; height: auto } svg text { font-size: 10px; fill: var(--faint)
 .legend i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .35em }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-size: 13px }
 td, th { border-bottom: 1px solid var(--line); padding: .25rem .7rem .25rem 0; text-align: left; white-space: nowrap }
+td:last-child { white-space: normal }
 .ALARM { color: #c33; font-weight: bold }
 """
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json as _json
+import sys
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
 
 from pipeline import console
 from pipeline.tasks import BRANCH, CLOUD, JSON, action, open_environment, read_config
+
+if TYPE_CHECKING:
+    from pipeline.delivery import Delivery
+
+WATCH_SECONDS = 5  # CloudWatch itself measures by the minute
 
 
 @action(help={"path": "what to ask for: /version", "branch": BRANCH, "cloud": CLOUD}, positional=["path"])
@@ -22,10 +29,20 @@ def call(_: Any, path: str, branch: str = "", cloud: str = "") -> None:
         raise Exit(f"✗ {answer.fault or f'status {answer.status}'}", 1)
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
-def status(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
+@action(
+    help={
+        "branch": BRANCH,
+        "cloud": CLOUD,
+        "json": JSON,
+        "watch": "look every few seconds, until Ctrl-C: releases, traffic by version, errors, latency, alarms",
+        "looks": "with --watch: how many, then end; default: until Ctrl-C",
+    }
+)
+def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch: bool = False, looks: int = 0) -> None:
     """Show what is live, and who is at work on it."""
     delivery = open_environment(branch, cloud)
+    if watch:
+        return _watch(delivery, looks)
     live, head = delivery.target.live(), delivery.ledger.head()
     if json:
         return console.document(
@@ -86,6 +103,19 @@ def logs(_: Any, query: str = "", branch: str = "", cloud: str = "", minutes: in
         for page in pages:
             for event in page["events"]:
                 print(event["message"].rstrip("\n"))
+
+
+def _watch(delivery: Delivery, looks: int) -> None:
+    """On a terminal each look takes the place of the one before; elsewhere it follows it."""
+    from pipeline.monitoring import glance
+
+    live = sys.stdout.isatty()
+    for look in itertools.count(1):
+        found = glance.lines(delivery)
+        console.say(("\033[H\033[J" if live else "") + "\n".join(found))
+        if look == looks:
+            return
+        time.sleep(WATCH_SECONDS)
 
 
 def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None:
