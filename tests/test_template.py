@@ -75,7 +75,7 @@ def test_delivery_code_imports_downward_only() -> None:
     """tasks → verbs → machine → targets, ledger, store → cloud, source, config → errors; and nothing resolves links."""
     layers = [
         {"errors", "keys"},
-        {"config", "source", "envs", "waiting", "archive", "bytecode", "console"},
+        {"config", "costs", "source", "envs", "waiting", "archive", "bytecode", "console"},
         {"locks", "models", "cloud", "embedded", "sbom", "wheels"},
         {"bundle", "engines", "notify", "stacks", "training"},
         {"infra", "packers"},

@@ -7,6 +7,7 @@ import json as _json
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
@@ -66,10 +67,25 @@ def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch:
         console.say(f"  locked by {head.holder}")
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "count": "how many; default: 10", "json": JSON})
-def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, json: bool = False) -> None:
+@action(
+    help={
+        "branch": BRANCH,
+        "cloud": CLOUD,
+        "count": "how many; default: 10",
+        "html": "write them to this file as a page, with the times drawn",
+        "json": JSON,
+    }
+)
+def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, html: str = "", json: bool = False) -> None:
     """List the environment's releases, newest first."""
-    found = open_environment(branch, cloud).ledger.latest(count)
+    delivery = open_environment(branch, cloud)
+    found = delivery.ledger.latest(count)
+    if html:
+        from pipeline import history
+
+        title = f"{delivery.config.service.name} in {delivery.environment.name} on {delivery.cloud.name}"
+        Path(html).write_text(history.page(title, found), encoding="utf-8")
+        return console.say(f"wrote {html}")
     if json:
         return console.document(found)
     for release in found:
