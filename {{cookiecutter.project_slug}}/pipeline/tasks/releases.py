@@ -49,6 +49,7 @@ def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float =
             console.say(f"  to have exactly this carried out: invoke deploy --plan {made.digest}")
     lines = [*map(str, made.changes), *(f"drift {one.name}: {one.how}" for one in drifted)]
     console.summary("\n".join([f"plan for {made.environment}:", *(lines or ["nothing to do"])]))
+    console.output(digest=made.digest)
     if made.changes or drifted:
         raise Exit(code=2)
 

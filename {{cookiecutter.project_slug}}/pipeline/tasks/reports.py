@@ -149,6 +149,21 @@ def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None
     console.table(rows)
 
 
+@action(
+    help={"branch": BRANCH, "cloud": CLOUD, "rebuild": "build the commit again, and compare the bytes", "json": JSON}
+)
+def verify(_: Any, branch: str = "", cloud: str = "", rebuild: bool = False, json: bool = False) -> None:
+    """Show that what is live is the artifact which its commit's build made; exit 1 where the chain breaks."""
+    from pipeline import verify as verifying
+
+    def say(link: verifying.Link) -> None:
+        console.say(f"✓ {link.name}\n    {link.digest}")
+
+    links = verifying.verify(open_environment(branch, cloud), rebuild=rebuild, tell=console.quiet if json else say)
+    if json:
+        console.document(links)
+
+
 @action(help={"json": JSON})
 def config(_: Any, json: bool = False) -> None:
     """Print pipeline.toml as it was read, defaults and overrides included."""
