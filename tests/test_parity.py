@@ -233,6 +233,7 @@ def test_pull_request_builds_and_pushes_nothing(runner: Runner) -> None:
     """A pull request, also from a fork and without any variable, builds here, without credentials."""
     before = len(runner.ran)
     runner.job("build_test.yml", "build", Event("pull_request", "main", ""))
+    runner.job("build_test.yml", "build", Event("push", "develop", '{"main": {}}'))  # it is delivered nowhere
     runner.job("build_test.yml", "build-only", Event("pull_request", "main", ""))
     assert runner.ran[before:] == ["make setup", ".venv/bin/invoke build"]
 
