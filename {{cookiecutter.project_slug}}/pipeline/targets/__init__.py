@@ -97,6 +97,9 @@ class Target(Protocol):
     def numbers(self, version: str, since: float) -> Numbers:
         """What ``version`` did with its share of the traffic since then (seconds since 1970)."""
 
+    def milliseconds(self) -> float:
+        """How long an answer of what is live took on average in the last day; 0 when there was none."""
+
     def traffic(self) -> Traffic | None:
         """Who gets how much; None before the first release."""
 
