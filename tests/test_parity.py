@@ -112,6 +112,14 @@ def test_gate_needs_every_job() -> None:
     assert jobs["pass"]["if"] == "always()"
 
 
+@pytest.mark.parametrize("folder", [ROOT, TEMPLATE], ids=["root", "template"])
+def test_zizmor_finds_nothing(folder: Path) -> None:
+    """The root's workflows and the shipped ones are clean."""
+    words = [BIN / "zizmor", "--offline", ".github"]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def mutants() -> dict[str, tuple[str, str, str]]:
     """What would be dangerous, or wrong: the text, what to write instead, and what the linter says."""
     return {
