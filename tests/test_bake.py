@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -16,6 +17,7 @@ from bake import BIN, QUESTIONS, Refused, bake, cruft, files, repository, start
 
 import local_extensions
 from pipeline import config, keys
+from pipeline.engines import Engine
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 CHOICES = {name: value for name, value in QUESTIONS.items() if isinstance(value, list) and not name.startswith("_")}
@@ -149,11 +151,13 @@ def test_all_bad_answers_are_named_at_once(tmp_path: Path) -> None:
 def test_cookiecutter_and_cruft_bake_the_same(tmp_path: Path) -> None:
     """The two tools make the same files, but for the one that cruft keeps for itself; cruft refuses bad answers too."""
     template = repository(tmp_path / "template")
-    ours = files(bake(tmp_path / "cookiecutter", project_slug="same-thing"))
-    theirs = files(cruft(tmp_path / "cruft", template, project_slug="same-thing"))
-    assert set(theirs) - set(ours) == {".cruft.json"}
-    del theirs[".cruft.json"]
-    assert theirs == ours
+    for target in CHOICES["target"]:
+        answers = {"project_slug": "same-thing", "target": target}
+        ours = files(bake(tmp_path / target / "cookiecutter", **answers))
+        theirs = files(cruft(tmp_path / target / "cruft", template, **answers))
+        assert set(theirs) - set(ours) == {".cruft.json"}
+        del theirs[".cruft.json"]
+        assert theirs == ours
     with pytest.raises(Refused, match="Lambda is not offered in"):
         cruft(tmp_path / "bad", template, aws_region="mars")
     assert list((tmp_path / "bad").iterdir()) == []
@@ -227,6 +231,51 @@ def test_bake_lives(service: Path) -> None:
         commit(service, "Mend")
         assert "release 3 is verified" in run(service, "make", "deploy")
         assert "release 1 is verified" in run(service, "make", "rollback")
+    finally:
+        run(service, "invoke", "cloud.down")
+
+
+def test_bake_of_an_image_lives(service: Path, tmp_path: Path, engine: Engine) -> None:
+    """A bake with the target lambda-image, with the same models: within its budget, deployed, asked for a price."""
+    from bake import commit
+
+    made = bake(tmp_path / "out", target="lambda-image", project_slug="boxed-pricing")
+    shutil.copytree(service / "models", made / "models")
+    shutil.copy(service / "model.lock", made)
+    (made / ".venv").symlink_to(service / ".venv")
+    start(made)
+    try:
+        manifest = json.loads(run(made, "invoke", "build", "--json"))
+        assert manifest["unzipped"] < 200_000_000
+        assert {layer["name"] for layer in manifest["layers"]} == {"dependencies", "model", "source"}
+        run(made, "invoke", "push")
+        assert "release 1 is verified" in run(made, "invoke", "deploy")
+        assert len(json.loads(run(made, "invoke", "call", "/v1/predict-price/85111?bins=3"))["bins"]) == 3
+        (made / "src/service/handler.py").write_text("raise RuntimeError('broken on purpose')\n")
+        commit(made, "Break")
+        run(made, "invoke", "build")
+        run(made, "invoke", "push")
+        assert "release 1 serves as before" in run(made, "invoke", "deploy", code=1)
+        assert json.loads(run(made, "invoke", "call", "/version"))["release"] == 1
+        assert "Session lint was successful" in run(made, "nox", "-s", "lint")
+        assert "Session types was successful" in run(made, "nox", "-s", "types")
+        file = made / "Dockerfile.lambda"
+        file.write_text(file.read_text().replace("USER 65534:65534", "USER root"))
+        assert "DL3002" in run(made, "nox", "-s", "lint", code=1)
+    finally:
+        run(made, "invoke", "cloud.down")
+
+
+def test_codebuild_runs_the_shipped_buildspec(service: Path) -> None:
+    """The bake's own buildspec, in a clean clone: set up, tested, built and pushed."""
+    try:
+        output = run(service, "invoke", "build", "--on", "codebuild")
+        assert "Session test was successful" in output
+        assert "Report tests: build/reports/tests.xml" in output
+        assert "Report coverage: build/reports/coverage.xml" in output
+        commit = run(service, "git", "rev-parse", "HEAD").strip()
+        assert f"  ARTIFACT_VERSION {commit}" in output
+        assert re.search(r"  ARTIFACT_DIGEST sha256:[0-9a-f]{64}$", output, re.M)
     finally:
         run(service, "invoke", "cloud.down")
 
