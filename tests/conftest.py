@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,25 @@ def tiny_alone(tmp_path: Path) -> Iterator[Tiny]:
     service = Tiny(tmp_path / "service", tmp_path / "own", "alone")
     yield service
     embedded.down(service.root)
+
+
+@pytest.fixture(scope="session")
+def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with models that were trained with the smallest budget, judged and promoted."""
+    from service import promotion, report, training
+
+    root = tmp_path_factory.mktemp("promoted")
+    assert training.main(["--root", str(root), "--trials", "1"]) == 0
+    assert report.main(["--root", str(root)]) == 0
+    assert promotion.main(["--root", str(root)]) == 0
+    return root
+
+
+@pytest.fixture
+def port() -> int:
+    """A port of loopback that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

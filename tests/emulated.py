@@ -6,13 +6,18 @@ import base64
 import io
 import json
 import sys
+import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config as Options
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.session import Session
 from tiny import TEMPLATE
@@ -34,6 +39,19 @@ def client(running: embedded.Running, service: str, key: str = "", secret: str =
             retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, max_pool_connections=50, **options
         ),
     )
+
+
+def get_by_url(running: embedded.Running, url: str, path: str = "/", **headers: str) -> tuple[int, bytes]:
+    """Ask a Function URL, signed; the embedded AWS tells functions by the host that is asked for."""
+    signed = AWSRequest("GET", url.rstrip("/") + path, headers=headers)
+    SigV4Auth(Credentials(running.access_key, running.secret_key), "lambda", "eu-west-1").add_auth(signed)
+    names = {**dict(signed.headers.items()), "Host": url.split("/")[2]}
+    request = urllib.request.Request(running.endpoint + path, headers=names)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
 
 
 def project(root: Path, own: Path) -> Path:

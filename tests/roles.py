@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from botocore.session import Session
 from issuer import Issuer
 from tiny import HANDLER, Tiny
 
-from pipeline import build, codebuild, delivery, deploy, embedded, infra, notify, plan, stacks, store
+from pipeline import build, codebuild, delivery, deploy, embedded, infra, notify, plan, stacks, store, watch
 from pipeline.cloud import Cloud
 from pipeline.errors import CloudError, Interrupted, PipelineError
+from pipeline.monitoring import drift
 
 ACCOUNT = "123456789012"
 REPOSITORY = "repo:an-owner/a-repository"
@@ -200,8 +202,8 @@ class Roles:
         elif role == "deploy":
             if self._there():
                 self.admin.client("lambda").delete_function(FunctionName="rights-production")
-            for prefix in ("releases/", "locks/"):
-                self._delete(s3, bucket, prefix)
+            self._delete(s3, bucket, "releases/")
+            s3.put_object(Bucket=bucket, Key="artifacts/old/x.zip")
 
     def _there(self) -> bool:
         listed = self.admin.client("lambda").list_functions()["Functions"]
@@ -240,6 +242,7 @@ class Roles:
 
     def _plan(self) -> None:
         assert plan.make(self._opened()).changes
+        assert not drift.find(self._opened())
 
     def _deploy(self) -> None:
         self.head(self.commits["shy"])
@@ -252,7 +255,14 @@ class Roles:
         self.deploy()
         self.head(self.commits["second"])
         self.deploy()
-        deploy.rollback(self._opened(), 0, tell=lambda step: None)
+        opened = self._opened()
+        outcome = deploy.rollback(opened, 0, tell=lambda step: None)
+        # A canary would look at the same, and retention would remove the same once it is old.
+        rules = replace(opened.config.deploy, alarms=("none",))
+        watched = replace(opened, config=replace(opened.config, deploy=rules))
+        assert watch.look(watched, outcome.version, 10, time.time()).alarms == ("none (which does not exist)",)
+        keep = set(self.commits.values())
+        assert store.prune(opened.cloud, opened.foundation.bucket, keep, time.time() + 60) == ["artifact old"]
         self._tell()
 
     def _tell(self) -> None:
@@ -264,3 +274,6 @@ class Roles:
     def deploy(self) -> None:
         outcome = deploy.deploy(self._opened(), tell=lambda step: None)
         assert isinstance(outcome, deploy.Outcome)
+        for step in outcome.steps:  # a release is verified even if nothing old could be removed
+            if "left to the next deploy" in step.result:
+                raise PipelineError(step.result)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from tiny import ANSWER, Tiny
 
-from pipeline import embedded, plan
+from pipeline import embedded
 from pipeline.errors import LockHeld
-from pipeline.ledger import LOCK_SECONDS, STAGED, Release
+from pipeline.head import LOCK_SECONDS, Holder
 
 SLOW = (ANSWER, "    import time; time.sleep(2.5)\n" + ANSWER)
 
@@ -54,7 +54,7 @@ def test_interrupted_deploy_puts_all_back(tiny: Tiny, signum: signal.Signals) ->
     assert "release 1 serves as before" in output
     assert "Traceback" not in output
     opened = tiny.open()
-    assert (tiny.live(), opened.ledger.holder()) == (1, None)
+    assert (tiny.live(), opened.ledger.head().holder) == (1, None)
     assert (opened.ledger.read(2).state, opened.ledger.read(2).cause) == ("failed", "interrupted")
 
 
@@ -63,30 +63,23 @@ def test_killed_deploy_is_finished_by_the_next(tiny: Tiny) -> None:
     process = start_slow_deploy(tiny)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
-    opened = tiny.open()
     assert tiny.live() == 1
-    assert opened.ledger.holder() is not None
+    assert tiny.open().ledger.head().holder is not None
     tiny.mend()
     outcome = tiny.deploy()
-    assert (outcome.steps[0].name, outcome.steps[0].result) == ("recover", "release 2 was abandoned")
+    assert (outcome.steps[0].name, outcome.steps[0].result) == ("recover", "version 1 serves, release 2 was abandoned")
     assert tiny.live() == 3
     assert tiny.open().ledger.read(2).state == "failed"
 
 
-def test_deploy_killed_after_the_shift_is_taken_back_by_the_next(tiny: Tiny) -> None:
-    """A version that got traffic but was never verified loses it to the last verified one."""
-    tiny.deploy()
-    tiny.mend("second")
-    tiny.push()
-    opened = tiny.open()
-    made = plan.make(opened)
-    release = opened.ledger.stage(Release(0, STAGED, vars(made.artifact), made.settings, made.variables, "x", 0.0))
-    version = opened.target.stage(release.number, made.artifact, made.variables, set())
-    opened.target.shift(version, made.live)  # and here the process would have died
-    assert tiny.live() == 2
+def test_killed_deploy_is_gone_on_with_by_the_same(tiny: Tiny) -> None:
+    """After kill -9 the same deploy, typed again, goes on with the release that it had staged."""
+    process = start_slow_deploy(tiny)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
     outcome = tiny.deploy()
-    assert outcome.steps[0].result == "release 1 is live again, release 2 was abandoned"
-    assert tiny.live() == 3
+    assert [step.name for step in outcome.steps[-3:]] == ["probe version", "shift", "probe live"]
+    assert (outcome.release.number, outcome.release.state, tiny.live()) == (2, "verified", 2)
 
 
 def test_second_deploy_is_refused_and_names_the_holder(tiny: Tiny) -> None:
@@ -99,25 +92,57 @@ def test_second_deploy_is_refused_and_names_the_holder(tiny: Tiny) -> None:
     assert tiny.live() == 2
 
 
+def hold(tiny: Tiny, seconds: float) -> None:
+    """Let somebody on another machine hold the lock of the tiny service for so long."""
+    ledger = tiny.open().ledger
+    head, tag = ledger.load()
+    holder = Holder("ci", "deploy", "elsewhere", 1, time.time(), time.time() + seconds)
+    assert ledger.swap(replace(head, revision=head.revision + 1, token=head.token + 1, holder=holder), tag)
+
+
 def test_lock_of_another_host_holds_until_its_time_is_up(tiny: Tiny) -> None:
-    """A holder elsewhere is believed until its lock expires; then the lock is taken over."""
+    """A holder elsewhere is believed until its lock expires; then the lock is taken over, and it can't write."""
     tiny.deploy()
-    opened = tiny.open()
-    key = "locks/production.json"
-    holder = {"who": "ci", "reason": "deploy", "host": "elsewhere", "pid": 1, "at": time.time()}
-    s3 = opened.cloud.client("s3")
-    for expires, held in ((time.time() + LOCK_SECONDS, True), (time.time() - 1, False)):
-        body = json.dumps({**holder, "expires": expires}).encode()
-        s3.put_object(Bucket=opened.foundation.bucket, Key=key, Body=body)
-        if held:
-            with pytest.raises(LockHeld, match="locked by ci on elsewhere"), opened.ledger.locked("me", "test"):
-                pass
-        else:
-            with opened.ledger.locked("me", "test") as lock:
-                opened.ledger.confirm(lock)
-                s3.put_object(Bucket=opened.foundation.bucket, Key=key, Body=body)  # somebody takes it over
-                with pytest.raises(LockHeld, match="taken over by ci"):
-                    opened.ledger.confirm(lock)
+    ledger = tiny.open().ledger
+    hold(tiny, LOCK_SECONDS)
+    with pytest.raises(LockHeld, match="locked by ci on elsewhere"), ledger.locked("me", "test"):
+        pass
+    assert "locked by ci on elsewhere" in tiny.invoke("status")
+    hold(tiny, -1)
+    with ledger.locked("me", "test") as late:
+        token = late.head.token
+        hold(tiny, -1)
+        with ledger.locked("other", "test") as mine:
+            assert mine.head.token > token
+            with pytest.raises(LockHeld, match="taken over by other"):
+                late.write(newest=99)
+    assert ledger.head().newest == 1
+
+
+def test_wait_for_the_lock(tiny: Tiny) -> None:
+    """--wait waits for the holder to end, and no longer than it says."""
+    tiny.deploy()
+    ledger = tiny.open().ledger
+    hold(tiny, 5)
+    with pytest.raises(LockHeld), ledger.locked("me", "test", wait=0.2):
+        pass
+    with ledger.locked("me", "test", wait=30) as lease:
+        assert lease.head.holder.who == "me"
+
+
+def test_unlock_takes_the_lock_with_a_reason(tiny: Tiny) -> None:
+    """A lock is taken by hand only with a reason, which the record of what was under way keeps."""
+    process = start_slow_deploy(tiny)
+    held = tiny.open().ledger.unlock("me", "stuck")
+    assert str(held).startswith(f"tests@localhost on {socket.gethostname()} (pid {process.pid}, deploy)")
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    assert "was taken over by" in output
+    assert "unlocked by me: stuck; was held by tests@localhost" in tiny.open().ledger.read(2).cause
+    outcome = tiny.deploy()
+    assert (outcome.release.number, outcome.release.state, tiny.live()) == (2, "verified", 2)
+    assert "without a reason" in tiny.invoke("unlock", code=1)
+    assert "is not locked" in tiny.invoke("unlock", "--reason", "again")
 
 
 def test_cloud_killed_in_mid_deploy(tiny_alone: Tiny) -> None:

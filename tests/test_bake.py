@@ -200,8 +200,18 @@ def test_bake_lives(service: Path) -> None:
 
     try:
         assert "no model yet" in run(service, "invoke", "build", code=1)
-        run(service, "make", "train")
+        assert "nothing has been trained yet" in run(service, "invoke", "evaluate", code=1)
+        run(service, "invoke", "train", "--trials", "1", "evaluate", "promote")
+        assert (service / "build/report.html").exists()
         commit(service, "Train")
+        # The gate is the one in pipeline.toml, and what it refuses leaves model.lock, and what is built, as it was.
+        settings, lock = (service / "pipeline.toml").read_text(), (service / "model.lock").read_text()
+        (service / "pipeline.toml").write_text(settings.replace("gain = 10 ", "gain = 99 "))
+        refused = run(service, "invoke", "promote", code=1)
+        assert "99% below the best baseline's" in refused
+        assert "nothing was promoted; model.lock is as it was" in refused
+        assert (service / "model.lock").read_text() == lock
+        (service / "pipeline.toml").write_text(settings)
         output = run(service, "make", "deploy")
         assert "release 1 is verified" in output
         said = json.loads(run(service, "invoke", "call", "/v1/predict-price/85111?bins=3"))
@@ -210,21 +220,21 @@ def test_bake_lives(service: Path) -> None:
         assert "release 1 serves as version 1" in run(service, "invoke", "status")
 
         # A model that the lock names but that does not load: only the deploy's probe can find it.
-        lock = tomllib.loads((service / "model.lock").read_text())["primary"]
+        primary = tomllib.loads(lock)["primary"]
         import hashlib
 
-        (service / lock["file"]).write_bytes(b"no onnx")
+        (service / primary["file"]).write_bytes(b"no onnx")
         digest = hashlib.sha256(b"no onnx").hexdigest()
-        text = (service / "model.lock").read_text().replace(lock["digest"], f"sha256:{digest}")
+        text = (service / "model.lock").read_text().replace(primary["digest"], f"sha256:{digest}")
         (service / "model.lock").write_text(text)
         commit(service, "A model that does not load")
         refused = run(service, "make", "deploy", code=2)  # make's own exit code for a failed line
-        assert f"{lock['file']} can't be opened" in refused
+        assert f"{primary['file']} can't be opened" in refused
         assert "release 1 serves as before" in refused
         assert json.loads(run(service, "invoke", "call", "/version"))["release"] == 1
 
         # An altered model stops the build.
-        (service / lock["file"]).write_bytes(b"altered")
+        (service / primary["file"]).write_bytes(b"altered")
         assert "is not the model that model.lock names" in run(service, "invoke", "build", code=1)
         run(service, "git", "checkout", "--quiet", "HEAD~1", "--", "model.lock", "models")
         (service / "pipeline.toml").write_text((service / "pipeline.toml").read_text().replace("1024", "512", 1))

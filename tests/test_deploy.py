@@ -12,7 +12,7 @@ from tiny import FAULTS, Tiny
 from pipeline import build, store
 from pipeline import deploy as deploying
 from pipeline.build import Manifest
-from pipeline.errors import CloudError, ConfigError, Refused, SourceError
+from pipeline.errors import CloudError, ConfigError, Moved, Refused, SourceError
 from pipeline.plan import Plan
 from pipeline.plan import make as make_plan
 
@@ -98,14 +98,21 @@ def test_foreign_variables_stay_and_dropped_ones_go(tiny: Tiny) -> None:
 
 
 def test_model_change_alone_is_a_release(tiny: Tiny) -> None:
-    """Another model in model.lock is planned as such, and delivered."""
+    """Another model in model.lock is planned as such, and delivered; a rollback brings the former back with the code."""
+
+    def model() -> str:
+        return str(json.loads(tiny.open().target.call("/version").body)["model"])
+
     tiny.deploy()
+    first = model()
     tiny.model(b"a better model")
     tiny.commit()
     tiny.push()
     assert {"code", "model"} <= {change.what for change in make_plan(tiny.open()).changes}
     tiny.deploy()
-    assert tiny.live() == 2
+    assert (tiny.live(), model()) == (2, "sha256:" + hashlib.sha256(b"a better model").hexdigest())
+    tiny.rollback()
+    assert (tiny.live(), model()) == (1, first)
 
 
 def test_rollback_lands_on_the_last_verified_release(tiny: Tiny) -> None:
@@ -174,8 +181,8 @@ def test_traffic_moved_by_others_is_not_moved_back(tiny: Tiny) -> None:
     opened.cloud.client("lambda").update_alias(
         FunctionName=f"{tiny.name}-production", Name="live", Description="by hand"
     )
-    with pytest.raises(Refused, match="moved by someone else"):
-        opened.target.shift(live.version, live)
+    with pytest.raises(Moved, match="moved by someone else"):
+        opened.target.shift(live.traffic, live.traffic, "ours")
 
 
 # -- what is pushed

@@ -141,6 +141,8 @@ def test_nothing_outside_is_allowed(roles: Roles, role: str) -> None:
     with roles.acting(role):
         cloud = Cloud.open(roles.tiny.config, roles.environment, "aws")
         for what, (service, operation, words) in OUTSIDE.items():
+            if (role, what) == ("deploy", "an artifact's end"):
+                continue  # retention is the deploy's
             with pytest.raises(ClientError) as fault:
                 getattr(cloud.client(service), operation)(**words)
             code = fault.value.response["Error"]["Code"]

@@ -72,7 +72,7 @@ def test_import_package_is_always_service() -> None:
 
 
 def test_delivery_code_imports_downward_only() -> None:
-    """tasks → verbs → targets, ledger, store → cloud, source, config → errors; and nothing resolves links."""
+    """tasks → verbs → machine → targets, ledger, store → cloud, source, config → errors; and nothing resolves links."""
     layers = [
         {"errors", "keys"},
         {"config", "source", "envs", "waiting", "archive", "bytecode", "console"},
@@ -81,11 +81,11 @@ def test_delivery_code_imports_downward_only() -> None:
         {"infra", "packers"},
         {"build"},
         {"store", "codebuild"},
-        {"registry"},
-        {"ledger"},
-        {"targets"},
+        {"head", "registry"},
+        {"ledger", "targets"},
         {"delivery"},
-        {"plan", "monitoring"},
+        {"history", "monitoring", "plan", "probing", "retention", "watch"},
+        {"machine"},
         {"deploy"},
         {"tasks"},
     ]

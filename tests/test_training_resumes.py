@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tiny import TEMPLATE
 
-from service import market, registry, training
+from service import evaluation, market, registry, training
 
 WORDS = [sys.executable, "-m", "service.training"]
 ENVIRONMENT = {"PYTHONPATH": str(TEMPLATE / "src"), "PATH": "/bin"}
@@ -42,3 +43,22 @@ def test_killed_training_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path)
     assert "elasticnet   rmse" in done.stdout
     assert "9 trials, 9 of them earlier" in done.stdout
     assert registry.last_run(broken)[0] == registry.last_run(whole)[0]
+
+
+def test_another_process_trains_the_same_models(promoted: Path, tmp_path: Path) -> None:
+    """Training in another process, with another hash seed, gives the same digests."""
+    words = [*WORDS, "--root", str(tmp_path), "--trials", "1"]
+    subprocess.run(words, check=True, env={**ENVIRONMENT, "PYTHONHASHSEED": "1"}, capture_output=True)
+    assert registry.last_run(tmp_path)[0] == registry.last_run(promoted)[0]
+
+
+@pytest.mark.parametrize("seed", [8, 9])
+def test_other_markets_are_learned_as_well(tmp_path: Path, seed: int) -> None:
+    """On other products too, the best model's prices earn 95 % of the best revenue, and its elasticities are within 15 %."""
+    assert training.main(["--root", str(tmp_path), "--seed", str(seed), "--trials", "1"]) == 0
+    found, run = evaluation.load(tmp_path)
+    best = evaluation.evaluate(found, evaluation.challengers(tmp_path, run)).models[0].metrics
+    assert best.good is not None
+    assert best.good >= 0.9
+    assert best.elasticity_error is not None
+    assert best.elasticity_error <= 0.15

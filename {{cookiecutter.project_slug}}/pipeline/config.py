@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
-from pipeline.keys import SECTIONS, Build, Environment, Function, Github, Model, Monitoring, Probe, Service
+from pipeline.keys import SECTIONS, Build, Deploy, Environment, Function, Github, Model, Monitoring, Probe, Service
 
 __all__ = ["FILE", "Config", "find_root", "load"]
 
@@ -33,6 +33,7 @@ class Config:
     function: Function
     model: Model
     probe: Probe
+    deploy: Deploy
     build: Build
     github: Github
     monitoring: Monitoring

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,20 @@ if TYPE_CHECKING:
     from pipeline.codebuild import Phase
     from pipeline.deploy import Outcome, Step
 
-__all__ = ["agrees", "document", "megabytes", "outcome", "output", "phase", "quiet", "say", "step", "summary", "warn"]
+__all__ = [
+    "agrees",
+    "document",
+    "megabytes",
+    "outcome",
+    "output",
+    "phase",
+    "quiet",
+    "say",
+    "step",
+    "summary",
+    "table",
+    "warn",
+]
 
 
 def say(line: str) -> None:
@@ -40,9 +54,24 @@ def quiet(_: Any) -> None:
 
 
 def outcome(done: Outcome, cloud: str) -> None:
-    """How a deploy or rollback ended."""
+    """Where a deploy or rollback has come to."""
+    if done.weight < 100:
+        due = time.strftime("%H:%M:%S", time.localtime(done.due))
+        say(
+            f"release {done.release.number} has {done.weight} % of the traffic of {done.environment} on {cloud}; "
+            f"next: invoke deploy --resume, after {due}"
+        )
+        return
     where = f"version {done.version} serves {done.environment} on {cloud}"
     say(f"release {done.release.number} is verified: {where} ({done.seconds:.2f} s)")
+
+
+def table(rows: list[dict[str, str]]) -> None:
+    """Rows under the names of their columns; one that has none of a column leaves it empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    widths = {name: max(len(name), *(len(row.get(name, "")) for row in rows)) for name in names}
+    for row in [{name: name for name in names}, *rows] if rows else [{}]:
+        say("  ".join(row.get(name, "").ljust(widths[name]) for name in names).rstrip() or "nothing was found")
 
 
 def document(content: Any) -> None:

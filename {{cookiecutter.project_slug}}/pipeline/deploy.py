@@ -1,4 +1,4 @@
-"""The one way to production: lock, stage, probe, shift, probe again, record; and back again on any fault.
+"""The verbs of delivery: deploy, resume, rollback. What they have in common, and its order, is ``machine.py``'s.
 
 Exit is *verified* or nothing: a version gets traffic only after it answered as itself, and whatever stops the deploy
 on the way, Ctrl-C included, puts all traffic back to what served before.
@@ -6,77 +6,59 @@ on the way, Ctrl-C included, puts all traffic back to what served before.
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline import plan as planning
 from pipeline import source
-from pipeline.errors import Interrupted, PipelineError, Refused
-from pipeline.ledger import FAILED, ROLLED_BACK, STAGED, VERIFIED, Release
+from pipeline.errors import Interrupted, LockHeld, PipelineError, Refused
+from pipeline.head import ROLLED_BACK, VERIFIED, Former, Release
+from pipeline.machine import Machine, Run, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pipeline.delivery import Delivery
+    from pipeline.head import Head, Work
     from pipeline.plan import Plan
     from pipeline.targets import Live
 
-__all__ = ["Outcome", "Step", "deploy", "rollback"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing that was done: its name, what came of it, and how many seconds it took."""
-
-    name: str
-    result: str
-    seconds: float
+__all__ = ["Outcome", "Step", "deploy", "resume", "rollback"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What serves after a deploy or rollback: the release, its version, and the steps that led there."""
+    """Where a deploy or rollback has come to: the release, its version, and the steps that led there.
+
+    ``weight`` is 100, or, of a deploy that was left to ``--resume``, its percent of the traffic; then ``due`` says when
+    that goes on (seconds since 1970).
+    """
 
     environment: str
     release: Release
     version: str
     seconds: float
+    weight: int = 100
+    due: float = 0.0
     steps: list[Step] = field(default_factory=list)
 
 
-class _Run:
-    """Times steps and tells the caller of each."""
-
-    def __init__(self, tell: Callable[[Step], None]) -> None:
-        self.steps: list[Step] = []
-        self.began = time.perf_counter()
-        self._tell = tell
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[list[str]]:
-        """Time a step; what the body appends to the list is its result."""
-        result: list[str] = []
-        began = time.perf_counter()
-        yield result
-        done = Step(name, ", ".join(result), time.perf_counter() - began)
-        self.steps.append(done)
-        self._tell(done)
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        return {step.name: round(step.seconds, 3) for step in self.steps}
-
-
-def deploy(delivery: Delivery, tell: Callable[[Step], None]) -> Outcome | Plan:
+def deploy(
+    delivery: Delivery, tell: Callable[[Step], None], *, approved: str = "", wait: float = 0.0, detach: bool = False
+) -> Outcome | Plan:
     """Plan, and carry the plan out, under the environment's lock, so that what it compares with stays true.
+
+    What a deploy of the same release that died has left is gone on with; what another one has left is put back first.
 
     Args:
         delivery: the environment.
         tell: called after each step.
+        approved: the plan that may be carried out: its digest, or a file that ``invoke plan --json`` wrote.
+        wait: seconds to wait for a deploy that is at work.
+        detach: leave the pauses to ``resume``.
 
     Returns:
         The outcome; or the plan itself when it has no changes.
@@ -91,131 +73,108 @@ def deploy(delivery: Delivery, tell: Callable[[Step], None]) -> Outcome | Plan:
             f"what {delivery.environment.name} stands on differs from infra/service.yaml",
             next=f"invoke bootstrap --branch {delivery.environment.branch} --cloud {delivery.cloud.name}",
         )
-    who = source.author(delivery.config.root)
-    run = _Run(tell)
-    with delivery.ledger.locked(who, "deploy") as lock:
-        _recover(delivery, run)
+    who, run = source.author(delivery.config.root), Run(tell)
+    with delivery.ledger.locked(who, "deploy", wait) as lease:
+        machine, left = Machine(delivery, lease, run), lease.head.work
+        if left and left.detached:
+            raise Refused(f"a {left} is under way", next="invoke deploy --resume, or invoke rollback")
+        if left and _same(delivery, left, approved):
+            return _carry_out(machine, run, delivery, detach)
+        if left:
+            machine.put_back("abandoned: its deploy ended without a word", abandoned=True)
         with run.step("plan") as result:
             plan = planning.make(delivery)
+            if approved:
+                planning.check(approved, plan)
             result.append(f"{len(plan.changes)} changes" if len(plan.changes) != 1 else "1 change")
         if not plan.changes:
+            machine.prune()  # whoever did this deploy may have died before
             return plan
-        release = delivery.ledger.stage(
-            Release(0, STAGED, asdict(plan.artifact), plan.settings, plan.variables, who, time.time())
-        )
-        version = ""
-        with _all_or_nothing(delivery, plan.live, release.number, run):
-            with run.step("stage") as result:
-                version = delivery.target.stage(release.number, plan.artifact, plan.variables, set(plan.dropped))
-                result.append(f"release {release.number} is version {version}")
-            with run.step("probe version") as result:
-                result += _probe(delivery, release, version)
-            delivery.ledger.confirm(lock)
-            with run.step("shift") as result:
-                delivery.target.shift(version, plan.live)
-                result.append(f"live: version {plan.live.version if plan.live else 'none'} → {version}")
-            with run.step("probe live") as result:
-                result += _probe(delivery, release)
-            delivery.ledger.record(release.number, VERIFIED, version=version, seconds=run.seconds)
-        return _outcome(delivery, release.number, version, run)
+        if plan.live and plan.live.traffic.weights:
+            shared = ", ".join(f"version {v} has {p} %" for v, p in plan.live.traffic.weights.items())
+            raise Refused(f"someone else is moving the traffic: {shared}", next="invoke status")
+        machine.begin_deploy(plan, who)
+        return _carry_out(machine, run, delivery, detach)
 
 
-def rollback(delivery: Delivery, to: int, tell: Callable[[Step], None]) -> Outcome:
+def resume(
+    delivery: Delivery, tell: Callable[[Step], None], *, wait: float = 0.0, detach: bool = False
+) -> Outcome | None:
+    """Go on with what ``--detach``, or a process that died, has left; None when there is nothing.
+
+    Raises:
+        Refused, LockHeld, Interrupted: as ``deploy``.
+    """
+    run = Run(tell)
+    with delivery.ledger.locked(source.author(delivery.config.root), "resume", wait) as lease:
+        if lease.head.work is None:
+            return None
+        return _carry_out(Machine(delivery, lease, run), run, delivery, detach)
+
+
+def rollback(delivery: Delivery, to: int, tell: Callable[[Step], None], *, wait: float = 0.0) -> Outcome:
     """Put a verified release back: code, configuration and model, which are all in its version.
+
+    A deploy that is on its way is put back, and that is all, if it had traffic already.
 
     Args:
         delivery: the environment.
         to: the release's number; 0 means the newest one before the live one that was verified and not rolled back.
         tell: called after each step.
+        wait: seconds to wait for a deploy that is at work.
 
     Raises:
         Refused: there is no such release, or it no longer answers as itself; what is live stays.
     """
-    who = source.author(delivery.config.root)
-    run = _Run(tell)
-    with delivery.ledger.locked(who, "rollback") as lock:
-        _recover(delivery, run)
+    who, run = source.author(delivery.config.root), Run(tell)
+    with delivery.ledger.locked(who, "rollback", wait) as lease:
+        machine, left = Machine(delivery, lease, run), lease.head.work
+        if left and left.verb == "rollback" and to in (0, left.release.number):
+            return _carry_out(machine, run, delivery, detach=False)
+        if left:
+            machine.put_back(f"taken back by {who}", abandoned=True)
+            if left.verb == "deploy" and left.weight and left.former and not to:
+                return _outcome(delivery, delivery.ledger.read(left.former.release), run)
         with run.step("plan") as result:
             live = delivery.target.live()
             if live is None:
                 raise Refused("nothing is live, so there is nothing to roll back", next="invoke deploy")
-            states = delivery.ledger.states()
-            number = to or _newest_verified(states, before=live.release)
-            _check(number, states, live, delivery.environment.name)
-            release = delivery.ledger.read(number)
-            result.append(f"release {live.release} → {number}")
-        with _all_or_nothing(delivery, live, 0, run):
-            with run.step("probe version") as result:
-                result += _probe(delivery, release, release.version)
-            delivery.ledger.confirm(lock)
-            with run.step("shift") as result:
-                delivery.target.shift(release.version, live)
-                result.append(f"live: version {live.version} → {release.version}")
-            with run.step("probe live") as result:
-                result += _probe(delivery, release)
-            if live.release in states:
-                cause = f"rolled back to release {number} by {who}"
-                delivery.ledger.record(live.release, ROLLED_BACK, cause=cause)
-            if states[number][-1] != VERIFIED:
-                delivery.ledger.record(number, VERIFIED, version=release.version, seconds=run.seconds)
-        return _outcome(delivery, number, release.version, run)
+            release = _goal(delivery, lease.head, live, to)
+            result.append(f"release {live.release} → {release.number}")
+        machine.begin_rollback(release, Former(live.version, live.release))
+        return _carry_out(machine, run, delivery, detach=False)
 
 
-def _probe(delivery: Delivery, release: Release, version: str = "") -> list[str]:
-    """Ask ``version``, or what is live, whether it is ``release`` and works; what it answered, in words.
-
-    Raises:
-        Refused: it raised, timed out, answered another status than 200, or is something else than ``release``.
-    """
-    place = f"version {version}" if version else "live"
-    answers = []
-    for path in ("/version", *delivery.config.probe.paths):
-        answer = delivery.target.call(path, version)
-        if answer.fault:
-            raise Refused(f"{place} does not answer {path}: {answer.fault}", next=_logs(delivery))
-        if answer.status != 200:
-            raise Refused(f"{place} answers {path} with {answer.status}: {answer.body[:300]}", next=_logs(delivery))
-        if path == "/version":
-            _same(place, answer.body, release)
-        answers.append(f"{path} {answer.status} in {answer.seconds * 1000:.0f} ms")
-    return answers
-
-
-def _same(place: str, body: str, release: Release) -> None:
-    """Whether ``body``, the answer to /version, names this very release."""
+def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> Outcome:
+    """All of it, or on any fault all back."""
+    release = machine.work.release
     try:
-        said = json.loads(body)
-    except ValueError as error:
-        raise Refused(f"{place} answers /version with {body[:100]!r}, which is not JSON") from error
-    wanted = {
-        "release": release.number,
-        "commit": release.artifact["commit"],
-        "model": release.artifact["model"],
-        "content": release.artifact["content"],
-    }
-    for name, value in wanted.items():
-        if not isinstance(said, dict) or said.get(name) != value:
-            found = said.get(name) if isinstance(said, dict) else said
-            raise Refused(
-                f"{place} is another release: /version says {name} {found!r}, release {release.number} has {value!r}",
-                next="invoke build && invoke push, then invoke deploy",
-            )
-
-
-@contextmanager
-def _all_or_nothing(delivery: Delivery, live: Live | None, number: int, run: _Run) -> Iterator[None]:
-    """On any fault put all traffic back to ``live``, record why ``number`` (if one was staged) failed, and say so."""
-    try:
-        yield
+        if machine.carry_out(detach):
+            return _outcome(delivery, release, run)
+        work = machine.work
+        return Outcome(
+            delivery.environment.name,
+            work.release,
+            work.release.version,
+            time.perf_counter() - run.began,
+            work.weight,
+            work.due,
+            run.steps,
+        )
+    except LockHeld:
+        raise  # so is the work
     except BaseException as fault:
         cause = "interrupted" if isinstance(fault, KeyboardInterrupt) else str(fault).split("\n  next: ")[0]
         with _uninterrupted():
-            with run.step("restore") as result:
-                delivery.target.restore(live)
-                result.append(f"version {live.version} serves" if live else "nothing serves, as before")
-            if number:
-                delivery.ledger.record(number, FAILED, cause=cause, seconds=run.seconds)
-        serves = f"release {live.release} serves as before" if live else "nothing serves, as before"
+            try:
+                serves = machine.put_back(cause)
+            except PipelineError as second:
+                again = "invoke rollback" if machine.work.verb == "rollback" else "invoke deploy"
+                raise Refused(
+                    f"{cause}; then what served before could not be put back: {second.message}; "
+                    "where it stopped is on record",
+                    next=f"{second.next or 'see that the cloud answers'}, then {again}",
+                ) from fault
         if isinstance(fault, KeyboardInterrupt):
             raise Interrupted(f"interrupted; {serves}", next="invoke deploy") from fault
         if isinstance(fault, PipelineError):
@@ -223,46 +182,35 @@ def _all_or_nothing(delivery: Delivery, live: Live | None, number: int, run: _Ru
         raise
 
 
-def _recover(delivery: Delivery, run: _Run) -> None:
-    """Finish what a deploy that died has left: its release failed; if it was live, the last verified one is again.
+def _same(delivery: Delivery, left: Work, approved: str) -> bool:
+    """Whether what was left is what would be begun now."""
+    return left.verb == "deploy" and (
+        planning.digest_of(approved) == left.plan if approved else planning.wants(delivery, left.release)
+    )
 
-    Called with the lock held, so a release that is still ``staged`` belongs to nobody.
+
+def _goal(delivery: Delivery, head: Head, live: Live, to: int) -> Release:
+    """The release that a rollback goes to.
+
+    Raises:
+        Refused: there is none, or it is not one to go to.
     """
-    states = delivery.ledger.states()
-    left = [number for number, reached in states.items() if reached[-1] == STAGED]
-    if not left:
-        return
-    with run.step("recover") as result:
-        live = delivery.target.live()
-        if live is not None and live.release in left:
-            last = _newest_verified(states, before=live.release)
-            version = delivery.ledger.read(last).version if last else ""
-            if version:
-                delivery.target.shift(version, live)
-                result.append(f"release {last} is live again")
-            else:
-                delivery.target.restore(None)
-        for number in left:
-            delivery.ledger.record(number, FAILED, cause="abandoned: its deploy ended without a word")
-            result.append(f"release {number} was abandoned")
-
-
-def _newest_verified(states: dict[int, list[str]], before: int) -> int:
-    return max((n for n, reached in states.items() if reached[-1] == VERIFIED and n < before), default=0)
-
-
-def _check(number: int, states: dict[int, list[str]], live: Live, environment: str) -> None:
-    """Whether a rollback may go to ``number``."""
-    if number == 0:
-        raise Refused(
-            f"{environment} has no verified release before {live.release} to roll back to", next="invoke releases"
-        )
-    if number not in states:
-        raise Refused(f"{environment} has no release {number}", next="invoke releases")
-    if number == live.release:
-        raise Refused(f"release {number} is live already", next="invoke releases")
-    if VERIFIED not in states[number]:
-        raise Refused(f"release {number} was never verified, it is {states[number][-1]}", next="invoke releases")
+    name = delivery.environment.name
+    if to == 0:
+        verified = [one.number for one in head.kept if one.state == VERIFIED]
+        to = next((number for number in verified if number < live.release or not live.release), 0)
+        if to == 0:
+            raise Refused(
+                f"{name} has no verified release before {live.release} to roll back to", next="invoke releases"
+            )
+    if to == live.release:
+        raise Refused(f"release {to} is live already", next="invoke releases")
+    release = delivery.ledger.read(to)
+    if release.state not in (VERIFIED, ROLLED_BACK):
+        raise Refused(f"release {to} was never verified, it is {release.state}", next="invoke releases")
+    if to not in [one.number for one in head.kept]:
+        raise Refused(f"release {to} was pruned; its version is gone", next="deploy its commit again")
+    return release
 
 
 @contextmanager
@@ -277,10 +225,7 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _logs(delivery: Delivery) -> str:
-    return f"invoke logs --branch {delivery.environment.branch}"
-
-
-def _outcome(delivery: Delivery, number: int, version: str, run: _Run) -> Outcome:
-    release = delivery.ledger.read(number)
-    return Outcome(delivery.environment.name, release, version, time.perf_counter() - run.began, run.steps)
+def _outcome(delivery: Delivery, release: Release, run: Run) -> Outcome:
+    found = delivery.ledger.read(release.number)
+    seconds = time.perf_counter() - run.began
+    return Outcome(delivery.environment.name, found, found.version, seconds, steps=run.steps)

@@ -8,6 +8,7 @@ PipelineError            what failed, on what, and the next command to type (exi
 ├── BuildError           the artifact cannot be built from what was locked
 ├── CloudError           AWS (embedded or real) refused, failed or did not answer
 ├── LockHeld             another deploy holds the environment
+├── Moved                the traffic was changed by someone else since it was looked at
 ├── Refused              a gate stopped the release; the old version serves
 └── Interrupted          Ctrl-C; everything was put back (exit code 130)
 """
@@ -21,6 +22,7 @@ __all__ = [
     "Interrupted",
     "LockHeld",
     "ModelError",
+    "Moved",
     "PipelineError",
     "Refused",
     "SetupError",
@@ -78,6 +80,10 @@ class CloudError(PipelineError):
 
 class LockHeld(PipelineError):
     """Another deploy holds this environment."""
+
+
+class Moved(PipelineError):
+    """The traffic is not what it was when it was looked at."""
 
 
 class Refused(PipelineError):

@@ -11,6 +11,7 @@ __all__ = [
     "SECTIONS",
     "TARGETS",
     "Build",
+    "Deploy",
     "Environment",
     "Function",
     "Github",
@@ -79,6 +80,25 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Deploy:
+    """How a new version gets the traffic, what stops it, and how long old ones are kept."""
+
+    strategy: str = key(
+        '"all-at-once", "canary" or "linear"', default="all-at-once", choices=("all-at-once", "canary", "linear")
+    )
+    weight: int = key("percent of the traffic: 10", default=10, within=(1, 99))
+    pause: int = key("seconds that each weight is held: 300", default=300, within=(1, 86_400))
+    period: int = key("seconds between two looks at the numbers: 60", default=60, within=(1, 300))
+    max_errors: int = key("percent of the version's requests: 1", default=1, within=(0, 100))
+    max_p95: int = key("milliseconds, or 0 to leave it unwatched: 500", default=0, within=(0, 900_000))
+    max_throttles: int = key("a number of calls: 0", default=0, within=(0, 1_000_000))
+    alarms: tuple[str, ...] = key('a list of CloudWatch alarms: ["checkout-fails"]', default=(), pattern=r".{1,255}")
+    command: tuple[str, ...] = key('a command, word by word: ["python", "smoke.py"]', default=(), pattern=r".+")
+    keep: int = key("a number of verified releases: 5", default=5, within=(1, 100))
+    keep_days: int = key("days: 30", default=30, within=(0, 3650))
+
+
+@dataclass(frozen=True)
 class Model:
     """How models are tuned, and what one must be to be promoted."""
 
@@ -144,6 +164,7 @@ SECTIONS = {
     "function": Function,
     "model": Model,
     "probe": Probe,
+    "deploy": Deploy,
     "build": Build,
     "github": Github,
     "monitoring": Monitoring,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.cloud import Cloud
     from pipeline.config import Config
 
-__all__ = ["Artifact", "Pushed", "artifact", "built", "find", "known", "push", "record"]
+__all__ = ["Artifact", "Pushed", "artifact", "built", "find", "known", "prune", "push", "record"]
 
 # S3's answers to a conditional write that lost: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 LOST = ("PreconditionFailed", "ConditionalRequestConflict")
@@ -170,3 +170,18 @@ def _create(s3: Any, bucket: str, key: str, body: Any, **options: str) -> bool:
             return False
         raise
     return True
+
+
+def prune(cloud: Cloud, bucket: str, keep: set[str], before: float) -> list[str]:
+    """Remove from the bucket what was pushed before then (seconds since 1970), but for the sources in ``keep``.
+
+    The name goes first, so it never points to nothing. Returns the sources, in words.
+    """
+    s3 = cloud.client("s3")
+    with cloud.faults():
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="artifacts/")
+        found = {o["Key"]: o["LastModified"].timestamp() for page in pages for o in page.get("Contents", [])}
+        old = [key for key, at in found.items() if at < before and key.split("/")[1] not in keep]
+        for key in sorted(old, key=lambda key: not key.endswith("/artifact.json")):
+            s3.delete_object(Bucket=bucket, Key=key)
+    return sorted({f"artifact {key.split('/')[1][:12]}" for key in old})

@@ -45,6 +45,7 @@ def main() -> None:
     import insights
     import late
     import metricmath
+    import metrics
     import providers
     import rights
     import saving
@@ -67,6 +68,7 @@ def main() -> None:
         registry.mend(HOME)
         images.mend(HOME / "tmp")
     codebuild.mend(HOME)
+    metrics.mend()
     emf.mend()
     metricmath.mend()
     alarms.mend()

@@ -1,9 +1,11 @@
-"""An alias with weights splits its traffic.
+"""An alias with weights splits its traffic, is told to the function, and names versions that exist.
 
 On AWS, a call of an alias with ``RoutingConfig`` runs the additional version with the probability of its weight; the
 function is told the alias as the one that was asked for, and the answer says which version ran:
 https://docs.aws.amazon.com/lambda/latest/dg/configuring-alias-routing.html
-ministack stores the weights and calls the first version always.
+ministack stores the weights and calls the first version always; a function that is called by its URL is told no alias; an
+alias may name a version that there is not, which AWS refuses:
+https://docs.aws.amazon.com/lambda/latest/api/API_UpdateAlias.html
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ def mend() -> None:
     from ministack.services import lambda_svc as lambda_
 
     invoke, execute = lambda_._invoke, lambda_._execute_function_with_config_scope
-    find = lambda_._get_func_record_for_ref
+    find, by_url = lambda_._get_func_record_for_ref, lambda_.handle_function_url_request
+    create, update = lambda_._create_alias, lambda_._update_alias
 
     async def invoke_drawn(
         name: str, event: Any, headers: Any, path_qualifier: str | None = None, query_params: Any = None
@@ -41,6 +44,29 @@ def mend() -> None:
         version = drawn(name, alias)
         return find(f"{name}:{version}" if version else reference)
 
+    async def by_url_asked(url: str, *words: Any, resolved: Any = None, **options: Any) -> Any:
+        found = resolved or lambda_.resolve_function_url(url)
+        if found and found[3]:
+            account, region, name, alias = found[:4]
+            _asked.set(f"arn:aws:lambda:{region}:{account}:function:{name}:{alias}")
+        return await by_url(url, *words, resolved=resolved, **options)
+
+    def missing(name: str, data: dict[str, Any]) -> Any | None:
+        """The refusal of an alias whose version is not there; nothing when it is."""
+        known = (lambda_._functions.get(name) or {}).get("versions", {})
+        wanted = [data.get("FunctionVersion"), *(data.get("RoutingConfig") or {}).get("AdditionalVersionWeights", {})]
+        for version in wanted:
+            if version not in (None, "$LATEST", *known):
+                message = f"Function not found: {lambda_._func_arn(name)}:{version}"
+                return lambda_.error_response_json("ResourceNotFoundException", message, 404)
+        return None
+
+    def create_checked(name: str, data: dict[str, Any]) -> Any:
+        return missing(name, data) or create(name, data)
+
+    def update_checked(name: str, alias: str, data: dict[str, Any]) -> Any:
+        return missing(name, data) or update(name, alias, data)
+
     def drawn(name: str, alias: str | None) -> str:
         """An additional version of this alias, as often as its weight says; else nothing."""
         known = (lambda_._functions.get(name) or {}).get("aliases", {}).get(alias, {})
@@ -54,3 +80,5 @@ def mend() -> None:
     lambda_._invoke = invoke_drawn
     lambda_._execute_function_with_config_scope = execute_as_asked
     lambda_._get_func_record_for_ref = find_drawn
+    lambda_.handle_function_url_request = by_url_asked
+    lambda_._create_alias, lambda_._update_alias = create_checked, update_checked

@@ -32,12 +32,13 @@ class Malformed(Exception):
 
 def run(query: str, records: list[Row]) -> list[Row]:
     """The rows that ``query`` makes of log records."""
+    from ministack.services import cloudwatch_logs
+
     rows = [{**_fields(record), **record} for record in records]
     shown: list[str] = []
     text = "\n".join(line for line in query.splitlines() if not line.lstrip().startswith("#"))
-    stages = [stage.strip() for stage in re.split(r"\|(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", text)]
     sorted_ = False
-    for stage in filter(None, stages):
+    for stage in cloudwatch_logs._split_insights_pipes(text):
         verb, _, rest = stage.partition(" ")
         match verb.lower():
             case "fields" | "display":

@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambd
 ministack asks for the call's own action only. Left out, and added here: who gives a function its role needs
 ``iam:PassRole`` for it (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html); who makes it with
 tags, ``lambda:TagResource``; who has it read its code from S3, ``s3:GetObject`` of that code. A new function, a function's
-version or alias, a build, a log group and a log stream are asked about by their own names, and Lambda's actions have
+version or alias, a build, a log group, a log stream and a dashboard are asked about by their own names, and Lambda's actions have
 AWS's: ministack takes ``GetAlias`` for ``ListAliases``, and more of that kind.
 """
 
@@ -20,7 +20,7 @@ Right = tuple[str, str, dict[str, str]]  # an action, the resource, and conditio
 
 _more: ContextVar[tuple[Right, ...]] = ContextVar("more", default=())
 _denied: ContextVar[Right | None] = ContextVar("denied", default=None)
-QUALIFIED = re.compile(r"/functions/[^/]+/(invocations|configuration)$")
+QUALIFIED = re.compile(r"/functions/[^/]+(/invocations|/configuration)?/?$")
 CHANGING = re.compile(r"/functions(/[^/]+/(code|configuration))?/?$")
 
 
@@ -47,6 +47,8 @@ def mend() -> None:
         elif service == "logs" and ":log-group:" in found:
             stream = _document(body).get("logStreamName")
             found = f"{found.removesuffix(':*')}:log-stream:{stream}" if stream else f"{found.removesuffix(':*')}:*"
+        elif service == "monitoring" and (board := _document(body).get("DashboardName")):
+            found = f"arn:aws:cloudwatch::{where[1]}:dashboard/{board}"
         return found
 
     def enforced(key: str, action: str, service: str, region: str, **options: Any) -> Any:
@@ -79,7 +81,7 @@ def mend() -> None:
 
 
 def _function(arn: str, path: str, query: Any) -> str:
-    """With the version or alias that is called or read."""
+    """With the version or alias that is called, read or removed."""
     qualifier = query.get("Qualifier") or ""
     qualifier = qualifier[0] if isinstance(qualifier, list) else qualifier
     return f"{arn}:{qualifier}" if qualifier and QUALIFIED.search(unquote(path)) else arn

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.cloud import Cloud
     from pipeline.monitoring.definition import Panel
 
-__all__ = ["Series", "ask_log", "period_for", "read"]
+__all__ = ["DAY", "Series", "alarm_states", "ask_log", "period_for", "read"]
 
 POINTS = 300  # about as many as a plot can show
 PERIODS = (60, 300, 900, 3600, 6 * 3600, 24 * 3600)
@@ -68,6 +68,17 @@ def read(cloud: Cloud, panel: Panel, begin: float, end: float, period: int) -> l
                     lines.setdefault((result["Id"], result["Label"]), []).extend(points)
     found += [Series(label, tuple(points)) for (_, label), points in lines.items() if points]
     return found
+
+
+def alarm_states(cloud: Cloud, function: str) -> dict[str, str]:
+    """The states of the function's alarms, by name, as CloudWatch words them: OK, ALARM or INSUFFICIENT_DATA.
+
+    Raises:
+        CloudError: CloudWatch refused.
+    """
+    with cloud.faults():
+        found = cloud.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{function}-")["MetricAlarms"]
+    return {alarm["AlarmName"]: alarm["StateValue"] for alarm in found}
 
 
 def ask_log(cloud: Cloud, group: str, query: str, minutes: int) -> list[dict[str, str]]:

@@ -151,7 +151,7 @@ def _model(at: Place) -> tuple[Panel, ...]:
             "Predictions that came from the cache.",
             (
                 own(at, "hits", "CacheHits", shown=False, statistic="Average"),
-                Query("hit", "from the cache, %", expression="100 * hits"),
+                Query("hit", "from the cache", expression="100 * hits"),
             ),
         ),
         Panel(

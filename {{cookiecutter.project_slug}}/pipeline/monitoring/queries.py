@@ -111,7 +111,7 @@ def failures(at: Place) -> tuple[Query, ...]:
         alias(at, "requests", "Invocations", shown=False),
         alias(at, "thrown", "Errors", shown=False),
         own(at, "answered", "Failures", shown=False),
-        Query("rate", "failed, %", expression="100 * (FILL(thrown, 0) + FILL(answered, 0)) / requests"),
+        Query("rate", "failed", expression="100 * (FILL(thrown, 0) + FILL(answered, 0)) / requests"),
     )
 
 
@@ -120,7 +120,7 @@ def backup(at: Place) -> tuple[Query, ...]:
     return (
         own(at, "backup", "BackupUsed", shown=False),
         own(at, "predictions", "BackupUsed", statistic="SampleCount", shown=False),
-        Query("share", "by the backup, %", expression="100 * backup / predictions"),
+        Query("share", "by the backup", expression="100 * backup / predictions"),
     )
 
 

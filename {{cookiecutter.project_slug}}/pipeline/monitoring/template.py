@@ -16,16 +16,16 @@ __all__ = ["ANYWHERE", "RIGHTS", "dashboard", "metric_query", "template"]
 
 ANYWHERE = Place("${Name}", "${Environment}", "${Branch}", "${AWS::Region}", "${AWS::AccountId}", "${Memory}")
 TOPIC = "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:${Name}-${Environment}"
-LOG_GROUP = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda/${Name}-${Environment}"
+LOG_GROUP = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda/${Name}-${Environment}:*"
 WIDTH, HEIGHT, COLUMNS = 8, 6, 24
 PLOT_SECONDS = 300
 UNITS = {"ms": "Milliseconds", "s": "Seconds", "percent": "%", "dollars": "US$", "share": "× usual price"}
 # What Grafana calls, and on what. AWS knows no narrower resource for those on "*":
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html and …logs.html
-RIGHTS: tuple[tuple[str, tuple[str, ...], str | list[str]], ...] = (
+RIGHTS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("ReadMetrics", ("cloudwatch:GetMetricData",), "*"),
     ("TestDataSource", ("cloudwatch:ListMetrics", "logs:DescribeLogGroups"), "*"),
-    ("QueryLog", ("logs:StartQuery",), [LOG_GROUP, f"{LOG_GROUP}:*"]),
+    ("QueryLog", ("logs:StartQuery",), LOG_GROUP),
     ("ReadAnswers", ("logs:GetQueryResults", "logs:StopQuery"), "*"),
 )
 

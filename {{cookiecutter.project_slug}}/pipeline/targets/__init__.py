@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Answer", "Live", "Target", "load"]
+    from pipeline.head import Release
+
+__all__ = ["Answer", "Live", "Numbers", "Target", "Traffic", "load"]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Who gets how much.
+
+    Attributes:
+        version: the one that gets what no other is given.
+        weights: other versions, with their percent.
+        tag: changes with each change of the traffic; a shift that names an old one is refused.
+    """
+
+    version: str
+    weights: dict[str, int] = field(default_factory=dict)
+    tag: str = ""
+
+    @property
+    def versions(self) -> set[str]:
+        return {self.version, *self.weights}
 
 
 @dataclass(frozen=True)
@@ -17,12 +38,12 @@ class Live:
     """What serves now.
 
     Attributes:
-        version: the target's name for it.
+        version: the target's name for it; of several that share the traffic, the one that others are weighed against.
         release: its release number; 0 when it is not one of ours.
         code_sha256: digest of its artifact, as the target reports it.
         settings: memory, timeout, runtime and the like.
         variables: all variables, ours and others'.
-        tag: changes with each change of the traffic; a shift that names an old one is refused.
+        traffic: who gets how much.
     """
 
     version: str
@@ -30,7 +51,7 @@ class Live:
     code_sha256: str
     settings: dict[str, Any]
     variables: dict[str, str]
-    tag: str
+    traffic: Traffic
 
 
 @dataclass(frozen=True)
@@ -41,6 +62,17 @@ class Answer:
     body: str
     fault: str
     seconds: float
+    gone: bool = False
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What users met at one version: requests, those that failed, the 95th percentile in milliseconds; throttled ones."""
+
+    requests: int
+    errors: int
+    p95: float
+    throttles: int
 
 
 class Target(Protocol):
@@ -52,20 +84,34 @@ class Target(Protocol):
     def settings(self) -> dict[str, Any]:
         """The settings that the configuration asks for, comparable with ``Live.settings``."""
 
-    def stage(self, number: int, artifact: Any, variables: dict[str, str], dropped: set[str]) -> str:
-        """Create the version of release ``number`` beside the live one; nothing moves. Returns its name.
+    def stage(self, release: Release, dropped: tuple[str, ...]) -> str:
+        """Create the version of ``release`` beside the live one; nothing moves. Returns its name.
 
-        ``variables`` are merged into those that are there; ``dropped`` are removed from them.
+        Doing it again gives the same version. The release's variables are merged into those that are there;
+        ``dropped`` are removed from them.
         """
 
     def call(self, path: str, version: str = "", *, method: str = "GET", body: str = "") -> Answer:
         """Ask ``version``, or what is live when empty, for ``path``."""
 
-    def shift(self, version: str, live: Live | None) -> None:
-        """Send all traffic to ``version``, provided that ``live`` is still what serves."""
+    def numbers(self, version: str, since: float) -> Numbers:
+        """What ``version`` did with its share of the traffic since then (seconds since 1970)."""
 
-    def restore(self, live: Live | None) -> None:
-        """Send all traffic to what served before; to nothing when nothing did."""
+    def traffic(self) -> Traffic | None:
+        """Who gets how much; None before the first release."""
+
+    def shift(self, wanted: Traffic | None, seen: Traffic | None, note: str) -> None:
+        """Give the traffic to ``wanted`` (None: to nothing), provided that it still is as ``seen``.
+
+        Raises:
+            Moved: it is not; look again.
+        """
+
+    def versions(self) -> dict[str, int]:
+        """The versions that we staged and that still are there, with their release numbers."""
+
+    def remove(self, version: str) -> None:
+        """Remove ``version``, unless it serves or is gone already."""
 
 
 def load(name: str) -> Callable[..., Target]:

@@ -5,30 +5,34 @@
 
 from __future__ import annotations
 
-import base64
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pipeline.cloud import code_of
-from pipeline.errors import Refused
-from pipeline.targets import Answer, Live
+from pipeline.errors import CloudError, Moved, Refused
+from pipeline.targets import Answer, Live, Traffic, lambda_metrics
+from pipeline.targets.lambda_http import http_event, read_answer
 from pipeline.waiting import wait
 
 if TYPE_CHECKING:
     from pipeline.cloud import Cloud
     from pipeline.config import Config
+    from pipeline.head import Release
     from pipeline.infra import Foundation
     from pipeline.keys import Environment
-    from pipeline.store import Artifact
+    from pipeline.targets import Numbers
 
-__all__ = ["RELEASE_VARIABLE", "LambdaFunction", "http_event"]
+__all__ = ["RELEASE_VARIABLE", "LambdaFunction"]
 
 ALIAS = "live"
 # The one variable that the deploy adds by itself; the service answers it at /version.
 RELEASE_VARIABLE = "RELEASE_NUMBER"
 GONE = "ResourceNotFoundException"
+CHANGED = ("PreconditionFailedException", "ResourceConflictException")
+# How the description of each version of ours begins; others' versions are left alone.
+NOTE = re.compile(r"release (\d+), ")
 
 
 class LambdaFunction:
@@ -52,7 +56,7 @@ class LambdaFunction:
         """Those of ``settings`` that only this kind has."""
         raise NotImplementedError
 
-    def package_options(self) -> dict[str, Any]:
+    def package_options(self, settings: dict[str, Any]) -> dict[str, Any]:
         """The same as Lambda takes them, for a new function and for its configuration."""
         raise NotImplementedError
 
@@ -64,35 +68,27 @@ class LambdaFunction:
         """The same as Lambda reports them, comparable with ``package_settings``."""
         raise NotImplementedError
 
-    def code(self, artifact: Artifact) -> dict[str, Any]:
+    def code(self, artifact: dict[str, Any]) -> dict[str, Any]:
         """Where Lambda takes the code of ``artifact`` from, for a new function and for new code."""
         raise NotImplementedError
 
     # -- what the deploy asks
 
-    @property
-    def _lambda(self) -> Any:
-        # A call may last as long as the function may; botocore must neither give up before that nor call twice.
-        return self._cloud.client("lambda", read_timeout=self._config.function.timeout + 15)
-
     def live(self) -> Live | None:
+        traffic = self.traffic()
+        if traffic is None:
+            return None
         with self._cloud.faults():
-            try:
-                alias = self._lambda.get_alias(FunctionName=self.function, Name=ALIAS)
-            except Exception as error:
-                if code_of(error) == GONE:
-                    return None
-                raise
-            version = alias["FunctionVersion"]
-            found = self._lambda.get_function_configuration(FunctionName=self.function, Qualifier=version)
-        variables = found.get("Environment", {}).get("Variables", {})
+            found = self._lambda.get_function_configuration(FunctionName=self.function, Qualifier=traffic.version)
+        variables = _variables(found)
+        number = variables.get(RELEASE_VARIABLE, "")
         return Live(
-            version=version,
-            release=int(variables.get(RELEASE_VARIABLE, 0)),
+            version=traffic.version,
+            release=int(number) if number.isdigit() else 0,
             code_sha256=found["CodeSha256"],
-            settings=self._settings(found),
+            settings=self._read(found),
             variables=variables,
-            tag=alias["RevisionId"],
+            traffic=traffic,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -104,95 +100,143 @@ class LambdaFunction:
             "architecture": self._config.service.architecture,
         }
 
-    def stage(self, number: int, artifact: Artifact, variables: dict[str, str], dropped: set[str]) -> str:
-        ours = {**variables, RELEASE_VARIABLE: str(number)}
+    def stage(self, release: Release, dropped: tuple[str, ...]) -> str:
+        found: dict[str, Any] = {}
+
+        def staged() -> str | None:
+            try:
+                return self._converge(release, dropped, found)
+            except Exception as error:
+                if code_of(error) in CHANGED or "cannot be assumed by Lambda" in str(error):
+                    return None  # someone else's change, our own whose answer was lost, or a role that is too new
+                raise
+
         with self._cloud.faults():
-            there = self._configuration()
-            if there is None:
-                self._create(self.code(artifact), ours)
-                there = self._settled()
-            else:
-                self._same_package(there)
-                # A function that another caller left in mid-update settles first.
-                there = self._settled(there)
-                wanted = {k: v for k, v in _variables(there).items() if k not in dropped} | ours
-                there = self._update_configuration(there, wanted)
-                if there["CodeSha256"] != artifact.code_sha256:
-                    self._lambda.update_function_code(
-                        FunctionName=self.function,
-                        RevisionId=there["RevisionId"],
-                        **self.code(artifact),
-                        **self._architectures(),
-                    )
-                    there = self._settled()
-            if there["CodeSha256"] != artifact.code_sha256:
+            try:
+                return wait(staged, what=f"the function {self.function}")
+            except CloudError as error:
+                wanted, there = release.artifact["code_sha256"], found.get("CodeSha256")
+                if there == wanted:
+                    raise
                 raise Refused(
-                    f"Lambda holds {there['CodeSha256']}, which is not the artifact's {artifact.code_sha256}",
+                    f"Lambda holds {there}, which is not the artifact's {wanted}",
                     next="run this again; someone else changes this function",
-                )
-            published = self._lambda.publish_version(
-                FunctionName=self.function,
-                CodeSha256=artifact.code_sha256,
-                RevisionId=there["RevisionId"],
-                Description=f"release {number}, {artifact.version}",
-            )
-            version: str = published["Version"]
-            self._settled(published, qualifier=version)
-        return version
+                ) from error
 
     def call(self, path: str, version: str = "", *, method: str = "GET", body: str = "") -> Answer:
         started = time.perf_counter()
         with self._cloud.faults():
-            answer = self._lambda.invoke(
-                FunctionName=self.function,
-                Qualifier=version or ALIAS,
-                Payload=json.dumps(http_event(path, method, body)).encode(),
-            )
-            payload = answer["Payload"].read().decode("utf-8", "replace")
-        seconds = time.perf_counter() - started
-        if "FunctionError" in answer:
-            return Answer(0, payload, f"{answer['FunctionError']}: {_reason(payload)}", seconds)
-        try:
-            response = json.loads(payload)
-            status = int(response["statusCode"])
-            text = response.get("body") or ""
-            if response.get("isBase64Encoded"):
-                text = base64.b64decode(text).decode("utf-8", "replace")
-        except (ValueError, TypeError, KeyError):
-            return Answer(0, payload, f"not an HTTP response: {payload[:200]}", seconds)
-        return Answer(status, text, "", seconds)
-
-    def shift(self, version: str, live: Live | None) -> None:
-        with self._cloud.faults():
-            if live is None:
-                self._lambda.create_alias(FunctionName=self.function, Name=ALIAS, FunctionVersion=version)
-                return
             try:
-                self._lambda.update_alias(
+                answer = self._lambda.invoke(
                     FunctionName=self.function,
-                    Name=ALIAS,
-                    FunctionVersion=version,
-                    RevisionId=live.tag,
-                    RoutingConfig={"AdditionalVersionWeights": {}},
+                    Qualifier=version or ALIAS,
+                    Payload=json.dumps(http_event(path, method, body)).encode(),
                 )
             except Exception as error:
-                if code_of(error) != "PreconditionFailedException":
-                    raise
-                raise Refused("the traffic was moved by someone else meanwhile", next="invoke status") from error
+                if code_of(error) == GONE:
+                    return Answer(0, "", str(error), time.perf_counter() - started, gone=True)
+                raise
+            return read_answer(answer, time.perf_counter() - started)
 
-    def restore(self, live: Live | None) -> None:
-        now = self.live()
-        if now is None or (live is not None and now.version == live.version):
-            return
-        if live is None:
-            with self._cloud.faults():
-                self._lambda.delete_alias(FunctionName=self.function, Name=ALIAS)
-        else:
-            self.shift(live.version, now)
+    def numbers(self, version: str, since: float) -> Numbers:
+        return lambda_metrics.numbers(self._cloud, self.function, ALIAS, version, since)
+
+    def traffic(self) -> Traffic | None:
+        with self._cloud.faults():
+            try:
+                alias = self._lambda.get_alias(FunctionName=self.function, Name=ALIAS)
+            except Exception as error:
+                if code_of(error) == GONE:
+                    return None
+                raise
+        weights = alias.get("RoutingConfig", {}).get("AdditionalVersionWeights", {})
+        percents = {version: round(weight * 100) for version, weight in weights.items()}
+        return Traffic(alias["FunctionVersion"], percents, alias["RevisionId"])
+
+    def shift(self, wanted: Traffic | None, seen: Traffic | None, note: str) -> None:
+        name: dict[str, Any] = {"FunctionName": self.function, "Name": ALIAS}
+        with self._cloud.faults():
+            try:
+                if wanted is None:
+                    self._lambda.delete_alias(**name)
+                elif seen is None:
+                    self._lambda.create_alias(**name, FunctionVersion=wanted.version, Description=note)
+                else:
+                    weights = {version: percent / 100 for version, percent in wanted.weights.items()}
+                    self._lambda.update_alias(
+                        **name,
+                        FunctionVersion=wanted.version,
+                        RoutingConfig={"AdditionalVersionWeights": weights},
+                        Description=note,
+                        RevisionId=seen.tag,
+                    )
+            except Exception as error:
+                if code_of(error) not in CHANGED:
+                    raise
+                raise Moved("the traffic was moved by someone else meanwhile", next="invoke status") from error
+
+    def versions(self) -> dict[str, int]:
+        with self._cloud.faults():
+            pages = self._lambda.get_paginator("list_versions_by_function").paginate(FunctionName=self.function)
+            notes = {found["Version"]: found.get("Description", "") for page in pages for found in page["Versions"]}
+        return {version: int(found[1]) for version, note in notes.items() if (found := NOTE.match(note))}
+
+    def remove(self, version: str) -> None:
+        with self._cloud.faults():
+            try:
+                self._lambda.delete_function(FunctionName=self.function, Qualifier=version)
+            except Exception as error:
+                if code_of(error) not in (GONE, "ResourceConflictException"):  # the latter: an alias needs it
+                    raise
 
     # -- the function itself
 
-    def _configuration(self, qualifier: str = "$LATEST") -> dict[str, Any] | None:
+    def _converge(self, release: Release, dropped: tuple[str, ...], found: dict[str, Any]) -> str | None:
+        """Do the next thing that is missing; the version, once nothing is. ``found`` takes what Lambda said last.
+
+        A change is seen as done by reading it back, so an answer that is lost, or a second run after a crash, costs a
+        read and no second change. https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+        """
+        there = self._configuration("$LATEST")
+        ours = {**release.variables, RELEASE_VARIABLE: str(release.number)}
+        if there is None:
+            self._create(release, ours)
+            return None
+        found |= there
+        self._same_package(there)
+        if not _settled(there):
+            return None
+        variables = {k: v for k, v in _variables(there).items() if k not in dropped} | ours
+        architecture = {"architecture": release.settings["architecture"]}
+        if self._read(there) | architecture != release.settings or _variables(there) != variables:
+            self._lambda.update_function_configuration(
+                FunctionName=self.function,
+                RevisionId=there["RevisionId"],
+                **self._options(release.settings, variables),
+            )
+            return None
+        if there["CodeSha256"] != release.artifact["code_sha256"] or self._read(there) != release.settings:
+            self._lambda.update_function_code(
+                FunctionName=self.function,
+                RevisionId=there["RevisionId"],
+                Architectures=[release.settings["architecture"]],
+                **self.code(release.artifact),
+            )
+            return None
+        published = self._lambda.publish_version(  # gives the same version again when nothing has changed since
+            FunctionName=self.function,
+            CodeSha256=there["CodeSha256"],
+            RevisionId=there["RevisionId"],
+            Description=f"release {release.number}, {release.artifact['version']}",
+        )
+        version: str = published["Version"]
+        return wait(lambda: self._ready(version), what=f"version {version} of {self.function}")
+
+    def _ready(self, version: str) -> str | None:
+        there = self._configuration(version)
+        return version if there is not None and _settled(there) else None
+
+    def _configuration(self, qualifier: str) -> dict[str, Any] | None:
         try:
             found: dict[str, Any] = self._lambda.get_function_configuration(
                 FunctionName=self.function, Qualifier=qualifier
@@ -217,35 +261,26 @@ class LambdaFunction:
                 "what calls the old function call the new one, then retire the old environment",
             )
 
-    def _create(self, code: dict[str, Any], variables: dict[str, str]) -> None:
-        wanted = self.settings()
+    def _create(self, release: Release, variables: dict[str, str]) -> None:
         self._lambda.create_function(
             FunctionName=self.function,
-            Code=code,
-            Role=wanted["role"],
-            MemorySize=wanted["memory"],
-            Timeout=wanted["timeout"],
-            Environment={"Variables": variables},
+            Code=self.code(release.artifact),
+            Architectures=[release.settings["architecture"]],
             Tags={"service": self._config.service.name},
-            **self.package_options(),
             **self.create_options(),
-            **self._architectures(),
+            **self._options(release.settings, variables),
         )
 
-    def _update_configuration(self, there: dict[str, Any], variables: dict[str, str]) -> dict[str, Any]:
-        wanted = self.settings()
-        self._lambda.update_function_configuration(
-            FunctionName=self.function,
-            RevisionId=there["RevisionId"],
-            Role=wanted["role"],
-            MemorySize=wanted["memory"],
-            Timeout=wanted["timeout"],
-            Environment={"Variables": variables},
-            **self.package_options(),
-        )
-        return self._settled()
+    def _options(self, settings: dict[str, Any], variables: dict[str, str]) -> dict[str, Any]:
+        return {
+            "Role": settings["role"],
+            "MemorySize": settings["memory"],
+            "Timeout": settings["timeout"],
+            "Environment": {"Variables": variables},
+            **self.package_options(settings),
+        }
 
-    def _settings(self, found: dict[str, Any]) -> dict[str, Any]:
+    def _read(self, found: dict[str, Any]) -> dict[str, Any]:
         return {
             **self.read_package(found),
             "memory": found["MemorySize"],
@@ -254,68 +289,25 @@ class LambdaFunction:
             "architecture": (found.get("Architectures") or ["x86_64"])[0],
         }
 
-    def _architectures(self) -> dict[str, list[str]]:
-        return {"Architectures": [self._config.service.architecture]}
-
-    def _settled(self, known: dict[str, Any] | None = None, qualifier: str = "$LATEST") -> dict[str, Any]:
-        """The configuration, once Lambda has finished with it; ``known`` spares a call when it already has.
-
-        https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
-        """
-        seen = [known] if known else []
-
-        def settled() -> dict[str, Any] | None:
-            found = seen.pop() if seen else self._configuration(qualifier)
-            if found is None:
-                return None
-            states = (found.get("State"), found.get("LastUpdateStatus"))
-            if "Failed" in states:
-                reason = found.get("LastUpdateStatusReason") or found.get("StateReason") or "no reason given"
-                raise Refused(f"Lambda could not take the release: {reason}", next="mend what the reason names")
-            return None if "Pending" in states or "InProgress" in states else found
-
-        return wait(settled, what=f"the function {self.function}")
+    @property
+    def _lambda(self) -> Any:
+        # A call may last as long as the function may; botocore must neither give up before that nor call twice.
+        return self._cloud.client("lambda", read_timeout=self._config.function.timeout + 15)
 
 
-def http_event(path: str, method: str = "GET", body: str = "") -> dict[str, Any]:
-    """The event that an HTTP API or a Function URL sends for this request (payload format 2.0).
+def _settled(found: dict[str, Any]) -> bool:
+    """Whether Lambda has finished with a function or version.
 
-    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+    Raises:
+        Refused: it could not take the release.
     """
-    parts = urlsplit(path)
-    return {
-        "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": parts.path,
-        "rawQueryString": parts.query,
-        "headers": {"host": "pipeline", "user-agent": "pipeline", "content-type": "application/json"},
-        "requestContext": {
-            "domainName": "pipeline",
-            "http": {
-                "method": method,
-                "path": parts.path,
-                "protocol": "HTTP/1.1",
-                "sourceIp": "127.0.0.1",
-                "userAgent": "pipeline",
-            },
-            "requestId": f"pipeline-{time.time_ns()}",
-            "stage": "$default",
-            "timeEpoch": int(time.time() * 1000),
-        },
-        "body": body,
-        "isBase64Encoded": False,
-    }
+    states = (found.get("State"), found.get("LastUpdateStatus"))
+    if "Failed" in states:
+        reason = found.get("LastUpdateStatusReason") or found.get("StateReason") or "no reason given"
+        raise Refused(f"Lambda could not take the release: {reason}", next="mend what the reason names")
+    return "Pending" not in states and "InProgress" not in states
 
 
 def _variables(found: dict[str, Any]) -> dict[str, str]:
     variables: dict[str, str] = found.get("Environment", {}).get("Variables", {})
     return variables
-
-
-def _reason(payload: str) -> str:
-    """Lambda's own words for a function error: its type and message."""
-    try:
-        error = json.loads(payload)
-        return f"{error.get('errorType', 'Error')}: {error.get('errorMessage', payload)}"
-    except (ValueError, AttributeError):
-        return payload[:500]

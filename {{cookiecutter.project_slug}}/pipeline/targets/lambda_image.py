@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.cloud import code_of
 from pipeline.errors import Refused
 from pipeline.targets.lambda_function import LambdaFunction
-
-if TYPE_CHECKING:
-    from pipeline.store import Artifact
 
 __all__ = ["LambdaImage"]
 
@@ -22,7 +19,7 @@ class LambdaImage(LambdaFunction):
     def package_settings(self) -> dict[str, Any]:
         return {"package": self.package}
 
-    def package_options(self) -> dict[str, Any]:
+    def package_options(self, settings: dict[str, Any]) -> dict[str, Any]:
         return {}
 
     def read_package(self, found: dict[str, Any]) -> dict[str, Any]:
@@ -31,25 +28,25 @@ class LambdaImage(LambdaFunction):
     def create_options(self) -> dict[str, Any]:
         return {"PackageType": self.package}
 
-    def code(self, artifact: Artifact) -> dict[str, Any]:
+    def code(self, artifact: dict[str, Any]) -> dict[str, Any]:
         """The image by its digest, which the registry must still have under the artifact's version.
 
         Raises:
             Refused: it has not, or has another one; the ledger and the registry do not agree.
         """
-        repository = artifact.key.partition("@")[0].partition("/")[2]
+        version, repository = artifact["version"], artifact["key"].partition("@")[0].partition("/")[2]
         try:
             found = self._cloud.client("ecr").describe_images(
-                repositoryName=repository, imageIds=[{"imageTag": artifact.version}]
+                repositoryName=repository, imageIds=[{"imageTag": version}]
             )
             digest = next((image["imageDigest"] for image in found["imageDetails"]), "nothing")
         except Exception as error:
             if code_of(error) not in ("ImageNotFoundException", "RepositoryNotFoundException"):
                 raise
             digest = "nothing"
-        if digest != artifact.digest:
+        if digest != artifact["digest"]:
             raise Refused(
-                f"the registry has {digest} under {artifact.version}, the artifact that was pushed is {artifact.digest}",
+                f"the registry has {digest} under {version}, the artifact that was pushed is {artifact['digest']}",
                 next="invoke build && invoke push, which push what is missing, then invoke deploy",
             )
-        return {"ImageUri": artifact.key}
+        return {"ImageUri": artifact["key"]}

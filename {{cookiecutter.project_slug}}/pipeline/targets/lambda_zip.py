@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.targets.lambda_function import LambdaFunction
-
-if TYPE_CHECKING:
-    from pipeline.store import Artifact
 
 __all__ = ["LambdaZip"]
 
@@ -22,12 +19,11 @@ class LambdaZip(LambdaFunction):
     def package_settings(self) -> dict[str, Any]:
         return {"runtime": f"python{self._config.service.python}", "handler": HANDLER}
 
-    def package_options(self) -> dict[str, Any]:
-        wanted = self.package_settings()
-        return {"Runtime": wanted["runtime"], "Handler": wanted["handler"]}
+    def package_options(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return {"Runtime": settings["runtime"], "Handler": settings["handler"]}
 
     def read_package(self, found: dict[str, Any]) -> dict[str, Any]:
         return {"runtime": found.get("Runtime", ""), "handler": found.get("Handler", "")}
 
-    def code(self, artifact: Artifact) -> dict[str, Any]:
-        return {"S3Bucket": self._foundation.bucket, "S3Key": artifact.key}
+    def code(self, artifact: dict[str, Any]) -> dict[str, Any]:
+        return {"S3Bucket": self._foundation.bucket, "S3Key": artifact["key"]}

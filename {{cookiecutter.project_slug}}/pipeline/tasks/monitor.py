@@ -13,7 +13,7 @@ from pipeline.tasks import BRANCH, CLOUD, action, open_environment, read_config
 @action(
     help={
         "render": "write infra/monitoring.yaml and infra/grafana",
-        "upload": "bring Grafana (monitoring.grafana_url, $GRAFANA_TOKEN) up to date",
+        "upload": "bring what others changed up to date: CloudWatch's dashboard, and Grafana's things with $GRAFANA_TOKEN",
         "branch": BRANCH,
         "cloud": CLOUD,
     }
@@ -41,24 +41,36 @@ def monitor(_: Any, render: bool = False, upload: bool = False, branch: str = ""
     console.say("the files are as their definition says")
 
 
+@action(help={"days": "how far back; default: 1", "branch": BRANCH, "cloud": CLOUD})
+def report(_: Any, days: int = 1, branch: str = "", cloud: str = "") -> None:
+    """Write build/monitoring.html: all panels of the last days, drawn, in one page that needs nothing else."""
+    from pipeline.errors import ConfigError
+    from pipeline.monitoring import page
+
+    if not 1 <= days <= 455:  # as long as CloudWatch keeps anything
+        raise ConfigError("--days", [f"{days} is not within 1 and 455"])
+    console.say(f"wrote {page.write(open_environment(branch, cloud), days)}")
+
+
 def _upload(branch: str, cloud: str) -> None:
-    from pipeline.monitoring import api, files
+    from pipeline.head import ROLLED_BACK, VERIFIED
+    from pipeline.monitoring import api, drift, files
     from pipeline.monitoring.queries import place
 
     delivery = open_environment(branch, cloud)
     config = delivery.config
-    at = place(config, delivery.environment, delivery.cloud.account)
+    at, queries = place(config, delivery.environment, delivery.cloud.account), files.queries(config.root)
+    if drift.board_differs(delivery.cloud, at, queries):
+        drift.put_board(delivery.cloud, at, queries)
+        console.say("  CloudWatch     was changed; written")
+    if not config.monitoring.grafana_url:
+        return console.say("  Grafana        none is named in pipeline.toml: monitoring.grafana_url")
     grafana = api.connect(config)
-    for part in api.parts(config, at, files.queries(config.root)):
+    for part in api.parts(config, at, queries):
         how = grafana.differs(part)
         if how:
             grafana.write(part, missing=how == "missing")
         console.say(f"  {part.name:<14} {'was up to date' if not how else f'was {how}; written'}")
-    marked = grafana.annotate(
-        at,
-        (
-            (r.number, r.at, f"release {r.number}: {r.artifact['version'][:12]} by {r.who}")
-            for r in delivery.ledger.latest(50)
-        ),
-    )
-    console.say(f"  {'releases':<14} {marked} newly marked")
+    served = [release for release in delivery.ledger.latest(50) if release.state in (VERIFIED, ROLLED_BACK)]
+    texts = ((r.number, r.at, f"release {r.number}: {r.artifact['version'][:12]} by {r.who}") for r in served)
+    console.say(f"  {'releases':<14} {grafana.annotate(at, texts)} newly marked")

@@ -1,4 +1,4 @@
-"""The release's tasks: plan, deploy, rollback."""
+"""The release's tasks: plan, deploy, rollback, unlock."""
 
 from __future__ import annotations
 
@@ -10,52 +10,104 @@ from pipeline import console
 from pipeline.tasks import BRANCH, CLOUD, JSON, action, open_environment
 from pipeline.tasks.telling import telling_release
 
+WAIT = "seconds to wait for a deploy that is at work; default: 0"
+
 
 @action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
 def plan(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
     """Show what a deploy would change; exit 0 for nothing, 2 for something."""
     from pipeline import plan as planning
+    from pipeline.monitoring import drift
 
-    made = planning.make(open_environment(branch, cloud))
+    delivery = open_environment(branch, cloud)
+    made, drifted = planning.make(delivery), drift.find(delivery)
     if json:
-        console.document(made)
+        console.document({**vars(made), "drift": drifted})
     else:
         console.say(f"{made.environment}: nothing to do" if not made.changes else f"{made.environment}:")
         for change in made.changes:
-            console.say(f"  {change.what} {change.name}: {change.old or 'none'} → {change.new or 'none'}")
+            console.say(f"  {change}")
         for name in made.foreign:
             console.say(f"  variable {name} is not ours; it stays")
-    lines = [f"{c.what} {c.name}: {c.old or 'none'} → {c.new or 'none'}" for c in made.changes]
+        for one in drifted:
+            console.say(f"  drift {one.name}: as defined → {one.how}; next: {one.next}")
+        if made.changes:
+            console.say(f"  to have exactly this carried out: invoke deploy --plan {made.digest}")
+    lines = [*map(str, made.changes), *(f"drift {one.name}: {one.how}" for one in drifted)]
     console.summary("\n".join([f"plan for {made.environment}:", *(lines or ["nothing to do"])]))
-    if made.changes:
+    if made.changes or drifted:
         raise Exit(code=2)
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
-def deploy(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
+@action(
+    help={
+        "branch": BRANCH,
+        "cloud": CLOUD,
+        "plan": "carry out this plan or none: its digest, or the file that `plan --json` wrote",
+        "wait": WAIT,
+        "detach": "end once the first traffic step stands; the rest is left to --resume",
+        "resume": "go on with a deploy that was detached or has died; nothing to do is fine",
+        "json": JSON,
+    }
+)
+def deploy(
+    _: Any,
+    branch: str = "",
+    cloud: str = "",
+    plan: str = "",
+    wait: int = 0,
+    detach: bool = False,
+    resume: bool = False,
+    json: bool = False,
+) -> None:
     """Release the branch's artifact; exit 0 means that it is verified, or that there was nothing to do."""
     from pipeline import deploy as deploying
+    from pipeline import plan as planning
 
     delivery = open_environment(branch, cloud, prepare=True)
+    tell = console.quiet if json else console.step
+    outcome: deploying.Outcome | planning.Plan | None
     with telling_release("deploy", delivery) as done:
-        outcome = done(deploying.deploy(delivery, tell=console.quiet if json else console.step))
+        if resume:
+            outcome = done(deploying.resume(delivery, tell, wait=wait, detach=detach))
+        else:
+            outcome = done(deploying.deploy(delivery, tell, approved=plan, wait=wait, detach=detach))
     if json:
         return console.document(outcome)
     if isinstance(outcome, deploying.Outcome):
         return console.outcome(outcome, delivery.cloud.name)
-    console.say(
-        f"nothing to do: release {outcome.live.release if outcome.live else 0} is live in {outcome.environment}"
-    )
+    live = f"release {outcome.live.release if outcome.live else 0} is live" if outcome else "no deploy is under way"
+    console.say(f"nothing to do: {live} in {delivery.environment.name}")
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "to": "a release number; default: the last verified one", "json": JSON})
-def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, json: bool = False) -> None:
+@action(
+    help={
+        "branch": BRANCH,
+        "cloud": CLOUD,
+        "to": "a release number; default: the last verified one",
+        "wait": WAIT,
+        "json": JSON,
+    }
+)
+def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, wait: int = 0, json: bool = False) -> None:
     """Put the last verified release back: code, configuration and model."""
     from pipeline import deploy as deploying
 
     delivery = open_environment(branch, cloud)
     with telling_release("rollback", delivery) as done:
-        outcome = done(deploying.rollback(delivery, to, tell=console.quiet if json else console.step))
+        outcome = done(deploying.rollback(delivery, to, tell=console.quiet if json else console.step, wait=wait))
     if json:
         return console.document(outcome)
     console.outcome(outcome, delivery.cloud.name)
+
+
+@action(help={"reason": "why; it is recorded", "branch": BRANCH, "cloud": CLOUD})
+def unlock(_: Any, reason: str = "", branch: str = "", cloud: str = "") -> None:
+    """Take the lock from whoever holds it; what they had under way is settled by the next deploy or rollback."""
+    from pipeline import source
+
+    if not reason.strip():
+        raise Exit("✗ a lock is not taken without a reason\n  next: invoke unlock --reason WHY", 1)
+    delivery = open_environment(branch, cloud)
+    held = delivery.ledger.unlock(source.author(delivery.config.root), reason)
+    console.say(f"unlocked; it was held by {held}" if held else f"{delivery.environment.name} is not locked")

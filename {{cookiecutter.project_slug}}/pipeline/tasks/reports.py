@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json as _json
+import sys
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
 
 from pipeline import console
 from pipeline.tasks import BRANCH, CLOUD, JSON, action, open_environment, read_config
+
+if TYPE_CHECKING:
+    from pipeline.delivery import Delivery
+
+WATCH_SECONDS = 5  # CloudWatch itself measures by the minute
 
 
 @action(help={"path": "what to ask for: /version", "branch": BRANCH, "cloud": CLOUD}, positional=["path"])
@@ -22,20 +29,41 @@ def call(_: Any, path: str, branch: str = "", cloud: str = "") -> None:
         raise Exit(f"✗ {answer.fault or f'status {answer.status}'}", 1)
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
-def status(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
+@action(
+    help={
+        "branch": BRANCH,
+        "cloud": CLOUD,
+        "json": JSON,
+        "watch": "look every few seconds, until Ctrl-C: releases, traffic by version, errors, latency, alarms",
+        "looks": "with --watch: how many, then end; default: until Ctrl-C",
+    }
+)
+def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch: bool = False, looks: int = 0) -> None:
     """Show what is live, and who is at work on it."""
     delivery = open_environment(branch, cloud)
-    live, held = delivery.target.live(), delivery.ledger.holder()
+    if watch:
+        return _watch(delivery, looks)
+    live, head = delivery.target.live(), delivery.ledger.head()
     if json:
-        return console.document({"live": live and asdict(live), "lock": held and held[0]})
+        return console.document(
+            {
+                "live": live and asdict(live),
+                "lock": head.holder and asdict(head.holder),
+                "work": head.work and asdict(head.work),
+            }
+        )
     console.say(f"{delivery.environment.name} on {delivery.cloud.name}")
     if live is None:
         console.say("  nothing is live; next: invoke deploy")
     else:
         console.say(f"  release {live.release} serves as version {live.version}, code {live.code_sha256}")
-    if held:
-        console.say(f"  locked by {held[0]['who']} on {held[0]['host']} ({held[0]['reason']})")
+        for version, percent in live.traffic.weights.items():
+            console.say(f"  version {version} has {percent} % of the traffic")
+    if head.work:
+        how = "left to" if head.work.detached else "if nobody is at work:"
+        console.say(f"  a {head.work} is under way; {how} invoke deploy --resume")
+    if head.holder:
+        console.say(f"  locked by {head.holder}")
 
 
 @action(help={"branch": BRANCH, "cloud": CLOUD, "count": "how many; default: 10", "json": JSON})
@@ -52,9 +80,19 @@ def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, json: b
             console.say(f"      {release.cause}")
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "minutes": "how far back; default: 10"})
-def logs(_: Any, branch: str = "", cloud: str = "", minutes: int = 10) -> None:
-    """Print the function's log of the last minutes."""
+@action(
+    help={
+        "query": "a Logs Insights query of infra/queries, by name, instead of the log itself: slow",
+        "branch": BRANCH,
+        "cloud": CLOUD,
+        "minutes": "how far back; default: 10",
+        "json": "with --query: print one JSON document instead of text",
+    }
+)
+def logs(_: Any, query: str = "", branch: str = "", cloud: str = "", minutes: int = 10, json: bool = False) -> None:
+    """Print the function's log of the last minutes, or what a query finds in it."""
+    if query:
+        return _query(query, branch, cloud, minutes, json)
     delivery = open_environment(branch, cloud)
     client = delivery.cloud.client("logs")
     since = int((time.time() - minutes * 60) * 1000)
@@ -65,6 +103,34 @@ def logs(_: Any, branch: str = "", cloud: str = "", minutes: int = 10) -> None:
         for page in pages:
             for event in page["events"]:
                 print(event["message"].rstrip("\n"))
+
+
+def _watch(delivery: Delivery, looks: int) -> None:
+    """On a terminal each look takes the place of the one before; elsewhere it follows it."""
+    from pipeline.monitoring import glance
+
+    live = sys.stdout.isatty()
+    for look in itertools.count(1):
+        found = glance.lines(delivery)
+        console.say(("\033[H\033[J" if live else "") + "\n".join(found))
+        if look == looks:
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None:
+    from pipeline.errors import ConfigError
+    from pipeline.monitoring import data, files
+
+    known = files.queries(read_config().root)
+    if name not in known:
+        listed = [f"{other}: {text.splitlines()[0].lstrip('# ')}" for other, text in known.items()]
+        raise ConfigError("--query", [f"infra/queries/{name}.txt does not exist; there are:", *listed])
+    delivery = open_environment(branch, cloud)
+    rows = data.ask_log(delivery.cloud, delivery.foundation.log_group, known[name], minutes)
+    if json:
+        return console.document(rows)
+    console.table(rows)
 
 
 @action(help={"json": JSON})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pipeline import console
 from pipeline.errors import PipelineError
+from pipeline.head import VERIFIED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.keys import Environment
     from pipeline.plan import Plan
 
-T = TypeVar("T", "Outcome", "Outcome | Plan")
+T = TypeVar("T", "Outcome", "Outcome | Plan", "Outcome | None")
 
 __all__ = ["telling", "telling_build", "telling_release"]
 
@@ -73,8 +74,10 @@ def telling_release(what: str, delivery: Delivery) -> Iterator[Callable[[T], T]]
 
         def told(done: T) -> T:
             if release := getattr(done, "release", None):
+                weight = getattr(done, "weight", 100)
+                how = "is verified" if weight == 100 else f"has {weight} % of the traffic and waits for --resume"
                 tell(
-                    result=f"release {release.number} is verified: version {release.version} serves",
+                    result=f"release {release.number} {how}: version {release.version} serves",
                     new=release.artifact["commit"],
                     **_before(what, release.number, delivery),
                 )
@@ -86,8 +89,11 @@ def telling_release(what: str, delivery: Delivery) -> Iterator[Callable[[T], T]]
 def _before(what: str, number: int, delivery: Delivery) -> dict[str, str]:
     """The commit that served before ``number``, and the command that puts it back; empty when that can't be said."""
     try:
-        known = [n for n, states in delivery.ledger.states().items() if "verified" in states and n != number]
-        last = max((n for n in known if what == "deploy" or n > number), default=0)
+        kept = delivery.ledger.head().kept
+        if what == "deploy":
+            last = max((one.number for one in kept if one.state == VERIFIED and one.number < number), default=0)
+        else:
+            last = max((one.number for one in kept if one.number > number), default=0)
         if not last:
             return {}
         commit = delivery.ledger.read(last).artifact["commit"]

@@ -1,0 +1,178 @@
+"""The service's own request, 100 prices of a product: from its artifact, and beside it as joblib or torch would serve it.
+
+All answer with one and the same network, through the same application. Cold is from the start of a process to its first
+answer; the artifact lies in a folder that may not be written, as on Lambda, the others in an environment whose bytecode
+is there. ``nox -s bench -- benchmarks/serving_time.py``; torch is a row where it is installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT / p) for p in ("tests", "{{cookiecutter.project_slug}}", "{{cookiecutter.project_slug}}/src")]
+
+import joblib  # noqa: E402  (its folder is put on the path above, as are those of the next)
+import numpy as np  # noqa: E402
+from tiny import TEMPLATE, Tiny  # noqa: E402
+
+from pipeline import build  # noqa: E402
+from service import models, promotion, training  # noqa: E402
+
+RUNS, ROUNDS, REQUESTS = 9, 5, 1000
+# Promised: seconds, milliseconds, MB.
+LIMITS = {"cold": 0.6, "p50": 2.0, "p99": 6.0, "memory": 250.0}
+UNZIPPED = 150.0
+ASK = """
+import json, sys, time, contextlib, io
+sys.path.insert(0, sys.argv[1])
+{load}
+from service.app import create_app
+client = create_app().test_client()
+ask = lambda: client.get("/v1/predict-price/85111?bins=100&date=2026-01-31")
+with contextlib.redirect_stdout(io.StringIO()):
+    assert ask().status_code == 200
+    taken = []
+    for _ in range(int(sys.argv[2])):
+        began = time.perf_counter()
+        ask()
+        taken.append(time.perf_counter() - began)
+resident = [line for line in open("/proc/self/status") if line.startswith("VmRSS")][0].split()[1]
+print(json.dumps({{"taken": sorted(taken), "memory": int(resident) / 1024}}))
+"""
+# What stands in for ONNX: the same application, with a model that was unpickled.
+JOBLIB = """
+import joblib, numpy as np
+from service import artifact
+pipeline, mean, products = joblib.load("{file}")
+class Pickled:
+    role, kind, digest, recommended = "primary", "network", "sha256:0", ()
+    def sales(self, rows):
+        return np.maximum(np.expm1(pipeline.predict(rows) + mean), 0).astype(np.float32)
+Pickled.products = products
+artifact.load = lambda root: [Pickled()]
+"""
+TORCH = """
+import torch, numpy as np
+from service import artifact
+torch.set_num_threads(1)
+known = torch.load("{file}", weights_only=False)
+layers, mean = known["layers"], known["mean"]
+class Eager:
+    role, kind, digest, recommended = "primary", "network", "sha256:0", ()
+    products = known["products"]
+    def sales(self, rows):
+        once = np.zeros((len(rows), len(self.products) + 7 + 3), np.float32)
+        once[np.arange(len(rows)), rows[:, 0].astype(int)] = 1
+        once[np.arange(len(rows)), len(self.products) + rows[:, 2].astype(int)] = 1
+        once[:, -3:] = rows[:, [1, 3, 4]]
+        with torch.no_grad():
+            return np.maximum(np.expm1(layers(torch.from_numpy(once)).numpy().ravel() + mean), 0)
+artifact.load = lambda root: [Eager()]
+"""
+
+
+def main() -> int:
+    """Print a row per way of serving; exit code 1 when the artifact misses a promise."""
+    os.environ.setdefault("PIPELINE_CACHE", str(ROOT / ".pipeline/cache"))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        tree = _artifact(folder)
+        unzipped = sum(file.stat().st_size for file in tree.rglob("*") if file.is_file()) / 1e6
+        ways = {"artifact": ([sys.executable, "-I", "-S", "-B"], ASK.format(load=""), tree)}
+        plain = folder / "plain"
+        shutil.copytree(TEMPLATE / "src/service", plain / "service")
+        (plain / "model.lock").write_text("")
+        for name, load in _others(folder).items():
+            ways[name] = ([sys.executable], ASK.format(load=load), plain)
+        found: dict[str, dict[str, float]] = {}
+        for name, (python, code, where) in ways.items():
+            cold = []
+            for run in range(RUNS + 1):
+                began = time.perf_counter()
+                subprocess.run([*python, "-c", code, where, "0"], check=True, capture_output=True)
+                if run:  # the first fills the page cache
+                    cold.append(time.perf_counter() - began)
+            words = [*python, "-c", code, where, str(REQUESTS)]
+            rounds = [_said(words) for _ in range(ROUNDS)]
+            # What neighbours on the machine cost is none of the service's: the quietest round counts.
+            p50, p99 = (min(said["taken"][int(REQUESTS * share)] for said in rounds) * 1000 for share in (0.5, 0.99))
+            memory = max(said["memory"] for said in rounds)
+            found[name] = {"cold": statistics.median(cold), "p50": p50, "p99": p99, "memory": memory}
+    print(
+        f"100 prices of one product, by the same network; cold: median of {RUNS}; quietest of {ROUNDS} × {REQUESTS} requests"
+    )
+    for name, row in found.items():
+        print(
+            f"{name:<22} cold {row['cold']:6.3f} s   p50 {row['p50']:6.3f} ms   p99 {row['p99']:6.3f} ms   {row['memory']:4.0f} MB"
+        )
+    if "torch" not in found:
+        print("torch                  NOT MEASURED: it is not installed here")
+    print(f"artifact, unzipped     {unzipped:.1f} MB, limit {UNZIPPED:g}")
+    print("limits                 " + ", ".join(f"{name} {limit:g}" for name, limit in LIMITS.items()))
+    missed = [name for name, limit in LIMITS.items() if found["artifact"][name] >= limit]
+    return 1 if missed or unzipped >= UNZIPPED else 0
+
+
+def _said(words: list[str]) -> Any:
+    """What a serving process says of its requests."""
+    return json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+
+
+def _artifact(folder: Path) -> Path:
+    """The service's own artifact, with a network as its model, laid out."""
+    (folder / "state").mkdir()
+    tiny = Tiny(folder / "service", folder / "state", "bench")
+    shutil.rmtree(tiny.root / "src/service")
+    shutil.copytree(TEMPLATE / "src/service", tiny.root / "src/service", ignore=shutil.ignore_patterns("__pycache__"))
+    tiny.write("requirements/serve.txt", (TEMPLATE / "requirements/serve.txt").read_text())
+    (tiny.root / "model.lock").unlink()
+    shutil.rmtree(tiny.root / "models")
+    models.KINDS = {"network": models.KINDS["network"]}
+    assert training.main(["--root", str(tiny.root), "--trials", "1"]) == 0
+    assert promotion.main(["--root", str(tiny.root)]) == 0
+    tiny.commit()
+    build.build(tiny.config)
+    with zipfile.ZipFile(tiny.root / "build/artifact.zip") as made:
+        made.extractall(folder / "artifact")
+    return folder / "artifact"
+
+
+def _others(folder: Path) -> dict[str, str]:
+    """What loads the same network in other ways: fitted anew on the same data, with the same seed."""
+    from service import dataset
+
+    found, kind = dataset.load("", 7), models.KINDS["network"]
+    model = kind.make(kind.first, 7).fit(found.train.features(found.products), np.log1p(found.train.sales))
+    products = {product["stockcode"]: {**product, "index": i} for i, product in enumerate(found.products)}
+    pickled = folder / "model.joblib"
+    joblib.dump((model._pipeline, model._mean, products), pickled)
+    ways = {"joblib + scikit-learn": JOBLIB.format(file=pickled)}
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        network = model._pipeline[-1]
+        layers: list[object] = []
+        for weights, bias in zip(network.coefs_, network.intercepts_, strict=True):
+            linear = torch.nn.Linear(*weights.shape)
+            linear.weight.data, linear.bias.data = torch.tensor(weights.T).float(), torch.tensor(bias).float()
+            layers += [linear, torch.nn.ReLU()]
+        known = {"layers": torch.nn.Sequential(*layers[:-1]), "mean": model._mean, "products": products}
+        torch.save(known, folder / "model.pt")
+        ways["torch"] = TORCH.format(file=folder / "model.pt")
+    return ways
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""From nothing to a judged and promoted model with the default budget: time, memory, and how good the best one is.
+
+``nox -s bench -- benchmarks/training_time.py``
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
+sys.path.insert(0, str(TEMPLATE))
+
+from pipeline import keys  # noqa: E402  (its folder is put on the path above)
+
+SECONDS, MEMORY, GOOD, ELASTICITY = 60.0, 1500.0, 0.9, 0.15
+
+
+def main() -> int:
+    """Print what was measured; exit code 1 when a promise is missed."""
+    budget = keys.Model()
+    steps = {
+        "train": ["service.training", "--trials", str(budget.trials), "--seconds", str(budget.seconds)],
+        "evaluate": ["service.report"],
+        "promote": ["service.promotion"],
+    }
+    environment = {**os.environ, "PYTHONPATH": str(TEMPLATE / "src")}
+    with tempfile.TemporaryDirectory() as scratch:
+        taken = {}
+        for name, words in steps.items():
+            began = time.perf_counter()
+            command = [sys.executable, "-m", *words, "--root", scratch]
+            done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+            taken[name] = time.perf_counter() - began
+            assert "cut after" not in done.stdout, done.stdout
+        print(done.stdout)
+        best = tomllib.loads(Path(scratch, "model.lock").read_text())["primary"]["metrics"]
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    judged = taken["train"] + taken["evaluate"]
+    print(f"{budget.trials} trials of each of four kinds: " + ", ".join(f"{k} {v:.1f} s" for k, v in taken.items()))
+    print(f"train and evaluate     {judged:.1f} s, limit {SECONDS:g}")
+    print(f"most memory            {memory:.0f} MB, limit {MEMORY:g}")
+    print(f"good prices            {best['good']:.0%}, limit {GOOD:.0%}")
+    print(f"elasticity error       {best['elasticity_error']:.1%}, limit {ELASTICITY:.0%}")
+    kept = best["good"] >= GOOD and best["elasticity_error"] <= ELASTICITY
+    return 0 if judged < SECONDS and memory < MEMORY and kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Deploys under faults: what serves goes on serving, and a second run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from faults import cut, error500, expired, faults, kill, lag, lost, throttle, timeout
+from faults.harness import Service, Users, apart
+from tiny import Tiny
+
+from pipeline.errors import CloudError, Refused
+from pipeline.ledger import Ledger
+
+
+def test_kill_at_every_write_of_a_deploy(tiny: Tiny) -> None:
+    """kill -9 after each write, then the same deploy again: always one new verified release, nothing lost, nobody noticed."""
+    service = Service(tiny)
+    service.deploy(NOTE="0")
+    users = Users(service)
+    at, killed = 0, True
+    while killed:
+        at += 1
+        before = service.open().ledger.head().newest
+        code, _ = apart(lambda at=at: service.deploy(NOTE=str(at)), kill(at))
+        killed = code == -signal.SIGKILL
+        service.deploy(NOTE=str(at))
+        assert service.open().ledger.head().newest == before + 1, at  # the same release, gone on with
+        assert service.problems() == [], at
+        assert service.orphans() == set(), at
+    met = users.stop()
+    assert at > 12
+    assert (met.failures, met.requests > 20) == ([], True)
+
+
+def test_kill_at_every_write_of_a_rollback(tiny: Tiny) -> None:
+    """The same for a rollback: it ends where it would have ended."""
+    service = Service(tiny)
+    at, killed = 0, True
+    service.deploy(NOTE="base")
+    users = Users(service)
+    while killed:
+        at += 1
+        goal = service.live()
+        service.deploy(NOTE=str(at))
+        code, _ = apart(lambda: service.rollback(), kill(at))
+        killed = code == -signal.SIGKILL
+        if service.live() != goal or service.open().ledger.head().work:
+            service.rollback()
+        with service.open().ledger.locked("the next", "look"):
+            pass
+        assert service.live() == goal, at
+        assert service.problems() == [], at
+    assert at > 6
+    assert users.stop().failures == []
+
+
+@pytest.mark.parametrize("on", ["UpdateAlias", "PutObject", "UpdateFunctionConfiguration", "PublishVersion"])
+def test_one_fault_is_not_noticed(tiny: Tiny, on: str) -> None:
+    """A single fault of the network or of AWS costs a second try, and nothing else."""
+    service = Service(tiny)
+    service.deploy(NOTE="0")
+    for number, fault in enumerate((cut, throttle, error500, timeout, lost), start=2):
+        with faults(planned := fault(on, at=1)):
+            service.deploy(NOTE=planned.name)
+        assert planned.struck == [on]
+        assert (service.live(), service.problems()) == (number, []), planned.name
+
+
+def test_reads_that_lag(tiny: Tiny) -> None:
+    """Lambda's reads may show the past: a deploy takes its time, and a rollback too, and both end right."""
+    service = Service(tiny)
+    service.deploy(NOTE="0")
+    with faults(lag(0.3)):
+        service.deploy(NOTE="1")
+    assert (service.live(), service.problems()) == (2, [])
+    with faults(lag(0.3)):
+        service.rollback()
+    assert (service.live(), service.problems()) == (1, [])
+
+
+def test_credentials_that_expire_in_mid_deploy(tiny: Tiny) -> None:
+    """What can't be put back for want of credentials is on record; with new ones the same deploy goes on."""
+    service = Service(tiny)
+    service.deploy(NOTE="0")
+    code, said = apart(lambda: service.deploy(NOTE="1"), expired(on="UpdateAlias"))
+    assert code == 1
+    assert "ExpiredToken" in said[0]
+    assert service.live() == 1
+    service.deploy(NOTE="1")
+    assert (service.live(), service.problems()) == (2, [])
+
+
+def test_a_fault_is_seen_when_it_lasts(tiny: Tiny) -> None:
+    """The faults are real: one that outlasts the retries fails the deploy, and the message says what it was."""
+    service = Service(tiny)
+    service.deploy(NOTE="0")
+    for fault, says in [(cut, "stopped answering"), (throttle, "TooManyRequests"), (error500, "InternalError")]:
+        with faults(fault("UpdateAlias", times=2)), pytest.raises((Refused, CloudError), match=says):
+            service.deploy(NOTE=says)
+        assert (service.live(), service.problems()) == (1, [])
+
+
+def test_without_conditions_the_campaign_would_see_it(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger that writes without conditions loses entries when two write at once; the check that finds it does find it."""
+    service = Service(tiny)
+    service.deploy(NOTE="0")
+    put = Ledger._put
+    monkeypatch.setattr(Ledger, "_put", lambda self, key, body, **_: put(self, key, body))
+    ledger = service.open().ledger
+    with ledger.locked("late", "test") as late:
+        head, tag = ledger.load()
+        assert ledger.swap(head, tag)  # somebody takes over
+        late.write(newest=7)  # and nobody stops the late holder
+    assert service.problems() != []

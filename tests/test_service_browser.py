@@ -1,0 +1,65 @@
+"""Pages, opened in a real browser: the report, and the service's own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from html import unescape
+from pathlib import Path
+
+import pytest
+from servers import program, serving
+
+
+@pytest.fixture
+def browse(tmp_path: Path):
+    """Open an address and return the page as it is once its scripts have run."""
+    chromium = program("chromium", "chromium-browser", "google-chrome")
+
+    def open_page(address: str) -> str:
+        words = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            f"--user-data-dir={tmp_path}",
+        ]
+        words += ["--virtual-time-budget=15000", "--dump-dom", address]
+        done = subprocess.run([chromium, *words], capture_output=True, text=True, check=True, timeout=120)
+        return unescape(done.stdout)
+
+    return open_page
+
+
+def test_report_draws_every_plot(promoted: Path, browse) -> None:
+    """The report needs no network, and each of its plots is one that the browser has drawn to its size."""
+    page = promoted / "build/report.html"
+    probe = page.with_name("probe.html")
+    # Measured by the browser: what it could not draw would have no extent.
+    probe.write_text(
+        page.read_text() + "<script>document.title = [...document.querySelectorAll('svg')]"
+        ".map(s => Math.round(s.getBBox().width) > 200 && s.querySelector('polyline, circle, rect') ? 1 : 0).join('')</script>"
+    )
+    found = browse(f"file://{probe}")
+    assert re.search("<title>(.*?)</title>", found)[1] == "1" * (3 + 2 * 12)  # type: ignore[index]
+    assert "<td>last price</td>" in found
+
+
+def test_page_draws_the_curve_of_the_chosen_product(promoted: Path, browse, port: int) -> None:
+    """The page lists the products, draws the chosen one's revenue, and marks the price that the API recommends."""
+    with serving(promoted, port) as (url, _):
+        for address, name in ((url, "lantern"), (f"{url}/#85222", "teacup")):
+            found = browse(address)
+            assert found.count("<option") == 12
+            assert re.search(rf'<p id="says"[^>]*>{name}: [0-9.]+ earns most, [0-9.]+ a day', found)
+            assert found.count("<polyline") == 1
+            points = re.search(r'<polyline class="curve" points="([^"]+)"', found)[1].split()  # type: ignore[index]
+            assert len(points) == 60
+            # The dot sits on the highest point of the curve.
+            top = min(points, key=lambda point: float(point.split(",")[1]))
+            dot = re.search(r'<circle class="dot" cx="([^"]+)" cy="([^"]+)"', found)
+            assert dot is not None
+            assert f"{dot[1]},{dot[2]}" == top
+            assert re.search(r'id="model">elasticnet, primary, sha256:[0-9a-f]{64}<', found)
+        # A product that there isn't is said on the page, as the API says it.
+        assert '<p id="says" role="status" class="fault">there is no product none</p>' in browse(f"{url}/#none")

@@ -1,0 +1,162 @@
+"""Traffic in steps: a version that is bad slowly is stopped by its numbers, and the rest can wait for --resume."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from emulated import client
+from faults.harness import Service, Users
+from tiny import Tiny
+
+from pipeline import embedded
+from pipeline.errors import Refused
+from pipeline.keys import Deploy
+from pipeline.watch import weights
+
+CANARY = Deploy(strategy="canary", weight=10, pause=12, period=3)
+
+
+def test_weights_of_each_strategy() -> None:
+    """All at once gives nothing before all, a canary one share, linear one after the other."""
+    assert weights(Deploy()) == []
+    assert weights(Deploy(strategy="canary", weight=5)) == [5]
+    assert weights(Deploy(strategy="linear", weight=30)) == [30, 60, 90]
+
+
+def test_canary_that_fails_half_its_requests_is_stopped(tiny: Tiny) -> None:
+    """It is stopped within two periods, names the number and the line, and costs at most a twentieth of the requests."""
+    service = Service(tiny, CANARY)
+    service.deploy(NOTE="good")
+    users = Users(service, rate=40, path="/")
+    time.sleep(1.0)
+    with pytest.raises(Refused, match=r"% of requests fail .*; deploy.max_errors is 1 %; release 1 serves as before"):
+        service.deploy(BAD="half")
+    time.sleep(1.0)
+    met = users.stop()
+    failed = service.open().ledger.read(2)
+    assert (failed.state, failed.watched[-1]["weight"]) == ("failed", 10)
+    assert failed.watched[-1]["requests"] > 0
+    assert failed.seconds["shift 10 %"] is not None
+    assert time.time() - failed.at < 60
+    share = met.failed / met.requests
+    print(f"{met.failed} of {met.requests} requests failed: {share:.1%}")
+    assert 0 < share <= 0.05
+    assert (service.live(), service.problems()) == (1, [])
+
+
+def test_linear_deploy_of_a_good_version_ends_verified(tiny: Tiny) -> None:
+    """Each share is held, looked at and recorded; no user notices."""
+    service = Service(tiny, Deploy(strategy="linear", weight=40, pause=1, period=1))
+    service.deploy(NOTE="good")
+    users = Users(service)
+    outcome = service.deploy(NOTE="better")
+    assert users.stop().failures == []
+    names = [step.name for step in outcome.steps if "%" in step.name]
+    assert names == ["shift 40 %", "watch 40 %", "shift 80 %", "watch 80 %"]
+    assert [look["weight"] for look in outcome.release.watched] == [40, 80]
+    assert (service.live(), service.problems()) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("variables", "rules", "says"),
+    [
+        ({"BAD": "slow"}, {"max_p95": 200}, r"p95 is \d+ ms; deploy.max_p95 is 200 ms"),
+        ({"NOTE": "x"}, {"alarms": ("rings",)}, "the alarm rings rings"),
+        ({"NOTE": "x"}, {"alarms": ("not-there",)}, r"not-there \(which does not exist\) rings"),
+        (
+            {"NOTE": "x"},
+            {"command": (sys.executable, "-c", "import os, sys; sys.exit(os.environ['RELEASE_WEIGHT'] == '10')")},
+            "ended with exit code 1",
+        ),
+        ({"NOTE": "x"}, {"command": ("no-such-command",)}, "no-such-command ended with exit code 127"),
+    ],
+    ids=["p95", "alarm", "missing alarm", "command", "missing command"],
+)
+def test_every_line_can_be_crossed(tiny: Tiny, variables: dict[str, str], rules: dict[str, object], says: str) -> None:
+    """Latency, an alarm and the user's own command each stop a canary, and say so."""
+    service = Service(tiny, replace(CANARY, pause=30, period=2, weight=10, **rules))
+    service.deploy(NOTE="good")
+    running = embedded.up(tiny.root)
+    if "rings" in rules.get("alarms", ()):
+        cloudwatch = client(running, "cloudwatch")
+        cloudwatch.put_metric_alarm(
+            AlarmName="rings",
+            Namespace="test",
+            MetricName="x",
+            ComparisonOperator="GreaterThanThreshold",
+            EvaluationPeriods=1,
+            Period=60,
+            Statistic="Sum",
+            Threshold=1,
+            TreatMissingData="breaching",
+        )
+        cloudwatch.set_alarm_state(AlarmName="rings", StateValue="ALARM", StateReason="a test")
+    users = Users(service, rate=30, path="/")
+    with pytest.raises(Refused, match=says):
+        service.deploy(**variables)
+    users.stop()
+    assert (service.live(), service.problems()) == (1, [])
+
+
+def test_throttled_calls_stop_a_canary(tiny: Tiny) -> None:
+    """Calls that ran no version at all count too."""
+    service = Service(tiny, replace(CANARY, pause=30, period=2))
+    service.deploy(NOTE="good")
+    users = Users(service, rate=20, path="/")
+    opened = service.open(NOTE="x")
+    shift = type(opened.target).shift
+
+    def throttling(self: object, *words: object) -> None:
+        shift(self, *words)
+        client(embedded.up(tiny.root), "lambda").put_function_concurrency(
+            FunctionName=service.name, ReservedConcurrentExecutions=0
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(opened.target), "shift", throttling)
+        with pytest.raises(Refused, match=r"calls were throttled; deploy.max_throttles is 0"):
+            service.deploy(NOTE="x")
+    client(embedded.up(tiny.root), "lambda").delete_function_concurrency(FunctionName=service.name)
+    users.stop()
+    assert service.live() == 1
+
+
+def test_detached_deploy_is_resumed(tiny: Tiny) -> None:
+    """--detach ends with the share given; status shows it, a second deploy is refused, --resume ends it verified."""
+    tiny.deploy()
+    tiny.write(
+        "pipeline.toml",
+        (tiny.root / "pipeline.toml").read_text() + '\n[deploy]\nstrategy = "canary"\npause = 4\nperiod = 1\n',
+    )
+    tiny.mend("second")
+    tiny.push()
+    assert "has 10 % of the traffic of production on embedded; next: invoke deploy --resume" in tiny.invoke(
+        "deploy", "--detach"
+    )
+    assert tiny.live() == 1
+    status = tiny.invoke("status")
+    assert "version 2 has 10 % of the traffic" in status
+    assert (
+        "a deploy of release 2, at shift 10 %, 10 % of the traffic is under way; left to invoke deploy --resume"
+        in status
+    )
+    assert json.loads(tiny.invoke("status", "--json"))["work"]["release"]["number"] == 2
+    assert "a deploy of release 2, at shift 10 %" in tiny.invoke("deploy", code=1)
+    assert "release 2 is verified" in tiny.invoke("deploy", "--resume")
+    assert "nothing to do: no deploy is under way" in tiny.invoke("deploy", "--resume")
+
+
+def test_rollback_takes_a_detached_deploy_back(tiny: Tiny) -> None:
+    """A rollback while a release has a share of the traffic takes just that back."""
+    service = Service(tiny, replace(CANARY, pause=60))
+    service.deploy(NOTE="1")
+    service.rules = replace(CANARY, pause=60)
+    service.deploy(NOTE="2", detach=True)
+    assert service.open().target.live().traffic.weights == {"2": 10}
+    assert service.rollback().release.number == 1
+    assert (service.live(), service.problems()) == (1, [])
+    assert service.open().ledger.read(2).cause == "taken back by tests@localhost"
