@@ -69,6 +69,7 @@ class Function:
 
     memory: int = key("megabytes: 1024", default=1024, within=(128, 10240))
     timeout: int = key("seconds: 15", default=15, within=(1, 900))
+    tracing: str = key('"PassThrough" or "Active"', default="PassThrough", choices=("PassThrough", "Active"))
     variables: dict[str, str] = variables_key()
 
 

@@ -44,7 +44,8 @@ class Stack:
 
 def service(config: Config, environment: Environment) -> Stack:
     """What the environment's deploys stand on: ``<service>-<environment>``."""
-    return _stack(config, environment, "service.yaml", "", {"Target": config.service.target})
+    parameters = {"Target": config.service.target, "Tracing": config.function.tracing}
+    return _stack(config, environment, "service.yaml", "", parameters)
 
 
 def delivering(config: Config, environment: Environment) -> Stack:

@@ -96,6 +96,7 @@ class LambdaFunction:
             **self.package_settings(),
             "memory": self._config.function.memory,
             "timeout": self._config.function.timeout,
+            "tracing": self._config.function.tracing,
             "role": self._foundation.role,
             "architecture": self._config.service.architecture,
         }
@@ -276,6 +277,7 @@ class LambdaFunction:
             "Role": settings["role"],
             "MemorySize": settings["memory"],
             "Timeout": settings["timeout"],
+            "TracingConfig": {"Mode": settings.get("tracing", "PassThrough")},
             "Environment": {"Variables": variables},
             **self.package_options(settings),
         }
@@ -285,6 +287,7 @@ class LambdaFunction:
             **self.read_package(found),
             "memory": found["MemorySize"],
             "timeout": found["Timeout"],
+            "tracing": found.get("TracingConfig", {}).get("Mode", "PassThrough"),
             "role": found["Role"],
             "architecture": (found.get("Architectures") or ["x86_64"])[0],
         }
