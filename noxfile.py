@@ -32,5 +32,13 @@ def bench(session: nox.Session) -> None:
         session.run("python", script)
 
 
+@nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Deploys under faults: 500 of steps × faults, and 300 random histories against a model; words go to the former."""
+    shipped.install(session, "check")
+    session.run("python", "tests/faults/campaign.py", *session.posargs)
+    session.run("pytest", "-q", "-s", "tests/test_histories.py", env={"HISTORIES": "300"})
+
+
 if __name__ == "__main__":
     nox.main()

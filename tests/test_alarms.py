@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from watched import QUICK, Listener, Watched, repeat
 
+from pipeline import watch
 from pipeline.errors import CloudError
 from pipeline.monitoring.alarms import alarms
 from pipeline.monitoring.template import ANYWHERE
@@ -48,6 +50,12 @@ def test_every_alarm_fires_once_and_clears(tmp_path: Path, shared: Path, listene
     listener.messages.clear()
     broken = {"errors", "slow", "backup", "drift"}
     assert repeat(bad, lambda: firing() >= broken, 120), firing()
+    rules = dataclasses.replace(
+        delivery.config.deploy, alarms=("alarmed-{environment}-errors", "alarmed-{environment}-quiet")
+    )
+    watching = dataclasses.replace(delivery, config=dataclasses.replace(delivery.config, deploy=rules))
+    seen = watch.look(watching, "1", 10, time.time() + 60)  # since then nothing was seen but the alarm
+    assert (seen.alarms, seen.breach) == (("alarmed-production-errors",), "the alarm alarmed-production-errors rings")
     aws.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
     with pytest.raises(CloudError, match="TooManyRequests"):
         call("/healthz")

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from bake import BIN, QUESTIONS, Refused, bake, cruft, files, repository, start
+from bake import QUESTIONS, Refused, bake, cruft, files, repository, start
 
 import local_extensions
 from pipeline import config, keys
@@ -29,7 +29,7 @@ MATRIX = [
 ]
 EXACT = {
     ".gitattributes", ".github/dependabot.yml", ".github/workflows/build_test.yml", ".github/workflows/deploy.yml",
-    ".gitignore", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "buildspec.yml", "noxfile.py",
+    ".gitignore", ".snyk", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "buildspec.yml", "noxfile.py",
     "pipeline.toml", "pyproject.toml", "tasks.py", "tox.ini",
 }  # fmt: skip
 FOLDERS = {"pipeline", "requirements", "src/service", "tests"}
@@ -229,24 +229,30 @@ def test_bake_of_an_image_lives(service: Path, tmp_path: Path, engine: Engine) -
         run(made, "invoke", "cloud.down")
 
 
-def test_codebuild_runs_the_shipped_buildspec(service: Path) -> None:
-    """The bake's own buildspec, in a clean clone: set up, tested, built and pushed."""
+def test_codebuild_runs_the_shipped_buildspec(service: Path, tmp_path: Path) -> None:
+    """The bake's own buildspec, in a clean clone: set up, tested, built and pushed. Its slow tests are left out."""
+    from bake import commit, git
+
+    git(service, "clone", "--quiet", str(service), str(tmp_path / "made"))
+    made = tmp_path / "made"
+    (made / ".venv").symlink_to(service / ".venv")
+    git(made, "config", "user.email", "tests@localhost")
+    git(made, "config", "user.name", "tests")
+    for test in set((made / "tests").glob("test_*.py")) - {made / "tests/test_data.py"}:
+        test.unlink()
+    project = made / "pyproject.toml"
+    project.write_text(project.read_text().replace("fail_under = 90", "fail_under = 0"))
+    commit(made, "Quick tests")
     try:
-        output = run(service, "invoke", "build", "--on", "codebuild")
+        output = run(made, "invoke", "build", "--on", "codebuild")
         assert "Session test was successful" in output
         assert "Report tests: build/reports/tests.xml" in output
         assert "Report coverage: build/reports/coverage.xml" in output
-        commit = run(service, "git", "rev-parse", "HEAD").strip()
-        assert f"  ARTIFACT_VERSION {commit}" in output
+        head = git(made, "rev-parse", "HEAD")
+        assert f"  ARTIFACT_VERSION {head}" in output
         assert re.search(r"  ARTIFACT_DIGEST sha256:[0-9a-f]{64}$", output, re.M)
     finally:
-        run(service, "invoke", "cloud.down")
-
-
-def test_bakes_own_checks_pass(service: Path) -> None:
-    """A bake's lint, formatting, types, tests and security checks pass as it comes."""
-    for session in ("lint", "types", "test", "sast"):
-        assert f"Session {session} was successful" in run(service, "nox", "-s", session)
+        run(made, "invoke", "cloud.down")
 
 
 FAULTS = {
@@ -293,12 +299,3 @@ def test_coverage_below_the_gate_fails(service: Path) -> None:
     """Tests that pass but cover too little are red."""
     output = run(service, "nox", "-s", "test", "--", "--cov=service", "tests/test_data.py", code=1)
     assert "Required test coverage of 90.0% not reached" in output
-
-
-def test_tox_skips_missing_pythons_by_name(service: Path) -> None:
-    """The Pythons that are not here are named as skipped, the one that is here is tested."""
-    output = run(service, "tox", "-q", "--", "tests/test_data.py")
-    assert f"py{HERE.replace('.', '')}: OK" in output
-    for python in set(keys.PYTHONS) - {HERE}:
-        assert re.search(rf"py{python.replace('.', '')}: (SKIP|OK)", output)
-    assert BIN.exists()

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 from faults import cut, error500, expired, faults, kill, lag, lost, throttle, timeout
+from faults.campaign import campaign
 from faults.harness import Service, Users, apart
 from tiny import Tiny
 
@@ -99,6 +100,15 @@ def test_a_fault_is_seen_when_it_lasts(tiny: Tiny) -> None:
         with faults(fault("UpdateAlias", times=2)), pytest.raises((Refused, CloudError), match=says):
             service.deploy(NOTE=says)
         assert (service.live(), service.problems()) == (1, [])
+
+
+def test_a_slice_of_the_campaign(tiny: Tiny) -> None:
+    """Twenty runs, two of each fault, drawn by a seed: no user noticed, and all ended as if there had been none."""
+    result = campaign(Service(tiny), runs=20, seed=11)
+    print(result.table())
+    assert result.problems == []
+    assert result.failures == []
+    assert sum(result.struck.values()) > 10
 
 
 def test_without_conditions_the_campaign_would_see_it(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,9 @@ def test_what_is_deployed_is_the_digest_that_was_pushed(boxed: Tiny) -> None:
     named = Registry(opened.cloud, opened.foundation.repository).find(boxed.git("rev-parse", "HEAD"))
     assert named is not None
     assert named.digest == artifact["digest"]
+    printed = boxed.invoke("verify", "--rebuild")
+    assert "✓ its bytes in the registry" in printed
+    assert f"✓ a build of {artifact['commit']} anew" in printed
     parameter = opened.cloud.client("ssm").get_parameter(Name=f"/{boxed.name}/production/image")
     assert parameter["Parameter"]["Value"] == artifact["key"]
 
@@ -93,7 +96,9 @@ def test_image_that_the_registry_lost_is_not_deployed(boxed: Tiny) -> None:
     opened = boxed.open()
     tag = boxed.git("rev-parse", "HEAD")
     name = f"{boxed.name}-production"
+    boxed.deploy()
     opened.cloud.client("ecr").batch_delete_image(repositoryName=name, imageIds=[{"imageTag": tag}])
+    assert "its bytes in the registry: nothing is not sha256:" in boxed.invoke("verify", code=1)
     with pytest.raises(Refused, match=f"the registry has nothing under {tag}"):
         deploy.deploy(boxed.open(), tell=lambda step: None)
     boxed.deploy()

@@ -8,10 +8,12 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from botocore.config import Config as Options
+from botocore.exceptions import ClientError
 from tiny import Tiny
 
 from pipeline import delivery, deploy
@@ -70,6 +72,16 @@ class Service:
     def live(self) -> int:
         found = self.open().target.live()
         return found.release if found else 0
+
+    def reset(self) -> None:
+        """As before the first release: no function and no ledger; what was pushed stays."""
+        opened = self.open()
+        with suppress(ClientError):
+            opened.cloud.client("lambda").delete_function(FunctionName=self.name)
+        s3, bucket = opened.cloud.client("s3"), opened.foundation.bucket
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="releases/")
+        for key in [entry["Key"] for page in pages for entry in page.get("Contents", [])]:
+            s3.delete_object(Bucket=bucket, Key=key)
 
     def problems(self, since: int = 1) -> list[str]:
         """What does not fit together when nobody is at work; nothing when all is well.

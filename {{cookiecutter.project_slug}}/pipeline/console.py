@@ -106,6 +106,14 @@ def agrees(question: str) -> bool:
     return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() == "y"
 
 
+def answer(question: str) -> str:
+    """What the user types; nothing when nobody is there."""
+    try:
+        return input(question).strip()
+    except EOFError:
+        return ""
+
+
 def _plain(content: Any) -> Any:
     if is_dataclass(content) and not isinstance(content, type):
         return asdict(content)

@@ -25,11 +25,13 @@ __all__ = [
     "Foundation",
     "InfraPlan",
     "apply",
+    "delete",
     "discard",
     "ensure",
     "foundation",
     "plan",
     "provider_stands",
+    "state",
 ]
 
 DIGEST_TAG = "template-digest"
@@ -197,15 +199,46 @@ def apply(cloud: Cloud, planned: InfraPlan, tell: Callable[[Event], None] = lamb
             )
 
 
+def state(stack: Stack, cloud: Cloud) -> str:
+    """How ``stack`` stands, in a word: missing, current, outdated, or CloudFormation's own for one that is not complete."""
+    there = _describe(cloud, stack.name)
+    if there is None:
+        return "missing"
+    if there["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        return str(there["StackStatus"])
+    return "current" if _is_current(stack, there) else "outdated"
+
+
 def ensure(stack: Stack, cloud: Cloud) -> None:
     """Bring ``stack`` up to date without asking, unless it is; for the embedded cloud.
 
     Raises:
         CloudError: as ``plan`` and ``apply`` raise it.
     """
-    there = _describe(cloud, stack.name)
-    if there is None or not _is_current(stack, there):
+    if state(stack, cloud) != "current":
         apply(cloud, plan(stack, cloud))
+
+
+def delete(stack: Stack, cloud: Cloud) -> None:
+    """Delete ``stack`` and wait until it is gone; what it retains stays.
+
+    Raises:
+        CloudError: CloudFormation could not delete it.
+    """
+    if _describe(cloud, stack.name) is None:
+        return
+    with cloud.faults():
+        cloud.client("cloudformation").delete_stack(StackName=stack.name)
+
+        def settled() -> str | None:
+            there = _describe(cloud, stack.name)
+            status = there["StackStatus"] if there else "DELETE_COMPLETE"
+            return None if status == "DELETE_IN_PROGRESS" else status
+
+        if (status := wait(settled, what=f"the stack {stack.name}", seconds=900)) != "DELETE_COMPLETE":
+            raise CloudError(
+                f"the stack {stack.name} ended as {status}", next="look at its events on AWS, then run this again"
+            )
 
 
 class _Told:

@@ -1,8 +1,7 @@
 """Hashed requirements files, read for one target, and checked against what ``pyproject.toml`` declares.
 
 ``python -m pipeline.locks`` exits with 1 and names what is stale; with ``--make`` it has uv compile them anew, for all
-platforms and Pythons, keeping the versions that still fit; further words (``--upgrade``) go to uv. With ``--shipped`` it
-prints what of them goes into the artifact, one ``name==version`` a line.
+platforms and Pythons, keeping the versions that still fit; further words (``--upgrade``) go to uv.
 """
 
 from __future__ import annotations
@@ -164,14 +163,11 @@ def shipped(root: Path) -> list[str]:
 
 
 def main() -> int:
-    """Print what is stale; exit code 1 if anything is. With ``--make`` or ``--shipped``, do that instead."""
+    """Print what is stale; exit code 1 if anything is. With ``--make``, make them instead."""
     root = Path.cwd()
     try:
         if sys.argv[1:2] == ["--make"]:
             make(root, sys.argv[2:])
-            return 0
-        if sys.argv[1:2] == ["--shipped"]:
-            print(*shipped(root), sep="\n")
             return 0
         problems = stale(root)
     except PipelineError as error:

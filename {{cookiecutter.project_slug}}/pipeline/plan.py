@@ -143,7 +143,7 @@ def _differences(old: Any, new: Any, place: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             line
-            for name in sorted({*old, *new} - {"digest", "changes", "tag"})
+            for name in sorted({*old, *new} - {"changes", "cost", "digest", "drift", "tag"})
             for line in _differences(old.get(name), new.get(name), f"{place}.{name}".lstrip("."))
         ]
     return [] if old == new else [f"{place} was {old!r}, is {new!r}"]

@@ -14,7 +14,7 @@ from pipeline.errors import SourceError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Source", "author", "commit_of", "files", "read", "require_clean", "time_of"]
+__all__ = ["Source", "author", "clone", "commit_of", "files", "read", "require_clean", "time_of"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,17 @@ def commit_of(root: Path, branch: str) -> str:
         if done.returncode == 0:
             return done.stdout.strip()
     raise SourceError(f"there is no branch {branch!r} here", next=f"git fetch origin {branch}, or git branch {branch}")
+
+
+def clone(root: Path, commit: str, into: Path) -> None:
+    """A clean checkout of ``commit`` in a new folder, of the repository in ``root``.
+
+    Raises:
+        SourceError: there is no such commit here.
+    """
+    _git(root, "clone", "--quiet", "--shared", "--no-checkout", ".", str(into))
+    if _run(into, "checkout", "--quiet", "--detach", commit).returncode != 0:
+        raise SourceError(f"there is no commit {commit} here", next="git fetch origin")
 
 
 def time_of(root: Path, commit: str) -> int:

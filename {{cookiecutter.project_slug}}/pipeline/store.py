@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.cloud import Cloud
     from pipeline.config import Config
 
-__all__ = ["Artifact", "Pushed", "artifact", "built", "find", "known", "prune", "push", "record"]
+__all__ = ["Artifact", "Pushed", "artifact", "built", "find", "keep", "known", "prune", "push", "record"]
 
 # S3's answers to a conditional write that lost: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 LOST = ("PreconditionFailed", "ConditionalRequestConflict")
@@ -129,6 +129,13 @@ def record(cloud: Cloud, bucket: str, made: Artifact, *, uploaded: bool) -> Push
             next="build that commit with the same Python and locks, or commit what differs",
         )
     return Pushed(made, uploaded)
+
+
+def keep(cloud: Cloud, bucket: str, folder: Path, made: Artifact) -> None:
+    """Keep beside the artifact what ``folder`` says of it: its bill of materials, and its manifest, which is its provenance."""
+    for name in ("sbom.cdx.json", "manifest.json"):
+        with cloud.faults():
+            _create(cloud.client("s3"), bucket, f"artifacts/{made.version}/{name}", (folder / name).read_bytes())
 
 
 def find(cloud: Cloud, bucket: str, version: str) -> Artifact:

@@ -56,7 +56,10 @@ def look(delivery: Delivery, version: str, weight: int, since: float) -> Look:
     """
     rules = delivery.config.deploy
     seen = delivery.target.numbers(version, since)
-    alarms = _ringing(delivery, rules.alarms)
+    # One list for all environments, whose alarms have names of their own.
+    alarms = _ringing(
+        delivery, tuple(name.replace("{environment}", delivery.environment.name) for name in rules.alarms)
+    )
     command = _run(delivery, version, weight) if rules.command else 0
     breach = ""
     if seen.errors * 100 > rules.max_errors * seen.requests:

@@ -30,7 +30,7 @@ class Build:
     def __init__(self, record: dict[str, Any], project: dict[str, Any], home: Path) -> None:
         self.record, self.project, self.home = record, project, home
         # Outside the checkout: what lies above it must not be found from within the clone.
-        self.folder = Path("/tmp", f"codebuild-{record['id'].partition(':')[2]}")  # noqa: S108 - a number that is new
+        self.folder = Path("/tmp", f"codebuild-{record['id'].partition(':')[2]}")  # noqa: S108 # nosec B108 - a number that is new
         self.source = self.folder / "src"
         self.keys = {
             "AWS_ACCESS_KEY_ID": f"ASIA{secrets.token_hex(8).upper()}",

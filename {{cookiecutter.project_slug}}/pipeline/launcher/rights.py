@@ -5,7 +5,8 @@ ministack asks for the call's own action only. Left out, and added here: who giv
 ``iam:PassRole`` for it (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html); who makes it with
 tags, ``lambda:TagResource``; who has it read its code from S3, ``s3:GetObject`` of that code. A new function, a function's
 version or alias, a build, a log group, a log stream and a dashboard are asked about by their own names, and Lambda's actions have
-AWS's: ministack takes ``GetAlias`` for ``ListAliases``, and more of that kind.
+AWS's: ministack takes ``GetAlias`` for ``ListAliases``, and more of that kind. An object that is missing is said to be so
+only to who may list its bucket.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def mend() -> None:
                 if "FunctionName" in document:
                     found = f"arn:aws:lambda:{where[0]}:{where[1]}:function:{document['FunctionName']}"
                 _more.set(_lambda_rights(found, document))
+        elif service == "s3" and method in ("GET", "HEAD"):
+            _more.set(_s3_rights(path))
         elif service == "codebuild" and (ids := _document(body).get("ids") or [_document(body).get("id")])[0]:
             found = f"arn:aws:codebuild:{where[0]}:{where[1]}:project/{ids[0].rsplit(':', 1)[0].rsplit('/', 1)[-1]}"
         elif service == "logs" and ":log-group:" in found:
@@ -97,6 +100,20 @@ def _lambda_rights(function: str, document: dict[str, Any]) -> tuple[Right, ...]
     if code and code.get("S3Bucket"):
         rights.append(("s3:GetObject", f"arn:aws:s3:::{code['S3Bucket']}/{code.get('S3Key', '')}", {}))
     return tuple(rights)
+
+
+def _s3_rights(path: str) -> tuple[Right, ...]:
+    """Who asks for an object that is not there is told so only if it may list the bucket; others are denied.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+    """
+    from ministack.services import s3
+
+    name, _, key = unquote(path).strip("/").partition("/")
+    bucket = s3._buckets.get(name)
+    if not key or bucket is None or key in bucket["objects"]:
+        return ()
+    return (("s3:ListBucket", f"arn:aws:s3:::{name}", {}),)
 
 
 def _document(body: bytes) -> dict[str, Any]:

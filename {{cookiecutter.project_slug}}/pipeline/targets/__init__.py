@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pipeline.store import Artifact
 
     from pipeline.head import Release
 
@@ -91,11 +92,17 @@ class Target(Protocol):
         ``dropped`` are removed from them.
         """
 
+    def stored(self, artifact: Artifact) -> str:
+        """The digest of what lies where ``artifact`` was pushed, as that place says; empty for nothing."""
+
     def call(self, path: str, version: str = "", *, method: str = "GET", body: str = "") -> Answer:
         """Ask ``version``, or what is live when empty, for ``path``."""
 
     def numbers(self, version: str, since: float) -> Numbers:
         """What ``version`` did with its share of the traffic since then (seconds since 1970)."""
+
+    def milliseconds(self) -> float:
+        """How long an answer of what is live took on average in the last day; 0 when there was none."""
 
     def traffic(self) -> Traffic | None:
         """Who gets how much; None before the first release."""

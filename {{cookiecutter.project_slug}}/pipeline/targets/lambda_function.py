@@ -142,6 +142,9 @@ class LambdaFunction:
     def numbers(self, version: str, since: float) -> Numbers:
         return lambda_metrics.numbers(self._cloud, self.function, ALIAS, version, since)
 
+    def milliseconds(self) -> float:
+        return lambda_metrics.mean_duration(self._cloud, self.function, ALIAS)
+
     def traffic(self) -> Traffic | None:
         with self._cloud.faults():
             try:
@@ -177,9 +180,14 @@ class LambdaFunction:
                 raise Moved("the traffic was moved by someone else meanwhile", next="invoke status") from error
 
     def versions(self) -> dict[str, int]:
+        notes: dict[str, str] = {}
         with self._cloud.faults():
             pages = self._lambda.get_paginator("list_versions_by_function").paginate(FunctionName=self.function)
-            notes = {found["Version"]: found.get("Description", "") for page in pages for found in page["Versions"]}
+            try:
+                notes = {found["Version"]: found.get("Description", "") for page in pages for found in page["Versions"]}
+            except Exception as error:
+                if code_of(error) != GONE:
+                    raise
         return {version: int(found[1]) for version, note in notes.items() if (found := NOTE.match(note))}
 
     def remove(self, version: str) -> None:

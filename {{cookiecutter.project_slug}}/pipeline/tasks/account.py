@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
 
 from pipeline import console
-from pipeline.tasks import BRANCH, CLOUD, action, read_config
+from pipeline.tasks import BRANCH, CLOUD, JSON, action, read_config
 
 if TYPE_CHECKING:
+    from pipeline.cloud import Cloud
+    from pipeline.config import Config
     from pipeline.infra import Event
+    from pipeline.keys import Environment
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "yes": "don't ask"})
-def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False) -> None:
+DESTROY = "remove the environment with all that it holds, after asking for the service's name"
+
+
+@action(help={"branch": BRANCH, "cloud": CLOUD, "yes": "don't ask", "destroy": DESTROY})
+def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, destroy: bool = False) -> None:
     """Create or update what the environment stands on and is delivered by, after showing the change sets."""
     from pipeline import infra, stacks
     from pipeline.cloud import Cloud
@@ -24,6 +30,8 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False) -> N
     config = read_config()
     environment = config.environment(branch or checked_out(config))
     opened = Cloud.open(config, environment, cloud)
+    if destroy:
+        return _destroy(config, environment, opened)
     wanted = [
         stacks.service(config, environment),
         stacks.delivering(config, environment),
@@ -48,6 +56,54 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False) -> N
     _variables(stacks.workflows(config, opened.account))
 
 
+def _destroy(config: Config, environment: Environment, cloud: Cloud) -> None:
+    """Only after the service's name was typed, whoever asks: nothing brings it back."""
+    from pipeline import removal
+
+    console.say(
+        f"{environment.name} on {cloud.name} goes, with its releases, artifacts and logs; nothing brings it back"
+    )
+    if console.answer("type the service's name to go on: ") != config.service.name:
+        raise Exit("that is not its name; nothing was removed", 1)
+    removal.remove(config, environment, cloud, lambda what: console.say(f"  gone: {what}"))
+
+
+CLAIMS = (
+    "claims of a GitHub token, as JSON or a file of it: say which role would believe it, and which claim is in the way"
+)
+
+
+@action(help={"branch": BRANCH, "cloud": CLOUD, "claims": CLAIMS, "json": JSON})
+def doctor(_: Any, branch: str = "", cloud: str = "", claims: str = "", json: bool = False) -> None:
+    """Look at what usually goes wrong, here, in the account and on GitHub, and print the fix; exit 1 if anything is."""
+    from pipeline import doctor as looking
+    from pipeline.cloud import chosen
+    from pipeline.delivery import checked_out
+
+    config = read_config()
+    environment = config.environment(branch or checked_out(config))
+    findings = looking.local(config)
+    found, opened = looking.account(config, environment, chosen(cloud))
+    findings += found
+    if claims and opened:
+        findings += looking.trust(
+            environment, opened, f"{config.service.name}-{environment.name}", looking.claims_of(claims)
+        )
+    if opened and (token := os.environ.get("GH_TOKEN") or os.environ.get("GITHUB_TOKEN")):
+        findings += looking.github(config, environment, opened.account, token)
+    if json:
+        console.document(findings)
+    else:
+        for finding in findings:
+            console.say(f"{'✓' if finding.ok else '✗'} {finding.check:<20} {finding.says}")
+            if finding.fix:
+                console.say(f"    fix: {finding.fix}")
+    believed = [finding.ok for finding in findings if finding.check.startswith("trust of ")]
+    others = [finding.ok for finding in findings if not finding.check.startswith("trust of ")]
+    if not all(others) or (believed and not any(believed)):
+        raise Exit(code=1)
+
+
 def _tell(event: Event) -> None:
     if not event.status.endswith("_IN_PROGRESS"):
         console.say(f"  {event.status:<18} {event.resource}{f': {event.reason}' if event.reason else ''}")
@@ -55,8 +111,10 @@ def _tell(event: Event) -> None:
 
 def _variables(delivery: dict[str, dict[str, str]]) -> None:
     """What the workflows read, to be set once on GitHub."""
+    from json import dumps
+
     console.say("\nOn GitHub, in Settings → Secrets and variables → Actions → Variables, set")
-    console.say(f"  DELIVERY = {json.dumps(delivery)}")
+    console.say(f"  DELIVERY = {dumps(delivery)}")
     names = ", ".join(each["environment"] for each in delivery.values())
     console.say(f"and in Settings → Environments make {names}, each with its branch and its required reviewers.")
     console.say("A private repository is cloned by CodeBuild once it may: aws codebuild import-source-credentials")

@@ -76,6 +76,7 @@ def push(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
     manifest = store.built(config, cloud)
     delivery = open_environment(branch, cloud, config=config, prepare=True)
     pushed = packers.load(config.service.target).push(delivery, manifest)
+    store.keep(delivery.cloud, delivery.foundation.bucket, config.root / "build", pushed.artifact)
     place = pushed.artifact.key if manifest.image else f"s3://{delivery.foundation.bucket}/{pushed.artifact.key}"
     if json:
         return console.document(pushed)

@@ -13,16 +13,28 @@ from pipeline.tasks.telling import telling_release
 WAIT = "seconds to wait for a deploy that is at work; default: 0"
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
-def plan(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
+@action(
+    help={
+        "branch": BRANCH,
+        "cloud": CLOUD,
+        "requests-per-second": "estimate what Lambda would ask for so many",
+        "json": JSON,
+    }
+)
+def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float = 0.0, json: bool = False) -> None:
     """Show what a deploy would change; exit 0 for nothing, 2 for something."""
+    from pipeline import costs
     from pipeline import plan as planning
     from pipeline.monitoring import drift
 
     delivery = open_environment(branch, cloud)
     made, drifted = planning.make(delivery), drift.find(delivery)
+    cost = None
+    if requests_per_second:
+        memory, architecture = made.settings["memory"], made.settings["architecture"]
+        cost = costs.estimate(requests_per_second, memory, architecture, delivery.target.milliseconds())
     if json:
-        console.document({**vars(made), "drift": drifted})
+        console.document({**vars(made), "drift": drifted, "cost": cost})
     else:
         console.say(f"{made.environment}: nothing to do" if not made.changes else f"{made.environment}:")
         for change in made.changes:
@@ -31,10 +43,13 @@ def plan(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
             console.say(f"  variable {name} is not ours; it stays")
         for one in drifted:
             console.say(f"  drift {one.name}: as defined → {one.how}; next: {one.next}")
+        if cost:
+            console.say(f"  cost: {cost}")
         if made.changes:
             console.say(f"  to have exactly this carried out: invoke deploy --plan {made.digest}")
     lines = [*map(str, made.changes), *(f"drift {one.name}: {one.how}" for one in drifted)]
     console.summary("\n".join([f"plan for {made.environment}:", *(lines or ["nothing to do"])]))
+    console.output(digest=made.digest)
     if made.changes or drifted:
         raise Exit(code=2)
 

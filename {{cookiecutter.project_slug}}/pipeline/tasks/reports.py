@@ -7,6 +7,7 @@ import json as _json
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
@@ -66,10 +67,25 @@ def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch:
         console.say(f"  locked by {head.holder}")
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "count": "how many; default: 10", "json": JSON})
-def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, json: bool = False) -> None:
+@action(
+    help={
+        "branch": BRANCH,
+        "cloud": CLOUD,
+        "count": "how many; default: 10",
+        "html": "write them to this file as a page, with the times drawn",
+        "json": JSON,
+    }
+)
+def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, html: str = "", json: bool = False) -> None:
     """List the environment's releases, newest first."""
-    found = open_environment(branch, cloud).ledger.latest(count)
+    delivery = open_environment(branch, cloud)
+    found = delivery.ledger.latest(count)
+    if html:
+        from pipeline import history
+
+        title = f"{delivery.config.service.name} in {delivery.environment.name} on {delivery.cloud.name}"
+        Path(html).write_text(history.page(title, found), encoding="utf-8")
+        return console.say(f"wrote {html}")
     if json:
         return console.document(found)
     for release in found:
@@ -131,6 +147,21 @@ def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None
     if json:
         return console.document(rows)
     console.table(rows)
+
+
+@action(
+    help={"branch": BRANCH, "cloud": CLOUD, "rebuild": "build the commit again, and compare the bytes", "json": JSON}
+)
+def verify(_: Any, branch: str = "", cloud: str = "", rebuild: bool = False, json: bool = False) -> None:
+    """Show that what is live is the artifact which its commit's build made; exit 1 where the chain breaks."""
+    from pipeline import verify as verifying
+
+    def say(link: verifying.Link) -> None:
+        console.say(f"✓ {link.name}\n    {link.digest}")
+
+    links = verifying.verify(open_environment(branch, cloud), rebuild=rebuild, tell=console.quiet if json else say)
+    if json:
+        console.document(links)
 
 
 @action(help={"json": JSON})

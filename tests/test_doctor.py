@@ -1,0 +1,260 @@
+"""``invoke doctor``: each thing that usually goes wrong is named, with its fix; a healthy service gets no complaint."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from issuer import AUDIENCE, URL
+from tiny import TEMPLATE, Tiny
+
+from pipeline import doctor, infra, locks, stacks
+from pipeline.cloud import Cloud
+from pipeline.errors import ConfigError
+
+TOKEN = "canary-of-the-github-token"
+GOOD = {"iss": URL, "aud": AUDIENCE, "sub": "repo:an-owner/a-repository:environment:production"}
+DELIVERY = "actions/variables/DELIVERY"
+
+
+class Patient:
+    """A tiny service with all that it needs, on an embedded AWS of its own kind."""
+
+    def __init__(self, tiny: Tiny) -> None:
+        self.tiny = tiny
+        self.environment = tiny.config.environment("main")
+        self.cloud = Cloud.open(tiny.config, self.environment, "embedded")
+        infra.ensure(stacks.github(tiny.config), self.cloud)
+        infra.ensure(stacks.service(tiny.config, self.environment), self.cloud)
+        infra.ensure(stacks.delivering(tiny.config, self.environment), self.cloud)
+        self.name = f"{tiny.name}-production"
+
+    def problems(self) -> dict[str, tuple[str, str]]:
+        """What is wrong with the account, and the fix, by what was looked at."""
+        found, _ = doctor.account(self.tiny.config, self.environment, "embedded")
+        return {finding.check: (finding.says, finding.fix) for finding in found if not finding.ok}
+
+
+@pytest.fixture
+def patient(tiny: Tiny) -> Patient:
+    return Patient(tiny)
+
+
+def test_healthy_service_gets_no_complaint(patient: Patient) -> None:
+    """The task ends with 0, says what it saw, and says the same as JSON."""
+    patient.tiny.replace("pyproject.toml", "dependencies = []", 'dependencies = []\nrequires-python = ">=3.11"')
+    locks.make(patient.tiny.root, ["--offline"])
+    printed = patient.tiny.invoke("doctor", "--claims", json.dumps(GOOD))
+    for seen in ("✓ git", "✓ python", "✓ uv", "✓ locks", "✓ credentials", "✓ provider", "✓ foundation", "✓ pipeline"):
+        assert seen in printed
+    assert f"✓ trust of deploy      {patient.name}-deploy believes this token" in printed
+    assert f"✗ trust of build       {patient.name}-build: sub is 'repo:an-owner/a-repository:environment:" in printed
+    assert all(f["ok"] for f in json.loads(patient.tiny.invoke("doctor", "--json")))
+
+
+def test_all_that_is_wrong_is_said_at_once(tiny: Tiny) -> None:
+    """Before anything is made: what is missing, each with the command that makes it, and exit code 1."""
+    tiny.replace("pyproject.toml", "dependencies = []", 'dependencies = ["flask"]')
+    tiny.replace("pipeline.toml", 'python = "', 'python = "3.14" # "')
+    printed = tiny.invoke("doctor", code=1)
+    assert "✗ locks                requirements/serve.txt" in printed
+    assert "fix: nox -s lock" in printed
+    assert f"✗ foundation           {tiny.name}-production is missing" in printed
+    assert f"✗ build role           there is no role {tiny.name}-production-build" in printed
+    assert printed.count("fix: invoke bootstrap --branch main --cloud embedded") >= 4
+
+
+def test_missing_python_and_engine_are_said(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A Python that is not here, and for images no engine that answers."""
+    import dataclasses
+
+    service = dataclasses.replace(tiny.config.service, target="lambda-image", python="3.99")
+    config = dataclasses.replace(tiny.config, service=service)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/docker").write_text("#!/bin/sh\nexit 1\n")  # a client without an engine
+    (tmp_path / "bin/docker").chmod(0o755)
+    (tmp_path / "bin/git").symlink_to(str(shutil.which("git")))
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
+    wrong = {finding.check: finding for finding in doctor.local(config) if not finding.ok}
+    assert "there is no Python 3.99 on this machine" in wrong["python"].says
+    assert "engine" in wrong
+    assert wrong["engine"].fix
+
+
+def test_no_repository_is_said(tmp_path: Path) -> None:
+    """A folder that is not under git."""
+    from pipeline import config
+
+    (tmp_path / "pipeline.toml").write_text((TEMPLATE.parent / "pipeline.toml").read_text())
+    (git,) = [f for f in doctor.local(config.load(tmp_path, {})) if f.check == "git"]
+    assert not git.ok
+    assert git.fix
+
+
+@pytest.mark.parametrize(
+    ("account", "variables", "says"),
+    [
+        ("", {}, "account: empty; write the quoted 12 digits"),
+        ("123456789012", {}, "Unable to locate credentials"),
+        ("123456789012", {"AWS_ACCESS_KEY_ID": "AKIA0", "AWS_SECRET_ACCESS_KEY": "x"}, "InvalidClientTokenId"),
+        ("999999999999", {"own": "yes"}, "the credentials are of account 123456789012, production is in 999999999999"),
+    ],
+    ids=["no account", "no credentials", "unknown key", "another account"],
+)
+def test_credentials_that_will_not_do_are_said(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, account: str, variables: dict[str, str], says: str
+) -> None:
+    """No account, no credentials, bad ones, those of another account."""
+    tiny = patient.tiny
+    tiny.replace("pipeline.toml", 'branch = "main"\n', f'branch = "main"\naccount = "{account}"\n')
+    monkeypatch.setenv("AWS_ENDPOINT_URL", patient.cloud._endpoint)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tiny.root))
+    if variables.pop("own", ""):
+        keys = patient.cloud._session.get_credentials()
+        variables |= {"AWS_ACCESS_KEY_ID": keys.access_key, "AWS_SECRET_ACCESS_KEY": keys.secret_key}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    findings, cloud = doctor.account(tiny.config, tiny.config.environment("main"), "aws")
+    assert cloud is None
+    assert says in findings[0].says
+    assert findings[0].fix or account == ""
+
+
+def test_drift_of_the_account_is_said(patient: Patient) -> None:
+    """A role that lost an action, a stack that is old, a provider without its audience, a role that is gone."""
+    iam = patient.cloud.client("iam")
+    document = iam.get_role_policy(RoleName=f"{patient.name}-deploy", PolicyName="stage")["PolicyDocument"]
+    for statement in document["Statement"]:
+        if statement["Sid"] == "Release":
+            statement["Action"].remove("lambda:UpdateAlias")
+    policy = {"RoleName": f"{patient.name}-deploy", "PolicyName": "stage", "PolicyDocument": json.dumps(document)}
+    iam.put_role_policy(**policy)
+    assert patient.problems() == {
+        "deploy role": (
+            f"{patient.name}-deploy may not lambda:UpdateAlias",
+            "invoke bootstrap --branch main --cloud embedded",
+        )
+    }
+    iam.delete_role_policy(RoleName=f"{patient.name}-plan", PolicyName="stage")
+    assert patient.problems()["plan role"][0] == f"there is no role {patient.name}-plan"
+    patient.tiny.replace("pipeline.toml", "[github]\n", '[github]\nowner_id = "1"\nrepository_id = "2"\n')
+    assert patient.problems()["pipeline"][0] == f"{patient.name}-pipeline is outdated"
+
+
+BAD_CLAIMS = {
+    "another branch": ({"sub": "repo:an-owner/a-repository:ref:refs/heads/feature"}, "sub is", "run it from main"),
+    "a pull request": ({"sub": "repo:an-owner/a-repository:pull_request"}, "sub is", "no role is for pull requests"),
+    "another repository": ({"sub": "repo:x/y:environment:production"}, "sub is 'repo:x/y", "mend [github]"),
+    "another environment": (
+        {"sub": "repo:an-owner/a-repository:environment:staging"},
+        "sub is",
+        "environment production",
+    ),
+    "the immutable form": (
+        {"sub": "repo:an-owner@12/a-repository@345:environment:production"},
+        "sub is",
+        'owner_id = "12" and repository_id = "345"',
+    ),
+    "no subject": ({"sub": None}, "sub is None", "run it from main"),
+    "another audience": ({"aud": "https://github.com/an-owner"}, "aud is 'https://github.com/an-owner'", "audience"),
+    "another issuer": ({"iss": "https://gitlab.localhost"}, "iss is 'https://gitlab.localhost'", "run it from"),
+    "no issuer": ({"iss": None}, "iss is None, it trusts https://token.actions", "run it from"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CLAIMS)
+def test_claim_that_is_in_the_way_is_named(patient: Patient, name: str) -> None:
+    """No role believes the token, and each says which claim it is, what it has, and what it wants."""
+    changes, says, fix = BAD_CLAIMS[name]
+    for finding in doctor.trust(patient.environment, patient.cloud, patient.name, {**GOOD, **changes}):
+        assert not finding.ok
+        assert says in finding.says
+        assert fix in finding.fix
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "no-such-file", '"text"'])
+def test_claims_that_are_none_are_refused(text: str) -> None:
+    """Neither JSON nor a file of it."""
+    with pytest.raises(ConfigError, match="--claims: 1 problem"):
+        doctor.claims_of(text)
+
+
+class GitHub(BaseHTTPRequestHandler):
+    """Answers as https://docs.github.com/en/rest/deployments/environments and …/rest/actions/variables say."""
+
+    answers: dict[str, tuple[int, Any]] = {}  # noqa: RUF012 - set anew by each test
+    tokens: list[str] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        self.tokens.append(self.headers["Authorization"])
+        path = self.path.removeprefix("/repos/an-owner/a-repository/")
+        code, content = self.answers.get(path, (404, {"message": "Not Found"}))
+        body = json.dumps(content).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[GitHub]]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), GitHub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("GITHUB_API_URL", f"http://127.0.0.1:{server.server_port}")
+    GitHub.answers, GitHub.tokens = {}, []
+    yield GitHub
+    server.shutdown()
+    server.server_close()
+
+
+def asked(tiny: Tiny) -> dict[str, doctor.Finding]:
+    environment = tiny.config.environment("main")
+    return {f.check: f for f in doctor.github(tiny.config, environment, "123456789012", TOKEN)}
+
+
+def test_what_is_missing_on_github_is_said(tiny: Tiny, api: type[GitHub]) -> None:
+    """No environment, no reviewers, no variable, another variable; then nothing is missing."""
+    found = asked(tiny)
+    assert found["GitHub environment"].says == "there is no environment production"
+    assert (
+        found["GitHub environment"].fix == "make it in https://github.com/an-owner/a-repository/settings/environments"
+    )
+    assert found["GitHub variable"].says == "there is no variable DELIVERY"
+    assert '"deploy": "arn:aws:iam::123456789012:role/' in found["GitHub variable"].fix
+    api.answers = {"environments/production": (200, {"protection_rules": []}), DELIVERY: (200, {"value": "{}"})}
+    assert asked(tiny)["GitHub environment"].says == "production has no required reviewers"
+    assert asked(tiny)["GitHub variable"].says == "DELIVERY is not what bootstrap printed"
+    value = json.dumps(stacks.workflows(tiny.config, "123456789012"))
+    rules = {"protection_rules": [{"type": "required_reviewers"}]}
+    api.answers = {"environments/production": (200, rules), DELIVERY: (200, {"value": value})}
+    assert all(finding.ok for finding in asked(tiny).values())
+    assert set(api.tokens) == {f"Bearer {TOKEN}"}
+
+
+@pytest.mark.parametrize(
+    ("code", "says"), [(401, "GitHub answers 401"), (403, "GitHub answers 403"), (500, "answers 500")]
+)
+def test_github_that_refuses_is_said(tiny: Tiny, api: type[GitHub], code: int, says: str) -> None:
+    """A token that may not, or a service that is down; the token is not printed."""
+    api.answers = {"environments/production": (code, {}), DELIVERY: (code, {})}
+    for finding in asked(tiny).values():
+        assert says in finding.says
+        assert TOKEN not in str(finding)
+
+
+def test_github_that_is_away_is_said(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers."""
+    monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
+    assert all("GitHub does not answer" in finding.says for finding in asked(tiny).values())
+    assert os.environ["GITHUB_API_URL"]

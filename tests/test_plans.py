@@ -1,0 +1,88 @@
+"""Plans: what is approved is what is carried out; what a release costs; and the ledger as a page."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from tiny import Tiny
+
+from pipeline import costs, deploy, plan
+from pipeline.errors import ConfigError, Refused
+
+
+def test_approved_plan_is_carried_out(tiny: Tiny, tmp_path: Path) -> None:
+    """By its digest or by its file, the plan that was shown is the one that is done."""
+    tiny.push()
+    shown = json.loads(tiny.invoke("plan", "--json", code=2))
+    assert tiny.invoke("deploy", "--plan", shown["digest"]).endswith(" s)\n")
+    tiny.mend("second")
+    tiny.push()
+    (tmp_path / "plan.json").write_text(tiny.invoke("plan", "--json", code=2))
+    assert "release 2 is verified" in tiny.invoke("deploy", "--plan", str(tmp_path / "plan.json"))
+
+
+def test_plan_that_changed_since_its_approval_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    """A change of what is to be, or of what is, stops the deploy before it begins; it says what changed."""
+    tiny.deploy()
+    tiny.mend("second")
+    tiny.push()
+    (tmp_path / "plan.json").write_text(tiny.invoke("plan", "--json", code=2))
+    digest = plan.make(tiny.open()).digest
+    tiny.replace("pipeline.toml", "memory = 256", "memory = 512")
+    tiny.commit()
+    tiny.push()
+    output = tiny.invoke("deploy", "--plan", str(tmp_path / "plan.json"), code=1)
+    assert "this is not the plan that was approved" in output
+    assert "settings.memory was 256, is 512" in output
+    assert re.search(r"artifact.commit was '\w+', is '\w+'", output)
+    with pytest.raises(Refused, match="now it is: setting memory: 256 → 512"):
+        deploy.deploy(tiny.open(), lambda _: None, approved=digest)
+    assert tiny.live() == 1
+    with pytest.raises(ConfigError, match="neither a digest"):
+        deploy.deploy(tiny.open(), lambda _: None, approved="no-such-file")
+
+
+def test_traffic_moved_by_hand_is_a_change(tiny: Tiny) -> None:
+    """An alias that is not where the ledger says is drift: the plan shows it, and a deploy puts it right."""
+    tiny.deploy()
+    tiny.mend("second")
+    tiny.deploy()
+    name = f"{tiny.name}-production"
+    tiny.open().cloud.client("lambda").update_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    assert "alias live (release 2 was deployed): version 1 (release 1) → a new version" in tiny.invoke("plan", code=2)
+    assert tiny.deploy().release.number == 3
+
+
+def test_cost_follows_rate_memory_and_time(tiny: Tiny) -> None:
+    """A million requests a month of 100 ms with 1 GB cost 0.20 + 1.67 dollars; what is live tells its own time."""
+    cost = costs.estimate(1e6 / costs.SECONDS_PER_MONTH, 1024, "x86_64", 100.0)
+    assert cost.dollars == pytest.approx(0.20 + 1.66667, abs=0.001)
+    assert costs.estimate(1, 1024, "arm64", 100).dollars < costs.estimate(1, 1024, "x86_64", 100).dollars
+    tiny.deploy()
+    assert "requests a second of" in tiny.invoke("plan", "--requests-per-second", "5")
+    assert json.loads(tiny.invoke("plan", "--requests-per-second", "5", "--json"))["cost"]["measured"]
+
+
+def test_history_is_one_page_that_needs_nothing_else(tiny: Tiny, tmp_path: Path) -> None:
+    """The page shows every release with its state, cause and times, and loads nothing."""
+    tiny.deploy()
+    says = tiny.fault("answers 500")
+    with pytest.raises(Refused):
+        tiny.deploy()
+    file = tmp_path / "history.html"
+    assert tiny.invoke("releases", "--html", str(file)) == f"wrote {file}\n"
+    text = file.read_text()
+    seen: list[tuple[str, dict[str, str | None]]] = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attrs: seen.append((tag, dict(attrs)))  # type: ignore[method-assign]
+    parser.feed(text)
+    tags = [tag for tag, _ in seen]
+    assert (tags.count("tr"), tags.count("svg")) == (3, 2)
+    assert tags.count("rect") >= 6
+    assert not {"script", "link", "img"} & set(tags)
+    assert not [attrs for _, attrs in seen if "src" in attrs or "href" in attrs]
+    assert says in text

@@ -1,0 +1,128 @@
+"""No secret value gets out: canaries in the environment, in SSM and in the webhook's address, over a full run."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from roles import ACCOUNT
+from test_notify import Slack
+from tiny import TEMPLATE, Tiny
+
+from pipeline import embedded, infra, stacks
+from pipeline.cloud import Cloud
+
+CANARIES = {
+    "SNYK_TOKEN": "canary-0123-snyk",
+    "GITHUB_TOKEN": "canary-4567-github",
+    "DATABASE_PASSWORD": "canary-89ab-database",
+    "PIP_INDEX_URL": "https://user:canary-cdef-index@127.0.0.1:9/simple",
+}
+SECRETS = ["canary-0123", "canary-4567", "canary-89ab", "canary-cdef", "canary-of-ssm", "canary-of-the-webhook"]
+
+
+def leaks(place: str, content: bytes) -> list[str]:
+    """Which canaries are in ``content``, a ZIP's members among it."""
+    found = [f"{place}: {secret}" for secret in SECRETS if secret.encode() in content]
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for name in archive.namelist():
+                found += leaks(f"{place}/{name}", archive.read(name))
+    return found
+
+
+@pytest.fixture
+def service(tiny_alone: Tiny, monkeypatch: pytest.MonkeyPatch) -> Tiny:
+    """A tiny service on an embedded AWS of its own, reached as AWS is, with a secret in SSM."""
+    tiny = tiny_alone
+    tiny.replace("pipeline.toml", 'branch = "main"\n', f'branch = "main"\naccount = "{ACCOUNT}"\n')
+    (tiny.root / "pyproject.toml").write_text((TEMPLATE / "pyproject.toml").read_text())
+    tiny.commit()
+    running = embedded.up(tiny.root)
+    environment = tiny.config.environment("main")
+    cloud = Cloud.open(tiny.config, environment, "embedded")
+    for stack in (stacks.service(tiny.config, environment), stacks.delivering(tiny.config, environment)):
+        infra.ensure(stack, cloud)
+    cloud.client("ssm").put_parameter(Name=f"/{tiny.name}/production/key", Value="canary-of-ssm", Type="SecureString")
+    monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
+    variables = {
+        **CANARIES,
+        "AWS_ENDPOINT_URL": running.endpoint,
+        "AWS_ACCESS_KEY_ID": running.access_key,
+        "AWS_SECRET_ACCESS_KEY": running.secret_key,
+        "PIPELINE_CLOUD": "aws",
+        "GITHUB_STEP_SUMMARY": str(tiny.root.parent / "summary.md"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    monkeypatch.setattr(Tiny, "environment", {**tiny.environment, **variables})
+    return tiny
+
+
+def test_no_secret_gets_out(service: Tiny) -> None:
+    """Nothing printed, summarised, built, pushed, recorded, configured or logged holds one, in success and in failure."""
+    slack = Slack(status=500)
+    service.environment["SLACK_WEBHOOK_URL"] = slack.url
+    printed = []
+
+    def run(*words: str) -> None:
+        done = subprocess.run(
+            words, cwd=service.root, env=service.environment, capture_output=True, text=True, check=False
+        )
+        printed.append(done.stdout + done.stderr)
+
+    def invoke(*words: str) -> None:
+        run(*service.command(*words))
+
+    for words in (["build"], ["push"], ["plan"], ["plan", "--json"], ["deploy"], ["status", "--json"], ["verify"]):
+        invoke(*words)
+    assert "is verified" in printed[4]
+    service.fault("answers 500")
+    for words in (["build"], ["push"], ["deploy"]):
+        invoke(*words)
+    assert "refused: " in printed[-1]
+    for words in (
+        ["releases", "--json"],
+        ["logs"],
+        ["config", "--json"],
+        ["doctor"],
+        ["rollback"],
+        ["build", "--on", "codebuild"],
+    ):
+        invoke(*words)
+    run(sys.executable, "-m", "pipeline.scanning", "sast")
+    run(sys.executable, "-m", "pipeline.scanning", "sca")
+    slack.shutdown()
+
+    found = leaks("printed", "\n".join(printed).encode())
+    found += leaks("summary", (service.root.parent / "summary.md").read_bytes())
+    found += leaks("told", "\n".join(slack.got).encode())
+    for path in (service.root / "build").rglob("*"):
+        if path.is_file():
+            found += leaks(str(path.relative_to(service.root)), path.read_bytes())
+    cloud = Cloud.open(service.config, service.config.environment("main"), "embedded")
+    s3, bucket = cloud.client("s3"), f"{service.name}-production-{ACCOUNT}"
+    entries = s3.list_objects_v2(Bucket=bucket)["Contents"]
+    assert len(entries) > 5
+    for entry in entries:
+        found += leaks(entry["Key"], s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read())
+    versions = cloud.client("lambda").list_versions_by_function(FunctionName=f"{service.name}-production")
+    found += leaks("function", str(versions).encode())
+    logs = cloud.client("logs")
+    for group in logs.describe_log_groups()["logGroups"]:
+        events = logs.filter_log_events(logGroupName=group["logGroupName"])["events"]
+        found += leaks(group["logGroupName"], str(events).encode())
+    assert slack.got
+    assert found == []
+
+
+def test_a_leak_would_be_found() -> None:
+    """The search itself sees into archives."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.txt", "x canary-of-ssm x")
+    assert "zip/a.txt: canary-of-ssm" in leaks("zip", buffer.getvalue())

@@ -1,0 +1,201 @@
+"""The shipped workflows, run on this machine: their own ``run:`` steps, in order, with what GitHub would set.
+
+Steps that need GitHub itself are named in ``ON_GITHUB`` with the reason, or with what stands in for them; an action or an
+expression that is not named here fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from botocore import UNSIGNED
+from botocore.config import Config as Options
+from botocore.session import Session
+from issuer import Issuer
+from tiny import TEMPLATE
+
+# What stands in for an action, or why nothing needs to.
+ON_GITHUB = {
+    "actions/checkout": "the bake is checked out",
+    "actions/setup-python": "the Pythons are this machine's",
+    "astral-sh/setup-uv": "a cache, and a uv that make setup installs by itself",
+    "snyk/actions/setup": "installs Snyk, which needs an account",
+    "actions/upload-artifact": "keeps the reports on GitHub",
+    "github/codeql-action/upload-sarif": "shows the reports on GitHub",
+    "aws-actions/configure-aws-credentials": "takes the role with a token that a local issuer signs",
+    "actions/attest-build-provenance": "signs with GitHub's identity",
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(path.read_text())
+    document["on"] = document.pop(True)  # YAML 1.1 takes the word for a truth value
+    return document
+
+
+WORKFLOWS = {path.name: read(path) for path in sorted((TEMPLATE / ".github/workflows").glob("*.yml"))}
+
+
+@dataclass
+class Event:
+    """What started a workflow, as GitHub tells of it."""
+
+    name: str
+    branch: str
+    delivery: str
+    inputs: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    planned: dict[str, str] = field(default_factory=dict)
+
+    def value(self, expression: str, outputs: dict[str, str]) -> str:
+        """The value of an expression that the workflows use; any other is a fault of the test."""
+        expression = expression.strip()
+        if found := re.fullmatch(r"fromJSON\(vars\.DELIVERY\)\[github\.ref_name\]\.(\w+)", expression):
+            return str(json.loads(self.delivery)[self.branch][found[1]])
+        if found := re.fullmatch(r"secrets\.(\w+)", expression):
+            return self.secrets.get(found[1], "")
+        if found := re.fullmatch(r"inputs\.(\w+)", expression):
+            return self.inputs[found[1]]
+        if found := re.fullmatch(r"steps\.build\.outputs\.(\w+)", expression):
+            return outputs[found[1]]
+        if found := re.fullmatch(r"needs\.plan\.outputs\.(\w+)", expression):
+            return self.planned[found[1]]
+        known = {
+            "github.repository": "your-organisation/demand-pricing",
+            "github.run_id": "1",
+            "github.ref": f"refs/heads/{self.branch}",
+        }
+        return known[expression]
+
+    def holds(self, condition: str) -> bool:
+        """Whether a job or step runs; each condition that the workflows have is written here by hand."""
+        pull = self.name == "pull_request"
+        known = {
+            "github.event_name == 'push' && vars.DELIVERY != ''": self.name == "push" and self.delivery != "",
+            "github.event_name == 'pull_request' || vars.DELIVERY == ''": pull or self.delivery == "",
+            "always()": True,
+            "always() && github.event_name == 'push' && !github.event.repository.private": self.name == "push",
+            "${{ !github.event.repository.private }}": True,
+            "${{ !failure() && !cancelled() }}": True,
+            "env.SNYK_TOKEN != ''": "SNYK_TOKEN" in self.secrets,
+            "inputs.action == 'deploy'": self.inputs.get("action") == "deploy",
+            "inputs.action == 'rollback'": self.inputs.get("action") == "rollback",
+        }
+        return known[condition]
+
+
+class Runner:
+    """Runs jobs in a checkout, whose AWS is the embedded one."""
+
+    def __init__(self, checkout: Path, endpoint: str, issuer: Issuer, more: dict[str, str]) -> None:
+        self.checkout, self.endpoint, self.issuer, self.more = checkout, endpoint, issuer, more
+        self.summary = checkout.parent / "summary.md"
+        self.ran: list[str] = []
+        self.printed: list[str] = []
+
+    def job(self, workflow: str, name: str, event: Event, matrix: dict[str, str] | None = None) -> dict[str, str]:
+        """Run the job if the event makes it run; every step must end with 0. What its steps hand on."""
+        job = WORKFLOWS[workflow]["jobs"][name]
+        if not event.holds(job.get("if", "always()")):
+            return {}
+        outputs: dict[str, str] = {}
+        keys: dict[str, str] = {}
+        variables = {**self._github(event), **job.get("env", {})}
+        for step in job["steps"]:
+            if not event.holds(step.get("if", "always()")):
+                continue
+            if "uses" in step:
+                action = step["uses"].partition("@")[0]
+                assert action in ON_GITHUB, f"nothing stands in for {action}"
+                if action == "aws-actions/configure-aws-credentials":
+                    assert job["permissions"]["id-token"] == "write"
+                    keys = self._assume(
+                        {k: self._text(v, event, outputs, matrix) for k, v in step["with"].items()}, job, event
+                    )
+                elif action == "actions/attest-build-provenance":
+                    assert re.fullmatch(
+                        r"sha256:[0-9a-f]{64}", self._text(step["with"]["subject-digest"], event, outputs, matrix)
+                    )
+            else:
+                own = {k: self._text(v, event, outputs, matrix) for k, v in step.get("env", {}).items()}
+                self._run(step["run"], {**variables, **keys, **own}, outputs)
+        return outputs
+
+    def _text(self, text: Any, event: Event, outputs: dict[str, str], matrix: dict[str, str] | None) -> str:
+        def value(found: re.Match[str]) -> str:
+            expression = found[1].strip()
+            if expression.startswith("matrix.") and matrix is not None:
+                return matrix[expression.removeprefix("matrix.")]
+            return event.value(expression, outputs)
+
+        return re.sub(r"\$\{\{(.*?)\}\}", value, str(text))
+
+    def _github(self, event: Event) -> dict[str, str]:
+        """https://docs.github.com/en/actions/reference/workflows-and-actions/variables"""
+        clean = {
+            k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "PIPELINE_PYTHON", "PYTHONPATH", "NOX"))
+        }
+        (self.checkout.parent / "output").write_text("")
+        return {
+            **clean,
+            **self.more,
+            "CI": "true",
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_ACTOR": "octocat",
+            "GITHUB_EVENT_NAME": event.name,
+            "GITHUB_REF": f"refs/heads/{event.branch}",
+            "GITHUB_REF_NAME": event.branch,
+            "GITHUB_OUTPUT": str(self.checkout.parent / "output"),
+            "GITHUB_STEP_SUMMARY": str(self.summary),
+            "AWS_ENDPOINT_URL": self.endpoint,
+        }
+
+    def _run(self, command: str, variables: dict[str, str], outputs: dict[str, str]) -> None:
+        """One step, by the shell that GitHub uses."""
+        self.ran.append(command)
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command],
+            cwd=self.checkout,
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        self.printed.append(done.stdout)
+        assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
+        for line in Path(variables["GITHUB_OUTPUT"]).read_text().splitlines():
+            name, _, value = line.partition("=")
+            outputs[name] = value
+
+    def _assume(self, words: dict[str, str], job: dict[str, Any], event: Event) -> dict[str, str]:
+        """The role, with a token for the subject that GitHub gives this job."""
+        repository = "repo:your-organisation/demand-pricing"
+        where = job.get("environment")
+        named = self._text(where, event, {}, None) if where else ""
+        subject = f"{repository}:environment:{named}" if named else f"{repository}:ref:refs/heads/{event.branch}"
+        sts = Session().create_client(
+            "sts",
+            region_name=words["aws-region"],
+            endpoint_url=self.endpoint,
+            config=Options(signature_version=UNSIGNED),
+        )
+        found = sts.assume_role_with_web_identity(
+            RoleArn=words["role-to-assume"],
+            RoleSessionName=words["role-session-name"],
+            WebIdentityToken=self.issuer.token(subject),
+            DurationSeconds=int(words["role-duration-seconds"]),
+        )["Credentials"]
+        return {
+            "AWS_ACCESS_KEY_ID": found["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": found["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": found["SessionToken"],
+            "AWS_REGION": words["aws-region"],
+        }

@@ -1,0 +1,38 @@
+"""What Lambda would ask for a service, by its list prices: requests and duration; no free tier, logs or data transfer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Cost", "estimate"]
+
+# https://aws.amazon.com/lambda/pricing/ (first tier, US East, as published in 2025; other regions differ by some percent)
+DOLLARS_PER_REQUEST = 0.20 / 1e6
+DOLLARS_PER_GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
+SECONDS_PER_MONTH = 30 * 86_400
+ASSUMED_MILLISECONDS = 100.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """``dollars`` a month at so many requests a second of so many ``milliseconds``; ``measured`` or assumed."""
+
+    requests_per_second: float
+    milliseconds: float
+    measured: bool
+    dollars: float
+
+    def __str__(self) -> str:
+        source = "as in the last day" if self.measured else "assumed: nothing was asked in the last day"
+        return (
+            f"about {self.dollars:.2f} USD a month at {self.requests_per_second:g} requests a second "
+            f"of {self.milliseconds:.0f} ms ({source}), by Lambda's list prices"
+        )
+
+
+def estimate(rate: float, memory: int, architecture: str, milliseconds: float) -> Cost:
+    """The cost of ``rate`` requests a second with ``memory`` megabytes; 0 ``milliseconds`` means that none is known."""
+    each = milliseconds or ASSUMED_MILLISECONDS
+    gb_seconds = each / 1000 * memory / 1024
+    price = DOLLARS_PER_REQUEST + gb_seconds * DOLLARS_PER_GB_SECOND[architecture]
+    return Cost(rate, each, bool(milliseconds), rate * SECONDS_PER_MONTH * price)
