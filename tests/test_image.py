@@ -88,6 +88,9 @@ def test_what_is_deployed_is_the_digest_that_was_pushed(boxed: Tiny) -> None:
     assert f"✓ a build of {artifact['commit']} anew" in printed
     parameter = opened.cloud.client("ssm").get_parameter(Name=f"/{boxed.name}/production/image")
     assert parameter["Parameter"]["Value"] == artifact["key"]
+    lost = [{"imageTag": artifact["version"]}]
+    opened.cloud.client("ecr").batch_delete_image(repositoryName=f"{boxed.name}-production", imageIds=lost)
+    assert "its bytes in the registry: nothing is not sha256:" in boxed.invoke("verify", code=1)
 
 
 def test_image_that_the_registry_lost_is_not_deployed(boxed: Tiny) -> None:
@@ -96,9 +99,7 @@ def test_image_that_the_registry_lost_is_not_deployed(boxed: Tiny) -> None:
     opened = boxed.open()
     tag = boxed.git("rev-parse", "HEAD")
     name = f"{boxed.name}-production"
-    boxed.deploy()
     opened.cloud.client("ecr").batch_delete_image(repositoryName=name, imageIds=[{"imageTag": tag}])
-    assert "its bytes in the registry: nothing is not sha256:" in boxed.invoke("verify", code=1)
     with pytest.raises(Refused, match=f"the registry has nothing under {tag}"):
         deploy.deploy(boxed.open(), tell=lambda step: None)
     boxed.deploy()

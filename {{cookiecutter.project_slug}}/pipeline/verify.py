@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,7 @@ def verify(delivery: Delivery, *, rebuild: bool, tell: Callable[[Link], None]) -
     pushed = store.find(delivery.cloud, delivery.foundation.bucket, recorded.version)
     hold(f"release {release.number} is what was pushed for {recorded.version}", recorded.digest, pushed.digest)
     place = "bucket" if pushed.key.endswith(".zip") else "registry"
-    hold(f"its bytes in the {place}", delivery.target.stored(pushed), pushed.digest)
+    hold(f"its bytes in the {place}", delivery.target.stored(asdict(pushed)), pushed.digest)
     answer = delivery.target.call("/version")
     hold("what answers /version", str(_said(answer.body).get("content", "")), recorded.content)
     if rebuild:

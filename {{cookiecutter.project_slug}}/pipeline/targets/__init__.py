@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pipeline.store import Artifact
 
     from pipeline.head import Release
 
@@ -92,7 +91,7 @@ class Target(Protocol):
         ``dropped`` are removed from them.
         """
 
-    def stored(self, artifact: Artifact) -> str:
+    def stored(self, artifact: dict[str, Any]) -> str:
         """The digest of what lies where ``artifact`` was pushed, as that place says; empty for nothing."""
 
     def call(self, path: str, version: str = "", *, method: str = "GET", body: str = "") -> Answer:

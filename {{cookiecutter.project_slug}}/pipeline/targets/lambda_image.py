@@ -28,27 +28,27 @@ class LambdaImage(LambdaFunction):
     def create_options(self) -> dict[str, Any]:
         return {"PackageType": self.package}
 
-    def code(self, artifact: Artifact) -> dict[str, Any]:
+    def code(self, artifact: dict[str, Any]) -> dict[str, Any]:
         """The image by its digest, which the registry must still have under the artifact's version.
 
         Raises:
             Refused: it has not, or has another one; the ledger and the registry do not agree.
         """
-        if (digest := self.stored(artifact)) != artifact.digest:
+        if (digest := self.stored(artifact)) != artifact["digest"]:
             raise Refused(
-                f"the registry has {digest or 'nothing'} under {artifact.version}, the artifact that was pushed is "
-                f"{artifact.digest}",
+                f"the registry has {digest or 'nothing'} under {artifact['version']}, the artifact that was pushed is "
+                f"{artifact['digest']}",
                 next="invoke build && invoke push, which push what is missing, then invoke deploy",
             )
-        return {"ImageUri": artifact.key}
+        return {"ImageUri": artifact["key"]}
 
-    def stored(self, artifact: Artifact) -> str:
+    def stored(self, artifact: dict[str, Any]) -> str:
         """What the registry has under the artifact's version."""
-        repository = artifact.key.partition("@")[0].partition("/")[2]
+        repository = artifact["key"].partition("@")[0].partition("/")[2]
         with self._cloud.faults():
             try:
                 found = self._cloud.client("ecr").describe_images(
-                    repositoryName=repository, imageIds=[{"imageTag": artifact.version}]
+                    repositoryName=repository, imageIds=[{"imageTag": artifact["version"]}]
                 )
             except Exception as error:
                 if code_of(error) not in ("ImageNotFoundException", "RepositoryNotFoundException"):
