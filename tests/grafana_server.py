@@ -156,6 +156,8 @@ class GrafanaServer:
             need(rule["condition"] in refs, 400, f"condition {rule['condition']} does not exist")
             need(rule["noDataState"] in ("Alerting", "NoData", "OK", "KeepLast"), 400, "unknown no data state")
             need(rule["execErrState"] in ("Alerting", "Error", "OK", "KeepLast"), 400, "unknown error state")
+            receiver = rule.get("notification_settings", {}).get("receiver")
+            need(not receiver or receiver in {p["name"] for p in self.points.values()}, 400, "receiver does not exist")
             need(rule["folderUID"] == folder and rule["orgID"] == 1, 400, "rule is of another folder")
             for query in rule["data"]:
                 if query["datasourceUid"] == "__expr__":

@@ -177,3 +177,15 @@ def test_subject_that_names_nobody_is_refused(tiny: Tiny, old: str, new: str, sa
     tiny.replace("pipeline.toml", old, new)
     with pytest.raises(ConfigError, match=says):
         stacks.delivering(tiny.config, tiny.config.environment("main"))
+
+
+def test_workflows_are_told_of_each_environment_with_an_account(tiny: Tiny) -> None:
+    """Environments may share an account, have one each, or none yet; by branch, as the workflows ask."""
+    assert set(stacks.workflows(tiny.config, "123456789012")) == {"main", "develop"}  # the embedded cloud has them all
+    tiny.replace("pipeline.toml", 'branch = "main"\n', 'branch = "main"\naccount = "111111111111"\n')
+    assert set(stacks.workflows(tiny.config, "111111111111")) == {"main"}
+    tiny.replace("pipeline.toml", 'branch = "develop"\n', 'branch = "develop"\naccount = "222222222222"\n')
+    told = stacks.workflows(tiny.config, "111111111111")
+    assert told["main"]["deploy"] == f"arn:aws:iam::111111111111:role/{tiny.name}-production-deploy"
+    assert told["develop"]["deploy"] == f"arn:aws:iam::222222222222:role/{tiny.name}-staging-deploy"
+    assert told["develop"]["environment"] == "staging"

@@ -112,6 +112,14 @@ def test_gate_needs_every_job() -> None:
     assert jobs["pass"]["if"] == "always()"
 
 
+@pytest.mark.parametrize("folder", [ROOT, TEMPLATE], ids=["root", "template"])
+def test_zizmor_finds_nothing(folder: Path) -> None:
+    """The root's workflows and the shipped ones are clean."""
+    words = [BIN / "zizmor", "--offline", ".github"]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def mutants() -> dict[str, tuple[str, str, str]]:
     """What would be dangerous, or wrong: the text, what to write instead, and what the linter says."""
     return {
@@ -233,6 +241,7 @@ def test_pull_request_builds_and_pushes_nothing(runner: Runner) -> None:
     """A pull request, also from a fork and without any variable, builds here, without credentials."""
     before = len(runner.ran)
     runner.job("build_test.yml", "build", Event("pull_request", "main", ""))
+    runner.job("build_test.yml", "build", Event("push", "develop", '{"main": {}}'))  # it is delivered nowhere
     runner.job("build_test.yml", "build-only", Event("pull_request", "main", ""))
     assert runner.ran[before:] == ["make setup", ".venv/bin/invoke build"]
 

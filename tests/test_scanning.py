@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tiny import TEMPLATE, Tiny
+
+from pipeline import scanning
 
 TOKEN = "canary-of-the-snyk-token"
 SNYK = """#!{python}
@@ -37,7 +38,7 @@ Scan = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def scan(tiny: Tiny, tmp_path: Path) -> Scan:
+def scan(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Scan:
     """Runs a scan with Snyk on the PATH, which answers as it is told; the exit code and what was printed."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/snyk").write_text(SNYK.format(python=sys.executable))
@@ -48,19 +49,14 @@ def scan(tiny: Tiny, tmp_path: Path) -> Scan:
     def run(kind: str, code: int, says: str = "", report: object = "clean", **variables: str) -> tuple[int, str]:
         answer = {"code": code, "says": says, "report": CLEAN[kind] if report == "clean" else report}
         (tmp_path / "bin/answer.json").write_text(json.dumps(answer))
-        path = f"{tmp_path}/bin:{os.environ['PATH']}"
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline.scanning", kind],
-            cwd=tiny.root,
-            env={**tiny.environment, "PATH": path, "SNYK_TOKEN": TOKEN, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        assert "Traceback" not in done.stdout
-        assert TOKEN not in done.stdout
-        return done.returncode, done.stdout
+        settings = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SNYK_TOKEN": TOKEN, "CI": "", **variables}
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(tiny.root)
+        result = scanning.main([kind])
+        printed = "".join(capsys.readouterr())
+        assert TOKEN not in printed
+        return result, printed
 
     return run
 
@@ -123,20 +119,18 @@ def test_token_is_not_printed(scan: Scan) -> None:
     assert "***" in scan("sca", 2, f"bad token {TOKEN}", None)[1]
 
 
-def test_bandit_finds_and_keeps(tiny: Tiny) -> None:
+def test_bandit_finds_and_keeps(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """Without a token bandit runs and says so; a real finding is red, and is kept as SARIF."""
-    tiny.write("src/service/bad.py", "import hashlib\n\nhashlib.md5(b'')\neval('1')\n")
     (tiny.root / "pyproject.toml").write_text((TEMPLATE / "pyproject.toml").read_text())
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.scanning", "sast"],
-        cwd=tiny.root,
-        env={**tiny.environment, "PATH": path, "SNYK_TOKEN": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "✗ bandit found something" in done.stderr
+    (tiny.root / "pipeline").unlink()
+    (tiny.root / "pipeline").mkdir()
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.delenv("SNYK_TOKEN", raising=False)
+    monkeypatch.chdir(tiny.root)
+    assert scanning.main(["sast"]) == 0
+    assert capfd.readouterr().out == "sast: bandit found nothing\n"
+    tiny.write("src/service/bad.py", "import hashlib\n\nhashlib.md5(b'')\neval('1')\n")
+    assert scanning.main(["sast"]) == 1
+    assert "✗ bandit found something" in capfd.readouterr().err
     sarif = json.loads((tiny.root / "build/scans/sast.sarif").read_text())
     assert {result["ruleId"] for result in sarif["runs"][0]["results"]} >= {"B324", "B307"}

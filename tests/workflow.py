@@ -76,10 +76,11 @@ class Event:
 
     def holds(self, condition: str) -> bool:
         """Whether a job or step runs; each condition that the workflows have is written here by hand."""
-        pull = self.name == "pull_request"
+        pull, delivered = self.name == "pull_request", self.branch in json.loads(self.delivery or "{}")
         known = {
-            "github.event_name == 'push' && vars.DELIVERY != ''": self.name == "push" and self.delivery != "",
-            "github.event_name == 'pull_request' || vars.DELIVERY == ''": pull or self.delivery == "",
+            "github.event_name == 'push' && fromJSON(vars.DELIVERY || '{}')[github.ref_name]": not pull and delivered,
+            "github.event_name == 'pull_request' || !fromJSON(vars.DELIVERY || '{}')[github.ref_name]": pull
+            or not delivered,
             "always()": True,
             "always() && github.event_name == 'push' && !github.event.repository.private": self.name == "push",
             "${{ !github.event.repository.private }}": True,

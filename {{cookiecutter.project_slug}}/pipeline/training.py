@@ -45,14 +45,16 @@ def train(
         raise ModelError(f"the training ended with exit code {code}", next="mend what it says above, then invoke train")
 
 
-def evaluate(config: Config) -> None:
+def evaluate(config: Config, *, json: bool = False) -> None:
     """Judge what was trained last on the held-out days; writes ``build/report.html`` and ``build/report.md``.
+
+    It prints the table, or with ``json`` the same as one document.
 
     Raises:
         SetupError: the environment can't be made.
         ModelError: there is nothing to judge, or it can't be.
     """
-    if _run(config, "service.report") != 0:
+    if _run(config, "service.report", *(["--json"] if json else [])) != 0:
         raise ModelError("nothing was judged", next="mend what it says above, or invoke train")
 
 

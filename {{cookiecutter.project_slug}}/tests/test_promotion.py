@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 from pathlib import Path
 
@@ -140,6 +141,18 @@ def test_champion_of_other_products_is_judged_on_what_it_knows(root: Path, small
     found, run = evaluation.load(root)
     with pytest.raises(data.BadData, match="the champion knows none of these products"):
         evaluation.evaluate(found, evaluation.challengers(root, run))
+
+
+def test_table_is_there_for_programs_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With ``--json`` the same metrics come as one document."""
+    assert report.main(["--root", str(root), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    lock = tomllib.loads((root / "model.lock").read_text())
+    assert found["data"] == lock["data"]["digest"]
+    (champion,) = [model for model in found["models"] if model["role"] == "champion"]
+    assert champion["digest"] == lock["primary"]["digest"]
+    assert champion["rmse"] == pytest.approx(lock["primary"]["metrics"]["rmse"], abs=1e-3)
+    assert [model["kind"] for model in found["models"] if model["role"] == "baseline"] == ["last price", "mean price"]
 
 
 @pytest.mark.parametrize("call", [promotion.main, report.main])

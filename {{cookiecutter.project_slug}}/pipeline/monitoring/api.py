@@ -116,7 +116,9 @@ def connect(config: Config) -> Grafana:
 def parts(config: Config, at: Place, queries: dict[str, str]) -> list[Part]:
     """All that one environment has in Grafana, in the order in which it is made."""
     folder, uid, source = grafana.FOLDER.lower(), grafana.uid(at), grafana.data_source(config, at)
-    group = {**grafana.rules(at, config.monitoring), "folderUid": folder}
+    webhook = os.environ.get("SLACK_WEBHOOK_URL", "")
+    rules = grafana.rules(at, config.monitoring, grafana.CONTACT if webhook else "")
+    group = {**rules, "folderUid": folder}
     board, titled = grafana.board(at, queries), {"uid": folder, "title": grafana.FOLDER}
     put_board = ("POST", "/api/dashboards/db")
     put_group = ("PUT", f"/api/v1/provisioning/folder/{folder}/rule-groups/{at.function}")
@@ -131,14 +133,14 @@ def parts(config: Config, at: Place, queries: dict[str, str]) -> list[Part]:
             {"dashboard": board, "folderUid": folder, "overwrite": True},
             {"dashboard": board},
         ),
-        Part("alert rules", put_group[1], put_group, put_group, group, group),
     ]
-    if webhook := os.environ.get("SLACK_WEBHOOK_URL", ""):
+    if webhook:
         place, point = "/api/v1/provisioning/contact-points", grafana.contact_point(webhook)
         # Grafana doesn't tell the webhook again, and tells points by their name.
         told = [{key: point[key] for key in ("uid", "name", "type")}]
         change = ("PUT", f"{place}/{point['uid']}")
         found.append(Part("contact point", f"{place}?name={point['name']}", ("POST", place), change, point, told))
+    found.append(Part("alert rules", put_group[1], put_group, put_group, group, group))
     return found
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.keys import Environment, Monitoring
     from pipeline.monitoring.queries import Place, Query
 
-__all__ = ["FOLDER", "PLACE", "board", "contact_point", "data_source", "files", "rules", "shared", "uid"]
+__all__ = ["CONTACT", "FOLDER", "PLACE", "board", "contact_point", "data_source", "files", "rules", "shared", "uid"]
 
 PLACE = "infra/grafana"
 FOLDER = "Services"
@@ -44,7 +44,7 @@ def uid(at: Place) -> str:
 
 def files(config: Config, environment: Environment, at: Place, queries: dict[str, str]) -> dict[str, Any]:
     """One environment's files."""
-    group = rules(at, config.monitoring)
+    group = rules(at, config.monitoring, CONTACT)
     provisioned = {"orgId": 1, "name": group["title"], "folder": FOLDER, "interval": f"{SECONDS}s"}
     document = {"apiVersion": 1, "groups": [{**provisioned, "rules": _literal(group["rules"])}]}
     source = {"apiVersion": 1, "datasources": [{**data_source(config, at), "editable": False}]}
@@ -113,12 +113,15 @@ def board(at: Place, queries: dict[str, str]) -> dict[str, Any]:
     return _plain(built.build())
 
 
-def rules(at: Place, known: Monitoring) -> dict[str, Any]:
-    """The alarms as a group of Grafana's alert rules, in the form of its HTTP API and, but for the interval, of its files."""
+def rules(at: Place, known: Monitoring, receiver: str) -> dict[str, Any]:
+    """The alarms as a group of Grafana's alert rules, in the form of its HTTP API and, but for the interval, of its files.
+
+    ``receiver`` is the contact point that they go to; empty: as Grafana's notification policies say.
+    """
     return {
         "title": at.function,
         "interval": SECONDS,
-        "rules": [_plain(_rule(alarm, at, known).build()) for alarm in alarms(at)],
+        "rules": [_plain(_rule(alarm, at, known, receiver).build()) for alarm in alarms(at)],
     }
 
 
@@ -175,7 +178,7 @@ def _query(query: Query, at: Place) -> cloudwatch.CloudWatchMetricsQuery:
     return made.namespace(query.namespace).metric_name(query.metric).dimensions(dict(query.dimensions))
 
 
-def _rule(alarm: Alarm, at: Place, known: Monitoring) -> alerting.Rule:
+def _rule(alarm: Alarm, at: Place, known: Monitoring, receiver: str) -> alerting.Rule:
     """CloudWatch gives the metrics, each reduced to a number; Grafana itself computes and compares.
 
     Grafana can't alert on metric math that refers to other queries:
@@ -187,6 +190,8 @@ def _rule(alarm: Alarm, at: Place, known: Monitoring) -> alerting.Rule:
     rule.rule_group(at.function).folder_uid(FOLDER.lower()).for_val("0s").labels({"service": at.function})
     rule.annotations({"summary": alarm.means, "runbook": alarm.then})
     rule.no_data_state("Alerting" if alarm.missing == "breaching" else "OK").exec_err_state("Error")
+    if receiver:
+        rule.notification_settings(alerting.NotificationSettings().receiver(receiver))
     for query in metrics:
         assert query is not None
         rule.with_query(

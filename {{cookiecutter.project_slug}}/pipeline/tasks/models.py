@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.tasks import BRANCH, CLOUD, action, read_config
+from pipeline.tasks import BRANCH, CLOUD, JSON, action, read_config
 
 
 @action(
@@ -34,12 +34,12 @@ def train(
     training.train(config, data=data, seed=seed, trials=trials, seconds=seconds, variables=variables)
 
 
-@action()
-def evaluate(_: Any) -> None:
+@action(help={"json": JSON})
+def evaluate(_: Any, json: bool = False) -> None:
     """Judge what was trained last, and write build/report.html and .md."""
     from pipeline import training
 
-    training.evaluate(read_config())
+    training.evaluate(read_config(), json=json)
 
 
 @action()

@@ -91,7 +91,7 @@ def create_app() -> Flask:
             if kept and found["model"]["role"] == "primary":
                 kept.put(key, answer.get_data())
         _answered(found["model"])
-        g.measured |= _measured(found, models[0]) | ({"CacheHits": int(hit)} if kept else {})
+        g.measured |= _measured(found, models[0]) | {"CacheHits": int(hit)}
         return answer
 
     @app.post("/v1/predict")

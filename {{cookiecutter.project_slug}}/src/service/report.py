@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +20,7 @@ from numpy.typing import NDArray
 from service import artifact, data, plots, registry
 from service.evaluation import Curve, Evaluation, Judged, challengers, evaluate, load
 
-__all__ = ["main", "page", "table", "write"]
+__all__ = ["document", "main", "page", "table", "write"]
 
 HEAD = ("model", "", "MAE", "RMSE", "revenue regret", "good prices", "elasticity error")
 STYLE = """
@@ -105,6 +108,16 @@ prices lose. Good prices: those that earn 95 % of it or more. Elasticity error: 
 """
 
 
+def document(evaluation: Evaluation) -> dict[str, Any]:
+    """The table for programs: what it was judged on, and each model's and baseline's metrics, shares as numbers."""
+    rows, judged = evaluation.rows, (*evaluation.models, *evaluation.baselines)
+    return {
+        "data": evaluation.found.digest,
+        "held_out": [str(rows.days.min()), str(rows.days.max())],
+        "models": [{"kind": j.name, "role": j.role, "digest": j.digest, **asdict(j.metrics)} for j in judged],
+    }
+
+
 def _rows(evaluation: Evaluation) -> Iterable[list[str]]:
     for judged in (*evaluation.models, *evaluation.baselines):
         found = judged.metrics
@@ -177,15 +190,21 @@ def main(words: list[str] | None = None) -> int:
     """Judge, write the report, print the table; exit code 1, with the reason, when that can't be done."""
     parser = argparse.ArgumentParser(description="Judge the trained models; write the report.")
     parser.add_argument("--root", type=Path, default=Path(), help="the service's folder")
-    root = parser.parse_args(words).root
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
+    options = parser.parse_args(words)
+    root = options.root
     try:
         found, run = load(root)
         evaluation = evaluate(found, challengers(root, run))
     except (registry.Missing, data.BadData, artifact.ModelFault) as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1
+    paths = write(root, evaluation)
+    if options.json:
+        print(json.dumps(document(evaluation), indent=2))
+        return 0
     print(table(evaluation))
-    for path in write(root, evaluation):
+    for path in paths:
         print(f"report: {path}")
     return 0
 
