@@ -22,14 +22,17 @@ from pipeline.waiting import wait
 
 
 def test_function_sees_its_own_package_only(running: embedded.Running) -> None:
-    """Neither the server's packages nor the developer's are importable; the standard library is."""
+    """Neither the server's packages nor the developer's are importable; the standard library and AWS's SDK are."""
     code = """
 import importlib.util, sys
 def handler(event, context):
     found = [n for n in ("ministack", "botocore", "yaml", "pip", "json", "main") if importlib.util.find_spec(n)]
     return [found, "%d.%d" % sys.version_info[:2]]
 """
-    assert Function(running, "alone", code).call()["body"] == [["json", "main"], PYTHON.removeprefix("python")]
+    assert Function(running, "alone", code).call()["body"] == [
+        ["botocore", "json", "main"],
+        PYTHON.removeprefix("python"),
+    ]
 
 
 def test_missing_dependency_is_an_import_error(running: embedded.Running) -> None:

@@ -39,6 +39,8 @@ def test_rendering_twice_gives_the_same_bytes(tiny: Tiny) -> None:
     (tiny.root / "infra").unlink()
     tiny.write("infra/queries/slow.txt", QUERIES["slow"])
     tiny.write("infra/queries/errors.txt", QUERIES["errors"])
+    missing = json.loads(tiny.invoke("monitor", "--json", code=2))["differences"]
+    assert "infra/grafana/dashboards/production.json is missing" in missing
     assert "wrote infra/grafana/dashboards/production.json" in tiny.invoke("monitor", "--render")
     first = {path: path.read_bytes() for path in (tiny.root / "infra").rglob("*") if path.is_file()}
     assert tiny.invoke("monitor", "--render") == "nothing to write\n"

@@ -56,8 +56,8 @@ class Config:
         )
 
     def variables(self, environment: Environment) -> dict[str, str]:
-        """The function's variables in ``environment``; the environment's own win over the function's."""
-        return {**self.function.variables, **environment.variables}
+        """The function's variables in ``environment``, secrets by reference; the environment's own win over the function's."""
+        return {**self.function.variables, **self.function.secrets, **environment.variables}
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -167,6 +167,8 @@ def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
                 wrong("not a name that a variable can have", f"{place}.{name}")
             if not isinstance(text, str):
                 wrong(f"{text!r} is not a text", f"{place}.{name}")
+            elif limits["values"] and not re.fullmatch(limits["values"], text):
+                wrong("not a reference", f"{place}.{name}")  # it may be the secret itself, which is not to be shown
     elif kind == "tuple":
         if not isinstance(value, list) or not all(map(fits, value)):
             wrong(f"{value!r} is not a list of what is meant")

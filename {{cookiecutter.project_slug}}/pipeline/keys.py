@@ -35,9 +35,10 @@ def key(
     pattern: str = "",
     choices: tuple[str, ...] = (),
     within: Any = (),
+    values: str = "",
 ) -> Any:
-    """Declare a key: what to write, and what is allowed (``within``: least and most)."""
-    limits = {"write": write, "pattern": pattern, "choices": choices, "within": within}
+    """Declare a key: what to write, and what is allowed (``within``: least and most; ``values``: a table's, as a pattern)."""
+    limits = {"write": write, "pattern": pattern, "choices": choices, "within": within, "values": values}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=limits)
     return dataclasses.field(default=default, metadata=limits)
@@ -71,6 +72,12 @@ class Function:
     timeout: int = key("seconds: 15", default=15, within=(1, 900))
     tracing: str = key('"PassThrough" or "Active"', default="PassThrough", choices=("PassThrough", "Active"))
     variables: dict[str, str] = variables_key()
+    secrets: dict[str, str] = key(
+        'a table of references: API_KEY = "ssm:/path" or "secretsmanager:name"',
+        default={},
+        pattern=r"[A-Za-z][A-Za-z0-9_]+",
+        values=r"ssm:(/[A-Za-z0-9_.-]+)+|secretsmanager:[A-Za-z0-9/_+=.@-]+",
+    )
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,24 @@ class Stack:
 
 def service(config: Config, environment: Environment) -> Stack:
     """What the environment's deploys stand on: ``<service>-<environment>``."""
-    parameters = {"Target": config.service.target, "Tracing": config.function.tracing}
+    region, account = config.service.region, environment.account or "*"
+    secrets = {_secret(region, account, reference) for reference in config.variables(environment).values()}
+    parameters = {
+        "Target": config.service.target,
+        "Tracing": config.function.tracing,
+        "Secrets": ",".join(sorted(secrets - {""})) or "none",
+    }
     return _stack(config, environment, "service.yaml", "", parameters)
+
+
+def _secret(region: str, account: str, reference: str) -> str:
+    """The ARN of what a variable refers to; empty when it is no secret. Secrets Manager adds six characters to a name."""
+    kind, _, name = reference.partition(":")
+    if kind == "ssm" and name.startswith("/"):
+        return f"arn:aws:ssm:{region}:{account}:parameter{name}"
+    if kind == "secretsmanager" and name:
+        return f"arn:aws:secretsmanager:{region}:{account}:secret:{name}-??????"
+    return ""
 
 
 def delivering(config: Config, environment: Environment) -> Stack:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -50,6 +51,7 @@ class Process(lambda_runtime.Worker):
     """One execution environment of one version; ministack's pool leases it to one call at a time."""
 
     packages: Path
+    libraries: Path
 
     def invoke(self, event: Any, request_id: str, **details: Any) -> dict[str, Any]:
         """Run one call; ``result`` or ``error`` (Lambda's payload as JSON), ``log``, and whether it was a cold start."""
@@ -84,7 +86,16 @@ class Process(lambda_runtime.Worker):
             raise Fault("Runtime.InvalidRuntime", f"the embedded AWS has no interpreter for {runtime}") from error
         folder = unpack(self.code_zip, self.packages)
         self._proc = subprocess.Popen(
-            [str(python), "-I", "-S", str(RUNTIME), str(folder), self.config["Handler"], self._mark],
+            [
+                str(python),
+                "-I",
+                "-S",
+                str(RUNTIME),
+                str(folder),
+                self.config["Handler"],
+                self._mark,
+                str(self.libraries),
+            ],
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -238,10 +249,25 @@ def _follow(stream: Any, lines: queue.SimpleQueue[str]) -> None:
     lines.put("")
 
 
+def lend(folder: Path) -> Path:
+    """A folder with what Lambda's Python brings along, which is AWS's SDK, and nothing else of ministack's environment.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html#python-sdk-included
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("botocore", "dateutil", "jmespath", "six", "urllib3"):
+        origin = Path(importlib.util.find_spec(name).origin)
+        origin = origin.parent if origin.name == "__init__.py" else origin
+        if not (folder / origin.name).exists():
+            (folder / origin.name).symlink_to(origin)
+    return folder
+
+
 def mend(tmp: Path) -> None:
     """Let ministack lease and report our processes instead of its own."""
     Process.packages = tmp / "packages"
     Process.packages.mkdir(parents=True, exist_ok=True)
+    Process.libraries = lend(tmp / "libraries")
     classes = lambda_runtime._worker_class_for
     acquire, release = lambda_.acquire_worker, lambda_.release_worker
     execute = lambda_._execute_function_warm

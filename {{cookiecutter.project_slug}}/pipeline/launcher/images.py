@@ -127,7 +127,8 @@ class Container(functions.Process):
             if loaded.returncode != 0:
                 raise Fault("Runtime.InvalidImage", loaded.stderr.decode("utf-8", "replace").strip())
         words = [program, "run", "--rm", "--name", self._name, "--network", "host", "--read-only"]
-        words += ["--tmpfs", f"/tmp:rw,size={self.config.get('EphemeralStorage', {}).get('Size', 512)}m"]  # noqa: S108
+        size = self.config.get("EphemeralStorage", {}).get("Size", 512)
+        words += ["--tmpfs", f"/tmp:rw,size={size}m"]  # noqa: S108 # nosec B108 - the container's own
         words += ["--memory", f"{self.config.get('MemorySize', 128)}m", "--user", f"{NOBODY}:{NOBODY}"]
         # By name only: the client takes the values from its own environment, so that none is on a command line.
         words += [word for name in environment if name != "PATH" for word in ("--env", name)]

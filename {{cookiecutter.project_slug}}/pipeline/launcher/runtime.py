@@ -1,6 +1,6 @@
 """Lambda's side inside a function's process: imports the handler once, then answers events from standard input.
 
-Run as ``python -I -S runtime.py <folder> <module.function> <mark>``, so that the function sees the standard library and
+Run as ``python -I -S runtime.py <folder> <module.function> <mark> <libraries>``, so that the function sees the standard library and
 its own package, nothing else. Each line in is ``{"event", "context", "trace"}``; each line out, on a descriptor that the
 function's own prints can't reach, is ``{"result"}`` or ``{"error"}``. Before each, a line of nothing but the mark on
 standard error ends what was logged.
@@ -35,9 +35,10 @@ class Context:
 def main():
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what the function prints is its log
-    folder, handler, mark = sys.argv[1:]
+    folder, handler, mark, libraries = sys.argv[1:]
     sys.argv = [""]
     sys.path.insert(0, folder)
+    sys.path.append(libraries)  # the package's own come first
     module, _, name = handler.rpartition(".")
 
     def answer(document):

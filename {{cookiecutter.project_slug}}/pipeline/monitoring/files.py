@@ -53,14 +53,15 @@ def rendered(config: Config) -> dict[str, str]:
 
 
 def differences(config: Config) -> list[str]:
-    """How the files in the tree differ from what they are made of, as a unified diff; empty when they don't."""
+    """How the files in the tree differ from what they are made of: a unified diff, or a line for one that is missing."""
     lines: list[str] = []
     for path, text in rendered(config).items():
         file = config.root / path
-        there = file.read_text(encoding="utf-8") if file.is_file() else ""
-        lines += difflib.unified_diff(
-            there.splitlines(), text.splitlines(), path if there else "/dev/null", path, n=1, lineterm=""
-        )
+        if not file.is_file():
+            lines.append(f"{path} is missing")
+            continue
+        there = file.read_text(encoding="utf-8")
+        lines += difflib.unified_diff(there.splitlines(), text.splitlines(), path, path, n=1, lineterm="")
     return lines
 
 

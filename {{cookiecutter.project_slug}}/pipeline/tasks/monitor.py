@@ -7,18 +7,21 @@ from typing import Any
 from invoke import Exit
 
 from pipeline import console
-from pipeline.tasks import BRANCH, CLOUD, action, open_environment, read_config
+from pipeline.tasks import BRANCH, CLOUD, JSON, action, open_environment, read_config
 
 
 @action(
     help={
         "render": "write infra/monitoring.yaml and infra/grafana",
         "upload": "bring what others changed up to date: CloudWatch's dashboard, and Grafana's things with $GRAFANA_TOKEN",
-        "branch": BRANCH,
-        "cloud": CLOUD,
+        "branch": f"with --upload: {BRANCH}",
+        "cloud": f"with --upload: {CLOUD}",
+        "json": f"of the differences: {JSON}",
     }
 )
-def monitor(_: Any, render: bool = False, upload: bool = False, branch: str = "", cloud: str = "") -> None:
+def monitor(
+    _: Any, render: bool = False, upload: bool = False, branch: str = "", cloud: str = "", json: bool = False
+) -> None:
     """Show how dashboards and alarms differ from their definition; exit 0 for not at all, 2 for some."""
     from pipeline.monitoring import files
 
@@ -34,6 +37,11 @@ def monitor(_: Any, render: bool = False, upload: bool = False, branch: str = ""
     if render:
         return
     lines = files.differences(config)
+    if json:
+        console.document({"differences": lines})
+        if lines:
+            raise Exit(code=2)
+        return
     for line in lines:
         console.say(line)
     if lines:
