@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -16,6 +17,7 @@ from bake import QUESTIONS, Refused, bake, cruft, files, repository, start
 
 import local_extensions
 from pipeline import config, keys
+from pipeline.engines import Engine
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 CHOICES = {name: value for name, value in QUESTIONS.items() if isinstance(value, list) and not name.startswith("_")}
@@ -100,60 +102,16 @@ def test_answers_reach_their_files(tmp_path: Path) -> None:
     assert config.load(made, {}).service.region == "eu-central-1"
 
 
-BAD = [
-    ({"project_slug": "Demand_Pricing"}, "project_slug: 'Demand_Pricing' can't name"),
-    ({"project_slug": "-x-"}, "project_slug"),
-    ({"project_slug": "ab"}, "project_slug"),
-    ({"project_slug": "a" * 33}, "project_slug"),
-    ({"project_slug": "sthree-prices"}, "project_slug: 'sthree-prices' can't name a bucket and a parameter"),
-    ({"project_slug": "aws-prices"}, "AWS keeps what starts with xn--, sthree-, amzn-s3-demo-, amazon, aws, ssm"),
-    ({"project_slug": "a/b"}, "project_slug: 'a/b' can't name"),
-    ({"project_slug": "../up"}, "project_slug: '../up' can't name"),
-    (
-        {"aws_region": "mars-north-1"},
-        "aws_region: Lambda is not offered in 'mars-north-1'; write for example 'eu-west-1'",
-    ),
-    ({"python_version": "2.7"}, "python_version: Lambda does not run '2.7'; write one of 3.11, 3.12, 3.13, 3.14"),
-    ({"python_version": "3.15"}, "python_version: Lambda does not run '3.15'"),
-    ({"github_repository": "just-a-name"}, "github_repository: 'just-a-name' is not OWNER/NAME"),
-    ({"github_repository": "sued/.."}, "github_repository: 'sued/..' is not OWNER/NAME"),
-    ({"github_repository": "-sued/preis"}, "github_repository: '-sued/preis' is not OWNER/NAME"),
-    ({"project_name": 'a "quoted" name'}, "project_name: quotes, backslashes"),
-    ({"description": "two\nlines"}, "description: quotes, backslashes"),
-    ({"author": " "}, "author: it is empty; write for example 'The Demand Pricing team'"),
-    ({"target": "kubernetes"}, "kubernetes"),
-    ({"licence": "WTFPL"}, "WTFPL"),
-]
-
-
-@pytest.mark.parametrize(("answers", "says"), BAD, ids=lambda v: json.dumps(v) if isinstance(v, dict) else "")
-def test_bad_answer_is_refused_and_leaves_nothing(tmp_path: Path, answers: dict[str, str], says: str) -> None:
-    """A bad answer is named with its reason, and no file or folder remains."""
-    with pytest.raises(Refused) as refusal:
-        bake(tmp_path / "out", **answers)
-    assert says in str(refusal.value)
-    if not {"target", "licence"} & set(answers):  # those two are cookiecutter's own words, with its own traceback
-        assert "Traceback" not in str(refusal.value)
-    assert list((tmp_path / "out").iterdir()) == []
-    assert {p.name for p in tmp_path.iterdir()} == {"out", "home"}
-
-
-def test_all_bad_answers_are_named_at_once(tmp_path: Path) -> None:
-    """Several bad answers come in one message."""
-    with pytest.raises(Refused) as refusal:
-        bake(tmp_path / "out", project_slug="X", aws_region="x", python_version="x", github_repository="x", author=" ")
-    for name in ("project_slug", "aws_region", "python_version", "github_repository", "author"):
-        assert f"  {name}: " in str(refusal.value)
-
-
 def test_cookiecutter_and_cruft_bake_the_same(tmp_path: Path) -> None:
     """The two tools make the same files, but for the one that cruft keeps for itself; cruft refuses bad answers too."""
     template = repository(tmp_path / "template")
-    ours = files(bake(tmp_path / "cookiecutter", project_slug="same-thing"))
-    theirs = files(cruft(tmp_path / "cruft", template, project_slug="same-thing"))
-    assert set(theirs) - set(ours) == {".cruft.json"}
-    del theirs[".cruft.json"]
-    assert theirs == ours
+    for target in CHOICES["target"]:
+        answers = {"project_slug": "same-thing", "target": target}
+        ours = files(bake(tmp_path / target / "cookiecutter", **answers))
+        theirs = files(cruft(tmp_path / target / "cruft", template, **answers))
+        assert set(theirs) - set(ours) == {".cruft.json"}
+        del theirs[".cruft.json"]
+        assert theirs == ours
     with pytest.raises(Refused, match="Lambda is not offered in"):
         cruft(tmp_path / "bad", template, aws_region="mars")
     assert list((tmp_path / "bad").iterdir()) == []
@@ -239,6 +197,62 @@ def test_bake_lives(service: Path) -> None:
         assert "release 1 is verified" in run(service, "make", "rollback")
     finally:
         run(service, "invoke", "cloud.down")
+
+
+def test_bake_of_an_image_lives(service: Path, tmp_path: Path, engine: Engine) -> None:
+    """A bake with the target lambda-image, with the same models: within its budget, deployed, asked for a price."""
+    from bake import commit
+
+    made = bake(tmp_path / "out", target="lambda-image", project_slug="boxed-pricing")
+    shutil.copytree(service / "models", made / "models")
+    shutil.copy(service / "model.lock", made)
+    (made / ".venv").symlink_to(service / ".venv")
+    start(made)
+    try:
+        manifest = json.loads(run(made, "invoke", "build", "--json"))
+        assert manifest["unzipped"] < 200_000_000
+        assert {layer["name"] for layer in manifest["layers"]} == {"dependencies", "model", "source"}
+        assert "Session lint was successful" in run(made, "nox", "-s", "lint")
+        run(made, "invoke", "push")
+        assert "release 1 is verified" in run(made, "invoke", "deploy")
+        assert len(json.loads(run(made, "invoke", "call", "/v1/predict-price/85111?bins=3"))["bins"]) == 3
+        (made / "src/service/handler.py").write_text('"""Broken."""\n\nraise RuntimeError("broken on purpose")\n')
+        commit(made, "Break")
+        run(made, "invoke", "build")
+        run(made, "invoke", "push")
+        assert "release 1 serves as before" in run(made, "invoke", "deploy", code=1)
+        assert json.loads(run(made, "invoke", "call", "/version"))["release"] == 1
+        file = made / "Dockerfile.lambda"
+        file.write_text(file.read_text().replace("USER 65534:65534", "USER root"))
+        assert "DL3002" in run(made, "nox", "-s", "lint", code=1)
+    finally:
+        run(made, "invoke", "cloud.down")
+
+
+def test_codebuild_runs_the_shipped_buildspec(service: Path, tmp_path: Path) -> None:
+    """The bake's own buildspec, in a clean clone: set up, tested, built and pushed. Its slow tests are left out."""
+    from bake import commit, git
+
+    git(service, "clone", "--quiet", str(service), str(tmp_path / "made"))
+    made = tmp_path / "made"
+    (made / ".venv").symlink_to(service / ".venv")
+    git(made, "config", "user.email", "tests@localhost")
+    git(made, "config", "user.name", "tests")
+    for test in set((made / "tests").glob("test_*.py")) - {made / "tests/test_data.py"}:
+        test.unlink()
+    project = made / "pyproject.toml"
+    project.write_text(project.read_text().replace("fail_under = 90", "fail_under = 0"))
+    commit(made, "Quick tests")
+    try:
+        output = run(made, "invoke", "build", "--on", "codebuild")
+        assert "Session test was successful" in output
+        assert "Report tests: build/reports/tests.xml" in output
+        assert "Report coverage: build/reports/coverage.xml" in output
+        head = git(made, "rev-parse", "HEAD")
+        assert f"  ARTIFACT_VERSION {head}" in output
+        assert re.search(r"  ARTIFACT_DIGEST sha256:[0-9a-f]{64}$", output, re.M)
+    finally:
+        run(made, "invoke", "cloud.down")
 
 
 FAULTS = {

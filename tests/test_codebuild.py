@@ -58,6 +58,15 @@ def test_what_codebuild_pushed_is_deployed(service: Tiny) -> None:
     assert done["exported"] == {"ARTIFACT": commit}
 
 
+def test_codebuild_builds_and_pushes_images(boxed: Tiny) -> None:
+    """An image is built and pushed there too, with the rights of the project's role and no others, and then deployed."""
+    boxed.write("buildspec.yml", SPEC)
+    boxed.commit("Add a buildspec")
+    output = boxed.invoke("build", "--on", "codebuild")
+    assert f".amazonaws.com/{boxed.name}-production@sha256:" in output
+    assert "release 1 is verified" in boxed.invoke("deploy")
+
+
 def test_a_failed_build_fails_the_command(service: Tiny) -> None:
     """What fails there fails here, with the phase and the reason, and nothing was pushed."""
     (service.root / "model.lock").unlink()

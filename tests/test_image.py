@@ -83,8 +83,14 @@ def test_what_is_deployed_is_the_digest_that_was_pushed(boxed: Tiny) -> None:
     named = Registry(opened.cloud, opened.foundation.repository).find(boxed.git("rev-parse", "HEAD"))
     assert named is not None
     assert named.digest == artifact["digest"]
+    printed = boxed.invoke("verify", "--rebuild")
+    assert "✓ its bytes in the registry" in printed
+    assert f"✓ a build of {artifact['commit']} anew" in printed
     parameter = opened.cloud.client("ssm").get_parameter(Name=f"/{boxed.name}/production/image")
     assert parameter["Parameter"]["Value"] == artifact["key"]
+    lost = [{"imageTag": artifact["version"]}]
+    opened.cloud.client("ecr").batch_delete_image(repositoryName=f"{boxed.name}-production", imageIds=lost)
+    assert "its bytes in the registry: nothing is not sha256:" in boxed.invoke("verify", code=1)
 
 
 def test_image_that_the_registry_lost_is_not_deployed(boxed: Tiny) -> None:

@@ -61,14 +61,16 @@ class Registry:
         return Named(f"sha256:{hashlib.sha256(found).hexdigest()}", json.loads(found)) if found else None
 
     def layers(self, found: Named) -> tuple[str, ...]:
-        """The digests of its layers as an engine knows them, unpacked: those that ``Image.layers`` names."""
+        """The digests of its layers as an engine knows them, unpacked: those that ``Image.layers`` names; () of an index."""
+        if "config" not in found.manifest:
+            return ()
         config = self._get(f"blobs/{found.manifest['config']['digest']}")
         return tuple(json.loads(config)["rootfs"]["diff_ids"]) if config else ()
 
     def missing(self, found: Named) -> list[str]:
         """The blobs that its manifest names and that are not there, or not of the size that it says."""
         blobs = [found.manifest["config"], *found.manifest["layers"]]
-        return [blob["digest"] for blob in blobs if self._size(f"blobs/{blob['digest']}") != blob["size"]]
+        return [blob["digest"] for blob in blobs if self._size(f"blobs/{blob['digest']}") != blob.get("size")]
 
     def _get(self, path: str, accept: str = "*/*") -> bytes | None:
         with self._open(path, "GET", accept) as answer:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,22 +54,13 @@ def verify(delivery: Delivery, *, rebuild: bool, tell: Callable[[Link], None]) -
     hold(f"live version {live.version} is release {release.number}", live.code_sha256, recorded.code_sha256)
     pushed = store.find(delivery.cloud, delivery.foundation.bucket, recorded.version)
     hold(f"release {release.number} is what was pushed for {recorded.version}", recorded.digest, pushed.digest)
-    if pushed.key.endswith(".zip"):  # an image is in the registry, which Lambda asks by this very digest
-        hold("its bytes in the bucket", _stored(delivery, pushed.key), pushed.digest)
+    place = "bucket" if pushed.key.endswith(".zip") else "registry"
+    hold(f"its bytes in the {place}", delivery.target.stored(asdict(pushed)), pushed.digest)
     answer = delivery.target.call("/version")
     hold("what answers /version", str(_said(answer.body).get("content", "")), recorded.content)
     if rebuild:
         hold(f"a build of {recorded.commit} anew", _rebuilt(delivery, recorded.commit), _comparable(recorded))
     return links
-
-
-def _stored(delivery: Delivery, key: str) -> str:
-    """The digest that S3 keeps of an object, checked when it was written."""
-    with delivery.cloud.faults():
-        found = delivery.cloud.client("s3").head_object(
-            Bucket=delivery.foundation.bucket, Key=key, ChecksumMode="ENABLED"
-        )
-    return "sha256:" + base64.b64decode(found.get("ChecksumSHA256", "")).hex()
 
 
 def _said(body: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import tarfile
@@ -42,7 +43,7 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
     """
     service = config.service
     engine = engines.find(source.time_of(config.root, made.commit))
-    _share(_dependencies(made.bundle), scratch / "dependencies.tar")
+    _share(_dependencies(made.bundle), scratch / "dependencies.tar.gz")
     layers = [("dependencies", sum(part.entry.size for part in made.bundle.parts))]
     for name, files in (("model", made.model), ("source", made.source)):
         _write(scratch / f"{name}.tar", files)
@@ -86,13 +87,20 @@ def push(delivery: Delivery, manifest: Manifest) -> Pushed:
 
 
 def _dependencies(bundle: Bundle) -> Path:
-    """The bundle as an archive for the image; made once, and kept beside it."""
-    path = bundle.archive.with_suffix(".tar")
+    """The bundle as an archive for the image; made once, and kept beside it.
+
+    Compressed, since the engine's client sends it anew for each build.
+    """
+    path = bundle.archive.with_suffix(".tar.gz")
     if not path.exists():
-        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        plain = path.with_name(f"{path.name}.{os.getpid()}")
         with zipfile.ZipFile(bundle.archive) as archive:
-            _write(temporary, ((name, archive.read(name)) for name in sorted(archive.namelist())))
-        temporary.replace(path)
+            _write(plain, ((name, archive.read(name)) for name in sorted(archive.namelist())))
+        packed = plain.with_suffix(".new")
+        with plain.open("rb") as content, packed.open("wb") as file, gzip.GzipFile("", "wb", 6, file, DATE) as out:
+            shutil.copyfileobj(content, out, 1 << 20)
+        plain.unlink()
+        packed.replace(path)
     return path
 
 

@@ -91,6 +91,9 @@ class Target(Protocol):
         ``dropped`` are removed from them.
         """
 
+    def stored(self, artifact: dict[str, Any]) -> str:
+        """The digest of what lies where ``artifact`` was pushed, as that place says; empty for nothing."""
+
     def call(self, path: str, version: str = "", *, method: str = "GET", body: str = "") -> Answer:
         """Ask ``version``, or what is live when empty, for ``path``."""
 

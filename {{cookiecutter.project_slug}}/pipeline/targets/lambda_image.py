@@ -34,19 +34,24 @@ class LambdaImage(LambdaFunction):
         Raises:
             Refused: it has not, or has another one; the ledger and the registry do not agree.
         """
-        version, repository = artifact["version"], artifact["key"].partition("@")[0].partition("/")[2]
-        try:
-            found = self._cloud.client("ecr").describe_images(
-                repositoryName=repository, imageIds=[{"imageTag": version}]
-            )
-            digest = next((image["imageDigest"] for image in found["imageDetails"]), "nothing")
-        except Exception as error:
-            if code_of(error) not in ("ImageNotFoundException", "RepositoryNotFoundException"):
-                raise
-            digest = "nothing"
-        if digest != artifact["digest"]:
+        if (digest := self.stored(artifact)) != artifact["digest"]:
             raise Refused(
-                f"the registry has {digest} under {version}, the artifact that was pushed is {artifact['digest']}",
+                f"the registry has {digest or 'nothing'} under {artifact['version']}, the artifact that was pushed is "
+                f"{artifact['digest']}",
                 next="invoke build && invoke push, which push what is missing, then invoke deploy",
             )
         return {"ImageUri": artifact["key"]}
+
+    def stored(self, artifact: dict[str, Any]) -> str:
+        """What the registry has under the artifact's version."""
+        repository = artifact["key"].partition("@")[0].partition("/")[2]
+        with self._cloud.faults():
+            try:
+                found = self._cloud.client("ecr").describe_images(
+                    repositoryName=repository, imageIds=[{"imageTag": artifact["version"]}]
+                )
+            except Exception as error:
+                if code_of(error) not in ("ImageNotFoundException", "RepositoryNotFoundException"):
+                    raise
+                return ""
+        return next((str(image["imageDigest"]) for image in found["imageDetails"]), "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from pipeline.targets.lambda_function import LambdaFunction
@@ -27,3 +28,11 @@ class LambdaZip(LambdaFunction):
 
     def code(self, artifact: dict[str, Any]) -> dict[str, Any]:
         return {"S3Bucket": self._foundation.bucket, "S3Key": artifact["key"]}
+
+    def stored(self, artifact: dict[str, Any]) -> str:
+        """S3's own digest of the object, which it checked when it was written."""
+        with self._cloud.faults():
+            found = self._cloud.client("s3").head_object(
+                Bucket=self._foundation.bucket, Key=artifact["key"], ChecksumMode="ENABLED"
+            )
+        return "sha256:" + base64.b64decode(found.get("ChecksumSHA256", "")).hex()
