@@ -104,6 +104,16 @@ def test_delivery_code_imports_downward_only() -> None:
                     assert level[other] <= level[name], f"{name} imports {other}"
 
 
+def test_map_of_the_delivery_code_is_whole() -> None:
+    """The package's docstring says of every module and folder what it is for, and of no other."""
+    text = (TEMPLATE / "pipeline/__init__.py").read_text().partition("downward only:")[2]
+    named = {
+        name for line in text.splitlines() for name in re.findall(r"[\w/]+(?=,|$)", line.strip().partition("   ")[0])
+    }
+    there = {p.stem + "/" * p.is_dir() for p in (TEMPLATE / "pipeline").iterdir() if p.suffix in ("", ".py")}
+    assert named == there - {"__init__", "__pycache__/"}
+
+
 def test_roots_dependencies_are_the_templates() -> None:
     """The root declares what the template declares, and what makes and checks bakes."""
     root = tomllib.loads((ROOT / "pyproject.toml").read_text())
