@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 
 import pytest
-from faults import cut, error500, expired, faults, kill, lag, lost, throttle, timeout
+from faults import conflict, cut, error500, expired, faults, kill, lag, lost, throttle, timeout
 from faults.campaign import campaign
 from faults.harness import Service, Users, apart
 from tiny import Tiny
 
-from pipeline.errors import CloudError, Refused
+from pipeline.errors import CloudError, LockHeld, Refused
 from pipeline.ledger import Ledger
 
 
@@ -100,6 +100,25 @@ def test_a_fault_is_seen_when_it_lasts(tiny: Tiny) -> None:
         with faults(fault("UpdateAlias", times=2)), pytest.raises((Refused, CloudError), match=says):
             service.deploy(NOTE=says)
         assert (service.live(), service.problems()) == (1, [])
+
+
+@pytest.mark.parametrize("on", ["UpdateAlias", "PublishVersion", "PutObject"])
+def test_late_holder_writes_and_moves_nothing(tiny: Tiny, on: str) -> None:
+    """A holder that sleeps through the loss of its lock, just before a call, changes neither traffic nor ledger after it."""
+    service = Service(tiny)
+    service.deploy(NOTE="0")
+
+    def taken_over() -> None:
+        service.open().ledger.unlock("other", "it sleeps")
+        assert apart(lambda: service.deploy(NOTE="other"))[0] == 0
+
+    at = {"PutObject": 6}.get(on, 1)  # of the head: the note before the shift
+    with faults(planned := conflict(taken_over, on, at)), pytest.raises(LockHeld, match="taken over"):
+        service.deploy(NOTE="late")
+    assert planned.struck == [on]
+    live = service.open().target.live()
+    assert live.variables["NOTE"] == "other"
+    assert service.problems() == []
 
 
 def test_a_slice_of_the_campaign(tiny: Tiny) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from botocore.session import Session
+from emulated import get_by_url
 from tiny import TEMPLATE
 from watched import Watched
 
-from pipeline import codebuild, console
+from pipeline import codebuild, console, embedded
 from pipeline.cloud import Cloud
 from pipeline.delivery import Delivery
 from pipeline.errors import BuildError, CloudError
@@ -230,9 +231,15 @@ def test_log_query_is_a_table_for_people(seen: Seen) -> None:
 
 
 def test_trace_reaches_the_log(seen: Seen) -> None:
-    """The trace that Lambda was called with is in the request's line."""
-    (row, *_) = json.loads(seen.service.invoke("logs", "--query", "slow", "--minutes", "60", "--json"))
-    assert re.fullmatch(r"1-[0-9a-f]{8}-[0-9a-f]{24}", row["trace"])
+    """The trace that the way in gives to a request is the one in the request's line."""
+    aws, running = seen.delivery.cloud.client("lambda"), embedded.up(seen.service.root)
+    made = aws.create_function_url_config(FunctionName="seen-production", Qualifier="live", AuthType="AWS_IAM")
+    status, body = get_by_url(running, made["FunctionUrl"], "/traced")
+    given = json.loads(body)["given"]
+    rows = json.loads(seen.service.invoke("logs", "--query", "slow", "--minutes", "60", "--json"))
+    assert status == 200
+    assert [row["trace"] for row in rows if row["path"] == "/traced"] == [given.removeprefix("Root=").partition(";")[0]]
+    assert re.fullmatch(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24}.*", given)
 
 
 def test_watching_shows_who_answers_how_much(seen: Seen) -> None:

@@ -39,9 +39,9 @@ def handler(event, context):
         measured = {"BackupUsed": int(path.endswith("backup")), "CacheHits": 0, "PredictedSales": 12.5,
                     "RecommendedPrice": 1.1, "RecommendedPriceRank": ranks}
     print(line("info", path=path, status=500 if path == "/fails" else 200, model="sha256:1",
-               trace=trace(event["headers"].get("x-amzn-trace-id", "")), Latency=99.5 if "<" in path else 1.5,
+               trace=trace(event["headers"].get("x-amzn-trace-id", "")), Latency=99.5 if "<" in path or path == "/traced" else 1.5,
                Failures=int(path == "/fails"), ColdStarts=COLD.pop() if COLD else 0, Release=number, **measured))
-    body = {"release": number, "note": "first", **RELEASE}
+    body = {"release": number, "given": event["headers"].get("x-amzn-trace-id"), **RELEASE}
     return {"statusCode": 500 if path == "/fails" else 200, "body": json.dumps(body)}
 """
 # So that alarms fire and clear in seconds; the thresholds, and how many periods it takes, are those that are shipped.

@@ -168,6 +168,8 @@ def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> 
         with _uninterrupted():
             try:
                 serves = machine.put_back(cause)
+            except LockHeld as taken:  # that may well be why it failed, and now it is not ours to put back
+                raise taken from fault
             except PipelineError as second:
                 again = "invoke rollback" if machine.work.verb == "rollback" else "invoke deploy"
                 raise Refused(

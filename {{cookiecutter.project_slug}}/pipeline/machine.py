@@ -182,6 +182,7 @@ class Machine:
 
         Raises:
             Refused: someone else moved it.
+            LockHeld: so did who took the lock over.
         """
         target, work = self._delivery.target, self.work
         ours = {work.release.version, work.former.version if work.former else ""}
@@ -195,6 +196,7 @@ class Machine:
             try:
                 target.shift(wanted, seen, f"release {work.release.number}, lock {self._lease.head.token}")
             except Moved:  # or it was us, and the answer was lost; or what was seen is old
+                self._lease.refresh()  # who took the lock over is who moved it
                 time.sleep(0.05 * 2**turn)
                 continue
             return

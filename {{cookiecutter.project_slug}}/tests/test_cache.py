@@ -88,17 +88,13 @@ def test_fault_of_redis_costs_little_and_no_answer(
     client.get(PATH)
     without = min(_seconds(lambda: client.get(PATH)) for _ in range(5))
     with server(fault or silent) as url:
-        if fault is None:  # nobody listens there
-            url = "redis://127.0.0.1:1/0"
-        monkeypatch.setenv("REDIS_URL", url)
-        client = create_app().test_client()
-        time.sleep(0.1)  # so that there is a connection, if there will be one
-        taken = []
-        for _ in range(10):
-            taken.append(_seconds(lambda: _answered(client.get(PATH))))
-    # The whole of a request is bounded, scheduling on a busy machine included, and most pay nothing.
-    assert sorted(taken)[-2] < without + 0.05
-    assert sorted(taken)[5] < without + 0.03
+        monkeypatch.setenv("REDIS_URL", url if fault else "redis://127.0.0.1:1/0")  # nobody listens there
+        slowest = []
+        for _ in range(3):  # a busy machine may be slow once; Redis is every time
+            client = create_app().test_client()
+            time.sleep(0.1)  # so that there is a connection, if there will be one
+            slowest.append(max(_seconds(lambda c=client: _answered(c.get(PATH))) for _ in range(10)))
+    assert min(slowest) < without + 0.05
 
 
 def _answered(answer: object) -> None:
