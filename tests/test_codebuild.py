@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 from bake import ROOT
+from emulated import client
 from tiny import TEMPLATE, Tiny
+
+from pipeline import embedded
 
 INVOKE = f"PYTHONPATH=$PWD {sys.executable} -m invoke"
 SPEC = f"""\
@@ -75,6 +78,18 @@ def test_a_failed_build_fails_the_command(service: Tiny) -> None:
     assert "there is no model yet" in output
     assert "as FAILED in BUILD: Error while executing command: " in output
     assert "has not been pushed" in service.invoke("deploy", code=1)
+
+
+def test_a_build_that_takes_too_long_fails_the_command(service: Tiny) -> None:
+    """A build that CodeBuild ends after the project's minutes is said to be that, with what to change."""
+    service.write("buildspec.yml", SPEC.replace(f"{INVOKE} build", "sleep 300"))
+    service.commit("Slow")
+    service.invoke("bootstrap")
+    aws = client(embedded.up(service.root), "codebuild", parameter_validation=False)  # AWS's own least is five minutes
+    aws.update_project(name=f"{service.name}-production", timeoutInMinutes=0.02)
+    output = service.invoke("build", "--on", "codebuild", code=1)
+    assert "as TIMED_OUT in BUILD" in output
+    assert "next: raise TimeoutInMinutes in infra/pipeline.yaml" in output
 
 
 def test_what_is_not_committed_is_not_built_elsewhere(service: Tiny) -> None:
