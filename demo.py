@@ -32,8 +32,9 @@ class Demo:
     def __init__(self, service: Path) -> None:
         self.service = service
         self.times: list[tuple[str, float]] = []
-        # One cache of wheels for all demos; nothing of the caller's own delivery settings leaks in.
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("PIPELINE_", "AWS_")) and k != "VIRTUAL_ENV"}
+        # One cache of wheels for all demos; nothing of the caller's own settings leaks in, such as to keep no bytecode.
+        hidden = ("PIPELINE_", "AWS_", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
         self._environment = {**clean, "PIPELINE_CACHE": str(ROOT / ".pipeline" / "cache")}
 
     def title(self, text: str) -> None:
