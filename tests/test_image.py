@@ -106,6 +106,21 @@ def test_image_that_the_registry_lost_is_not_deployed(boxed: Tiny) -> None:
     assert boxed.live() == 2
 
 
+def test_images_go_when_nothing_needs_them(boxed: Tiny) -> None:
+    """An image that is old and not of a kept release leaves the registry; young ones, and those that are kept, stay."""
+    boxed.push()
+    first = boxed.git("rev-parse", "HEAD")
+    boxed.mend("second")
+    boxed.push()
+    second = boxed.git("rev-parse", "HEAD")
+    opened = boxed.open()
+    registry = Registry(opened.cloud, opened.foundation.repository)
+    assert opened.target.discard({first}, time.time() - 3600) == []
+    assert opened.target.discard({first}, time.time() + 3600) == [f"image {second[:12]}"]
+    assert registry.find(first) is not None
+    assert registry.find(second) is None
+
+
 def test_function_that_was_a_zip_stays_one(tiny: Tiny, engine: engines.Engine) -> None:
     """Lambda never changes the package type; that is said with the way round it, and the ZIP serves on."""
     tiny.deploy()

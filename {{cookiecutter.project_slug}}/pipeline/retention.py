@@ -50,7 +50,9 @@ def prune(delivery: Delivery, lease: Lease) -> list[str]:
             delivery.target.remove(version)
             removed.append(f"version {version}")
     before = now - max(rules.keep_days, 1) * DAY
-    artifacts = store.prune(delivery.cloud, delivery.foundation.bucket, {one.source for one in kept}, before)
+    sources = {one.source for one in kept}
+    artifacts = store.prune(delivery.cloud, delivery.foundation.bucket, sources, before)
+    artifacts += delivery.target.discard(sources, before)
     if serving <= needed:  # else a version was spared that may only seem to serve: what is read can be old
         lease.swept()
     return removed + artifacts

@@ -119,6 +119,12 @@ class Target(Protocol):
     def remove(self, version: str) -> None:
         """Remove ``version``, unless it serves or is gone already."""
 
+    def discard(self, keep: set[str], before: float) -> list[str]:
+        """Remove artifacts that lie elsewhere than in the bucket and were pushed before then (seconds since 1970).
+
+        Those of the sources in ``keep`` stay. Returns what was removed, in words.
+        """
+
 
 def load(name: str) -> Callable[..., Target]:
     """The class of the target ``name``, from the module that bears its name; a service has only its own."""

@@ -10,6 +10,8 @@ from pipeline.targets.lambda_function import LambdaFunction
 
 __all__ = ["LambdaImage"]
 
+MOST = 100  # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchDeleteImage.html
+
 
 class LambdaImage(LambdaFunction):
     """The function of one environment, from an image; its handler and runtime are the image's own."""
@@ -44,7 +46,7 @@ class LambdaImage(LambdaFunction):
 
     def stored(self, artifact: dict[str, Any]) -> str:
         """What the registry has under the artifact's version."""
-        repository = artifact["key"].partition("@")[0].partition("/")[2]
+        repository = _name(artifact["key"].partition("@")[0])
         with self._cloud.faults():
             try:
                 found = self._cloud.client("ecr").describe_images(
@@ -55,3 +57,25 @@ class LambdaImage(LambdaFunction):
                     raise
                 return ""
         return next((str(image["imageDigest"]) for image in found["imageDetails"]), "")
+
+    def discard(self, keep: set[str], before: float) -> list[str]:
+        # By tag: an image goes with its last one, and two commits with the same content share an image.
+        repository, ecr = _name(self._foundation.repository), self._cloud.client("ecr")
+        with self._cloud.faults():
+            pages = ecr.get_paginator("describe_images").paginate(repositoryName=repository)
+            old = [
+                tag
+                for page in pages
+                for image in page["imageDetails"]
+                for tag in image.get("imageTags", [])
+                if tag not in keep and image["imagePushedAt"].timestamp() < before
+            ]
+            for first in range(0, len(old), MOST):
+                tags = [{"imageTag": tag} for tag in old[first : first + MOST]]
+                ecr.batch_delete_image(repositoryName=repository, imageIds=tags)
+        return [f"image {tag[:12]}" for tag in sorted(old)]
+
+
+def _name(uri: str) -> str:
+    """The repository's name within its registry."""
+    return uri.partition("/")[2]

@@ -36,3 +36,6 @@ class LambdaZip(LambdaFunction):
                 Bucket=self._foundation.bucket, Key=artifact["key"], ChecksumMode="ENABLED"
             )
         return "sha256:" + base64.b64decode(found.get("ChecksumSHA256", "")).hex()
+
+    def discard(self, keep: set[str], before: float) -> list[str]:
+        return []  # all lies in the bucket
