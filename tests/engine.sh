@@ -60,7 +60,7 @@ socket=$(mktemp -d)/docker.sock
 dockerd --data-root "$home/data" --exec-root "${socket%/*}/exec" --pidfile "${socket%/*}/pid" -H "unix://$socket" \
   --iptables=false --ip6tables=false --storage-driver overlay2 > "$home/dockerd.log" 2>&1 &
 engine=$!
-trap 'kill "$engine"; wait "$engine" || true; rm -rf "${socket%/*}"' EXIT
+trap 'kill "$engine" || true; wait "$engine" || true; umount "${socket%/*}"/exec/netns/* 2> /dev/null || true; rm -rf "${socket%/*}" || true' EXIT
 export DOCKER_HOST=unix://$socket
 for _ in $(seq 100); do docker version > /dev/null 2>&1 && break; sleep 0.2; done
 
