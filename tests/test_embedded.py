@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -164,14 +165,18 @@ def test_ordinary_users_can_clear_packages(tmp_path: Path) -> None:
         folder.chmod(0o555)
     for folder in (tmp_path, *tmp_path.rglob("*")):
         os.chown(folder, 65534, 65534) if os.getuid() == 0 else None
-    for parent in tmp_path.parents[:2]:  # those that pytest made, for their owner only
-        parent.chmod(0o755)
+    for parent in tmp_path.parents[: len(tmp_path.relative_to(tempfile.gettempdir()).parts) - 1]:
+        parent.chmod(0o755)  # pytest made them for their owner only
     child = os.fork()
     if child == 0:
-        if os.getuid() == 0:
-            os.setuid(65534)
-        embedded._clear(tmp_path / "packages")
-        os._exit((tmp_path / "packages").exists())
+        left = True
+        try:
+            if os.getuid() == 0:
+                os.setuid(65534)
+            embedded._clear(tmp_path / "packages")
+            left = (tmp_path / "packages").exists()
+        finally:  # whatever came, this process is not to go on with the tests
+            os._exit(left)
     assert os.waitpid(child, 0)[1] == 0
 
 
