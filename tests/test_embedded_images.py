@@ -81,14 +81,14 @@ def test_registry_wants_ecrs_token(repository: Repository) -> None:
 def test_token_holds_its_owners_rights(repository: Repository) -> None:
     """Who may only read the registry does not push to it."""
     iam = client(repository.running, "iam")
-    iam.create_user(UserName="reader")
+    iam.create_user(UserName="registry-reader")
     allowed = [
         {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"},
         {"Effect": "Allow", "Action": "ecr:BatchGetImage", "Resource": "*"},
     ]
     document = json.dumps({"Version": "2012-10-17", "Statement": allowed})
-    iam.put_user_policy(UserName="reader", PolicyName="read", PolicyDocument=document)
-    key = iam.create_access_key(UserName="reader")["AccessKey"]
+    iam.put_user_policy(UserName="registry-reader", PolicyName="read", PolicyDocument=document)
+    key = iam.create_access_key(UserName="registry-reader")["AccessKey"]
     token = repository.sign_in(client(repository.running, "ecr", key["AccessKeyId"], key["SecretAccessKey"]))
     repository.push("read-me", b"a layer")
     assert repository.ask("GET", "manifests/read-me", token=token) == 200
