@@ -200,7 +200,7 @@ def test_bake_lives(service: Path) -> None:
 
 
 def test_bake_of_an_image_lives(service: Path, tmp_path: Path, engine: Engine) -> None:
-    """A bake with the target lambda-image, with the same models: within its budget, deployed, asked for a price."""
+    """A bake with the target lambda-image, with the same models: within its budget, deployed, asked for a price, rolled back."""
     from bake import commit
 
     made = bake(tmp_path / "out", target="lambda-image", project_slug="boxed-pricing")
@@ -216,11 +216,21 @@ def test_bake_of_an_image_lives(service: Path, tmp_path: Path, engine: Engine) -
         run(made, "invoke", "push")
         assert "release 1 is verified" in run(made, "invoke", "deploy")
         assert len(json.loads(run(made, "invoke", "call", "/v1/predict-price/85111?bins=3"))["bins"]) == 3
-        (made / "src/service/handler.py").write_text('"""Broken."""\n\nraise RuntimeError("broken on purpose")\n')
+        handler, settings = made / "src/service/handler.py", made / "pipeline.toml"
+        good = handler.read_text()
+        handler.write_text('"""Broken."""\n\nraise RuntimeError("broken on purpose")\n')
         commit(made, "Break")
         run(made, "invoke", "build")
         run(made, "invoke", "push")
         assert "release 1 serves as before" in run(made, "invoke", "deploy", code=1)
+        assert json.loads(run(made, "invoke", "call", "/version"))["release"] == 1
+        handler.write_text(good)
+        settings.write_text(settings.read_text().replace('LOG_LEVEL = "INFO"', 'LOG_LEVEL = "DEBUG"'))
+        commit(made, "Mend")
+        run(made, "invoke", "build")
+        run(made, "invoke", "push")
+        assert "release 3 is verified" in run(made, "invoke", "deploy")
+        assert "release 1 is verified" in run(made, "invoke", "rollback")
         assert json.loads(run(made, "invoke", "call", "/version"))["release"] == 1
         file = made / "Dockerfile.lambda"
         file.write_text(file.read_text().replace("USER 65534:65534", "USER root"))
