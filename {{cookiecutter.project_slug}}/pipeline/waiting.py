@@ -18,7 +18,7 @@ T = TypeVar("T")
 def wait(reached: Callable[[], T | None], *, what: str, seconds: float = 120) -> T:
     """Ask ``reached`` until it returns something, and return that.
 
-    The pauses grow by a fifth from 20 ms to 2 s: a state that comes soon is seen soon, and one that takes long costs
+    The pauses grow by a twentieth from 20 ms to 2 s: a state that comes soon is seen soon, and one that takes long costs
     few calls.
 
     Raises:
@@ -32,5 +32,5 @@ def wait(reached: Callable[[], T | None], *, what: str, seconds: float = 120) ->
                 f"{what} did not settle within {seconds:.0f} s", next="look at it on AWS, then run this again"
             )
         time.sleep(pause)
-        pause = min(pause * 1.2, 2.0)
+        pause = min(pause * 1.05, 2.0)
     return found
