@@ -22,7 +22,8 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks"), str(ROOT / "{{coo
 from build_time import HANDLER, PYTHON  # noqa: E402  (their folders are put on the path above)
 from tiny import TEMPLATE, Tiny  # noqa: E402
 
-from pipeline import build, locks  # noqa: E402
+from pipeline.artifact import build  # noqa: E402
+from pipeline.dependencies import locks  # noqa: E402
 
 RUNS = 9
 LIMIT = 0.5

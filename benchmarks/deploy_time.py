@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
 from tiny import Tiny  # noqa: E402  (its folder is put on the path above)
 
-from pipeline import embedded  # noqa: E402
+from pipeline.cloud import embedded  # noqa: E402
 
 RUNS = 5
 LIMIT = 1.5

@@ -24,9 +24,10 @@ import pip  # noqa: E402  (the folders are put on the path above)
 from build_time import HANDLER, NEEDS  # noqa: E402
 from tiny import BASE, TEMPLATE, Tiny  # noqa: E402
 
-from pipeline import embedded, engines  # noqa: E402
+from pipeline.artifact import engines  # noqa: E402
+from pipeline.artifact.registry import Registry  # noqa: E402
+from pipeline.cloud import embedded  # noqa: E402
 from pipeline.errors import PipelineError  # noqa: E402
-from pipeline.registry import Registry  # noqa: E402
 
 RUNS = 3
 FACTOR = 5

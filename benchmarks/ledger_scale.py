@@ -21,7 +21,7 @@ from faults import faults  # noqa: E402  (its folder is put on the path above)
 from faults.harness import Service  # noqa: E402
 from tiny import Tiny  # noqa: E402
 
-from pipeline import embedded  # noqa: E402
+from pipeline.cloud import embedded  # noqa: E402
 
 SIZES = (10, 10_000)
 ROUNDS = 9

@@ -26,8 +26,8 @@ from botocore.credentials import Credentials  # noqa: E402
 from faults.harness import Service  # noqa: E402
 from tiny import Tiny  # noqa: E402
 
-from pipeline import embedded  # noqa: E402
-from pipeline.targets.lambda_http import http_event  # noqa: E402
+from pipeline.cloud import embedded  # noqa: E402
+from pipeline.release.targets.lambda_http import http_event  # noqa: E402
 
 RATE = 200.0
 EVERY = 15.0

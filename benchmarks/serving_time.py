@@ -27,7 +27,7 @@ import joblib  # noqa: E402  (its folder is put on the path above, as are those 
 import numpy as np  # noqa: E402
 from tiny import TEMPLATE, Tiny  # noqa: E402
 
-from pipeline import build  # noqa: E402
+from pipeline.artifact import build  # noqa: E402
 from service import models, promotion, training  # noqa: E402
 
 RUNS, ROUNDS, REQUESTS = 9, 5, 1000

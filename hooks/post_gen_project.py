@@ -13,16 +13,16 @@ for pattern in Path(".gitignore").read_text().split():
 
 # What only one target needs.
 OWN = {
-    "lambda-zip": ["pipeline/packers/lambda_zip.py", "pipeline/targets/lambda_zip.py"],
+    "lambda-zip": ["pipeline/artifact/packers/lambda_zip.py", "pipeline/release/targets/lambda_zip.py"],
     "lambda-image": [
         "Dockerfile.lambda",
-        "pipeline/engines.py",
-        "pipeline/launcher/images.py",
-        "pipeline/launcher/registry.py",
-        "pipeline/launcher/runtimeapi.py",
-        "pipeline/packers/lambda_image.py",
-        "pipeline/registry.py",
-        "pipeline/targets/lambda_image.py",
+        "pipeline/artifact/engines.py",
+        "pipeline/cloud/launcher/images.py",
+        "pipeline/cloud/launcher/registry.py",
+        "pipeline/cloud/launcher/runtimeapi.py",
+        "pipeline/artifact/packers/lambda_image.py",
+        "pipeline/artifact/registry.py",
+        "pipeline/release/targets/lambda_image.py",
     ],
 }
 for target, files in OWN.items():

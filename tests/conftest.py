@@ -13,7 +13,8 @@ import pytest
 from emulated import project
 from tiny import BASE, Tiny
 
-from pipeline import embedded, engines
+from pipeline.artifact import engines
+from pipeline.cloud import embedded
 from pipeline.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent

@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 from botocore.session import Session
 from tiny import TEMPLATE
 
-from pipeline import embedded
+from pipeline.cloud import embedded
 from pipeline.waiting import wait
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"

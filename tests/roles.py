@@ -19,10 +19,13 @@ from botocore.session import Session
 from issuer import Issuer
 from tiny import HANDLER, Tiny
 
-from pipeline import build, codebuild, delivery, deploy, embedded, infra, notify, plan, stacks, store, watch
-from pipeline.cloud import Cloud
+from pipeline import notify
+from pipeline.account import infra, stacks
+from pipeline.artifact import build, codebuild, store
+from pipeline.cloud import Cloud, embedded
 from pipeline.errors import CloudError, Interrupted, PipelineError
 from pipeline.monitoring import drift
+from pipeline.release import delivery, deploy, plan, watch
 
 ACCOUNT = "123456789012"
 REPOSITORY = "repo:an-owner/a-repository"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from watched import QUICK, Listener, Watched, repeat
 
-from pipeline import watch
 from pipeline.errors import CloudError
 from pipeline.monitoring.alarms import alarms
 from pipeline.monitoring.template import ANYWHERE
+from pipeline.release import watch
 
 
 @pytest.fixture

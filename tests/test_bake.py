@@ -17,7 +17,7 @@ from bake import QUESTIONS, Refused, bake, cruft, files, repository, start
 
 import local_extensions
 from pipeline import config, keys
-from pipeline.engines import Engine
+from pipeline.artifact.engines import Engine
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 CHOICES = {name: value for name, value in QUESTIONS.items() if isinstance(value, list) and not name.startswith("_")}
@@ -55,7 +55,12 @@ def test_bake_is_whole_and_valid(tmp_path: Path, answers: dict[str, str]) -> Non
     for target in CHOICES["target"]:
         of_it = [name for name in found if target.replace("-", "_") in name]
         assert bool(of_it) == (target == answers["target"]), of_it
-    image = {f"pipeline/{name}.py" for name in ("engines", "registry", "launcher/images", "launcher/registry")}
+    image = {
+        "pipeline/artifact/engines.py",
+        "pipeline/artifact/registry.py",
+        "pipeline/cloud/launcher/images.py",
+        "pipeline/cloud/launcher/registry.py",
+    }
     assert image & set(found) == (image if answers["target"] == "lambda-image" else set())
     for name, content in found.items():
         text = content.decode()

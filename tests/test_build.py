@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tiny import TEMPLATE, Tiny
 
-from pipeline import build
+from pipeline.artifact import build
 from pipeline.errors import BuildError, ModelError
 
 HANDLER = """\

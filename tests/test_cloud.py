@@ -11,8 +11,7 @@ import pytest
 from botocore.session import Session
 from tiny import Tiny
 
-from pipeline import embedded
-from pipeline.cloud import Cloud
+from pipeline.cloud import Cloud, embedded
 from pipeline.errors import CloudError, ConfigError
 from pipeline.keys import Environment
 

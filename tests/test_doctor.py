@@ -15,8 +15,9 @@ import pytest
 from issuer import AUDIENCE, URL
 from tiny import TEMPLATE, Tiny
 
-from pipeline import doctor, infra, locks, stacks
+from pipeline.account import doctor, infra, stacks
 from pipeline.cloud import Cloud
+from pipeline.dependencies import locks
 from pipeline.errors import ConfigError
 
 TOKEN = "canary-of-the-github-token"

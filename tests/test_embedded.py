@@ -20,7 +20,7 @@ import pytest
 from emulated import Function, client, code_of, environment_of
 from tiny import TEMPLATE
 
-from pipeline import embedded
+from pipeline.cloud import embedded
 from pipeline.errors import SetupError
 from pipeline.waiting import wait
 
@@ -182,7 +182,7 @@ def test_ordinary_users_can_clear_packages(tmp_path: Path) -> None:
 
 def test_state_that_changes_while_it_is_saved_is_saved() -> None:
     """A save that a request has disturbed is tried again."""
-    saving = runpy.run_path(str(TEMPLATE / "pipeline/launcher/saving.py"))
+    saving = runpy.run_path(str(TEMPLATE / "pipeline/cloud/launcher/saving.py"))
     disturbed = [RuntimeError("dictionary changed size during iteration")] * 3
 
     def state() -> str:

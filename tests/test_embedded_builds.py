@@ -12,7 +12,7 @@ import pytest
 from bake import git, start
 from emulated import client, project
 
-from pipeline import embedded
+from pipeline.cloud import embedded
 from pipeline.waiting import wait
 
 URL = "https://github.com/your-organisation/built.git"

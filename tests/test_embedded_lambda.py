@@ -15,7 +15,7 @@ import pytest
 from emulated import PYTHON, Function, client, code_of, package
 from tiny import TEMPLATE
 
-from pipeline import embedded
+from pipeline.cloud import embedded
 from pipeline.waiting import wait
 
 # -- functions

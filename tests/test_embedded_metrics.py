@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from emulated import Function, client, code_of, get_by_url
 
-from pipeline import embedded
+from pipeline.cloud import embedded
 
 CODE = """
 import time

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from emulated import Function, client, code_of
 
-from pipeline import embedded
+from pipeline.cloud import embedded
 from pipeline.waiting import wait
 
 EMF = {

@@ -11,7 +11,7 @@ import pytest
 from emulated import client, code_of
 from tiny import TEMPLATE
 
-from pipeline import embedded
+from pipeline.cloud import embedded
 from pipeline.waiting import wait
 
 BODY = (TEMPLATE / "infra/service.yaml").read_text()

@@ -19,7 +19,7 @@ from botocore.session import Session
 from emulated import client
 from issuer import AUDIENCE, URL, Issuer
 
-from pipeline import embedded
+from pipeline.cloud import embedded
 
 SUBJECT = "repo:an-owner/a-repository:ref:refs/heads/main"
 HOST = URL.removeprefix("https://")

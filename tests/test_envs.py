@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import envs
+from pipeline.dependencies import envs
 from pipeline.errors import SetupError
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -11,7 +11,7 @@ from faults.harness import Service, Users, apart
 from tiny import Tiny
 
 from pipeline.errors import CloudError, LockHeld, Refused
-from pipeline.ledger import Ledger
+from pipeline.release.ledger import Ledger
 
 
 def test_kill_at_every_write_of_a_deploy(tiny: Tiny) -> None:

@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from tiny import Tiny
 
 from pipeline.errors import LockHeld, Refused
-from pipeline.head import VERIFIED, Holder
-from pipeline.plan import Plan
+from pipeline.release.head import VERIFIED, Holder
+from pipeline.release.plan import Plan
 
 HISTORIES = int(os.environ.get("HISTORIES", "8"))
 

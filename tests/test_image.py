@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 from tiny import Tiny
 
-from pipeline import build, deploy, embedded, engines
+from pipeline.artifact import build, engines
+from pipeline.artifact.registry import Registry
+from pipeline.cloud import embedded
 from pipeline.errors import BuildError, Refused
-from pipeline.plan import make as make_plan
-from pipeline.registry import Registry
+from pipeline.release import deploy
+from pipeline.release.plan import make as make_plan
 
 OURS = ["dependencies", "model", "source"]
 

@@ -13,10 +13,10 @@ import pytest
 from relay import EngineRelay, Harm, RegistryRelay, drops_layers, refuses
 from tiny import BASE, Tiny
 
-from pipeline import build, engines, packers, store
+from pipeline.artifact import build, engines, packers, store
+from pipeline.artifact.registry import Registry
 from pipeline.cloud import Cloud
 from pipeline.errors import BuildError, CloudError, SetupError
-from pipeline.registry import Registry
 
 NOWHERE = "unix:///nowhere.sock"
 

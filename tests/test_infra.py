@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tiny import TEMPLATE, Tiny
 
-from pipeline import infra, stacks
+from pipeline.account import infra, stacks
 from pipeline.cloud import Cloud
 from pipeline.errors import CloudError, ConfigError, Refused
 
@@ -84,7 +84,7 @@ def test_changed_template_is_seen_shown_and_applied(own: Tiny) -> None:
 
 def test_deploy_on_an_old_foundation_is_refused(own: Tiny) -> None:
     """Where nothing is brought up to date by itself, a deploy says what to run."""
-    from pipeline import deploy
+    from pipeline.release import deploy
 
     own.deploy()
     own.write("infra/service.yaml", SERVICE.replace("Default: 30", "Default: 60"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import locks
+from pipeline.dependencies import locks
 
 HASH = "0" * 63
 LOCK = f"""\

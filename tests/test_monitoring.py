@@ -12,7 +12,7 @@ import yaml
 from grafana_foundation_sdk.models import dashboard as model
 from tiny import TEMPLATE, Tiny
 
-from pipeline import stacks
+from pipeline.account import stacks
 from pipeline.errors import ConfigError
 from pipeline.keys import Monitoring
 from pipeline.monitoring import files, grafana

@@ -17,9 +17,10 @@ import pytest
 from roles import ACCOUNT
 from tiny import Tiny
 
-from pipeline import embedded, notify, stacks
-from pipeline.cloud import Cloud
-from pipeline.infra import ensure
+from pipeline import notify
+from pipeline.account import stacks
+from pipeline.account.infra import ensure
+from pipeline.cloud import Cloud, embedded
 
 SECRET = "T000/B000/canary-of-the-webhook"
 MESSAGE = notify.Message(

@@ -18,14 +18,15 @@ from emulated import get_by_url
 from tiny import TEMPLATE
 from watched import Watched
 
-from pipeline import codebuild, console, embedded
-from pipeline.cloud import Cloud
-from pipeline.delivery import Delivery
+from pipeline.artifact import codebuild
+from pipeline.cloud import Cloud, embedded
 from pipeline.errors import BuildError, CloudError
 from pipeline.monitoring import data, files
 from pipeline.monitoring.definition import Panel, panels
 from pipeline.monitoring.queries import place
 from pipeline.monitoring.template import RIGHTS
+from pipeline.release.delivery import Delivery
+from pipeline.tasks import console
 
 BUILDSPEC = "version: 0.2\nphases:\n  build:\n    commands:\n      - {command}\n"
 GRAFANA = '\n[monitoring]\ngrafana_principal = "user"\ngrafana_external_id = "an-external-id"\n'

@@ -23,7 +23,7 @@ from test_sca import Advisories
 from tiny import TEMPLATE
 from workflow import ON_GITHUB, WORKFLOWS, Event, Runner, read
 
-from pipeline import embedded
+from pipeline.cloud import embedded
 
 HERE = f"py{sys.version_info.major}{sys.version_info.minor}"
 STEPS = [

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import Tiny
 
-from pipeline import store
-from pipeline.head import ROLLED_BACK, VERIFIED, Kept
+from pipeline.artifact import store
 from pipeline.keys import Deploy
-from pipeline.retention import DAY, retained
+from pipeline.release.head import ROLLED_BACK, VERIFIED, Kept
+from pipeline.release.retention import DAY, retained
 
 NOW = 1_000 * DAY
 EVENTS = st.lists(st.tuples(st.sampled_from(["good", "bad", "rollback", "prune"]), st.integers(0, 40)), max_size=60)

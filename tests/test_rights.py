@@ -18,9 +18,9 @@ from emulated import Function, client
 from issuer import Issuer
 from roles import ACCOUNT, REPOSITORY, SUBJECTS, Roles
 
-from pipeline import delivery, embedded
-from pipeline.cloud import Cloud
+from pipeline.cloud import Cloud, embedded
 from pipeline.errors import PipelineError
+from pipeline.release import delivery
 
 STAGES = ("build", "codebuild", "plan", "deploy")
 # What AWS itself does under the role, not we: it can't be missed by our stages.
@@ -200,7 +200,7 @@ def test_role_is_for_its_own_subject_only(roles: Roles, role: str) -> None:
 
 def test_immutable_subjects_are_supported(roles: Roles) -> None:
     """With GitHub's numbers in pipeline.toml, the roles trust the immutable form, and no longer the name's."""
-    from pipeline import infra, stacks
+    from pipeline.account import infra, stacks
 
     roles.tiny.replace("pipeline.toml", "[github]\n", '[github]\nowner_id = "12"\nrepository_id = "345"\n')
     try:

@@ -14,8 +14,8 @@ from roles import ACCOUNT
 from test_notify import Slack
 from tiny import TEMPLATE, Tiny
 
-from pipeline import embedded, infra, stacks
-from pipeline.cloud import Cloud
+from pipeline.account import infra, stacks
+from pipeline.cloud import Cloud, embedded
 
 CANARIES = {
     "SNYK_TOKEN": "canary-0123-snyk",

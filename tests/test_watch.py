@@ -12,10 +12,10 @@ from emulated import client
 from faults.harness import Service, Users
 from tiny import Tiny
 
-from pipeline import embedded
+from pipeline.cloud import embedded
 from pipeline.errors import Refused
 from pipeline.keys import Deploy
-from pipeline.watch import weights
+from pipeline.release.watch import weights
 
 CANARY = Deploy(strategy="canary", weight=10, pause=12, period=3)
 

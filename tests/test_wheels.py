@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import TEMPLATE
 
-from pipeline import locks, wheels
+from pipeline.dependencies import locks, wheels
 from pipeline.errors import BuildError, SetupError
 
 PINS = locks.for_target(locks.read(TEMPLATE / "requirements/serve.txt"), "3.12", "x86_64")

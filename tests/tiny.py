@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline import build, config, delivery, deploy, packers, store
-from pipeline.plan import Plan
+from pipeline import config
+from pipeline.artifact import build, packers, store
+from pipeline.release import delivery, deploy
+from pipeline.release.plan import Plan
 
 TEMPLATE = Path(__file__).parent.parent / "{{cookiecutter.project_slug}}"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"

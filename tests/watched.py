@@ -14,8 +14,8 @@ from typing import Any
 
 from tiny import TEMPLATE, Tiny
 
-from pipeline import infra, stacks
-from pipeline.delivery import Delivery
+from pipeline.account import infra, stacks
+from pipeline.release.delivery import Delivery
 
 HANDLER = """\
 import json, os, pathlib, time

@@ -48,9 +48,9 @@ def lint(session: nox.Session) -> None:
     install(session, "dev")
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
-    session.run("python", "-m", "pipeline.locks")
+    session.run("python", "-m", "pipeline.dependencies.locks")
     session.run("cfn-lint", *map(str, sorted(Path("infra").glob("*.yaml"))))
-    session.run("check-jsonschema", "--schemafile", "pipeline/buildspec.schema.json", "buildspec.yml")
+    session.run("check-jsonschema", "--schemafile", "pipeline/artifact/buildspec.schema.json", "buildspec.yml")
     workflows = map(str, sorted(Path(".github/workflows").glob("*.yml")))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
     session.run("zizmor", "--offline", "--quiet", ".github")
@@ -95,7 +95,7 @@ def lock(session: nox.Session) -> None:
     """Make the locks from pyproject.toml, a template's own first; further words, such as --upgrade, go to uv."""
     for folder in [*(p.parent for p in Path().glob("*/requirements")), Path()]:
         with session.chdir(folder):
-            session.run(sys.executable, "-m", "pipeline.locks", "--make", *session.posargs)
+            session.run(sys.executable, "-m", "pipeline.dependencies.locks", "--make", *session.posargs)
 
 
 if __name__ == "__main__":

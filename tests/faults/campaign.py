@@ -22,8 +22,8 @@ from tiny import Tiny  # noqa: E402
 
 from faults import Fault, conflict, cut, error500, expired, kill, lag, lost, throttle, timeout  # noqa: E402
 from faults.harness import Service, Users, apart  # noqa: E402
-from pipeline import embedded  # noqa: E402
-from pipeline.head import VERIFIED  # noqa: E402
+from pipeline.cloud import embedded  # noqa: E402
+from pipeline.release.head import VERIFIED  # noqa: E402
 
 CALLS = 45  # about as many as a deploy makes; a fault that is drawn for a later one does not strike
 

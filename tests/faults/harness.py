@@ -16,9 +16,9 @@ from botocore.config import Config as Options
 from botocore.exceptions import ClientError
 from tiny import Tiny
 
-from pipeline import delivery, deploy
-from pipeline.head import ROLLED_BACK, VERIFIED
 from pipeline.keys import Deploy
+from pipeline.release import delivery, deploy
+from pipeline.release.head import ROLLED_BACK, VERIFIED
 
 from . import Fault, faults
 

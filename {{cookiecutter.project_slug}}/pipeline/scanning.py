@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import locks
+from pipeline.dependencies import locks
 from pipeline.errors import PipelineError, SetupError
 
 __all__ = ["main"]

@@ -10,7 +10,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from pipeline import envs
+from pipeline.dependencies import envs
 from pipeline.errors import ModelError, Refused
 
 if TYPE_CHECKING:

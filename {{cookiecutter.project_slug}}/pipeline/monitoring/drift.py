@@ -14,8 +14,8 @@ from pipeline.monitoring.template import dashboard
 
 if TYPE_CHECKING:
     from pipeline.cloud import Cloud
-    from pipeline.delivery import Delivery
     from pipeline.monitoring.queries import Place
+    from pipeline.release.delivery import Delivery
 
 __all__ = ["Drift", "board_differs", "find", "put_board"]
 

@@ -11,7 +11,7 @@ from pipeline.monitoring.plot import number
 from pipeline.monitoring.queries import place
 
 if TYPE_CHECKING:
-    from pipeline.delivery import Delivery
+    from pipeline.release.delivery import Delivery
 
 __all__ = ["MINUTES", "lines"]
 

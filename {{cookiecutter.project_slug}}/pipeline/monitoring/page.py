@@ -14,8 +14,8 @@ from pipeline.monitoring.queries import place
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipeline.delivery import Delivery
-    from pipeline.head import Release
+    from pipeline.release.delivery import Delivery
+    from pipeline.release.head import Release
 
 __all__ = ["write"]
 

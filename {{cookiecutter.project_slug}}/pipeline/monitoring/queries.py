@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.targets.lambda_function import ALIAS
+from pipeline.release.targets.lambda_function import ALIAS
 
 if TYPE_CHECKING:
     from pipeline.config import Config

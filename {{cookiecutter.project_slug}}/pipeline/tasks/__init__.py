@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Exit, task
 
-from pipeline import console
 from pipeline.errors import PipelineError
+from pipeline.tasks import console
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from pipeline.config import Config
-    from pipeline.delivery import Delivery
+    from pipeline.release.delivery import Delivery
 
 __all__ = ["BRANCH", "CLOUD", "JSON", "action", "find_root", "open_environment", "read_config"]
 
@@ -72,7 +72,7 @@ def find_root() -> Path:
 
 def open_environment(branch: str, cloud: str, *, config: Config | None = None, prepare: bool = False) -> Delivery:
     """The environment of ``branch`` on ``cloud``, as ``delivery.open_delivery`` opens it; says what was lost, if anything."""
-    from pipeline.delivery import open_delivery
+    from pipeline.release.delivery import open_delivery
 
     delivery = open_delivery(config or read_config(), branch, cloud, prepare=prepare)
     if delivery.cloud.notice:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
 
-from pipeline import console
-from pipeline.tasks import BRANCH, CLOUD, JSON, action, read_config
+from pipeline.tasks import BRANCH, CLOUD, JSON, action, console, read_config
 
 if TYPE_CHECKING:
+    from pipeline.account.infra import Event
     from pipeline.cloud import Cloud
     from pipeline.config import Config
-    from pipeline.infra import Event
     from pipeline.keys import Environment
 
 
@@ -23,9 +22,9 @@ DESTROY = "remove the environment with all that it holds, after asking for the s
 @action(help={"branch": BRANCH, "cloud": CLOUD, "yes": "don't ask", "destroy": DESTROY})
 def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, destroy: bool = False) -> None:
     """Create or update what the environment stands on and is delivered by, after showing the change sets."""
-    from pipeline import infra, stacks
+    from pipeline.account import infra, stacks
     from pipeline.cloud import Cloud
-    from pipeline.delivery import checked_out
+    from pipeline.release.delivery import checked_out
 
     config = read_config()
     environment = config.environment(branch or checked_out(config))
@@ -58,7 +57,7 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, dest
 
 def _destroy(config: Config, environment: Environment, cloud: Cloud) -> None:
     """Only after the service's name was typed, whoever asks: nothing brings it back."""
-    from pipeline import removal
+    from pipeline.account import removal
 
     console.say(
         f"{environment.name} on {cloud.name} goes, with its releases, artifacts and logs; nothing brings it back"
@@ -76,9 +75,9 @@ CLAIMS = (
 @action(help={"branch": BRANCH, "cloud": CLOUD, "claims": CLAIMS, "json": JSON})
 def doctor(_: Any, branch: str = "", cloud: str = "", claims: str = "", json: bool = False) -> None:
     """Look at what usually goes wrong, here, in the account and on GitHub, and print the fix; exit 1 if anything is."""
-    from pipeline import doctor as looking
+    from pipeline.account import doctor as looking
     from pipeline.cloud import chosen
-    from pipeline.delivery import checked_out
+    from pipeline.release.delivery import checked_out
 
     config = read_config()
     environment = config.environment(branch or checked_out(config))

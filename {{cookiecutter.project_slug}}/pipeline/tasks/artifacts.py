@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from pipeline import console
-from pipeline.tasks import BRANCH, CLOUD, JSON, action, open_environment, read_config
+from pipeline.tasks import BRANCH, CLOUD, JSON, action, console, open_environment, read_config
 from pipeline.tasks.telling import telling_build
 
 
@@ -20,7 +19,7 @@ from pipeline.tasks.telling import telling_build
 )
 def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = False) -> None:
     """Build the artifact, a ZIP or an image, with its manifest and its SBOM in build/."""
-    from pipeline import build as building
+    from pipeline.artifact import build as building
     from pipeline.errors import ConfigError
 
     if on == "codebuild":
@@ -47,9 +46,10 @@ def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = 
 
 def _on_codebuild(branch: str, cloud: str, json: bool) -> None:
     """The commit, built and pushed by CodeBuild; its log and phases are told as they come."""
-    from pipeline import codebuild, infra, stacks
+    from pipeline.account import infra, stacks
+    from pipeline.artifact import codebuild
     from pipeline.cloud import Cloud
-    from pipeline.delivery import checked_out
+    from pipeline.release.delivery import checked_out
 
     config = read_config()
     environment = config.environment(branch or checked_out(config))
@@ -70,7 +70,7 @@ def _on_codebuild(branch: str, cloud: str, json: bool) -> None:
 @action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
 def push(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
     """Put the built artifact where the branch's environment finds it."""
-    from pipeline import packers, store
+    from pipeline.artifact import packers, store
 
     config = read_config()
     manifest = store.built(config, cloud)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline import console
-from pipeline.tasks import JSON, action, find_root
+from pipeline.tasks import JSON, action, console, find_root
 
 
 @action(help={"port": "a port on loopback; default: the last one, or a free one"})
 def up(_: Any, port: int = 0) -> None:
     """Start the embedded AWS; deploys do it by themselves."""
-    from pipeline import embedded
+    from pipeline.cloud import embedded
 
     running = embedded.up(find_root(), port=port)
     console.say(f"the embedded AWS answers at {running.endpoint} (pid {running.pid})")
@@ -22,7 +21,7 @@ def up(_: Any, port: int = 0) -> None:
 @action()
 def down(_: Any) -> None:
     """Stop the embedded AWS; what it holds is kept."""
-    from pipeline import embedded
+    from pipeline.cloud import embedded
 
     console.say("the embedded AWS has stopped" if embedded.down(find_root()) else "the embedded AWS was not running")
 
@@ -30,7 +29,7 @@ def down(_: Any) -> None:
 @action(name="status", help={"json": JSON})
 def cloud_status(_: Any, json: bool = False) -> None:
     """Show whether the embedded AWS runs, and where."""
-    from pipeline import embedded
+    from pipeline.cloud import embedded
 
     found = embedded.status(find_root())
     if json:
@@ -41,7 +40,7 @@ def cloud_status(_: Any, json: bool = False) -> None:
 @action()
 def reset(_: Any) -> None:
     """Stop the embedded AWS and forget all that it holds."""
-    from pipeline import embedded
+    from pipeline.cloud import embedded
 
     embedded.reset(find_root())
     console.say("the embedded AWS is empty")

@@ -27,7 +27,7 @@ def train(
     variables = {}
     if data.startswith("s3://"):
         from pipeline.cloud import Cloud
-        from pipeline.delivery import checked_out
+        from pipeline.release.delivery import checked_out
 
         environment = config.environment(branch or checked_out(config))
         variables = Cloud.open(config, environment, cloud).variables()

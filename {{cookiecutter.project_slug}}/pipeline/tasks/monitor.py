@@ -6,8 +6,7 @@ from typing import Any
 
 from invoke import Exit
 
-from pipeline import console
-from pipeline.tasks import BRANCH, CLOUD, JSON, action, open_environment, read_config
+from pipeline.tasks import BRANCH, CLOUD, JSON, action, console, open_environment, read_config
 
 
 @action(
@@ -61,9 +60,9 @@ def report(_: Any, days: int = 1, branch: str = "", cloud: str = "") -> None:
 
 
 def _upload(branch: str, cloud: str) -> None:
-    from pipeline.head import ROLLED_BACK, VERIFIED
     from pipeline.monitoring import api, drift, files
     from pipeline.monitoring.queries import place
+    from pipeline.release.head import ROLLED_BACK, VERIFIED
 
     delivery = open_environment(branch, cloud)
     config = delivery.config

@@ -6,8 +6,7 @@ from typing import Any
 
 from invoke import Exit
 
-from pipeline import console
-from pipeline.tasks import BRANCH, CLOUD, JSON, action, open_environment
+from pipeline.tasks import BRANCH, CLOUD, JSON, action, console, open_environment
 from pipeline.tasks.telling import telling_release
 
 WAIT = "seconds to wait for a deploy that is at work; default: 0"
@@ -23,9 +22,9 @@ WAIT = "seconds to wait for a deploy that is at work; default: 0"
 )
 def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float = 0.0, json: bool = False) -> None:
     """Show what a deploy would change; exit 0 for nothing, 2 for something."""
-    from pipeline import costs
-    from pipeline import plan as planning
     from pipeline.monitoring import drift
+    from pipeline.release import costs
+    from pipeline.release import plan as planning
 
     delivery = open_environment(branch, cloud)
     made, drifted = planning.make(delivery), drift.find(delivery)
@@ -76,8 +75,8 @@ def deploy(
     json: bool = False,
 ) -> None:
     """Release the branch's artifact; exit 0 means that it is verified, or that there was nothing to do."""
-    from pipeline import deploy as deploying
-    from pipeline import plan as planning
+    from pipeline.release import deploy as deploying
+    from pipeline.release import plan as planning
 
     delivery = open_environment(branch, cloud, prepare=True)
     tell = console.quiet if json else console.step
@@ -106,7 +105,7 @@ def deploy(
 )
 def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, wait: int = 0, json: bool = False) -> None:
     """Put the last verified release back: code, configuration and model."""
-    from pipeline import deploy as deploying
+    from pipeline.release import deploy as deploying
 
     delivery = open_environment(branch, cloud)
     with telling_release("rollback", delivery) as done:

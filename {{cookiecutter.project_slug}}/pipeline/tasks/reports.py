@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
 
-from pipeline import console
-from pipeline.tasks import BRANCH, CLOUD, JSON, action, open_environment, read_config
+from pipeline.tasks import BRANCH, CLOUD, JSON, action, console, open_environment, read_config
 
 if TYPE_CHECKING:
-    from pipeline.delivery import Delivery
+    from pipeline.release.delivery import Delivery
 
 WATCH_SECONDS = 5  # CloudWatch itself measures by the minute
 
@@ -81,7 +80,7 @@ def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, html: s
     delivery = open_environment(branch, cloud)
     found = delivery.ledger.latest(count)
     if html:
-        from pipeline import history
+        from pipeline.release import history
 
         title = f"{delivery.config.service.name} in {delivery.environment.name} on {delivery.cloud.name}"
         Path(html).write_text(history.page(title, found), encoding="utf-8")
@@ -154,7 +153,7 @@ def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None
 )
 def verify(_: Any, branch: str = "", cloud: str = "", rebuild: bool = False, json: bool = False) -> None:
     """Show that what is live is the artifact which its commit's build made; exit 1 where the chain breaks."""
-    from pipeline import verify as verifying
+    from pipeline.release import verify as verifying
 
     def say(link: verifying.Link) -> None:
         console.say(f"✓ {link.name}\n    {link.digest}")

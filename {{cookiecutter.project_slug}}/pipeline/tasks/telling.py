@@ -6,20 +6,20 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from pipeline import console
 from pipeline.errors import PipelineError
-from pipeline.head import VERIFIED
+from pipeline.release.head import VERIFIED
+from pipeline.tasks import console
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pipeline.artifact.codebuild import Done
     from pipeline.cloud import Cloud
-    from pipeline.codebuild import Done
     from pipeline.config import Config
-    from pipeline.delivery import Delivery
-    from pipeline.deploy import Outcome
     from pipeline.keys import Environment
-    from pipeline.plan import Plan
+    from pipeline.release.delivery import Delivery
+    from pipeline.release.deploy import Outcome
+    from pipeline.release.plan import Plan
 
 T = TypeVar("T", "Outcome", "Outcome | Plan", "Outcome | None")
 

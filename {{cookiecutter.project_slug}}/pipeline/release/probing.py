@@ -1,0 +1,92 @@
+"""Whether a version is the release that it should be, and works."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from pipeline.errors import Refused
+
+if TYPE_CHECKING:
+    from pipeline.release.delivery import Delivery
+    from pipeline.release.head import Release
+    from pipeline.release.targets import Answer
+
+__all__ = ["probe"]
+
+# A new version, or a shift, may be there and yet not everywhere: AWS's copies follow each other. Usually within a second.
+SETTLE_SECONDS = 10.0
+GONE_SECONDS = 2.0
+
+
+def probe(delivery: Delivery, release: Release, version: str = "", former: int = 0) -> list[str]:
+    """Ask ``version``, or what is live, whether it is ``release`` and works; what it answered, in words.
+
+    Args:
+        delivery: the environment.
+        release: what should answer.
+        version: whom to ask; empty means what is live.
+        former: the release that was live before, which may answer a while longer.
+
+    Raises:
+        Refused: it raised, timed out, answered another status than 200, or is something else than ``release``.
+    """
+    place = f"version {version}" if version else "live"
+    answers = []
+    for path in ("/version", *delivery.config.probe.paths):
+        answer = _ask(delivery, path, version, former)
+        if answer.fault:
+            raise Refused(f"{place} does not answer {path}: {answer.fault}", next=_logs(delivery))
+        if answer.status != 200:
+            raise Refused(f"{place} answers {path} with {answer.status}: {answer.body[:300]}", next=_logs(delivery))
+        if path == "/version":
+            _same(place, answer.body, release)
+        answers.append(f"{path} {answer.status} in {answer.seconds * 1000:.0f} ms")
+    return answers
+
+
+def _ask(delivery: Delivery, path: str, version: str, former: int) -> Answer:
+    """The answer, once what was just made or moved is to be seen."""
+    began = time.monotonic()
+    while True:
+        answer = delivery.target.call(path, version)
+        passed = time.monotonic() - began
+        late = (answer.gone and passed < GONE_SECONDS) or (
+            bool(former) and passed < SETTLE_SECONDS and _said(answer.body).get("release") == former
+        )
+        if not late:
+            return answer
+        time.sleep(0.1)
+
+
+def _same(place: str, body: str, release: Release) -> None:
+    """Whether ``body``, the answer to /version, names this very release."""
+    said = _said(body)
+    if not said:
+        raise Refused(f"{place} answers /version with {body[:100]!r}, which is no JSON object")
+    wanted = {
+        "release": release.number,
+        "commit": release.artifact["commit"],
+        "model": release.artifact["model"],
+        "content": release.artifact["content"],
+    }
+    for name, value in wanted.items():
+        if said.get(name) != value:
+            raise Refused(
+                f"{place} is another release: /version says {name} {said.get(name)!r}, "
+                f"release {release.number} has {value!r}",
+                next="invoke build && invoke push, then invoke deploy",
+            )
+
+
+def _said(body: str) -> dict[str, object]:
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _logs(delivery: Delivery) -> str:
+    return f"invoke logs --branch {delivery.environment.branch}"
