@@ -31,11 +31,14 @@ from pipeline.release.targets.lambda_http import http_event  # noqa: E402
 
 RATE = 200.0
 EVERY = 15.0
-CALLERS = 16
+CALLERS = 32
 
 
 class Load:
-    """Callers that keep a rate together; half of them by alias, half by URL. No try is made twice."""
+    """Callers that keep a rate together; half of them by alias, half by URL. No try is made twice.
+
+    Who was kept waiting asks the sooner afterwards, so that a slow answer lowers no rate.
+    """
 
     def __init__(self, running: embedded.Running, function: str, url: str) -> None:
         self.failures: list[str] = []
@@ -62,7 +65,7 @@ class Load:
         connection = http.client.HTTPConnection(place, timeout=60)
         due = time.monotonic()
         while not self.stop.is_set():
-            due = max(due + CALLERS / RATE, time.monotonic() - 1)
+            due += CALLERS / RATE
             began = time.monotonic()
             try:
                 connection.request(method, path, body or None, self._signed(method, host or place, path, body))
@@ -112,7 +115,7 @@ def main() -> int:
                 print(f"half within {1000 * slow[49]:.0f} ms, 99 % within {1000 * slow[98]:.0f} ms")
                 for failure in load.failures[:10]:
                     print(f"✗ {failure}")
-                code = 0 if not load.failures and rate >= 0.95 * RATE else 1
+                code = 0 if not load.failures and rate >= 0.99 * RATE else 1
                 sys.stdout.flush()
                 os._exit(code)
             began, deploys = time.monotonic(), 0

@@ -222,7 +222,7 @@ def test_reset_forgets_everything(alone: Path) -> None:
 STARTER = """
 import sys, time; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from pipeline import embedded
+from pipeline.cloud import embedded
 print("starting", flush=True)
 embedded.up(Path(sys.argv[2]))
 print("started", flush=True)

@@ -203,6 +203,32 @@ def test_alarm_needs_m_of_n_periods(running: embedded.Running) -> None:
     assert state() == "ALARM"
 
 
+@pytest.mark.parametrize(("let", "heard"), [("told-", True), ("other-", False), ("", False)])
+def test_alarm_tells_a_topic_that_lets_it(running: embedded.Running, let: str, heard: bool) -> None:
+    """A topic with a policy of its own hears of those alarms only for which CloudWatch may publish."""
+    name, sqs, sns = f"told-{let or 'nobody'}", client(running, "sqs"), client(running, "sns")
+    topic, queue = sns.create_topic(Name=name)["TopicArn"], sqs.create_queue(QueueName=name)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    may = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may]})
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudwatch.amazonaws.com" if let else "s3.amazonaws.com"},
+        "Action": "sns:Publish",
+        "Resource": topic,
+        "Condition": {"ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:eu-west-1:123456789012:alarm:{let}*"}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
+    state = alarm(running, name, AlarmActions=[topic])
+    put(running, "watched", "Errors", 9, ago=5, Function=name)
+    assert state() == "ALARM"
+    said = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=2).get("Messages", [])
+    assert bool(said) == heard
+
+
 LINES = [
     json.dumps({"level": "info", "path": "/a", "milliseconds": 5, "model": {"role": "primary"}}),
     json.dumps({"level": "info", "path": "/a", "milliseconds": 50, "model": {"role": "backup"}}),

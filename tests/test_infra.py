@@ -189,3 +189,26 @@ def test_workflows_are_told_of_each_environment_with_an_account(tiny: Tiny) -> N
     assert told["main"]["deploy"] == f"arn:aws:iam::111111111111:role/{tiny.name}-production-deploy"
     assert told["develop"]["deploy"] == f"arn:aws:iam::222222222222:role/{tiny.name}-staging-deploy"
     assert told["develop"]["environment"] == "staging"
+
+
+def test_channel_of_slack_is_asked_for_whole(tiny: Tiny) -> None:
+    """With workspace and channel the stack has a channel that can command nothing; with one of them it is not planned."""
+    text = (tiny.root / "pipeline.toml").read_text()
+    environment = tiny.config.environment("main")
+    for half in ('slack_workspace = "T0123ABCD"', 'slack_channel = "C0123ABCD"'):
+        tiny.write("pipeline.toml", f"{text}\n[monitoring]\n{half}\n")
+        with pytest.raises(ConfigError, match="only one is written; write both or none"):
+            stacks.delivering(tiny.config, environment)
+    tiny.write("pipeline.toml", f'{text}\n[monitoring]\nslack_workspace = "T0123ABCD"\nslack_channel = "C0123ABCD"\n')
+    stack, cloud = stacks.delivering(tiny.config, environment), opened(tiny)
+    infra.ensure(stack, cloud)
+    resources = cloud.client("cloudformation").describe_stack_resources(StackName=stack.name)["StackResources"]
+    made = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
+    assert made["Slack"].endswith(f":chat-configuration/slack-channel/{tiny.name}-production")
+    role = cloud.client("iam").get_role(RoleName=f"{tiny.name}-production-slack")["Role"]
+    assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"Service": "chatbot.amazonaws.com"}
+    assert cloud.client("iam").list_role_policies(RoleName=role["RoleName"])["PolicyNames"] == []
+    tiny.write("pipeline.toml", text)
+    infra.ensure(stacks.delivering(tiny.config, environment), cloud)
+    resources = cloud.client("cloudformation").describe_stack_resources(StackName=stack.name)["StackResources"]
+    assert "Slack" not in {resource["LogicalResourceId"] for resource in resources}

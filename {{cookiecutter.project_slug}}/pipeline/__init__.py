@@ -8,10 +8,10 @@ release/        artifact + configuration + model in one environment: planned, de
 artifact/       what is built, once: packed, pushed, found again
 training        the model, trained and judged
 account/        what an environment stands on in its account: made, checked, removed
+notify          who is told
 cloud/          the AWS that is talked to, and the embedded one
 scanning        what is searched for faults
 dependencies/   what is locked, and installed from the locks
-notify          who is told
 models          which models are promoted
 source          the commit, and whether the tree is as it says
 config, keys    ``pipeline.toml``, and what may be in it

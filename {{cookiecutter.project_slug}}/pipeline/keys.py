@@ -146,6 +146,10 @@ class Monitoring:
     max_backup: int = key("percent of predictions: 5", default=5, within=(0, 100))
     max_drift: int = key("hundredths of the population stability index: 25", default=25, within=(1, 1000))
     quiet: int = key("minutes without a request: 60", default=60, within=(1, 1440))
+    slack_workspace: str = key(
+        'the workspace\'s id, with slack_channel: "T0123ABCD"', default="", pattern="(T[A-Z0-9]{2,})?"
+    )
+    slack_channel: str = key('the channel\'s id: "C0123ABCD"', default="", pattern="([CG][A-Z0-9]{2,})?")
     grafana_principal: str = key(
         'who takes Grafana\'s role: an ARN, "grafana.amazonaws.com" or "user"',
         default="",

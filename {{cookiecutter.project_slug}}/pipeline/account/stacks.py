@@ -68,14 +68,20 @@ def delivering(config: Config, environment: Environment) -> Stack:
     """What delivers the environment: ``<service>-<environment>-pipeline``.
 
     Raises:
-        ConfigError: no GitHub repository is named.
+        ConfigError: no GitHub repository is named, or of a Slack channel only one half.
     """
+    workspace, channel = config.monitoring.slack_workspace, config.monitoring.slack_channel
+    if bool(workspace) != bool(channel):
+        problem = "monitoring.slack_workspace, slack_channel: only one is written; write both or none"
+        raise ConfigError("pipeline.toml", [problem])
     parameters = {
         "Branch": environment.branch,
         "Repository": config.github.repository,
         "Subject": subject(config),
         "Target": config.service.target,
         "Architecture": config.service.architecture,
+        "SlackWorkspace": workspace,
+        "SlackChannel": channel,
     }
     return _stack(config, environment, "pipeline.yaml", "-pipeline", parameters)
 

@@ -23,6 +23,12 @@ __all__ = ["Registry", "push"]
 # https://github.com/opencontainers/distribution-spec/blob/main/spec.md; which of the two it is, is the engine's choice.
 MANIFESTS = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
 SECONDS = 30
+# What ECR asks for: https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
+RIGHTS = {
+    "manifests": "ecr:BatchGetImage",
+    "blobs GET": "ecr:GetDownloadUrlForLayer",
+    "blobs HEAD": "ecr:BatchCheckLayerAvailability",
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,12 @@ class Registry:
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return _Nothing()
+            kind = path.partition("/")[0]
+            if error.code == 403 and (right := RIGHTS.get(kind) or RIGHTS.get(f"{kind} {method}")):
+                raise CloudError(
+                    f"{self.address}: who signed in is not authorized to perform: {right}",
+                    next="invoke doctor, which says what is wrong with the role; invoke bootstrap mends its rights",
+                ) from error
             raise CloudError(
                 f"the registry {self.address} refused {method} {path}: {error}", next="run this again"
             ) from error

@@ -29,7 +29,7 @@ os.environ.update(
     AWS_SECRET_ACCESS_KEY=secrets.token_urlsafe(30),
 )
 # The project's ``pipeline`` package, for ``envs.find_python``; and this folder, for the mends.
-sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parents[2])]
 
 
 def main() -> None:

@@ -4,7 +4,8 @@ What AWS does: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/al
 periods must breach; a period without data counts as ``TreatMissingData`` says; it looks again as time goes by.
 Here periods end at the moment of looking, not on AWS's grid, so that the newest is never a piece of one.
 ministack takes all points of the last N periods for one, whatever their dimensions; refuses expressions in a template;
-ignores missing data; and looks only when PutMetricData is called.
+ignores missing data; looks only when PutMetricData is called; and tells topics whose policy does not let CloudWatch publish:
+https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-use-cases.html
 """
 
 from __future__ import annotations
@@ -73,8 +74,20 @@ def evaluate(alarm: dict[str, Any]) -> None:
             return
         alarm.update(StateValue=state, StateReason=reason, StateUpdatedTimestamp=int(time.time()))
     cloudwatch._record_history(alarm["AlarmName"], former, state, reason)
-    cloudwatch._dispatch_alarm_actions(alarm, former, state, reason)
+    cloudwatch._dispatch_alarm_actions(_permitted(alarm), former, state, reason)
     cloudwatch._evaluate_parent_alarms(alarm)
+
+
+def _permitted(alarm: dict[str, Any]) -> dict[str, Any]:
+    """The alarm with those topics only that it may publish to."""
+    from ministack.services import sns
+
+    def may(topic: str) -> bool:
+        arn = alarm["AlarmArn"]
+        return bool(sns.topic_policy_allows(topic, "cloudwatch.amazonaws.com", arn, arn.split(":")[4]))
+
+    kinds = ("AlarmActions", "OKActions", "InsufficientDataActions")
+    return {**alarm, **{kind: [topic for topic in alarm.get(kind) or [] if may(topic)] for kind in kinds}}
 
 
 def judge(alarm: dict[str, Any], now: float) -> tuple[str, str]:

@@ -1,7 +1,9 @@
-"""A stack can hold an OpenID Connect provider.
+"""A stack can hold an OpenID Connect provider, and a channel of Slack.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-iam-oidcprovider.html
-ministack's IAM has such providers, its CloudFormation does not know the type.
+https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-chatbot-slackchannelconfiguration.html
+ministack's IAM has such providers, its CloudFormation does not know the type. A channel is in the stack and hears nothing:
+there is no Slack here.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 TYPE = "AWS::IAM::OIDCProvider"
+SLACK = "AWS::Chatbot::SlackChannelConfiguration"
 
 
 def mend() -> None:
@@ -16,6 +19,20 @@ def mend() -> None:
     from ministack.services.cloudformation import provisioners
 
     provisioners._RESOURCE_HANDLERS[TYPE] = {"create": create, "update": update, "delete": delete}
+    provisioners._RESOURCE_HANDLERS[SLACK] = {
+        "create": lambda logical_id, properties, stack: channel(properties),
+        "update": lambda physical_id, old, new, stack: channel(new),
+        "delete": lambda physical_id, properties: None,
+    }
+
+
+def channel(properties: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """Its ARN, by its name."""
+    from ministack.core.responses import get_account_id
+
+    name = properties["ConfigurationName"]
+    arn = f"arn:aws:chatbot::{get_account_id()}:chat-configuration/slack-channel/{name}"
+    return arn, {"Arn": arn}
 
 
 def create(logical_id: str, properties: dict[str, Any], stack: str) -> tuple[str, dict[str, str]]:

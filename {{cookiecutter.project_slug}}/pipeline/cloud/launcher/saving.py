@@ -1,7 +1,8 @@
 """State is on disk soon after it has changed.
 
 ministack saves on SIGTERM only, so ``kill -9`` or a power cut would lose everything but S3's objects. Here it also
-saves in the background, at most once a second, when a request may have changed something. The file ``unsaved`` is
+saves in the background, when a request may have changed something, at most once a second and for at most a tenth of the
+time: all of the state is written anew, and a server under load must answer rather than write. The file ``unsaved`` is
 there while the server runs, and its time is that of the last save: who finds it without a server knows what is lost.
 """
 
@@ -10,13 +11,15 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PAUSE = 1.0  # seconds between a change and the save that holds it, and between saves
+PAUSE = 1.0  # seconds between a change and the save that holds it, and at least between saves
+REST = 9.0  # as long as that many times the last save
 WATCH = 5.0  # seconds between looks at whether the folder is still there
 
 
@@ -50,18 +53,21 @@ def mend(app: Any, home: Path, ready: threading.Event) -> None:
 
     def work() -> None:
         ready.wait()
+        took = 0.0
         while True:
             due = changed.wait(WATCH)
             if deserted():
                 os._exit(0)  # nobody can find this server any more
             if due:
-                time.sleep(PAUSE)  # what comes in a burst is saved once
+                time.sleep(max(PAUSE, REST * took))  # what comes in a burst is saved once
                 changed.clear()
                 began = time.time()
                 save(app._build_persistence_save_dict())
+                took = time.time() - began
                 with contextlib.suppress(FileNotFoundError):
                     os.utime(mark, (began, began))
 
+    sys.setswitchinterval(0.0005)  # a save lets go sooner when a request waits
     app.app, app.save_all = watched, save
     threading.Thread(target=work, daemon=True, name="saving").start()
     atexit.register(mark.unlink, missing_ok=True)
