@@ -46,7 +46,12 @@ sys.path.insert(0, sys.argv[1])
 from service.handler import handler
 print(json.dumps(handler({EVENT!r}, None)))
 """
-BUILD = "import pathlib, sys; from pipeline import config; from pipeline.artifact import build; print(build.build(config.load(pathlib.Path(sys.argv[1]))).digest)"
+BUILD = """\
+import pathlib, sys
+from pipeline import config
+from pipeline.artifact import build
+print(build.build(config.load(pathlib.Path(sys.argv[1]))).digest)
+"""
 
 
 @pytest.fixture

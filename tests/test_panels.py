@@ -181,7 +181,7 @@ def test_nothing_else_is_granted(grafana: Cloud, service: str, operation: str, p
 
 def test_report_draws_every_panel(seen: Seen) -> None:
     """One page, that needs nothing else, shows each panel with its data, the alarms, and the releases as marks."""
-    assert "build/monitoring.html" in seen.service.invoke("report", "--days", "2")
+    assert "build/monitoring.html: 20 panels, each with data" in seen.service.invoke("report", "--days", "2")
     page = (seen.service.root / "build/monitoring.html").read_text()
     assert not re.search(r"https?://|<script|src=|@import", page)
     figures = dict(re.findall(r'<figure id="([a-z0-9-]+)">(.*?)</figure>', page, re.S))
@@ -195,6 +195,9 @@ def test_report_draws_every_panel(seen: Seen) -> None:
     assert "<title>release 2, verified</title>" in figures["requests"]
     assert "Requests fail" in page.partition("<h2>Requests</h2>")[0]
     assert seen.service.git("rev-parse", "HEAD~1")[:12] in page
+    told = json.loads(seen.service.invoke("report", "--json"))["panels"]
+    assert set(told) == set(figures)
+    assert all(sum(lines.values()) for lines in told.values())
 
 
 def test_report_escapes_what_others_wrote(seen: Seen) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.monitoring import data, files, plot
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.release.delivery import Delivery
     from pipeline.release.head import Release
 
-__all__ = ["write"]
+__all__ = ["Report", "write"]
 
 FILE = "build/monitoring.html"
 RELEASES = 20
@@ -39,8 +40,21 @@ td:last-child { white-space: normal }
 """
 
 
-def write(delivery: Delivery, days: int) -> Path:
-    """Write ``build/monitoring.html`` about the last ``days``; where it is.
+@dataclass(frozen=True)
+class Report:
+    """Where the page is, and what each panel shows: by its id, the points of each line, or the rows of its log query."""
+
+    path: Path
+    panels: dict[str, dict[str, int]]
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """The panels that show nothing."""
+        return tuple(name for name, lines in self.panels.items() if not any(lines.values()))
+
+
+def write(delivery: Delivery, days: int) -> Report:
+    """Write ``build/monitoring.html`` about the last ``days``.
 
     Raises:
         CloudError: CloudWatch or the ledger does not answer.
@@ -52,12 +66,15 @@ def write(delivery: Delivery, days: int) -> Path:
     releases = delivery.ledger.latest(RELEASES)
     marks = [(release.at, f"release {release.number}, {release.state}") for release in releases]
     period = data.period_for(end - begin)
+    counts: dict[str, dict[str, int]] = {}
 
     def shown(panel: Panel) -> str:
         if panel.log:
-            content = _table(data.ask_log(cloud, at.log_group, queries[panel.log], days * 24 * 60))
+            rows = data.ask_log(cloud, at.log_group, queries[panel.log], days * 24 * 60)
+            counts[panel.id], content = {panel.log: len(rows)}, _table(rows)
         else:
             lines = data.read(cloud, panel, begin, end + period, period)
+            counts[panel.id] = {line.label: len(line.points) for line in lines}
             content = plot.draw(lines, begin, end, period, marks, panel.unit) if lines else _NOTHING
         caption = f"<figcaption><b>{html.escape(panel.title)}</b>{html.escape(panel.about)}</figcaption>"
         return f'<figure id="{panel.id}">{caption}{content}</figure>'
@@ -77,7 +94,7 @@ def write(delivery: Delivery, days: int) -> Path:
     path = config.root / FILE
     path.parent.mkdir(exist_ok=True)
     path.write_text(page, encoding="utf-8")
-    return path
+    return Report(path, counts)
 
 
 _NOTHING = "<p class='faint'>no data</p>"

@@ -48,15 +48,21 @@ def monitor(
     console.say("the files are as their definition says")
 
 
-@action(help={"days": "how far back; default: 1", "branch": BRANCH, "cloud": CLOUD})
-def report(_: Any, days: int = 1, branch: str = "", cloud: str = "") -> None:
+@action(
+    help={"days": "how far back; default: 1", "branch": BRANCH, "cloud": CLOUD, "json": f"of the panels' rows: {JSON}"}
+)
+def report(_: Any, days: int = 1, branch: str = "", cloud: str = "", json: bool = False) -> None:
     """Write build/monitoring.html: all panels of the last days, drawn, in one page that needs nothing else."""
     from pipeline.errors import ConfigError
     from pipeline.monitoring import page
 
     if not 1 <= days <= 455:  # as long as CloudWatch keeps anything
         raise ConfigError("--days", [f"{days} is not within 1 and 455"])
-    console.say(f"wrote {page.write(open_environment(branch, cloud), days)}")
+    made = page.write(open_environment(branch, cloud), days)
+    if json:
+        return console.document(made)
+    without = f"; no data yet: {', '.join(made.empty)}" if made.empty else ", each with data"
+    console.say(f"wrote {made.path}: {len(made.panels)} panels{without}")
 
 
 def _upload(branch: str, cloud: str) -> None:
