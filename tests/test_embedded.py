@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -180,17 +181,27 @@ def test_ordinary_users_can_clear_packages(tmp_path: Path) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_state_that_changes_while_it_is_saved_is_saved() -> None:
-    """A save that a request has disturbed is tried again."""
+def test_save_stands_still_and_ends(tmp_path: Path) -> None:
+    """What changes while it is saved is saved as it was; a save that hangs is ended, and the server goes on."""
     saving = runpy.run_path(str(TEMPLATE / "pipeline/cloud/launcher/saving.py"))
-    disturbed = [RuntimeError("dictionary changed size during iteration")] * 3
+    state, begun, saved = ["before"], tmp_path / "begun", tmp_path / "saved"
 
-    def state() -> str:
-        if disturbed:
-            raise disturbed.pop()
-        return "all of it"
+    def slowly() -> None:
+        begun.touch()
+        time.sleep(0.3)
+        saved.write_text(state[0])
 
-    assert saving["unhurried"](state)() == "all of it"
+    def change() -> None:
+        wait(lambda: begun.exists() or None, what="the save to begin", seconds=5)
+        state[0] = "after"
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    saving["in_a_copy"](slowly)
+    changing.join()
+    assert (state, saved.read_text()) == (["after"], "before")
+    saving["in_a_copy"].__globals__["LONGEST"] = 0.1
+    saving["in_a_copy"](lambda: time.sleep(60))
 
 
 def test_update_that_was_under_way_is_done_after_a_restart(alone: Path) -> None:

@@ -1,9 +1,10 @@
 """State is on disk soon after it has changed.
 
 ministack saves on SIGTERM only, so ``kill -9`` or a power cut would lose everything but S3's objects. Here it also
-saves in the background, when a request may have changed something, at most once a second and for at most a tenth of the
-time: all of the state is written anew, and a server under load must answer rather than write. The file ``unsaved`` is
-there while the server runs, and its time is that of the last save: who finds it without a server knows what is lost.
+saves in the background, when a request may have changed something: in a copy of this process, where the state stands still
+and the time that writing takes is nobody's; at most once a second, and for at most a tenth of the time, since all of the
+state is written anew. The file ``unsaved`` is there while the server runs, and its time is that of the last save: who finds
+it without a server knows what is lost.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import sys
+import select
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +22,9 @@ from typing import Any
 
 PAUSE = 1.0  # seconds between a change and the save that holds it, and at least between saves
 REST = 9.0  # as long as that many times the last save
+LONGEST = (
+    60.0  # seconds that a save may take; another thread's lock that was held at the copying would hold it for ever
+)
 WATCH = 5.0  # seconds between looks at whether the folder is still there
 
 
@@ -42,7 +47,7 @@ def mend(app: Any, home: Path, ready: threading.Event) -> None:
     def save(services: dict[str, Callable[[], Any]]) -> None:
         with saving:
             if not deserted():
-                save_all({name: unhurried(state) for name, state in services.items()})
+                in_a_copy(lambda: save_all(services))
 
     def deserted() -> bool:
         """Whether the folder was removed, and perhaps made anew for another server."""
@@ -67,21 +72,21 @@ def mend(app: Any, home: Path, ready: threading.Event) -> None:
                 with contextlib.suppress(FileNotFoundError):
                     os.utime(mark, (began, began))
 
-    sys.setswitchinterval(0.0005)  # a save lets go sooner when a request waits
     app.app, app.save_all = watched, save
     threading.Thread(target=work, daemon=True, name="saving").start()
     atexit.register(mark.unlink, missing_ok=True)
 
 
-def unhurried(state: Callable[[], Any]) -> Callable[[], Any]:
-    """Copy a service's state again when a request has changed it while it was being copied."""
-
-    def copied() -> Any:
-        for _ in range(20):
-            try:
-                return state()
-            except RuntimeError:  # dictionary changed size during iteration
-                time.sleep(0.01)
-        return state()
-
-    return copied
+def in_a_copy(act: Callable[[], None]) -> None:
+    """Do it in a copy of this process, and wait for that; one that takes too long is ended."""
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+        finally:  # whatever came, the copy must not go on as a server
+            os._exit(0)
+    ended = os.pidfd_open(child)
+    if not select.select([ended], [], [], LONGEST)[0]:
+        os.kill(child, signal.SIGKILL)
+    os.close(ended)
+    os.waitpid(child, 0)
