@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INTO ?= build/demand-pricing
+STORY ?= short
 # The root is no deployed service: its Python is the one that you have.
 export PIPELINE_PYTHON ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
@@ -15,7 +16,7 @@ help: ## this list
 setup: .venv/.ready ## make .venv from the hashed locks; every other target does it by itself
 
 demo: setup ## a service's first hour, for real: created, trained, tested, deployed, broken, refused, rolled back
-	@$(BIN)/python demo.py --into $(INTO)
+	@$(BIN)/python demo.py --into $(INTO) --story $(STORY)
 
 test: setup ## the whole test suite
 	@$(BIN)/nox -s test

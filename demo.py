@@ -1,5 +1,6 @@
 """``make demo``: a service's first hour, for real: created, trained, tested, built, pushed, deployed, called, broken,
-refused, mended, rolled back; on the embedded AWS, with the commands that its owner would type.
+refused, mended, rolled back; on the embedded AWS, with the commands that its owner would type. ``make demo STORY=full`` goes
+on to CodeBuild and to what is seen from the outside.
 """
 
 from __future__ import annotations
@@ -99,7 +100,9 @@ def main() -> int:
     """Run the demo; exit code 0 when every step did what it should, 1 when one did not, 130 on Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--into", default="build/demand-pricing", help="where the service goes")
-    into = (ROOT / Path(parser.parse_args().into)).absolute()
+    parser.add_argument("--story", choices=["short", "full"], default="short", help="how much of it is told")
+    asked = parser.parse_args()
+    into = (ROOT / Path(asked.into)).absolute()
     if into.exists() and not (into / ".git" / MARK).exists():
         print(f"✗ {into} exists and was not made by this demo\n  next: make demo INTO=another/folder", file=sys.stderr)
         return 1
@@ -108,6 +111,8 @@ def main() -> int:
     began = time.perf_counter()
     try:
         story(demo, into)
+        if asked.story == "full":
+            go_on(demo)
     except Failed as fault:
         print(f"\n✗ {fault}", file=sys.stderr)
         return 1
@@ -164,6 +169,20 @@ def story(demo: Demo, into: Path) -> None:
     demo.run("roll back", "invoke", "rollback")
     demo.live(1)
     demo.run("", "invoke", "releases")
+
+
+def go_on(demo: Demo) -> None:
+    """What CodeBuild does for GitHub's workflows, and what CloudWatch has seen of it all."""
+    demo.title("Build it on CodeBuild, from a clean clone, as the project's role: the same bytes, so nothing is pushed")
+    demo.run("build on CodeBuild", "invoke", "build", "--on", "codebuild")
+    demo.title("Break it again: CodeBuild's tests fail, and nothing is pushed")
+    handler, first = "src/service/handler.py", "from service.app import create_app\n"
+    demo.edit(handler, (first, first + BREAK))
+    demo.commit("Break the handler again")
+    demo.run("fail on CodeBuild", "invoke", "build", "--on", "codebuild", fails=True)
+    demo.run("", "git", "revert", "--no-edit", "HEAD")
+    demo.title("Look at it from the outside")
+    demo.run("report", "invoke", "report")
 
 
 def create(demo: Demo, into: Path) -> None:

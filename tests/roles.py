@@ -67,7 +67,9 @@ class Roles:
     """A tiny service with all its stacks, three commits that are pushed, and an issuer that is believed."""
 
     def __init__(self, tiny: Tiny) -> None:
-        self.tiny, self.name = tiny, f"{tiny.name}-production"
+        self.tiny, self.name, self.pushed = tiny, f"{tiny.name}-production", set[str]()
+        # AWS's name of the registry leads nowhere here: what builds images asks the embedded AWS by its endpoint.
+        self.cloud = "embedded" if tiny.config.service.target == "lambda-image" else "aws"
         self.tiny.replace("pipeline.toml", 'branch = "main"\n', f'branch = "main"\naccount = "{ACCOUNT}"\n')
         self.tiny.write("src/service/handler.py", SHY)
         self.tiny.write("buildspec.yml", BUILDSPEC)
@@ -88,16 +90,17 @@ class Roles:
     def commit(self, note: str = "") -> str:
         if note:
             self.tiny.mend(note)
-        return self.tiny.commit()
+        self.pushed.add(made := self.tiny.commit())
+        return made
 
     def head(self, commit: str) -> None:
         """Let main be ``commit``."""
         self.tiny.git("checkout", "--quiet", "-B", "main", commit)
 
-    def push(self, cloud: str = "aws") -> store.Pushed:
+    def push(self, cloud: str = "") -> store.Pushed:
         manifest = build.build(self.tiny.config)
         packer = packers.load(self.tiny.config.service.target)
-        return packer.push(delivery.open_delivery(self.tiny.config, "main", cloud), manifest)
+        return packer.push(delivery.open_delivery(self.tiny.config, "main", cloud or self.cloud), manifest)
 
     # -- who acts
 
@@ -142,7 +145,8 @@ class Roles:
             "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
             "AWS_SESSION_TOKEN": keys["SessionToken"],
             "AWS_ENDPOINT_URL": self.admin._endpoint,
-            "PIPELINE_CLOUD": "aws",
+            "PIPELINE_CLOUD": self.cloud,
+            "PIPELINE_ENDPOINT": self.admin._endpoint,
         }
         os.environ.update(variables)
         try:
@@ -251,11 +255,11 @@ class Roles:
             getattr(self, f"_{role}")()
 
     def _opened(self) -> delivery.Delivery:
-        return delivery.open_delivery(self.tiny.config, "main", "aws")
+        return delivery.open_delivery(self.tiny.config, "main", self.cloud)
 
     def _build(self) -> None:
         embedded.offer(self.tiny.root, self.name, "https://github.com/an-owner/a-repository.git", {})
-        opened = Cloud.open(self.tiny.config, self.environment, "aws")
+        opened = Cloud.open(self.tiny.config, self.environment, self.cloud)
         lines: list[str] = []
         codebuild.run(self.tiny.config, self.environment, opened, lambda phase: None, lines.append)
         if not any("built" in line for line in lines):
@@ -293,15 +297,15 @@ class Roles:
         rules = replace(opened.config.deploy, alarms=("none",))
         watched = replace(opened, config=replace(opened.config, deploy=rules))
         assert watch.look(watched, outcome.version, 10, time.time()).alarms == ("none (which does not exist)",)
-        keep = set(self.commits.values())
-        assert store.prune(opened.cloud, opened.foundation.bucket, keep, time.time() + 60) == ["artifact old"]
+        bucket = opened.foundation.bucket
+        assert store.prune(opened.cloud, bucket, self.pushed, time.time() + 60) == ["artifact old"]
         images = ["image old"] if opened.config.service.target == "lambda-image" else []
-        assert opened.target.discard(keep, time.time() + 60) == images
+        assert opened.target.discard(self.pushed, time.time() + 60) == images
         self._tell()
 
     def _tell(self) -> None:
         message = notify.Message("deploy", "", "verified", "tests", "", 1, "")
-        opened = Cloud.open(self.tiny.config, self.environment, "aws")
+        opened = Cloud.open(self.tiny.config, self.environment, self.cloud)
         if problems := notify.send(self.tiny.config, self.environment, opened, message):
             raise CloudError(f"is not authorized to perform: sns:Publish ({problems})")
 

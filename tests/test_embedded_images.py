@@ -110,6 +110,17 @@ def test_tag_is_given_once(repository: Repository) -> None:
     assert repository.ask("PUT", "manifests/once", repository.manifest(b"second")) == 400
 
 
+def test_image_outlives_one_of_its_tags(repository: Repository) -> None:
+    """Two tags of one image: without the one the image is there under the other, without both it is gone."""
+    pushed = repository.push("this", b"of two tags")
+    assert repository.push("that", b"of two tags") == pushed
+    for tag, left in (("this", ["that"]), ("that", [])):
+        deleted = repository.aws.batch_delete_image(repositoryName="images", imageIds=[{"imageTag": tag}])
+        assert deleted["imageIds"] == [{"imageDigest": pushed, "imageTag": tag}]
+        found = repository.aws.describe_images(repositoryName="images")["imageDetails"]
+        assert [image["imageTags"] for image in found if image["imageDigest"] == pushed] == ([left] if left else [])
+
+
 def test_function_takes_images_that_are_there_and_keeps_their_digest(repository: Repository) -> None:
     """An unknown image is refused, as are a runtime and a handler beside one; what was taken is reported by digest."""
     running = repository.running

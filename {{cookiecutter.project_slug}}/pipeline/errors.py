@@ -7,6 +7,7 @@ PipelineError            what failed, on what, and the next command to type (exi
 ├── ModelError           no model, or one whose digest is not the one that model.lock names
 ├── BuildError           the artifact cannot be built from what was locked
 ├── CloudError           AWS (embedded or real) refused, failed or did not answer
+│   └── Unsettled        what was waited for did not come
 ├── LockHeld             another deploy holds the environment
 ├── Moved                the traffic was changed by someone else since it was looked at
 ├── Refused              a gate stopped the release; the old version serves
@@ -27,6 +28,7 @@ __all__ = [
     "Refused",
     "SetupError",
     "SourceError",
+    "Unsettled",
 ]
 
 
@@ -76,6 +78,10 @@ class BuildError(PipelineError):
 
 class CloudError(PipelineError):
     """AWS refused, failed or did not answer."""
+
+
+class Unsettled(CloudError):
+    """What was waited for did not come."""
 
 
 class LockHeld(PipelineError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from pipeline.errors import CloudError
+from pipeline.errors import Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,13 +22,13 @@ def wait(reached: Callable[[], T | None], *, what: str, seconds: float = 120) ->
     few calls.
 
     Raises:
-        CloudError: it did not come within ``seconds``.
+        Unsettled: it did not come within ``seconds``.
     """
     end = time.monotonic() + seconds
     pause = 0.02
     while (found := reached()) is None:
         if time.monotonic() > end:
-            raise CloudError(
+            raise Unsettled(
                 f"{what} did not settle within {seconds:.0f} s", next="look at it on AWS, then run this again"
             )
         time.sleep(pause)

@@ -73,6 +73,10 @@ class Registry:
         config = self._get(f"blobs/{found.manifest['config']['digest']}")
         return tuple(json.loads(config)["rootfs"]["diff_ids"]) if config else ()
 
+    def has(self, digest: str) -> bool:
+        """Whether a blob is there."""
+        return self._size(f"blobs/{digest}") >= 0
+
     def missing(self, found: Named) -> list[str]:
         """The blobs that its manifest names and that are not there, or not of the size that it says."""
         blobs = [found.manifest["config"], *found.manifest["layers"]]
@@ -150,6 +154,7 @@ def _push(registry: Registry, manifest: Manifest) -> store.Artifact:
             next="commit something and build that: a tag is never given away twice",
         )
     if not there or registry.missing(there):
+        registry.has(image.id)  # an engine can't say which right it lacks: this question is answered without words
         engine.push(
             manifest.image, f"{registry.address}:{manifest.version}", registry.user, registry.password, tls=registry.tls
         )

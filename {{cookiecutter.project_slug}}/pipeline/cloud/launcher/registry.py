@@ -2,8 +2,10 @@
 
 AWS: the password that ``GetAuthorizationToken`` gives is needed for every request to the registry, which asks for the
 rights of the one who got it (https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html); a manifest whose
-layers are not there is refused. ministack's registry is open to anybody, and takes any manifest. It also holds layers in
-its saved state, which is written anew after every change; here each is a file of its own, written once.
+layers are not there is refused; a tag that is deleted leaves the image to its other tags
+(https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchDeleteImage.html). ministack's registry is open to anybody,
+takes any manifest, and deletes the image with any of its tags. It also holds layers in its saved state, which is written anew
+after every change; here each is a file of its own, written once.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ def mend(home: Path) -> None:
 
     handle, answer = ecr.handle_request, ecr.handle_registry_request
     put, get_state, restore = ecr._v2_put_manifest, ecr.get_state, ecr._restore_state
+    delete = ecr._batch_delete_image
     kept = home / "registry"
 
     async def request(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
@@ -74,6 +77,23 @@ def mend(home: Path) -> None:
             return ecr._registry_error(400, "MANIFEST_BLOB_UNKNOWN", f"layers not found: {', '.join(missing)}", {})
         return put(name, reference, headers, body)
 
+    def delete_tags_first(data: dict[str, Any]) -> Any:
+        """Take tags from images that have others; what is left to delete is ministack's."""
+        untagged, rest = [], []
+        for wanted in data.get("imageIds", []):
+            found = ecr._find_image(data.get("repositoryName", ""), wanted)
+            if found and "imageDigest" not in wanted and len(found["imageTags"]) > 1:
+                found["imageTags"].remove(wanted["imageTag"])
+                found["imageId"] = {"imageDigest": found["imageDigest"], "imageTag": found["imageTags"][0]}
+                untagged.append({"imageDigest": found["imageDigest"], **wanted})
+            else:
+                rest.append(wanted)
+        status, fields, document = delete({**data, "imageIds": rest})
+        answer = json.loads(document)
+        if status == 200:
+            answer["imageIds"] += untagged
+        return status, fields, json.dumps(answer).encode()
+
     def state() -> dict[str, Any]:
         found: dict[str, Any] = get_state()
         for _, blobs in found["layer_blobs"].all_items():
@@ -102,6 +122,7 @@ def mend(home: Path) -> None:
         "handle_request": request,
         "handle_registry_request": registry,
         "_v2_put_manifest": put_whole,
+        "_batch_delete_image": delete_tags_first,
         "get_state": state,
         "_restore_state": restored,
     }.items():

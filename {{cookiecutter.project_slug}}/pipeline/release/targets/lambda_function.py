@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cloud import code_of
-from pipeline.errors import CloudError, Moved, Refused
+from pipeline.errors import Moved, Refused, Unsettled
 from pipeline.release.targets import Answer, Live, Traffic, lambda_metrics
 from pipeline.release.targets.lambda_http import http_event, read_answer
 from pipeline.waiting import wait
@@ -115,7 +115,7 @@ class LambdaFunction:
         with self._cloud.faults():
             try:
                 return wait(staged, what=f"the function {self.function}")
-            except CloudError as error:
+            except Unsettled as error:
                 wanted, there = release.artifact["code_sha256"], found.get("CodeSha256")
                 if there == wanted:
                     raise
