@@ -176,9 +176,9 @@ def go_on(demo: Demo) -> None:
     demo.title("Build it on CodeBuild, from a clean clone, as the project's role: the same bytes, so nothing is pushed")
     demo.run("build on CodeBuild", "invoke", "build", "--on", "codebuild")
     demo.title("Break it again: CodeBuild's tests fail, and nothing is pushed")
-    handler, first = "src/service/handler.py", "from service.app import create_app\n"
-    demo.edit(handler, (first, first + BREAK))
-    demo.commit("Break the handler again")
+    first = "from __future__ import annotations\n"
+    demo.edit("src/service/market.py", (first, first + BREAK))
+    demo.commit("Break the data")
     demo.run("fail on CodeBuild", "invoke", "build", "--on", "codebuild", fails=True)
     demo.run("", "git", "revert", "--no-edit", "HEAD")
     demo.title("Look at it from the outside")

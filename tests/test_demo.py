@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,11 +13,11 @@ from bake import ROOT
 from pipeline.waiting import wait
 
 
-def demo(into: Path) -> subprocess.Popen[str]:
+def demo(into: Path, story: str = "short") -> subprocess.Popen[str]:
     """Start ``make demo`` in a process group of its own."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "COV"))}
     return subprocess.Popen(
-        ["make", "demo", f"INTO={into}"],
+        ["make", "demo", f"INTO={into}", f"STORY={story}"],
         cwd=ROOT,
         env=clean,
         stdout=subprocess.PIPE,
@@ -24,6 +25,13 @@ def demo(into: Path) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+def invoke(service: Path, *words: str) -> str:
+    done = subprocess.run(
+        [service / ".venv/bin/invoke", *words], cwd=service, check=True, capture_output=True, text=True
+    )
+    return done.stdout
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -39,9 +47,9 @@ def processes_in(folder: Path) -> list[str]:
 
 
 def test_demo_goes_through_and_again(tmp_path: Path) -> None:
-    """The whole story ends in its summary with exit code 0, and leaves a service and no process."""
+    """The whole story ends in its summary with exit code 0, every panel filled, and leaves a service and no process."""
     into = tmp_path / "price-demo"
-    process = demo(into)
+    process = demo(into, "full")
     output = process.communicate(timeout=600)[0]
     assert process.returncode == 0, output
     for said in (
@@ -49,11 +57,19 @@ def test_demo_goes_through_and_again(tmp_path: Path) -> None:
         "✗ refused: version 2 does not answer /version: Unhandled: RuntimeError: broken on purpose; release 1 serves as before",
         "release 3 is verified",
         "  3  rolled-back",
+        "✗ CodeBuild ended price-demo-production:",
+        "20 panels, each with data",
         "== Summary",
         f"The service is in {into}",
     ):
         assert said in output
     assert processes_in(into) == []
+    panels = json.loads(invoke(into, "report", "--json"))["panels"]
+    for name, lines in panels.items():
+        print(f"{name:<20} {lines}")
+    assert len(panels) == 20
+    assert all(min(lines.values(), default=0) > 0 for lines in panels.values())
+    invoke(into, "cloud.down")
 
     # A second run starts anew in the same place; stopped in the middle, it says so and leaves no process either.
     process = demo(into)

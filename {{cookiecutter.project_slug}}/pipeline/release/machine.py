@@ -55,12 +55,16 @@ class Run:
         """Time a step; what the body appends to the list is its result. A step that did nothing is not told."""
         result: list[str] = []
         began = time.perf_counter()
-        yield result
-        if not result:
-            return
-        done = Step(name, ", ".join(result), time.perf_counter() - began)
-        self.steps.append(done)
-        self._tell(done)
+        try:
+            yield result
+        except BaseException:
+            result.append("stopped here")
+            raise
+        finally:
+            if result:
+                done = Step(name, ", ".join(result), time.perf_counter() - began)
+                self.steps.append(done)
+                self._tell(done)
 
     @property
     def seconds(self) -> dict[str, float]:
