@@ -14,7 +14,7 @@ from pipeline.errors import SourceError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Source", "author", "clone", "commit_of", "files", "read", "require_clean", "time_of"]
+__all__ = ["Source", "author", "branch", "clone", "commit_of", "files", "read", "require_clean", "time_of"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,18 @@ def read(root: Path) -> Source:
     objects, index, prefix, commit, committed, branch = done.stdout.split("\n")[:6]
     tree = _working_tree(root, objects, index, prefix)
     return Source(commit=commit, branch="" if branch == "HEAD" else branch, tree=tree, dirty=tree != committed)
+
+
+def branch(root: Path) -> str:
+    """The checked-out branch; empty on a detached head.
+
+    Raises:
+        SourceError: no git, no repository, or no commit yet.
+    """
+    done = _run(root, "rev-parse", "--abbrev-ref", "HEAD")
+    if done.returncode != 0:
+        raise _nothing_to_read(root)
+    return "" if (found := done.stdout.strip()) == "HEAD" else found
 
 
 def _nothing_to_read(root: Path) -> SourceError:

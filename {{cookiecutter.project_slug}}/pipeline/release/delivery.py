@@ -99,9 +99,9 @@ def checked_out(config: Config) -> str:
     """The branch that is checked out.
 
     Raises:
-        SourceError: the head is detached.
+        SourceError: the head is detached, or there is no repository or commit.
     """
-    branch = source.read(config.root).branch
+    branch = source.branch(config.root)
     if not branch:
         first = next(iter(config.environments.values())).branch
         raise SourceError("the head is detached, so no branch picks the environment", next=f"add --branch {first}")
