@@ -24,17 +24,11 @@ from tiny import TEMPLATE, Tiny  # noqa: E402
 
 from pipeline.artifact import build  # noqa: E402
 from pipeline.dependencies import locks  # noqa: E402
+from pipeline.release.targets.lambda_http import http_event  # noqa: E402
 
 RUNS = 9
 LIMIT = 0.5
-EVENT = {
-    "version": "2.0",
-    "rawPath": "/healthz",
-    "rawQueryString": "",
-    "headers": {"host": "localhost"},
-    "requestContext": {"http": {"method": "GET", "path": "/healthz", "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"}},
-    "isBase64Encoded": False,
-}
+EVENT = http_event("/healthz")
 ASK = f"""
 import sys
 sys.path.insert(0, sys.argv[1])

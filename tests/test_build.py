@@ -15,6 +15,7 @@ from tiny import TEMPLATE, Tiny
 
 from pipeline.artifact import build
 from pipeline.errors import BuildError, ModelError
+from pipeline.release.targets.lambda_http import http_event
 
 HANDLER = """\
 import numpy
@@ -32,14 +33,7 @@ def healthz():
 
 handler = make_lambda_handler(app)
 """
-EVENT = {
-    "version": "2.0",
-    "rawPath": "/healthz",
-    "rawQueryString": "",
-    "headers": {"host": "localhost"},
-    "requestContext": {"http": {"method": "GET", "path": "/healthz", "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"}},
-    "isBase64Encoded": False,
-}
+EVENT = http_event("/healthz")
 ASK = f"""
 import json, sys
 sys.path.insert(0, sys.argv[1])

@@ -15,11 +15,11 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 BASE = Path(sys._base_executable)  # type: ignore[attr-defined]
 
 
-def make(folder: Path, *words: str, **variables: str) -> tuple[int, str]:
-    """``make``'s exit code, and what it printed."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PIPELINE_", "VIRTUAL_ENV", "MAKE", "MFLAGS"))}
+def run(folder: Path, words: list[str | Path], hidden: tuple[str, ...], **variables: str) -> tuple[int, str]:
+    """A command's exit code, and what it printed; variables that begin with ``hidden`` are kept from it."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
     done = subprocess.run(
-        ["make", *words],
+        words,
         cwd=folder,
         env={**clean, **variables},
         stdout=subprocess.PIPE,
@@ -28,6 +28,11 @@ def make(folder: Path, *words: str, **variables: str) -> tuple[int, str]:
         check=False,
     )
     return done.returncode, done.stdout
+
+
+def make(folder: Path, *words: str, **variables: str) -> tuple[int, str]:
+    """The same of ``make``."""
+    return run(folder, ["make", *words], ("PIPELINE_", "VIRTUAL_ENV", "MAKE", "MFLAGS"), **variables)
 
 
 def command(folder: Path, text: str) -> str:
@@ -109,18 +114,8 @@ def test_altered_package_is_refused(service: Path) -> None:
 
 
 def nox(folder: Path, *words: str, **variables: str) -> tuple[int, str]:
-    """The exit code of the root's nox in ``folder``, and what it printed."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("NOX", "PIPELINE_")) and k != "CI"}
-    done = subprocess.run(
-        [BIN / "nox", *words],
-        cwd=folder,
-        env={**clean, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    """The same of the root's nox."""
+    return run(folder, [BIN / "nox", *words], ("NOX", "PIPELINE_", "CI"), **variables)
 
 
 def test_check_on_a_python_that_is_not_here_is_red(tmp_path: Path) -> None:
