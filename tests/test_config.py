@@ -59,7 +59,7 @@ branch = "main"
         "function.timeout: 9000 is not within 1 and 900; write seconds: 15",
         'function.variables.9X: not a name that a variable can have; write a table of texts: LOG_LEVEL = "INFO"',
         'function.variables.XX: 1 is not a text; write a table of texts: LOG_LEVEL = "INFO"',
-        "probe.paths: ['healthz'] is not a list of what is meant; write a list of paths: [\"/healthz\"]",
+        "probe.paths: ['healthz'] is not a list of what is meant; write a list of paths: [\"/readyz\"]",
         'environments.production.account: 123 is not a quoted text; write a quoted 12-digit AWS account: "123456789012"',
         "environments.Staging.name: 'Staging' is not allowed; write 2 to 16 lower-case letters and digits: \"staging\"",
     ]

@@ -236,7 +236,11 @@ def test_what_is_missing_on_github_is_said(tiny: Tiny, api: type[GitHub]) -> Non
     assert asked(tiny)["GitHub environment"].says == "production has no required reviewers"
     assert asked(tiny)["GitHub variable"].says == "DELIVERY is not what bootstrap printed"
     value = json.dumps(stacks.workflows(tiny.config, "123456789012"))
-    rules = {"protection_rules": [{"type": "required_reviewers"}]}
+    rules: dict[str, Any] = {"protection_rules": [{"type": "required_reviewers"}], "deployment_branch_policy": None}
+    api.answers = {"environments/production": (200, rules), DELIVERY: (200, {"value": value})}
+    assert asked(tiny)["GitHub environment"].says == "any branch may use production"
+    assert "allow main only" in asked(tiny)["GitHub environment"].fix
+    rules["deployment_branch_policy"] = {"protected_branches": False, "custom_branch_policies": True}
     api.answers = {"environments/production": (200, rules), DELIVERY: (200, {"value": value})}
     assert all(finding.ok for finding in asked(tiny).values())
     assert set(api.tokens) == {f"Bearer {TOKEN}"}

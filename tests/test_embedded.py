@@ -213,6 +213,12 @@ def test_update_that_was_under_way_is_done_after_a_restart(alone: Path) -> None:
     assert function.settle()["MemorySize"] == 256
 
 
+def test_state_is_its_owners_alone(alone: Path) -> None:
+    """Whoever could read the state would hold the administrator's keys, and run code as the developer."""
+    embedded.up(alone)
+    assert stat.S_IMODE((alone / ".pipeline/cloud").stat().st_mode) == 0o700
+
+
 def test_port_is_kept(alone: Path) -> None:
     """The next start answers where the last one did."""
     first = embedded.up(alone).endpoint

@@ -171,7 +171,7 @@ assert lambda_svc.reap_idle_workers() == 1
 """
     python = os.readlink(f"/proc/{running.pid}/cwd") + "/../envs/cloud/bin/python"
     environment = {**os.environ, "LAMBDA_WARM_TTL_SECONDS": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-    words = [python, "-c", code, str(tmp_path), str(TEMPLATE / "pipeline/launcher"), str(TEMPLATE)]
+    words = [python, "-c", code, str(tmp_path), str(TEMPLATE / "pipeline/cloud/launcher"), str(TEMPLATE)]
     subprocess.run(words, env=environment, check=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from faults import conflict, cut, error500, expired, faults, kill, lag, lost, throttle, timeout
+from faults import altered, conflict, cut, error500, expired, faults, kill, lag, lost, refused, throttle, timeout
 from faults.campaign import campaign
 from faults.harness import Service, Users, apart
 from tiny import Tiny
@@ -90,6 +90,46 @@ def test_credentials_that_expire_in_mid_deploy(tiny: Tiny) -> None:
     assert service.live() == 1
     service.deploy(NOTE="1")
     assert (service.live(), service.problems()) == (2, [])
+
+
+def test_version_that_lambda_has_put_to_sleep_is_waited_for(tiny: Tiny) -> None:
+    """A version that nobody called for weeks refuses the first calls; a rollback to it goes through all the same."""
+    service = Service(tiny)
+    service.deploy(NOTE="1")
+    service.deploy(NOTE="2")
+    with faults(refused("CodeArtifactUserPendingException", on="Invoke", times=3)) as called:
+        assert service.rollback().release.number == 1
+    assert called.count("Invoke") > 3
+    assert (service.live(), service.problems()) == (1, [])
+
+
+def test_former_failure_does_not_stop_a_deploy(tiny: Tiny) -> None:
+    """An update that failed is on record at Lambda until one succeeds; the next deploy is that one, unless it fails too."""
+    service = Service(tiny)
+    service.deploy(NOTE="1")
+    failed = {"LastUpdateStatus": "Failed", "LastUpdateStatusReason": "the image is gone"}
+    with faults(altered("GetFunctionConfiguration", times=2, **failed)):  # the first look is of what is live
+        service.deploy(NOTE="2")
+    with (
+        faults(altered("GetFunctionConfiguration", times=100, **failed)),
+        pytest.raises(Refused, match="Lambda could not take the release: the image is gone"),
+    ):
+        service.deploy(NOTE="3")
+    with (
+        faults(altered("GetFunctionConfiguration", times=100, State="Failed", StateReason="no such role")),
+        pytest.raises(Refused, match=r"Lambda could not make .*: no such role") as refusal,
+    ):
+        service.deploy(NOTE="4")
+    assert f"aws lambda delete-function --function-name {service.name}" in refusal.value.next
+    assert (service.live(), service.problems()) == (2, [])
+
+
+def test_bucket_that_is_busy_is_asked_again(tiny: Tiny) -> None:
+    """Two writes of one object at once: S3 says so to one of them, which asks again."""
+    service = Service(tiny)
+    with faults(refused("ConditionalRequestConflict", on="PutObject", times=2)):
+        service.deploy(NOTE="1")
+    assert (service.live(), service.problems()) == (1, [])
 
 
 def test_a_fault_is_seen_when_it_lasts(tiny: Tiny) -> None:

@@ -56,7 +56,7 @@ def complaints(folder: Path, board: dict[str, Any]) -> str:
 
 def test_dashboard_is_by_grafanas_schema(compiler: Path) -> None:
     """The rendered dashboard compiles against the schema; one with a wrong name, kind or value does not."""
-    at = Place("demand-pricing", "production", "main", "eu-west-1", "123456789012", "1024")
+    at = Place("demand-pricing", "production", "main", "eu-west-1", "123456789012", "1024", "0.0000166667")
     board = grafana.board(at, files.queries(TEMPLATE))
     assert complaints(compiler, board) == ""
     wrong: dict[str, Any] = copy.deepcopy(board)

@@ -95,14 +95,13 @@ class History(RuleBasedStateMachine):
         variables = self.fresh(extra)
         apart(lambda: self.service.deploy(**variables), kill(at))
         head = self.service.open().ledger.head()
-        if head.live > self.newest:  # the write that counts was made
+        if done := head.live > self.newest:  # the write that counts was made
             self.became_live(variables)
         if then == "the same":
-            if self.live != head.newest or head.work:
-                self.service.deploy(**variables)
+            outcome = self.service.deploy(**variables)
+            assert isinstance(outcome, Plan) == done
+            if not done:
                 self.became_live(variables)
-            else:
-                assert isinstance(self.service.deploy(**variables), Plan) or not self.live
         elif then == "another":
             self.newest = head.newest
             self.deploy(extra)

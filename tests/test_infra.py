@@ -103,6 +103,19 @@ def test_template_that_does_not_stand_is_refused_with_the_reason(own: Tiny) -> N
     assert infra.foundation(own.config, own.config.environment("main"), opened(own)) is None
 
 
+def test_stack_that_could_not_be_made_is_made_anew(tiny_alone: Tiny) -> None:
+    """After a creation that was rolled back, the stack is created once more: CloudFormation updates no such stack."""
+    stack, cloud = stacks.github(tiny_alone.config), opened(tiny_alone)
+    iam = cloud.client("iam")
+    in_the_way = iam.create_open_id_connect_provider(Url=f"https://{stacks.ISSUER}", ClientIDList=["another"])
+    with pytest.raises(CloudError, match="ended as ROLLBACK_COMPLETE: Provider: "):
+        infra.ensure(stack, cloud)
+    assert infra.state(stack, cloud) == "ROLLBACK_COMPLETE"
+    iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=in_the_way["OpenIDConnectProviderArn"])
+    infra.ensure(stack, cloud)
+    assert infra.state(stack, cloud) == "current"
+
+
 def test_container_images_get_a_repository(own: Tiny) -> None:
     """Tags can't be overwritten, images are scanned, only remains of broken pushes expire, and only our function pulls."""
     stack = stacks.service(own.config, own.config.environment("main"))
@@ -114,11 +127,11 @@ def test_container_images_get_a_repository(own: Tiny) -> None:
     lifecycle = json.loads(ecr.get_lifecycle_policy(repositoryName=name)["lifecyclePolicyText"])
     assert [rule["selection"]["tagStatus"] for rule in lifecycle["rules"]] == ["untagged"]
     (statement,) = json.loads(ecr.get_repository_policy(repositoryName=name)["policyText"])["Statement"]
-    assert statement["Condition"]["ArnLike"]["aws:SourceArn"].endswith(f":function:{name}")
+    pullers = [arn.partition(":function:")[2] for arn in statement["Condition"]["ArnLike"]["aws:SourceArn"]]
+    assert pullers == [name, f"{name}:*"]
     found = infra.foundation(own.config, own.config.environment("main"), opened(own))
     assert found is not None
     assert found.repository == repository["repositoryUri"]
-    assert opened(own).client("ssm").get_parameter(Name=f"/{own.name}/production/image")["Parameter"]["Value"] == "none"
 
 
 def test_bootstrap_makes_all_and_then_nothing(own: Tiny) -> None:

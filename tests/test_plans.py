@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from tiny import Tiny
 
+from pipeline import costs
 from pipeline.errors import ConfigError, Refused
-from pipeline.release import costs, deploy, plan
+from pipeline.release import deploy, plan
 
 
 def test_approved_plan_is_carried_out(tiny: Tiny, tmp_path: Path) -> None:

@@ -75,6 +75,20 @@ def test_service_in_a_folder_of_a_repository(repository: Path) -> None:
     assert source.read(repository / "service").dirty
 
 
+def test_tag_of_the_branchs_name_is_no_branch(repository: Path) -> None:
+    """A tag that is called like the branch changes neither its name nor what is read."""
+    git(repository, "tag", "main")
+    assert source.read(repository).branch == source.branch(repository) == "main"
+
+
+def test_clone_of_a_folder_of_a_repository(repository: Path, tmp_path: Path) -> None:
+    """A service in a folder is cloned with its repository, and found in there."""
+    commit = source.read(repository).commit
+    (repository / "inner").mkdir()
+    assert source.clone(repository / "inner", commit, tmp_path / "clone") == tmp_path / "clone/inner"
+    assert (tmp_path / "clone/.git").is_dir()
+
+
 def test_no_repository_no_commit_and_detached_head(tmp_path: Path, repository: Path) -> None:
     """Each is said in words; a detached head has no branch."""
     empty = tmp_path / "ignored"

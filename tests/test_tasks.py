@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 
 import pytest
 from tiny import TEMPLATE, Tiny
@@ -91,6 +92,40 @@ def test_broken_configuration_stops_every_task(tiny: Tiny) -> None:
         output = tiny.invoke(task, code=1)
         assert "✗ pipeline.toml: 2 problems" in output
         assert "function.memori: unknown key; did you mean memory?" in output
+
+
+def test_output_that_can_not_be_written_is_one_message(tiny: Tiny) -> None:
+    """A folder that is not there is named; a reader that has gone, as `head` goes, stops nothing."""
+    tiny.deploy()
+    assert "nowhere/page.html" in tiny.invoke("releases", "--html", "nowhere/page.html", code=1)
+    words = {"cwd": tiny.root, "env": tiny.environment, "stderr": subprocess.PIPE}
+    with subprocess.Popen(tiny.command("releases"), stdout=subprocess.PIPE, **words) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, b"")
+
+
+def test_values_that_others_set_are_shown_nowhere(tiny: Tiny) -> None:
+    """A variable that somebody else set may be a secret: plans and status name it at most."""
+    tiny.deploy()
+    aws, name = tiny.open().cloud.client("lambda"), f"{tiny.name}-production"
+    there = aws.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    aws.update_function_configuration(FunctionName=name, Environment={"Variables": {**there, "THEIRS": "hunter2"}})
+    aws.get_waiter("function_updated_v2").wait(FunctionName=name)
+    tiny.mend("second")
+    tiny.deploy()
+    tiny.mend("third")
+    tiny.push()
+    (tiny.root / "build/plan.json").write_text(planned := tiny.invoke("plan", "--json", code=2))
+    assert '"THEIRS"' in planned
+    tiny.replace("pipeline.toml", "memory = 256", "memory = 512")
+    tiny.commit()
+    tiny.push()
+    refused = tiny.invoke("deploy", "--plan", "build/plan.json", code=1)
+    assert "hunter2" not in planned + refused + tiny.invoke("status", "--json") + tiny.invoke("plan", code=2)
+    assert json.loads(tiny.invoke("call", "/variables"))["THEIRS"] == "hunter2"
 
 
 def test_build_that_is_not_of_the_tree_is_not_pushed(tiny: Tiny) -> None:

@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import pytest
 from emulated import client
-from faults.harness import Service, Users
+from faults.harness import KEEP, Service, Users
 from tiny import Tiny
 
 from pipeline.cloud import embedded
 from pipeline.errors import Refused
 from pipeline.keys import Deploy
+from pipeline.release import deploy
 from pipeline.release.watch import weights
 
 CANARY = Deploy(strategy="canary", weight=10, pause=12, period=3)
@@ -149,6 +150,34 @@ def test_detached_deploy_is_resumed(tiny: Tiny) -> None:
     assert "nothing to do: no deploy is under way" in tiny.invoke("deploy", "--resume")
 
 
+def test_pauses_that_outlast_a_workflow_are_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On AWS a workflow's credentials end after an hour: a deploy that would need more of it is not begun there."""
+    service = Service(tiny, Deploy(strategy="linear", weight=5, pause=300))
+    service.rules, slow = KEEP, service.rules
+    service.deploy(NOTE="1")
+    service.rules = slow
+    opened = service.open(NOTE="2")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setattr(opened.cloud, "name", "aws")
+    with pytest.raises(Refused, match="take 95 minutes, a workflow's session ends after 60"):
+        deploy.deploy(opened, lambda _: None)
+    monkeypatch.undo()
+    assert (service.live(), service.problems()) == (1, [])
+
+
+def test_rollback_says_that_somebody_moved_the_traffic(tiny: Tiny) -> None:
+    """A canary is to be taken back, and somebody else has moved the alias meanwhile: that is said, not taken for success."""
+    service = Service(tiny, replace(CANARY, pause=60))
+    service.deploy(NOTE="1")
+    service.deploy(NOTE="2")
+    service.deploy(NOTE="3", detach=True)
+    aws = client(embedded.up(tiny.root), "lambda")
+    aws.update_alias(FunctionName=service.name, Name="live", FunctionVersion="1", RoutingConfig={})
+    with pytest.raises(Refused, match="version 1 serves, by someone else's doing"):
+        service.rollback()
+    assert service.open().ledger.read(3).state == "failed"
+
+
 def test_rollback_takes_a_detached_deploy_back(tiny: Tiny) -> None:
     """A rollback while a release has a share of the traffic takes just that back."""
     service = Service(tiny, replace(CANARY, pause=60))
@@ -156,6 +185,6 @@ def test_rollback_takes_a_detached_deploy_back(tiny: Tiny) -> None:
     service.rules = replace(CANARY, pause=60)
     service.deploy(NOTE="2", detach=True)
     assert service.open().target.live().traffic.weights == {"2": 10}
-    assert service.rollback().release.number == 1
+    assert service.rollback(to=1).release.number == 1
     assert (service.live(), service.problems()) == (1, [])
     assert service.open().ledger.read(2).cause == "taken back by tests@localhost"

@@ -9,6 +9,7 @@ Faults are injected where botocore hands a request to the network, below its ret
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -25,6 +26,7 @@ from botocore.endpoint import Endpoint
 __all__ = [
     "Call",
     "Fault",
+    "altered",
     "conflict",
     "cut",
     "error500",
@@ -33,6 +35,7 @@ __all__ = [
     "kill",
     "lag",
     "lost",
+    "refused",
     "throttle",
     "timeout",
 ]
@@ -151,6 +154,22 @@ def throttle(on: str = "", at: int = 1, times: int = 1) -> Fault:
 def error500(on: str = "", at: int = 1, times: int = 1) -> Fault:
     """AWS fails."""
     return Fault("error 500", lambda call: _error(call, 500, "InternalError"), on, at, times)
+
+
+def refused(code: str, on: str, status: int = 409, times: int = 1) -> Fault:
+    """AWS says no, with that code."""
+    return Fault(code, lambda call: _error(call, status, code), on, times=times)
+
+
+def altered(on: str, times: int = 1, **members: str) -> Fault:
+    """The answer, a JSON document, has other members."""
+
+    def act(call: Call) -> Any:
+        body = json.dumps({**json.loads(call.send().content), **members})
+        headers = {"content-type": "application/json", "content-length": str(len(body))}
+        return AWSResponse(call.url, 200, headers, _Body(body.encode()))
+
+    return Fault("another answer", act, on, times=times)
 
 
 def expired(on: str = "", at: int = 1) -> Fault:

@@ -15,6 +15,6 @@ dependencies/   what is locked, and installed from the locks
 models          which models are promoted
 source          the commit, and whether the tree is as it says
 config, keys    ``pipeline.toml``, and what may be in it
-waiting         time
+waiting, costs  time, and money
 errors          every fault that a user can meet
 """

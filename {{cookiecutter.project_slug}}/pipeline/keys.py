@@ -60,7 +60,7 @@ class Service:
     )
     target: str = key('"lambda-zip" or "lambda-image"', choices=TARGETS)
     python: str = key('a quoted version that Lambda runs: "3.12"', choices=PYTHONS)
-    region: str = key('an AWS region: "eu-west-1"', pattern=r"[a-z]{2}(-[a-z]+)+-\d")
+    region: str = key('an AWS region: "eu-west-1"', pattern=r"(?!cn-|us-(gov|iso))[a-z]{2}(-[a-z]+)+-\d")
     architecture: str = key('"x86_64" or "arm64"', default="x86_64", choices=ARCHITECTURES)
 
 
@@ -84,7 +84,7 @@ class Function:
 class Probe:
     """What a version must answer with status 200 before, and through the alias after, it gets the traffic."""
 
-    paths: tuple[str, ...] = key('a list of paths: ["/healthz"]', default=("/healthz",), pattern=r"/.*")
+    paths: tuple[str, ...] = key('a list of paths: ["/readyz"]', default=("/readyz",), pattern=r"/.*")
 
 
 @dataclass(frozen=True)

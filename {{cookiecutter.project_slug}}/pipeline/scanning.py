@@ -60,7 +60,9 @@ def main(words: list[str]) -> int:
 def _bandit(more: list[str]) -> str:
     words = ["bandit", "--quiet", "--recursive", "--configfile", "pyproject.toml", "src", "pipeline", *more]
     kept = ["--format=sarif", f"--output={SCANS / 'sast.sarif'}", "--exit-zero"]
-    subprocess.run([*words, *kept], check=True, capture_output=True)
+    done = subprocess.run([*words, *kept], check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SetupError(f"bandit failed: {done.stderr.strip() or done.stdout.strip()}")
     if subprocess.run(words, check=False).returncode != 0:
         raise Found("bandit found something", next="mend it, or say beside it why it is none: # nosec B000 reason")
     return "bandit found nothing"

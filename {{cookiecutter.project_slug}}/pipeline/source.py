@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["Source", "author", "branch", "clone", "commit_of", "files", "read", "require_clean", "time_of"]
 
 
+# Where the head is; by its full name, since the short one is another where a tag is called like the branch.
+BRANCH = ("--symbolic-full-name", "HEAD")
+
+
 @dataclass(frozen=True)
 class Source:
     """A commit and what was changed since.
@@ -45,13 +49,13 @@ def read(root: Path) -> Source:
     Raises:
         SourceError: no git, no repository, or no commit yet.
     """
-    asked = ["--git-path", "objects", "--git-path", "index", "--show-prefix", "HEAD", "HEAD:./", "--abbrev-ref", "HEAD"]
+    asked = ["--git-path", "objects", "--git-path", "index", "--show-prefix", "HEAD", "HEAD:./", *BRANCH]
     done = _run(root, "rev-parse", "--path-format=absolute", *asked)
     if done.returncode != 0:
         raise _nothing_to_read(root)
-    objects, index, prefix, commit, committed, branch = done.stdout.split("\n")[:6]
+    objects, index, prefix, commit, committed, head = done.stdout.split("\n")[:6]
     tree = _working_tree(root, objects, index, prefix)
-    return Source(commit=commit, branch="" if branch == "HEAD" else branch, tree=tree, dirty=tree != committed)
+    return Source(commit=commit, branch=_branch(head), tree=tree, dirty=tree != committed)
 
 
 def branch(root: Path) -> str:
@@ -60,10 +64,14 @@ def branch(root: Path) -> str:
     Raises:
         SourceError: no git, no repository, or no commit yet.
     """
-    done = _run(root, "rev-parse", "--abbrev-ref", "HEAD")
+    done = _run(root, "rev-parse", *BRANCH)
     if done.returncode != 0:
         raise _nothing_to_read(root)
-    return "" if (found := done.stdout.strip()) == "HEAD" else found
+    return _branch(done.stdout.strip())
+
+
+def _branch(head: str) -> str:
+    return "" if head == "HEAD" else head.removeprefix("refs/heads/")
 
 
 def _nothing_to_read(root: Path) -> SourceError:
@@ -88,15 +96,17 @@ def commit_of(root: Path, branch: str) -> str:
     raise SourceError(f"there is no branch {branch!r} here", next=f"git fetch origin {branch}, or git branch {branch}")
 
 
-def clone(root: Path, commit: str, into: Path) -> None:
-    """A clean checkout of ``commit`` in a new folder, of the repository in ``root``.
+def clone(root: Path, commit: str, into: Path) -> Path:
+    """A clean checkout of ``commit`` in a new folder, of the repository that ``root`` is in; where ``root`` is in it.
 
     Raises:
         SourceError: there is no such commit here.
     """
-    _git(root, "clone", "--quiet", "--shared", "--no-checkout", ".", str(into))
+    top, prefix = (_git(root, "rev-parse", asked) for asked in ("--show-toplevel", "--show-prefix"))
+    _git(root, "clone", "--quiet", "--shared", "--no-checkout", top, str(into))
     if _run(into, "checkout", "--quiet", "--detach", commit).returncode != 0:
         raise SourceError(f"there is no commit {commit} here", next="git fetch origin")
+    return into / prefix
 
 
 def time_of(root: Path, commit: str) -> int:

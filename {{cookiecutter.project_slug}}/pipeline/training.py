@@ -35,7 +35,7 @@ def train(
 
     Raises:
         SetupError: the environment can't be made.
-        ModelError: it failed, or another training runs; it has said why.
+        ModelError: it failed; it has said why.
     """
     budget = {"--trials": trials or config.model.trials, "--seconds": seconds or config.model.seconds}
     words = ["--seed", str(seed), *(word for name, value in budget.items() for word in (name, str(value)))]

@@ -60,6 +60,8 @@ def local(config: Config) -> list[Finding]:
             problems = locks.stale(config.root)
         except OSError as error:
             raise PipelineError(f"can't read {error.filename}", next="git status") from error
+        except (ValueError, KeyError) as error:
+            raise PipelineError(f"pyproject.toml can't be read: {error}", next="mend it") from error
         if problems:
             raise PipelineError("; ".join(problems), next="nox -s lock")
         return "hold what pyproject.toml declares"
@@ -129,19 +131,17 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
     return findings, opened
 
 
-def trust(environment: Environment, cloud: Cloud, service: str, claims: dict[str, Any]) -> list[Finding]:
-    """Which roles of ``service`` (``<service>-<environment>``) would believe these claims; which claim is in the way."""
-    findings = []
-    for stage in WORKFLOW_ROLES:
-        name = f"{service}-{stage}"
-        with cloud.faults():
-            document = cloud.client("iam").get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+def trust(environment: Environment, cloud: Cloud, name: str, claims: dict[str, Any]) -> list[Finding]:
+    """Which roles of ``name`` (``<service>-<environment>``) would believe these claims; which claim is in the way."""
+
+    def believes(role: str) -> str:
+        document = cloud.client("iam").get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
         problems = [_refusal(statement, claims) for statement in document["Statement"]]
-        if "" in problems:
-            findings.append(Finding(f"trust of {stage}", True, f"{name} believes this token"))
-        else:
-            findings.append(Finding(f"trust of {stage}", False, f"{name}: {problems[0]}", _remedy(claims, environment)))
-    return findings
+        if "" not in problems:
+            raise PipelineError(f"{role}: {problems[0]}", next=_remedy(claims, environment))
+        return f"{role} believes this token"
+
+    return [_look(f"trust of {stage}", partial(believes, f"{name}-{stage}"), cloud) for stage in WORKFLOW_ROLES]
 
 
 def github(config: Config, environment: Environment, account: str, token: str) -> list[Finding]:
@@ -174,7 +174,11 @@ def github(config: Config, environment: Environment, account: str, token: str) -
             raise PipelineError(
                 f"{environment.name} has no required reviewers", next=f"name them in {place}/environments"
             )
-        return f"{environment.name} has required reviewers"
+        # The role trusts the environment, whatever the branch: which branches may use it is GitHub's to say.
+        if not found.get("deployment_branch_policy"):
+            fix = f"allow {environment.branch} only, in {place}/environments"
+            raise PipelineError(f"any branch may use {environment.name}", next=fix)
+        return f"{environment.name} has required reviewers, and is for chosen branches"
 
     def variable() -> str:
         wanted = stacks.workflows(config, account)

@@ -118,6 +118,11 @@ def plan(stack: Stack, cloud: Cloud) -> InfraPlan:
     """
     client = cloud.client("cloudformation")
     there = _describe(cloud, stack.name)
+    if (
+        there and there["StackStatus"] == "ROLLBACK_COMPLETE"
+    ):  # its making failed: CloudFormation lets it only be deleted
+        delete(stack, cloud)
+        there = None
     create = there is None or there["StackStatus"] == "REVIEW_IN_PROGRESS"
     tags = {
         "service": stack.parameters.get("Name", ""),
@@ -180,7 +185,10 @@ def apply(cloud: Cloud, planned: InfraPlan, tell: Callable[[Event], None] = lamb
     client = cloud.client("cloudformation")
     told = _Told(client, planned.stack)
     with cloud.faults():
-        client.execute_change_set(ChangeSetName=planned.change_set, StackName=planned.stack)
+        # What outlives its stack does not outlive a stack that could not be made, or nothing could be made there again.
+        client.execute_change_set(
+            ChangeSetName=planned.change_set, StackName=planned.stack, RetainExceptOnCreate=planned.create
+        )
 
         def settled() -> str | None:
             stack = _describe(cloud, planned.stack)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["remove"]
 
-GONE = ("ResourceNotFoundException", "NoSuchBucket", "RepositoryNotFoundException")
+GONE = ("ResourceNotFoundException", "NoSuchBucket", "RepositoryNotFoundException", "ParameterNotFound")
 
 
 def remove(config: Config, environment: Environment, cloud: Cloud, tell: Callable[[str], None]) -> None:
@@ -27,7 +27,7 @@ def remove(config: Config, environment: Environment, cloud: Cloud, tell: Callabl
     that a removal that was cut off can be run again. ``tell`` is called with what has gone.
     """
     name = f"{config.service.name}-{environment.name}"
-    bucket = f"{name}-{cloud.account}"
+    bucket, parameter = f"{name}-{cloud.account}", f"/{config.service.name}/{environment.name}/image"
     steps: dict[str, Callable[[], object]] = {
         f"the function {name}": lambda: cloud.client("lambda").delete_function(FunctionName=name)
     }
@@ -37,6 +37,7 @@ def remove(config: Config, environment: Environment, cloud: Cloud, tell: Callabl
     steps |= {
         f"the bucket {bucket}": lambda: _bucket(cloud, bucket),
         f"the images {name}": lambda: cloud.client("ecr").delete_repository(repositoryName=name, force=True),
+        f"the parameter {parameter}": lambda: cloud.client("ssm").delete_parameter(Name=parameter),
     }
     for what, step in steps.items():
         with cloud.faults():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.costs import dollars_per_gb_second
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def monitoring(config: Config, environment: Environment) -> Stack:
     parameters = {
         "Branch": environment.branch,
         "Memory": str(config.function.memory),
+        "Price": dollars_per_gb_second(config.service.architecture),
         "MaxErrors": str(known.max_errors),
         "MaxP95": str(known.max_p95),
         "MaxBackup": str(known.max_backup),

@@ -93,11 +93,9 @@ def make(config: Config, lock: Path) -> Bundle:
     if not index.is_file():
         with envs.exclusive(folder / "bundles" / "making.lock"):
             if not index.is_file():
-                from pipeline.artifact import sbom  # a build that finds its bundle made starts without them
-                from pipeline.dependencies import (  # a build that finds its bundle made starts without them
-                    locks,
-                    wheels,
-                )
+                # A build that finds its bundle made starts without them.
+                from pipeline.artifact import sbom
+                from pipeline.dependencies import locks, wheels
 
                 pins = locks.for_target(locks.read(lock), service.python, service.architecture)
                 pins = [pin for pin in pins if pin.name not in PROVIDED]
@@ -164,7 +162,7 @@ def _write(out: IO[bytes], pins: list[Pin], found: list[Path], exclude: tuple[st
         modules = [
             (path, str(wheel), member.filename)
             for path, (_, wheel, member) in sorted(members.items())
-            if path.endswith(".py") and not left_out(path, exclude)
+            if path.endswith(".py")
         ]
         owner = {path.rpartition("/")[0]: package for path, (package, _, _) in members.items()}
         for path, code in compiled(modules, python):

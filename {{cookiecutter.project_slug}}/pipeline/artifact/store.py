@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Artifact", "Pushed", "artifact", "built", "find", "keep", "known", "prune", "push", "record"]
 
 # S3's answers to a conditional write that lost: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
-LOST = ("PreconditionFailed", "ConditionalRequestConflict")
+LOST, BUSY = "PreconditionFailed", "ConditionalRequestConflict"  # the latter: somebody writes just now, so ask again
+TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,12 @@ def known(cloud: Cloud, bucket: str, version: str) -> Artifact | None:
             if code_of(error) not in ("NoSuchKey", "NoSuchBucket"):
                 raise
             return None
-        return Artifact(**json.loads(answer["Body"].read()))
+        try:
+            return Artifact(**json.loads(answer["Body"].read()))
+        except (ValueError, TypeError) as error:
+            raise CloudError(
+                f"{_name(version)} can't be read: {error}", next="cruft update, or push it anew"
+            ) from error
 
 
 def _name(version: str) -> str:
@@ -170,13 +176,19 @@ def _name(version: str) -> str:
 
 def _create(s3: Any, bucket: str, key: str, body: Any, **options: str) -> bool:
     """Write an object that must not be there yet; whether it was not."""
-    try:
-        s3.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*", **options)
-    except Exception as error:
-        if code_of(error) in LOST:
-            return False
-        raise
-    return True
+    for left in reversed(range(TRIES)):
+        try:
+            if not isinstance(body, bytes):
+                body.seek(0)
+            s3.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*", **options)
+        except Exception as error:
+            if code_of(error) == LOST:
+                return False
+            if code_of(error) != BUSY or not left:
+                raise
+        else:
+            return True
+    raise AssertionError("the last try returns or raises")
 
 
 def prune(cloud: Cloud, bucket: str, keep: set[str], before: float) -> list[str]:

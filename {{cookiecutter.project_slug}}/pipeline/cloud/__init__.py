@@ -1,4 +1,4 @@
-"""The one place that knows which cloud is meant: an endpoint with credentials, or the ordinary AWS chain."""
+"""The cloud that is meant: an endpoint with credentials, or the ordinary AWS chain."""
 
 from __future__ import annotations
 

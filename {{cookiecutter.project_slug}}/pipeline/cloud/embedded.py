@@ -123,7 +123,7 @@ def status(root: Path) -> Status:
 
 
 def reset(root: Path) -> None:
-    """End it without saving, and forget all that it holds."""
+    """End it, and forget all that it holds."""
     home = _home(root)
     with envs.exclusive(home / "start.lock"):
         if record := _alive(home):
@@ -279,6 +279,7 @@ def _endpoint(record: dict[str, Any]) -> str:
 def _home(root: Path) -> Path:
     home = root / ".pipeline" / "cloud"
     home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)  # its state holds keys, and who has those runs code as its owner
     return home.resolve()
 
 

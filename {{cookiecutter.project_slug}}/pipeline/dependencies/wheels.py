@@ -38,16 +38,13 @@ def fetch(pins: list[Pin], python: str, architecture: str, folder: Path) -> list
     for pin in pins:
         wheel = _kept(pin, python, architecture, folder)
         if wheel is None:
-            raise BuildError(
-                f"{pin.name} {pin.version} has no wheel for Lambda's Python {python} on {architecture}",
-                next=f"declare a version of {pin.name} that has one in pyproject.toml, then nox -s lock",
-            )
+            raise _no_wheel(pin, python, architecture)
         wheels.append(wheel)
     return wheels
 
 
 def _kept(pin: Pin, python: str, architecture: str, folder: Path) -> Path | None:
-    """The kept wheel of ``pin``; one lock covers many platforms, so ``tags`` says for which one it was fetched."""
+    """The kept wheel of ``pin``; one lock covers many platforms, so ``pins`` says for which one it was fetched."""
     mark = folder / "pins" / f"{pin.name}-{pin.version}-{python}-{architecture}"
     try:
         wheel = folder / mark.read_text()
@@ -86,6 +83,13 @@ def _download(pins: list[Pin], python: str, architecture: str, folder: Path) -> 
             mark.write_text(f"{digest}/{wheel.name}")
 
 
+def _no_wheel(pin: Pin, python: str, architecture: str) -> BuildError:
+    return BuildError(
+        f"{pin.name} {pin.version} has no wheel for Lambda's Python {python} on {architecture}",
+        next=f"declare a version of {pin.name} that has one in pyproject.toml, then nox -s lock",
+    )
+
+
 def _fault(said: str, log: Path, pins: list[Pin], python: str, architecture: str) -> Exception:
     """Why pip failed: a pin without a wheel, or an index that does not answer.
 
@@ -94,10 +98,7 @@ def _fault(said: str, log: Path, pins: list[Pin], python: str, architecture: str
     unreached = log.exists() and "Could not fetch URL" in log.read_text(errors="replace")
     for pin in pins:
         if f"No matching distribution found for {pin.name}==" in said and not unreached:
-            return BuildError(
-                f"{pin.name} {pin.version} has no wheel for Lambda's Python {python} on {architecture}",
-                next=f"declare a version of {pin.name} that has one in pyproject.toml, then nox -s lock",
-            )
+            return _no_wheel(pin, python, architecture)
     reasons = [line for line in said.splitlines() if line.startswith("ERROR")] or said.splitlines()[-1:]
     return SetupError(
         f"the wheels could not be fetched: {reasons[0] if reasons else 'pip gave no reason'}",

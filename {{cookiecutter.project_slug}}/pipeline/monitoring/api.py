@@ -6,6 +6,7 @@ permissions to write data sources and alerts.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import urllib.error
@@ -91,7 +92,7 @@ class Grafana:
             said = error.read().decode(errors="replace")[:300]
             remedy = "give $GRAFANA_TOKEN the rights that the README names" if error.code in (401, 403) else ""
             raise CloudError(f"Grafana: {method} {path}: {error.code}: {said}", next=remedy) from error
-        except (urllib.error.URLError, TimeoutError, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise CloudError(
                 f"Grafana at {self._url} does not answer: {error}", next="check monitoring.grafana_url"
             ) from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.costs import DOLLARS_PER_REQUEST
 from pipeline.monitoring.queries import (
     LEAST_FOR_DRIFT,
     Place,
@@ -21,9 +22,6 @@ from pipeline.monitoring.queries import (
 )
 
 __all__ = ["Panel", "panels"]
-
-# US dollars, x86-64, first tier: https://aws.amazon.com/lambda/pricing/
-DOLLARS_PER_REQUEST, DOLLARS_PER_GIGABYTE_SECOND = "0.0000002", "0.0000166667"
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def _requests(at: Place) -> tuple[Panel, ...]:
 
 def _capacity(at: Place) -> tuple[Panel, ...]:
     seconds = f"FILL(spent, 0) / 1000 * {at.memory} / 1024"
-    dollars = f"1000 * ({DOLLARS_PER_REQUEST} + {seconds} * {DOLLARS_PER_GIGABYTE_SECOND} / calls)"
+    dollars = f"1000 * ({DOLLARS_PER_REQUEST:.7f} + {seconds} * {at.price} / calls)"
     return (
         Panel(
             "cold-starts",

@@ -78,6 +78,9 @@ def data_source(config: Config, at: Place) -> dict[str, Any]:
     """
     account = at.account or "$AWS_ACCOUNT_ID"
     known = config.monitoring
+    # Amazon Managed Grafana has the role as its workspace's own, and does not take it once more.
+    own = known.grafana_principal == "grafana.amazonaws.com"
+    taken = {} if own else {"assumeRoleArn": f"arn:aws:iam::{account}:role/{at.function}-grafana"}
     return {
         "name": f"CloudWatch {at.function}",
         "type": "cloudwatch",
@@ -85,8 +88,8 @@ def data_source(config: Config, at: Place) -> dict[str, Any]:
         "access": "proxy",
         "jsonData": {
             "authType": "grafana_assume_role" if known.grafana_principal.startswith("arn:") else "default",
-            "assumeRoleArn": f"arn:aws:iam::{account}:role/{at.function}-grafana",
-            "externalId": known.grafana_external_id,
+            **taken,
+            **({} if own else {"externalId": known.grafana_external_id}),
             "defaultRegion": at.region,
         },
     }

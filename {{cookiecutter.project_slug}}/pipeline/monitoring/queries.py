@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.release.targets.lambda_function import ALIAS
+from pipeline.costs import dollars_per_gb_second
+from pipeline.release.targets.lambda_alias import ALIAS
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -37,7 +38,7 @@ LEAST_FOR_DRIFT = 100  # predictions in a period: by chance alone, fewer would l
 
 @dataclass(frozen=True)
 class Place:
-    """Where to look; each part a real name, or one of CloudFormation's."""
+    """Where to look; each part a real name, or one of CloudFormation's. ``price`` is dollars a gigabyte second."""
 
     service: str
     environment: str
@@ -45,6 +46,7 @@ class Place:
     region: str
     account: str
     memory: str
+    price: str
 
     @property
     def function(self) -> str:
@@ -78,7 +80,13 @@ def place(config: Config, environment: Environment, account: str) -> Place:
     """The place of one environment, by its real names."""
     service = config.service
     return Place(
-        service.name, environment.name, environment.branch, service.region, account, str(config.function.memory)
+        service.name,
+        environment.name,
+        environment.branch,
+        service.region,
+        account,
+        str(config.function.memory),
+        dollars_per_gb_second(service.architecture),
     )
 
 
@@ -102,7 +110,9 @@ def by_version(at: Place, id: str, metric: str, statistic: str) -> Query:
     """Lambda's own metric of each version that the alias has called; labelled by the version."""
     schema = "{AWS/Lambda,ExecutedVersion,FunctionName,Resource}"
     terms = f'FunctionName="{at.function}" Resource="{at.function}:{ALIAS}" MetricName="{metric}"'
-    return Query(id, "version", expression=f"SEARCH('{schema} {terms}', '{statistic}', {{period}})")
+    return Query(
+        id, "${PROP('Dim.ExecutedVersion')}", expression=f"SEARCH('{schema} {terms}', '{statistic}', {{period}})"
+    )
 
 
 def failures(at: Place) -> tuple[Query, ...]:

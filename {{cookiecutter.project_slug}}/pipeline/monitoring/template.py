@@ -14,7 +14,9 @@ from pipeline.monitoring.queries import Place, Query
 
 __all__ = ["ANYWHERE", "RIGHTS", "dashboard", "metric_query", "template"]
 
-ANYWHERE = Place("${Name}", "${Environment}", "${Branch}", "${AWS::Region}", "${AWS::AccountId}", "${Memory}")
+ANYWHERE = Place(
+    "${Name}", "${Environment}", "${Branch}", "${AWS::Region}", "${AWS::AccountId}", "${Memory}", "${Price}"
+)
 TOPIC = "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:${Name}-${Environment}"
 LOG_GROUP = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda/${Name}-${Environment}:*"
 WIDTH, HEIGHT, COLUMNS = 8, 6, 24
@@ -169,6 +171,7 @@ def _parameters() -> dict[str, Any]:
         "Environment": text("The environment's name.", AllowedPattern="^[a-z][a-z0-9]{1,15}$"),
         "Branch": text("The branch that is delivered to the environment."),
         "Memory": number("Megabytes of the function, for its cost.", 1024),
+        "Price": text("US dollars of a gigabyte for a second, of its architecture.", Default="0.0000166667"),
         "MaxErrors": number("Percent of requests.", 1),
         "MaxP95": number("Milliseconds.", 1000),
         "MaxBackup": number("Percent of predictions.", 5),

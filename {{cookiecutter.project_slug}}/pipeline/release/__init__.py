@@ -8,5 +8,4 @@ delivery                              one environment, opened: its cloud, founda
 targets/                              where versions live, and how traffic moves
 ledger, history                       what was released, who is at work, and the same as a page
 head                                  the ledger's records
-costs                                 what requests cost
 """

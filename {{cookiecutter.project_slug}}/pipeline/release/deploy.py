@@ -6,11 +6,12 @@ on the way, Ctrl-C included, puts all traffic back to what served before.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import source
 from pipeline.errors import Interrupted, LockHeld, PipelineError, Refused
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from pipeline.release.plan import Plan
     from pipeline.release.targets import Live
 
+# What the session of a workflow's role (an hour) leaves for pauses.
+SESSION_SECONDS = 2700
+
 __all__ = ["Outcome", "Step", "deploy", "resume", "rollback"]
 
 
@@ -33,14 +37,15 @@ __all__ = ["Outcome", "Step", "deploy", "resume", "rollback"]
 class Outcome:
     """Where a deploy or rollback has come to: the release, its version, and the steps that led there.
 
-    ``weight`` is 100, or, of a deploy that was left to ``--resume``, its percent of the traffic; then ``due`` says when
-    that goes on (seconds since 1970).
+    ``former`` is the release that served before; 0 when none of ours did. ``weight`` is 100, or, of a deploy that was left
+    to ``--resume``, its percent of the traffic; then ``due`` says when that goes on (seconds since 1970).
     """
 
     environment: str
     release: Release
     version: str
     seconds: float
+    former: int = 0
     weight: int = 100
     due: float = 0.0
     steps: list[Step] = field(default_factory=list)
@@ -93,6 +98,8 @@ def deploy(
         if plan.live and plan.live.traffic.weights:
             shared = ", ".join(f"version {v} has {p} %" for v, p in plan.live.traffic.weights.items())
             raise Refused(f"someone else is moving the traffic: {shared}", next="invoke status")
+        if delivery.cloud.name == "aws" and os.environ.get("GITHUB_ACTIONS") and not detach and plan.live:
+            _fits_a_session(machine)
         machine.begin_deploy(plan, who)
         return _carry_out(machine, run, delivery, detach)
 
@@ -132,9 +139,12 @@ def rollback(delivery: Delivery, to: int, tell: Callable[[Step], None], *, wait:
         if left and left.verb == "rollback" and to in (0, left.release.number):
             return _carry_out(machine, run, delivery, detach=False)
         if left:
-            machine.put_back(f"taken back by {who}", abandoned=True)
-            if left.verb == "deploy" and left.weight and left.former and not to:
-                return _outcome(delivery, delivery.ledger.read(left.former.release), run)
+            serves, restored = machine.put_back(f"taken back by {who}", abandoned=True)
+            if not restored:
+                raise Refused(serves, next="invoke status")
+            former = left.former.release if left.former else 0
+            if left.verb == "deploy" and left.weight and former and to in (0, former):
+                return _outcome(delivery, former, run)
         with run.step("plan") as result:
             live = delivery.target.live()
             if live is None:
@@ -147,41 +157,42 @@ def rollback(delivery: Delivery, to: int, tell: Callable[[Step], None], *, wait:
 
 def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> Outcome:
     """All of it, or on any fault all back."""
-    release = machine.work.release
+    begun = machine.work
+    former, again = begun.former.release if begun.former else 0, f"invoke {begun.verb}"
     try:
         if machine.carry_out(detach):
-            return _outcome(delivery, release, run)
+            return _outcome(delivery, begun.release.number, run, former=former)
         work = machine.work
-        return Outcome(
-            delivery.environment.name,
-            work.release,
-            work.release.version,
-            time.perf_counter() - run.began,
-            work.weight,
-            work.due,
-            run.steps,
-        )
+        return _outcome(delivery, begun.release.number, run, former=former, weight=work.weight, due=work.due)
     except LockHeld:
         raise  # so is the work
     except BaseException as fault:
         cause = "interrupted" if isinstance(fault, KeyboardInterrupt) else str(fault).split("\n  next: ")[0]
         with _uninterrupted():
             try:
-                serves = machine.put_back(cause)
+                serves, _ = machine.put_back(cause)
             except LockHeld as taken:  # that may well be why it failed, and now it is not ours to put back
                 raise taken from fault
             except PipelineError as second:
-                again = "invoke rollback" if machine.work.verb == "rollback" else "invoke deploy"
                 raise Refused(
                     f"{cause}; then what served before could not be put back: {second.message}; "
                     "where it stopped is on record",
                     next=f"{second.next or 'see that the cloud answers'}, then {again}",
                 ) from fault
         if isinstance(fault, KeyboardInterrupt):
-            raise Interrupted(f"interrupted; {serves}", next="invoke deploy") from fault
+            raise Interrupted(f"interrupted; {serves}", next=again) from fault
         if isinstance(fault, PipelineError):
             raise Refused(f"refused: {fault.message}; {serves}", next=fault.next) from fault
         raise
+
+
+def _fits_a_session(machine: Machine) -> None:
+    """A workflow's credentials end after an hour, and with them the means to put anything back."""
+    if machine.pauses > SESSION_SECONDS:
+        raise Refused(
+            f"the pauses between traffic steps take {machine.pauses / 60:.0f} minutes, a workflow's session ends after 60",
+            next="shorten deploy.pause in pipeline.toml, or invoke deploy --detach, and --resume later",
+        )
 
 
 def _same(delivery: Delivery, left: Work, approved: str) -> bool:
@@ -227,7 +238,7 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _outcome(delivery: Delivery, release: Release, run: Run) -> Outcome:
-    found = delivery.ledger.read(release.number)
+def _outcome(delivery: Delivery, number: int, run: Run, **more: Any) -> Outcome:
+    found = delivery.ledger.read(number)
     seconds = time.perf_counter() - run.began
-    return Outcome(delivery.environment.name, found, found.version, seconds, steps=run.steps)
+    return Outcome(delivery.environment.name, found, found.version, seconds, steps=run.steps, **more)

@@ -11,14 +11,17 @@ import json
 import os
 import socket
 import time
+import uuid
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 __all__ = ["FAILED", "ROLLED_BACK", "STAGED", "VERIFIED", "Former", "Head", "Holder", "Kept", "Release", "Work"]
 
 STAGED, VERIFIED, FAILED, ROLLED_BACK = "staged", "verified", "failed", "rolled-back"
-# A holder that wrote nothing for this many seconds is taken for dead. No step of a deploy takes as long.
-LOCK_SECONDS = 600
+# A holder that wrote nothing for this many seconds is taken for dead. The longest that a deploy is silent is one probe of a
+# function, which may take Lambda's 15 minutes.
+LOCK_SECONDS = 1200
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Holder:
     @classmethod
     def me(cls, who: str, reason: str) -> Holder:
         now = time.time()
-        return cls(who, reason, socket.gethostname(), os.getpid(), now, now + LOCK_SECONDS)
+        return cls(who, reason, _machine(), os.getpid(), now, now + LOCK_SECONDS)
 
     def renewed(self) -> Holder:
         return replace(self, expires=time.time() + LOCK_SECONDS)
@@ -74,7 +77,7 @@ class Holder:
         """Whether it can't come back: its time is up, or it was a process of this machine that has ended."""
         if self.expires < time.time():
             return True
-        if self.host != socket.gethostname():
+        if self.host != _machine():
             return False
         try:
             os.kill(self.pid, 0)
@@ -89,12 +92,24 @@ class Holder:
         return f"{self.who} on {self.host} (pid {self.pid}, {self.reason}) since {since}"
 
 
+def _machine() -> str:
+    """This machine since it was started: names alone repeat, as those of laptops and of clones do."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    except OSError:
+        boot = f"{uuid.getnode():x}"
+    return f"{socket.gethostname()} ({boot})"
+
+
 @dataclass(frozen=True)
 class Former:
     """What served before: its version and release number (0 when it was not one of ours)."""
 
     version: str
     release: int
+
+    def __str__(self) -> str:
+        return f"release {self.release}" if self.release else f"version {self.version}"
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ import json
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.artifact.store import LOST
+from pipeline.artifact.store import BUSY, LOST, TRIES
 from pipeline.cloud import code_of
 from pipeline.errors import CloudError, LockHeld, Refused
 from pipeline.release.head import VERIFIED, Head, Holder, Kept, Release
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pipeline.cloud import Cloud
 
@@ -27,6 +27,7 @@ __all__ = ["Lease", "Ledger"]
 
 MISSING = ("NoSuchKey", "404")
 POLL_SECONDS = 1.0
+T = TypeVar("T")
 
 
 class Lease:
@@ -98,14 +99,14 @@ class Ledger:
         """The head and its tag, which the next one must name."""
         with self._cloud.faults():
             body, tag = self._get(self._head, missing=b"")
-        return (Head.decode(body), tag) if body else (self._rebuilt(), "")
+        return (_read(self._head, Head.decode, body), tag) if body else (self._rebuilt(), "")
 
     def find(self, number: int) -> Release | None:
         """Release ``number``, as its last event says; None when there is none. Two calls."""
         with self._cloud.faults():
             listed = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=f"{self._prefix}{number:08d}/")
             keys = sorted(entry["Key"] for entry in listed.get("Contents", []))
-            return Release(**json.loads(self._get(keys[-1])[0])) if keys else None
+            return _read(keys[-1], _release, self._get(keys[-1])[0]) if keys else None
 
     def read(self, number: int) -> Release:
         """Release ``number``.
@@ -233,11 +234,13 @@ class Ledger:
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
             for key in (entry["Key"] for page in pages for entry in page.get("Contents", [])):
                 number, _, event = key.removeprefix(self._prefix).partition("/")
+                if not event:  # the head, which someone has written since
+                    continue
                 revision, _, state = event.removesuffix(".json").partition("-")
                 last[int(number)] = (int(revision), state, key)
             revision = max((event[0] for event in last.values()), default=0)
             names = [last[number][2] for number in sorted(last, reverse=True) if last[number][1] == VERIFIED]
-            releases = [Release(**json.loads(self._get(name)[0])) for name in names[:100]]
+            releases = [_read(name, _release, self._get(name)[0]) for name in names[:100]]
         kept = tuple(map(Kept.of, releases))
         owned = tuple(sorted({name for release in releases[:1] for name in release.variables}))
         return Head(revision=revision, token=revision, newest=max(last, default=0), kept=kept, owned=owned)
@@ -254,15 +257,37 @@ class Ledger:
     def _put(self, key: str, body: bytes, **condition: str) -> str | None:
         """Write an object under a condition; its ETag, or None when the condition did not hold."""
         with self._cloud.faults():
-            try:
-                answer = self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, **condition)
-            except Exception as error:
-                if code_of(error) in LOST:
-                    return None
-                raise
-            tag: str = answer["ETag"]
-            return tag
+            for left in reversed(range(TRIES)):
+                try:
+                    tag: str = self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, **condition)["ETag"]
+                except Exception as error:
+                    if code_of(error) == LOST:
+                        return None
+                    if code_of(error) != BUSY or not left:
+                        raise
+                else:
+                    return tag
+        raise AssertionError("the last try returns or raises")
 
     @property
     def _s3(self) -> Any:
         return self._cloud.client("s3")
+
+
+def _release(body: bytes) -> Release:
+    return Release(**json.loads(body))
+
+
+def _read(key: str, decode: Callable[[bytes], T], body: bytes) -> T:
+    """What an object of the ledger holds.
+
+    Raises:
+        CloudError: it is damaged, or of a later version of this pipeline.
+    """
+    try:
+        return decode(body)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CloudError(
+            f"{key} can't be read: {type(error).__name__}: {error}",
+            next="cruft update, if a later version of this pipeline wrote it; S3 keeps its former versions",
+        ) from error

@@ -31,6 +31,8 @@ __all__ = ["Machine", "Run", "Step"]
 SHIFT_TRIES = 8
 # AWS publishes Lambda's metrics by the minute.
 AWS_PERIOD = 60
+# They come some minutes late, and are stamped with the beginning of their calls: to move on sooner is to look at nothing.
+AWS_PAUSE = 180
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Machine:
             self._note(step="probe version", release=replace(self.work.release, version=version))
         if not self.work.weight:
             with self._run.step("probe version") as result:
-                result += probe(self._delivery, self.work.release, self.work.release.version)
+                result += probe(self._delivery, self.work.release, self.work.release.version, alive=self._note)
         for weight in self._weights():
             if weight >= self.work.weight:
                 self._shift(weight)
@@ -123,28 +125,30 @@ class Machine:
         self._note(step="probe live")
         with self._run.step("probe live") as result:
             former = self.work.former
-            result += probe(self._delivery, self.work.release, former=former.release if former else 0)
+            result += probe(self._delivery, self.work.release, former=former.release if former else 0, alive=self._note)
         self._finish()
         self.prune()
         return True
 
-    def put_back(self, cause: str, *, abandoned: bool = False) -> str:
-        """Give all traffic to what served before, and record why the work failed; who serves, in words.
+    def put_back(self, cause: str, *, abandoned: bool = False) -> tuple[str, bool]:
+        """Give all traffic to what served before, and record why the work failed.
+
+        Who serves, in words, and whether that is what should: someone else may have moved the traffic.
 
         ``abandoned`` says that the work was somebody else's, who is gone.
         """
         number = self.work.release.number
         self._lease.refresh()
         if self._lease.head.work is None:  # the fault came after the one write that counts
-            return f"release {number} is verified and serves"
-        work, former = self.work, self.work.former
-        serves = f"release {former.release} serves as before" if former else "nothing serves, as before"
+            return f"release {number} is verified and serves", True
+        work, former, restored = self.work, self.work.former, True
+        serves = f"{former} serves as before" if former else "nothing serves, as before"
         with self._run.step("recover" if abandoned else "restore") as result:
             if work.weight:
                 try:
                     self._route(Traffic(former.version) if former else None)
                 except Refused as fault:
-                    serves = fault.message
+                    serves, restored = fault.message, False
                     result.append(serves)
                 else:
                     result.append(f"version {former.version} serves" if former else serves)
@@ -159,7 +163,7 @@ class Machine:
                 result.append(f"release {number} was abandoned")
         if not work.weight:  # else calls may still be on their way to its version, which goes with the next deploy
             self.prune()
-        return serves
+        return serves, restored
 
     # -- traffic
 
@@ -168,11 +172,26 @@ class Machine:
         work = self.work
         return weights(self._delivery.config.deploy) if work.verb == "deploy" and work.former else []
 
+    @property
+    def _aws(self) -> bool:
+        return self._delivery.cloud.name == "aws"
+
+    @property
+    def _pause(self) -> int:
+        """Seconds that each share of the traffic is held."""
+        config = self._delivery.config
+        return max(config.deploy.pause, AWS_PAUSE + config.function.timeout) if self._aws else config.deploy.pause
+
+    @property
+    def pauses(self) -> int:
+        """Seconds that all shares of a new version are held together."""
+        return len(weights(self._delivery.config.deploy)) * self._pause
+
     def _shift(self, weight: int) -> None:
         work, now = self.work, time.time()
         old, new = work.former.version if work.former else "none", work.release.version
         # A step that is taken up again goes on with its pause; one that is begun has all of it before it.
-        due = work.due if weight == work.weight else now + self._delivery.config.deploy.pause
+        due = work.due if weight == work.weight else now + self._pause
         wanted = Traffic(new) if weight == 100 else Traffic(old, {new: weight})
         with self._run.step("shift" if weight == 100 else f"shift {weight} %") as result:
             self._route(wanted, step=f"shift {weight} %", weight=weight, since=work.since or now, due=due)
@@ -213,7 +232,7 @@ class Machine:
             Refused: a number crossed its line.
         """
         rules = self._delivery.config.deploy
-        period = max(rules.period, AWS_PERIOD) if self._delivery.cloud.name == "aws" else rules.period
+        period = max(rules.period, AWS_PERIOD) if self._aws else rules.period
         with self._run.step(f"watch {weight} %") as result:
             while True:
                 seen = look(self._delivery, self.work.release.version, weight, self.work.since)

@@ -78,7 +78,8 @@ def make(delivery: Delivery) -> Plan:
     plan = Plan(
         environment=delivery.environment.name,
         artifact=artifact,
-        live=live,
+        # What others set may be a secret, and is no part of what is planned: their names are enough.
+        live=live and replace(live, variables={n: v for n, v in there.items() if n not in foreign}),
         settings=settings,
         variables=variables,
         dropped=tuple(sorted(dropped)),

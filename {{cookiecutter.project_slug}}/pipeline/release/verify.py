@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pipeline import config, source
 from pipeline.artifact import build, store
-from pipeline.errors import PipelineError, Refused
+from pipeline.errors import Refused
+from pipeline.release.probing import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,18 +58,17 @@ def verify(delivery: Delivery, *, rebuild: bool, tell: Callable[[Link], None]) -
     place = "bucket" if pushed.key.endswith(".zip") else "registry"
     hold(f"its bytes in the {place}", delivery.target.stored(asdict(pushed)), pushed.digest)
     answer = delivery.target.call("/version")
-    hold("what answers /version", str(_said(answer.body).get("content", "")), recorded.content)
+    if answer.fault:
+        raise Refused(f"what is live does not answer /version: {answer.fault}", next="invoke logs, invoke rollback")
+    hold("what answers /version", str(said(answer.body).get("content", "")), recorded.content)
+    if rebuild and recorded.dirty:
+        raise Refused(
+            f"release {release.number} was built from changes that no commit has, so nothing can be built anew",
+            next="commit, then invoke build push deploy",
+        )
     if rebuild:
         hold(f"a build of {recorded.commit} anew", _rebuilt(delivery, recorded.commit), _comparable(recorded))
     return links
-
-
-def _said(body: str) -> dict[str, object]:
-    try:
-        found = json.loads(body)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _comparable(artifact: store.Artifact) -> str:
@@ -78,10 +77,7 @@ def _comparable(artifact: store.Artifact) -> str:
 
 
 def _rebuilt(delivery: Delivery, commit: str) -> str:
-    if not commit:
-        raise PipelineError("it was not built from a commit", next="commit, then invoke build push deploy")
     with tempfile.TemporaryDirectory() as folder:
-        clone = Path(folder, "clone")
-        source.clone(delivery.config.root, commit, clone)
+        clone = source.clone(delivery.config.root, commit, Path(folder, "clone"))
         made = build.build(config.load(clone))
         return made.digest if (clone / "build/artifact.zip").exists() else made.content

@@ -7,6 +7,7 @@ instant.
 from __future__ import annotations
 
 import functools
+import io
 import os
 import signal
 import sys
@@ -41,6 +42,9 @@ def action(**options: Any) -> Callable[[Callable[..., None]], Any]:
         @task(**options)
         @functools.wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> None:
+            for stream in (sys.stdout, sys.stderr):  # a letter that the terminal lacks must not stop a deploy
+                if isinstance(stream, io.TextIOWrapper):
+                    stream.reconfigure(errors="replace")
             for number in (signal.SIGINT, signal.SIGTERM):  # CI cancels with the latter
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     signal.signal(number, _interrupt_once)
@@ -50,6 +54,8 @@ def action(**options: Any) -> Callable[[Callable[..., None]], Any]:
                 raise Exit(f"✗ {error}", error.exit_code) from error
             except KeyboardInterrupt as error:
                 raise Exit("✗ interrupted", 130) from error
+            except OSError as error:
+                raise Exit(f"✗ {error}", 1) from error
 
         return guarded
 

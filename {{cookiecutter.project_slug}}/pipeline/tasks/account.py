@@ -1,4 +1,4 @@
-"""What an environment stands on and is delivered by: bootstrap."""
+"""What an environment stands on and is delivered by: bootstrap, doctor."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
 
+from pipeline.errors import PipelineError
 from pipeline.tasks import BRANCH, CLOUD, JSON, action, console, read_config
 
 if TYPE_CHECKING:
@@ -40,15 +41,20 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, dest
         wanted.insert(0, stacks.github(config))
     for stack in wanted:
         planned = infra.plan(stack, opened)
-        if not planned.changes:
+        if not planned.change_set:
             console.say(f"{planned.stack}: nothing to do")
             continue
         console.say(f"{planned.stack} ({planned.place}):")
         for change in planned.changes:
             replaced = " (replaced!)" if change.replacement else ""
             console.say(f"  {change.action} {change.type} {change.resource}{replaced}")
-        if not (yes or opened.name == "embedded" or console.agrees(f"change {planned.stack} on {opened.name}?")):
-            infra.discard(opened, planned)
+        agreed = False
+        try:
+            agreed = yes or opened.name == "embedded" or console.agrees(f"change {planned.stack} on {opened.name}?")
+        finally:  # Ctrl-C is a no
+            if not agreed:
+                infra.discard(opened, planned)
+        if not agreed:
             raise Exit(f"{planned.stack} was not changed", 1)
         infra.apply(opened, planned, _tell)
         console.say(f"{planned.stack}: done")
@@ -80,15 +86,20 @@ def doctor(_: Any, branch: str = "", cloud: str = "", claims: str = "", json: bo
     from pipeline.release.delivery import checked_out
 
     config = read_config()
-    environment = config.environment(branch or checked_out(config))
     findings = looking.local(config)
-    found, opened = looking.account(config, environment, chosen(cloud))
-    findings += found
-    if claims and opened:
+    opened, environment = None, None
+    try:
+        environment = config.environment(branch or checked_out(config))
+    except PipelineError as error:
+        findings.append(looking.Finding("environment", False, error.message, error.next))
+    if environment:
+        found, opened = looking.account(config, environment, chosen(cloud))
+        findings += found
+    if environment and opened and claims:
         findings += looking.trust(
             environment, opened, f"{config.service.name}-{environment.name}", looking.claims_of(claims)
         )
-    if opened and (token := os.environ.get("GH_TOKEN") or os.environ.get("GITHUB_TOKEN")):
+    if environment and opened and (token := os.environ.get("GH_TOKEN") or os.environ.get("GITHUB_TOKEN")):
         findings += looking.github(config, environment, opened.account, token)
     if json:
         console.document(findings)
@@ -116,4 +127,7 @@ def _variables(delivery: dict[str, dict[str, str]]) -> None:
     console.say(f"  DELIVERY = {dumps(delivery)}")
     names = ", ".join(each["environment"] for each in delivery.values())
     console.say(f"and in Settings → Environments make {names}, each with its branch and its required reviewers.")
-    console.say("A private repository is cloned by CodeBuild once it may: aws codebuild import-source-credentials")
+    console.say("A private repository is cloned by CodeBuild once it has a personal access token that may read it:")
+    console.say(
+        "  aws codebuild import-source-credentials --server-type GITHUB --auth-type PERSONAL_ACCESS_TOKEN --token …"
+    )

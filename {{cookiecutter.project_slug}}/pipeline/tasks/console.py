@@ -1,4 +1,4 @@
-"""What tasks print: lines for people, one JSON document for programs; the order of both is ``tasks.py``'s."""
+"""What tasks print: lines for people, one JSON document for programs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ __all__ = [
 
 def say(line: str) -> None:
     """A line of the result, at once, so that a follower of a long task sees it."""
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # whoever read it has gone, as `| head` does; what is being done goes on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def warn(line: str) -> None:
@@ -76,7 +79,7 @@ def table(rows: list[dict[str, str]]) -> None:
 
 def document(content: Any) -> None:
     """A record, or anything that JSON knows, as one document."""
-    print(json.dumps(_plain(content), indent=2, default=_plain))
+    say(json.dumps(_plain(content), indent=2, default=_plain))
 
 
 def summary(text: str) -> None:
@@ -103,7 +106,7 @@ def megabytes(size: int) -> str:
 
 def agrees(question: str) -> bool:
     """Whether the user says yes; without a terminal nobody does."""
-    return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() == "y"
+    return sys.stdin.isatty() and answer(f"{question} [y/N] ").lower() == "y"
 
 
 def answer(question: str) -> str:

@@ -22,7 +22,10 @@ def train(
 ) -> None:
     """Tune and train a model of each kind; interrupted, the next one goes on."""
     from pipeline import training
+    from pipeline.errors import ConfigError
 
+    if trials < 0 or seconds < 0:
+        raise ConfigError("--trials, --seconds", ["less than nothing; write a number, or leave it out"])
     config = read_config()
     variables = {}
     if data.startswith("s3://"):

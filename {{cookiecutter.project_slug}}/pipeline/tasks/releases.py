@@ -22,8 +22,8 @@ WAIT = "seconds to wait for a deploy that is at work; default: 0"
 )
 def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float = 0.0, json: bool = False) -> None:
     """Show what a deploy would change; exit 0 for nothing, 2 for something."""
+    from pipeline import costs
     from pipeline.monitoring import drift
-    from pipeline.release import costs
     from pipeline.release import plan as planning
 
     delivery = open_environment(branch, cloud)

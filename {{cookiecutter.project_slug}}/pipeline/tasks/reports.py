@@ -1,4 +1,4 @@
-"""What only looks: call, status, releases, logs, config."""
+"""What only looks: call, status, releases, logs, verify, config."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import json as _json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from pipeline.tasks import BRANCH, CLOUD, JSON, action, console, open_environmen
 
 if TYPE_CHECKING:
     from pipeline.release.delivery import Delivery
+    from pipeline.release.head import Head
 
 WATCH_SECONDS = 5  # CloudWatch itself measures by the minute
 
@@ -47,7 +48,7 @@ def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch:
     if json:
         return console.document(
             {
-                "live": live and asdict(live),
+                "live": live and asdict(replace(live, variables=_ours(live.variables, head))),
                 "lock": head.holder and asdict(head.holder),
                 "work": head.work and asdict(head.work),
             }
@@ -64,6 +65,11 @@ def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch:
         console.say(f"  a {head.work} is under way; {how} invoke deploy --resume")
     if head.holder:
         console.say(f"  locked by {head.holder}")
+
+
+def _ours(variables: dict[str, str], head: Head) -> dict[str, str]:
+    """Those that we set: what others set may be a secret."""
+    return {name: value for name, value in variables.items() if name in head.owned}
 
 
 @action(

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.errors import PipelineError
-from pipeline.release.head import VERIFIED
 from pipeline.tasks import console
 
 if TYPE_CHECKING:
@@ -75,29 +74,24 @@ def telling_release(what: str, delivery: Delivery) -> Iterator[Callable[[T], T]]
         def told(done: T) -> T:
             if release := getattr(done, "release", None):
                 weight = getattr(done, "weight", 100)
-                how = "is verified" if weight == 100 else f"has {weight} % of the traffic and waits for --resume"
+                waits = f"has {weight} % of the traffic and waits for --resume, as version {release.version}"
+                how = f"is verified: version {release.version} serves" if weight == 100 else waits
+                former = getattr(done, "former", 0)
                 tell(
-                    result=f"release {release.number} {how}: version {release.version} serves",
+                    result=f"release {release.number} {how}",
                     new=release.artifact["commit"],
-                    **_before(what, release.number, delivery),
+                    **(_before(former, delivery) if former else {}),
                 )
             return done
 
         yield told
 
 
-def _before(what: str, number: int, delivery: Delivery) -> dict[str, str]:
-    """The commit that served before ``number``, and the command that puts it back; empty when that can't be said."""
+def _before(former: int, delivery: Delivery) -> dict[str, str]:
+    """The commit of the release that served before, and the command that puts it back; empty when that can't be said."""
     try:
-        kept = delivery.ledger.head().kept
-        if what == "deploy":
-            last = max((one.number for one in kept if one.state == VERIFIED and one.number < number), default=0)
-        else:
-            last = max((one.number for one in kept if one.number > number), default=0)
-        if not last:
-            return {}
-        commit = delivery.ledger.read(last).artifact["commit"]
+        commit = delivery.ledger.read(former).artifact["commit"]
     except PipelineError:  # what was done is done, and is told without this
         return {}
     where = f"--branch {delivery.environment.branch} --cloud {delivery.cloud.name}"
-    return {"old": commit, "undo": f"invoke rollback --to {last} {where}"}
+    return {"old": commit, "undo": f"invoke rollback --to {former} {where}"}

@@ -1,7 +1,7 @@
 """Runs ministack as this project's embedded AWS: loopback only, IAM enforced, state kept, its known gaps mended.
 
 Started by ``pipeline.cloud.embedded`` as a script, with the interpreter of an environment that holds nothing but ministack.
-One module per gap; each says what AWS does, and has a contract test in ``tests/test_embedded.py``.
+One module per gap; each says what AWS does, and has a contract test in the template's ``tests/test_embedded*.py``.
 """
 
 from __future__ import annotations

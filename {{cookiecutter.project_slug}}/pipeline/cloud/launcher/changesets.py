@@ -1,7 +1,9 @@
-"""A change set names only resources whose condition holds.
+"""A change set names only resources whose condition holds, and changes no stack whose making failed.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/conditions-section-structure.html
-ministack's change sets list all of a template, though it makes the right ones.
+https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html (ROLLBACK_COMPLETE: delete only)
+ministack's change sets list all of a template, though it makes the right ones; and take a stack that was rolled back for a new
+one, or for one that can be updated.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from typing import Any
 
 
 def mend() -> None:
-    """Leave the others out of both templates that ministack compares."""
-    from ministack.services.cloudformation import changesets
+    """Leave the others out of both templates that ministack compares, and refuse such stacks in AWS's words."""
+    from ministack.services.cloudformation import changesets, handlers
 
     resolve = changesets._resolve_props_for_diff
 
@@ -23,4 +25,14 @@ def mend() -> None:
             resolved["Resources"] = {n: r for n, r in resources.items() if holds.get(r.get("Condition"), True)}
         return resolved
 
+    create = handlers._ACTION_HANDLERS["CreateChangeSet"]
+
+    def create_of_living(params: Any) -> Any:
+        stack = handlers._resolve_stack(changesets._p(params, "StackName"))
+        if stack and stack.get("StackStatus") == "ROLLBACK_COMPLETE":
+            message = f"Stack:{stack['StackId']} is in ROLLBACK_COMPLETE state and can not be updated."
+            return changesets._error("ValidationError", message)
+        return create(params)
+
     changesets._resolve_props_for_diff = resolve_existing
+    handlers._ACTION_HANDLERS["CreateChangeSet"] = create_of_living

@@ -34,6 +34,8 @@ OPERATORS = {
     ast.And: lambda a, b: bool(a and b),
     ast.Or: lambda a, b: bool(a or b),
 }
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/graph-dynamic-labels.html
+PROP = re.compile(r"\$\{PROP\('Dim\.\w+'\)\}")
 
 
 class Wrong(Exception):
@@ -249,10 +251,14 @@ def mend() -> None:
 
 def _result(query: dict[str, Any], series: Series, oldest_first: bool, iso: Any) -> dict[str, Any]:
     times = sorted(series.values, reverse=not oldest_first)
-    searched = "SEARCH" in query.get("Expression", "")
+    label = query.get("Label", "")
+    if "SEARCH" in query.get(
+        "Expression", ""
+    ):  # what was found names itself, after what the label says or where it says so
+        label = PROP.sub(series.label, label) if PROP.search(label) else f"{label} {series.label}".strip()
     return {
         "Id": query["Id"],
-        "Label": series.label if searched else query.get("Label") or series.label,
+        "Label": label or series.label,
         "Timestamps": [iso(at) for at in times],
         "Values": [series.values[at] for at in times],
         "StatusCode": "Complete",

@@ -56,13 +56,17 @@ class Live:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a version answered: ``fault`` is set, and ``status`` 0, when it did not answer as HTTP at all."""
+    """What a version answered: ``fault`` is set, and ``status`` 0, when it did not answer as HTTP at all.
+
+    ``gone`` says that there is no such version, or not yet; ``waking`` that it will answer in a minute or two.
+    """
 
     status: int
     body: str
     fault: str
     seconds: float
     gone: bool = False
+    waking: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cloud import code_of
-from pipeline.errors import Moved, Refused, Unsettled
-from pipeline.release.targets import Answer, Live, Traffic, lambda_metrics
+from pipeline.errors import Refused, Unsettled
+from pipeline.release.targets import Answer, Live, lambda_alias, lambda_metrics
+from pipeline.release.targets.lambda_alias import ALIAS, CHANGED, GONE
 from pipeline.release.targets.lambda_http import http_event, read_answer
 from pipeline.waiting import wait
 
@@ -22,15 +23,14 @@ if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.keys import Environment
     from pipeline.release.head import Release
-    from pipeline.release.targets import Numbers
+    from pipeline.release.targets import Numbers, Traffic
 
 __all__ = ["RELEASE_VARIABLE", "LambdaFunction"]
 
-ALIAS = "live"
 # The one variable that the deploy adds by itself; the service answers it at /version.
 RELEASE_VARIABLE = "RELEASE_NUMBER"
-GONE = "ResourceNotFoundException"
-CHANGED = ("PreconditionFailedException", "ResourceConflictException")
+# A version that nobody called for weeks is given its resources anew by the first call, which is itself refused.
+WAKING = ("CodeArtifactUserPendingException", "ResourceNotReadyException")
 # How the description of each version of ours begins; others' versions are left alone.
 NOTE = re.compile(r"release (\d+), ")
 
@@ -109,6 +109,7 @@ class LambdaFunction:
                 return self._converge(release, dropped, found)
             except Exception as error:
                 if code_of(error) in CHANGED or "cannot be assumed by Lambda" in str(error):
+                    found["why"] = str(error)
                     return None  # someone else's change, our own whose answer was lost, or a role that is too new
                 raise
 
@@ -117,8 +118,8 @@ class LambdaFunction:
                 return wait(staged, what=f"the function {self.function}")
             except Unsettled as error:
                 wanted, there = release.artifact["code_sha256"], found.get("CodeSha256")
-                if there == wanted:
-                    raise
+                if there in (None, wanted):
+                    raise Unsettled(f"{error.message}: {found.get('why', 'no reason given')}", error.next) from error
                 raise Refused(
                     f"Lambda holds {there}, which is not the artifact's {wanted}",
                     next="run this again; someone else changes this function",
@@ -134,8 +135,11 @@ class LambdaFunction:
                     Payload=json.dumps(http_event(path, method, body)).encode(),
                 )
             except Exception as error:
-                if code_of(error) == GONE:
-                    return Answer(0, "", str(error), time.perf_counter() - started, gone=True)
+                code, passed = code_of(error), time.perf_counter() - started
+                if code == GONE:
+                    return Answer(0, "", str(error), passed, gone=True)
+                if code in WAKING or (code == "ResourceConflictException" and "Pending" in str(error)):
+                    return Answer(0, "", str(error), passed, waking=True)
                 raise
             return read_answer(answer, time.perf_counter() - started)
 
@@ -147,37 +151,11 @@ class LambdaFunction:
 
     def traffic(self) -> Traffic | None:
         with self._cloud.faults():
-            try:
-                alias = self._lambda.get_alias(FunctionName=self.function, Name=ALIAS)
-            except Exception as error:
-                if code_of(error) == GONE:
-                    return None
-                raise
-        weights = alias.get("RoutingConfig", {}).get("AdditionalVersionWeights", {})
-        percents = {version: round(weight * 100) for version, weight in weights.items()}
-        return Traffic(alias["FunctionVersion"], percents, alias["RevisionId"])
+            return lambda_alias.traffic(self._lambda, self.function)
 
     def shift(self, wanted: Traffic | None, seen: Traffic | None, note: str) -> None:
-        name: dict[str, Any] = {"FunctionName": self.function, "Name": ALIAS}
         with self._cloud.faults():
-            try:
-                if wanted is None:
-                    self._lambda.delete_alias(**name)
-                elif seen is None:
-                    self._lambda.create_alias(**name, FunctionVersion=wanted.version, Description=note)
-                else:
-                    weights = {version: percent / 100 for version, percent in wanted.weights.items()}
-                    self._lambda.update_alias(
-                        **name,
-                        FunctionVersion=wanted.version,
-                        RoutingConfig={"AdditionalVersionWeights": weights},
-                        Description=note,
-                        RevisionId=seen.tag,
-                    )
-            except Exception as error:
-                if code_of(error) not in CHANGED:
-                    raise
-                raise Moved("the traffic was moved by someone else meanwhile", next="invoke status") from error
+            lambda_alias.shift(self._lambda, self.function, wanted, seen, note)
 
     def versions(self) -> dict[str, int]:
         notes: dict[str, str] = {}
@@ -213,11 +191,20 @@ class LambdaFunction:
             return None
         found |= there
         self._same_package(there)
+        if there.get("State") == "Failed":  # it was never made; Lambda has no way on from there
+            raise Refused(
+                f"Lambda could not make {self.function}: {there.get('StateReason', 'no reason given')}",
+                next=f"mend that, aws lambda delete-function --function-name {self.function}, then run this again",
+            )
+        if there.get("LastUpdateStatus") == "Failed" and not found.get("changed"):
+            self._change_code(release, there, found)  # a former deploy's failure stays until an update succeeds
+            return None
         if not _settled(there):
             return None
         variables = {k: v for k, v in _variables(there).items() if k not in dropped} | ours
         architecture = {"architecture": release.settings["architecture"]}
         if self._read(there) | architecture != release.settings or _variables(there) != variables:
+            found["changed"] = True
             self._lambda.update_function_configuration(
                 FunctionName=self.function,
                 RevisionId=there["RevisionId"],
@@ -225,12 +212,7 @@ class LambdaFunction:
             )
             return None
         if there["CodeSha256"] != release.artifact["code_sha256"] or self._read(there) != release.settings:
-            self._lambda.update_function_code(
-                FunctionName=self.function,
-                RevisionId=there["RevisionId"],
-                Architectures=[release.settings["architecture"]],
-                **self.code(release.artifact),
-            )
+            self._change_code(release, there, found)
             return None
         published = self._lambda.publish_version(  # gives the same version again when nothing has changed since
             FunctionName=self.function,
@@ -240,6 +222,15 @@ class LambdaFunction:
         )
         version: str = published["Version"]
         return wait(lambda: self._ready(version), what=f"version {version} of {self.function}")
+
+    def _change_code(self, release: Release, there: dict[str, Any], found: dict[str, Any]) -> None:
+        found["changed"] = True
+        self._lambda.update_function_code(
+            FunctionName=self.function,
+            RevisionId=there["RevisionId"],
+            Architectures=[release.settings["architecture"]],
+            **self.code(release.artifact),
+        )
 
     def _ready(self, version: str) -> str | None:
         there = self._configuration(version)

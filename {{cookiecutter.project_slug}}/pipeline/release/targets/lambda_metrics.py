@@ -62,6 +62,7 @@ def mean_duration(cloud: Cloud, function: str, alias: str) -> float:
             MetricDataQueries=[_query("q", "Duration", "Average", dimensions, DAY)],
             StartTime=_utc(now - DAY),
             EndTime=_utc(now + 60),
+            ScanBy="TimestampAscending",
         )
     values: list[float] = answer["MetricDataResults"][0]["Values"]
     return values[-1] if values else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Cost", "estimate"]
+__all__ = ["DOLLARS_PER_REQUEST", "Cost", "dollars_per_gb_second", "estimate"]
 
 # https://aws.amazon.com/lambda/pricing/ (first tier, US East, as published in 2025; other regions differ by some percent)
 DOLLARS_PER_REQUEST = 0.20 / 1e6
@@ -28,6 +28,11 @@ class Cost:
             f"about {self.dollars:.2f} USD a month at {self.requests_per_second:g} requests a second "
             f"of {self.milliseconds:.0f} ms ({source}), by Lambda's list prices"
         )
+
+
+def dollars_per_gb_second(architecture: str) -> str:
+    """The price of a gigabyte for a second, as decimals."""
+    return f"{DOLLARS_PER_GB_SECOND[architecture]:.10f}"
 
 
 def estimate(rate: float, memory: int, architecture: str, milliseconds: float) -> Cost:
