@@ -25,8 +25,8 @@ def nothing_names_it(service: Tiny) -> bool:
     """Neither the record of pushes nor SSM knows the image."""
     opened = service.open()
     known = store.known(opened.cloud, opened.foundation.bucket, service.git("rev-parse", "HEAD"))
-    parameter = opened.cloud.client("ssm").get_parameter(Name=f"/{service.name}/production/image")["Parameter"]
-    return known is None and parameter["Value"] == "none"
+    named = opened.cloud.client("ssm").get_parameters(Names=[f"/{service.name}/production/image"])["Parameters"]
+    return known is None and named == []
 
 
 def push(service: Tiny) -> store.Pushed:
