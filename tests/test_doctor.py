@@ -262,3 +262,11 @@ def test_github_that_is_away_is_said(tiny: Tiny, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
     assert all("GitHub does not answer" in finding.says for finding in asked(tiny).values())
     assert os.environ["GITHUB_API_URL"]
+
+
+def test_branch_of_no_environment_is_a_finding(tiny: Tiny) -> None:
+    """Where no environment can be picked, that is said beside what else was found, rather than instead of it."""
+    tiny.git("checkout", "--quiet", "-b", "feature")
+    said = tiny.invoke("doctor", code=1)
+    assert "✓ git" in said
+    assert "✗ environment" in said

@@ -107,6 +107,19 @@ def test_output_that_can_not_be_written_is_one_message(tiny: Tiny) -> None:
     assert (process.returncode, said) == (0, b"")
 
 
+def test_ledger_of_a_later_version_is_one_message(tiny: Tiny) -> None:
+    """A record that this version can't read is named, with what to do."""
+    tiny.deploy()
+    opened = tiny.open()
+    key = "releases/production/head.json"
+    s3, bucket = opened.cloud.client("s3"), opened.foundation.bucket
+    head = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    s3.put_object(Bucket=bucket, Key=key, Body=json.dumps({**head, "newer": 1}).encode())
+    said = tiny.invoke("status", code=1)
+    assert f"{key} can't be read: TypeError: " in said
+    assert "next: cruft update" in said
+
+
 def test_values_that_others_set_are_shown_nowhere(tiny: Tiny) -> None:
     """A variable that somebody else set may be a secret: plans and status name it at most."""
     tiny.deploy()
