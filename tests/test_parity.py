@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -32,7 +33,7 @@ STEPS = [
     for job, content in document["jobs"].items()
     for step in content["steps"]
 ]
-OURS = r"(make|\.venv/bin/(nox|tox|invoke))( [^|;&<>`]*)?"
+OURS = r"(exec )?(make|\.venv/bin/(nox|tox|invoke))( [^|;&<>`]*)?"
 # What is no call of ours, and why.
 ALLOWED = {"exit 1": "fails the gate; calls nothing"}
 EXIT_2 = " || [ $? -eq 2 ]"  # a plan with changes is no fault
@@ -94,8 +95,32 @@ def test_only_the_deploy_has_an_environment_and_plans_come_before() -> None:
     jobs = WORKFLOWS["deploy.yml"]["jobs"]
     assert [name for name, job in jobs.items() if "environment" in job] == ["deploy"]
     assert jobs["deploy"]["needs"] == "plan"
-    assert WORKFLOWS["deploy.yml"]["concurrency"] == {"group": "deploy-${{ github.ref }}", "cancel-in-progress": False}
+    assert (
+        WORKFLOWS["deploy.yml"]["concurrency"]
+        == {
+            "group": "deploy-${{ github.ref }}-${{ inputs.action }}",  # a deploy that waits for its review holds no rollback up
+            "cancel-in-progress": False,
+        }
+    )
     assert not any("environment" in job for job in WORKFLOWS["build_test.yml"]["jobs"].values())
+
+
+def test_signal_of_a_cancelled_run_reaches_what_has_something_to_put_back(tmp_path: Path) -> None:
+    """GitHub interrupts a step's shell only, which tells nobody; so that what changes something takes the shell's place."""
+    changing = [
+        step["run"] for _, _, step in STEPS if re.search(r"invoke (deploy|rollback|build --on)", step.get("run", ""))
+    ]
+    assert len(changing) == 3
+    assert all(command.startswith("exec ") for command in changing)
+    for command, code in ((changing[0], 130), (changing[0].removeprefix("exec "), 0)):
+        script = tmp_path / "step.sh"
+        waits = "import signal, sys, time; signal.signal(2, lambda *_: sys.exit(130)); print(flush=True); time.sleep(2)"
+        script.write_text(re.sub(r"\.venv/bin/invoke .*", f"{sys.executable} -c '{waits}'", command) + "\n")
+        step = subprocess.Popen(["bash", "-e", script], stdout=subprocess.PIPE)
+        assert step.stdout is not None
+        step.stdout.readline()
+        step.send_signal(signal.SIGINT)
+        assert step.wait(20) == code
 
 
 def test_pull_requests_get_no_identity() -> None:
@@ -212,7 +237,7 @@ def test_push_is_checked_built_and_pushed(runner: Runner, delivery: str) -> None
         ):
             if matrix.get("environment", HERE) == HERE:  # the other Pythons are GitHub's
                 runner.job("build_test.yml", job, event, matrix)
-    assert runner.ran[-1] == ".venv/bin/invoke build --on codebuild"
+    assert runner.ran[-1] == "exec .venv/bin/invoke build --on codebuild"
     buildspec = yaml.safe_load((TEMPLATE / "buildspec.yml").read_text())
     log = runner.printed[-1]
     for phase in buildspec["phases"].values():
