@@ -81,8 +81,8 @@ def delivering(config: Config, environment: Environment) -> Stack:
         "Subject": subject(config),
         "Target": config.service.target,
         "Architecture": config.service.architecture,
-        "SlackWorkspace": workspace,
-        "SlackChannel": channel,
+        "SlackWorkspace": workspace or "NONE",
+        "SlackChannel": channel or "NONE",
     }
     return _stack(config, environment, "pipeline.yaml", "-pipeline", parameters)
 

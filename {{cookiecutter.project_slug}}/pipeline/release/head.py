@@ -56,7 +56,10 @@ class Release:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds the lock, why, since when, and until when at the latest (seconds since 1970)."""
+    """Who holds the lock, why, since when, and until when at the latest (seconds since 1970).
+
+    ``boot`` tells machines of one name apart, as those of laptops and of clones are, and this one from before its restart.
+    """
 
     who: str
     reason: str
@@ -64,11 +67,12 @@ class Holder:
     pid: int
     at: float
     expires: float
+    boot: str = ""
 
     @classmethod
     def me(cls, who: str, reason: str) -> Holder:
         now = time.time()
-        return cls(who, reason, _machine(), os.getpid(), now, now + LOCK_SECONDS)
+        return cls(who, reason, socket.gethostname(), os.getpid(), now, now + LOCK_SECONDS, _boot())
 
     def renewed(self) -> Holder:
         return replace(self, expires=time.time() + LOCK_SECONDS)
@@ -77,7 +81,7 @@ class Holder:
         """Whether it can't come back: its time is up, or it was a process of this machine that has ended."""
         if self.expires < time.time():
             return True
-        if self.host != _machine():
+        if (self.host, self.boot) != (socket.gethostname(), _boot()):
             return False
         try:
             os.kill(self.pid, 0)
@@ -92,13 +96,12 @@ class Holder:
         return f"{self.who} on {self.host} (pid {self.pid}, {self.reason}) since {since}"
 
 
-def _machine() -> str:
-    """This machine since it was started: names alone repeat, as those of laptops and of clones do."""
+def _boot() -> str:
+    """What this machine has been since it was started."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        boot = f"{uuid.getnode():x}"
-    return f"{socket.gethostname()} ({boot})"
+        return f"{uuid.getnode():x}"
 
 
 @dataclass(frozen=True)
