@@ -22,8 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "{{cookiecutter.project_slug}}")]
 
-from tiny import Tiny  # noqa: E402  (its folder is put on the path above)
-from uv import find_uv_bin  # noqa: E402
+from tiny import Tiny
+from uv import find_uv_bin
 
 RUNS = 5
 FACTOR = 20

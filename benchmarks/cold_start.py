@@ -19,12 +19,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks"), str(ROOT / "{{cookiecutter.project_slug}}")]
 
-from build_time import HANDLER, PYTHON  # noqa: E402  (their folders are put on the path above)
-from tiny import TEMPLATE, Tiny  # noqa: E402
+from build_time import HANDLER, PYTHON
+from tiny import TEMPLATE, Tiny
 
-from pipeline.artifact import build  # noqa: E402
-from pipeline.dependencies import locks  # noqa: E402
-from pipeline.release.targets.lambda_http import http_event  # noqa: E402
+from pipeline.artifact import build
+from pipeline.dependencies import locks
+from pipeline.release.targets.lambda_http import http_event
 
 RUNS = 9
 LIMIT = 0.5

@@ -17,9 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
-from tiny import Tiny  # noqa: E402  (its folder is put on the path above)
+from tiny import Tiny
 
-from pipeline.cloud import embedded  # noqa: E402
+from pipeline.cloud import embedded
 
 RUNS = 5
 LIMIT = 1.5

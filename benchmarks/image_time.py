@@ -20,14 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "{{cookiecutter.project_slug}}")]
 
-import pip  # noqa: E402  (the folders are put on the path above)
-from build_time import HANDLER, NEEDS  # noqa: E402
-from tiny import BASE, TEMPLATE, Tiny  # noqa: E402
+import pip
+from build_time import HANDLER, NEEDS
+from tiny import BASE, TEMPLATE, Tiny
 
-from pipeline.artifact import engines  # noqa: E402
-from pipeline.artifact.registry import Registry  # noqa: E402
-from pipeline.cloud import embedded  # noqa: E402
-from pipeline.errors import PipelineError  # noqa: E402
+from pipeline.artifact import engines
+from pipeline.artifact.registry import Registry
+from pipeline.cloud import embedded
+from pipeline.errors import PipelineError
 
 RUNS = 3
 FACTOR = 5

@@ -17,11 +17,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
-from faults import faults  # noqa: E402  (its folder is put on the path above)
-from faults.harness import Service  # noqa: E402
-from tiny import Tiny  # noqa: E402
+from faults import faults
+from faults.harness import Service
+from tiny import Tiny
 
-from pipeline.cloud import embedded  # noqa: E402
+from pipeline.cloud import embedded
 
 SIZES = (10, 10_000)
 ROUNDS = 9

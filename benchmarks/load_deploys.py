@@ -20,14 +20,14 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
 
-from botocore.auth import SigV4Auth  # noqa: E402  (its folder is put on the path above)
-from botocore.awsrequest import AWSRequest  # noqa: E402
-from botocore.credentials import Credentials  # noqa: E402
-from faults.harness import Service  # noqa: E402
-from tiny import Tiny  # noqa: E402
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from faults.harness import Service
+from tiny import Tiny
 
-from pipeline.cloud import embedded  # noqa: E402
-from pipeline.release.targets.lambda_http import http_event  # noqa: E402
+from pipeline.cloud import embedded
+from pipeline.release.targets.lambda_http import http_event
 
 RATE = 200.0
 EVERY = 15.0

@@ -23,12 +23,12 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / p) for p in ("tests", "{{cookiecutter.project_slug}}", "{{cookiecutter.project_slug}}/src")]
 
-import joblib  # noqa: E402  (its folder is put on the path above, as are those of the next)
-import numpy as np  # noqa: E402
-from tiny import TEMPLATE, Tiny  # noqa: E402
+import joblib
+import numpy as np
+from tiny import TEMPLATE, Tiny
 
-from pipeline.artifact import build  # noqa: E402
-from service import models, promotion, training  # noqa: E402
+from pipeline.artifact import build
+from service import models, promotion, training
 
 RUNS, ROUNDS, REQUESTS = 9, 5, 1000
 # Promised: seconds, milliseconds, MB.

@@ -201,3 +201,13 @@ def test_no_request_fails_during_deploys(tiny: Tiny) -> None:
     rate = sum(counts) / (time.monotonic() - began)
     print(f"{sum(counts)} requests, {rate:.0f} a second")
     assert tiny.live() == 12
+
+
+def test_holder_on_another_machine_of_the_same_name_is_not_taken_for_dead() -> None:
+    """A process that is not here may be on a clone of this machine; only one that was here can be known to be gone."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    here = replace(Holder.me("someone", "deploy"), pid=ended.pid)
+    assert here.gone()
+    assert not replace(here, boot="another").gone()
+    assert not Holder.me("someone", "deploy").gone()

@@ -139,6 +139,15 @@ def test_role_without_external_id_is_refused(tiny: Tiny, principal: str) -> None
         stacks.monitoring(tiny.config, tiny.config.environment("main"))
 
 
+def test_managed_grafana_takes_no_role(tiny: Tiny) -> None:
+    """Amazon Managed Grafana has the role as its workspace's own; the data source of any other Grafana takes it."""
+    taken = {"assumeRoleArn", "externalId"}
+    assert taken <= set(grafana.data_source(tiny.config, at(tiny))["jsonData"])
+    toml = tiny.root / "pipeline.toml"
+    toml.write_text(toml.read_text() + '\n[monitoring]\ngrafana_principal = "grafana.amazonaws.com"\n')
+    assert not taken & set(grafana.data_source(tiny.config, at(tiny))["jsonData"])
+
+
 def test_thresholds_reach_the_stack(tiny: Tiny) -> None:
     """Every number of ``[monitoring]`` is a parameter of the stack that has that parameter."""
     toml: Path = tiny.root / "pipeline.toml"
@@ -149,6 +158,9 @@ def test_thresholds_reach_the_stack(tiny: Tiny) -> None:
         "0.3",
         "5",
     )
+    assert stack.parameters["Price"] == "0.0000166667"
+    tiny.replace("pipeline.toml", 'region = "eu-west-1"', 'region = "eu-west-1"\narchitecture = "arm64"')
+    assert stacks.monitoring(tiny.config, tiny.config.environment("main")).parameters["Price"] == "0.0000133334"
     known = yaml.safe_load(stack.body)["Parameters"]
     assert set(stack.parameters) <= set(known)
     assert {alarm.threshold for alarm in alarms(ANYWHERE) if isinstance(alarm.threshold, str)} <= set(

@@ -16,6 +16,7 @@ from pipeline.cloud import embedded
 from pipeline.errors import Refused
 from pipeline.keys import Deploy
 from pipeline.release import deploy
+from pipeline.release.machine import Machine, Run
 from pipeline.release.watch import weights
 
 CANARY = Deploy(strategy="canary", weight=10, pause=12, period=3)
@@ -163,6 +164,17 @@ def test_pauses_that_outlast_a_workflow_are_refused(tiny: Tiny, monkeypatch: pyt
         deploy.deploy(opened, lambda _: None)
     monkeypatch.undo()
     assert (service.live(), service.problems()) == (1, [])
+
+
+def test_shares_are_held_on_aws_until_their_numbers_have_come(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lambda's metrics come minutes late: on AWS a shorter pause would look at nothing, and move on."""
+    opened = replace(tiny.open(), config=replace(tiny.config, deploy=replace(CANARY, pause=1)))
+    with opened.ledger.locked("tests", "look") as lease:
+        machine = Machine(opened, lease, Run(lambda _: None))
+        assert machine.pauses == 1
+        monkeypatch.setattr(opened.cloud, "name", "aws")
+        assert machine.pauses == 180 + opened.config.function.timeout
+        monkeypatch.undo()
 
 
 def test_rollback_says_that_somebody_moved_the_traffic(tiny: Tiny) -> None:

@@ -18,12 +18,12 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.parent.parent)]
 
-from tiny import Tiny  # noqa: E402
+from tiny import Tiny
 
-from faults import Fault, conflict, cut, error500, expired, kill, lag, lost, throttle, timeout  # noqa: E402
-from faults.harness import Service, Users, apart  # noqa: E402
-from pipeline.cloud import embedded  # noqa: E402
-from pipeline.release.head import VERIFIED  # noqa: E402
+from faults import Fault, conflict, cut, error500, expired, kill, lag, lost, throttle, timeout
+from faults.harness import Service, Users, apart
+from pipeline.cloud import embedded
+from pipeline.release.head import VERIFIED
 
 CALLS = 45  # about as many as a deploy makes; a fault that is drawn for a later one does not strike
 

@@ -1,6 +1,6 @@
 """The delivery code behind ``tasks.py``: verbs that plan and act, return frozen records and print nothing.
 
-What lies where; imports go downward only, here and within each folder's own map:
+What lies where; imports go downward only, here and within each folder, which has such a map of its own:
 
 tasks/          what ``invoke`` runs: words, order, printing, exit codes
 monitoring/     what is seen from the outside: one definition, and all that is made of it

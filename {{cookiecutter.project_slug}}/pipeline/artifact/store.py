@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.cloud import Cloud
     from pipeline.config import Config
 
-__all__ = ["Artifact", "Pushed", "artifact", "built", "find", "keep", "known", "prune", "push", "record"]
+__all__ = ["Artifact", "Pushed", "artifact", "built", "find", "keep", "known", "prune", "push", "put", "record"]
 
 # S3's answers to a conditional write that lost: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 LOST, BUSY = "PreconditionFailed", "ConditionalRequestConflict"  # the latter: somebody writes just now, so ask again
@@ -174,21 +174,26 @@ def _name(version: str) -> str:
     return f"artifacts/{version}/artifact.json"
 
 
-def _create(s3: Any, bucket: str, key: str, body: Any, **options: str) -> bool:
-    """Write an object that must not be there yet; whether it was not."""
+def put(s3: Any, bucket: str, key: str, body: Any, **options: str) -> str | None:
+    """Write an object under a condition; its ETag, or None when the condition did not hold."""
     for left in reversed(range(TRIES)):
         try:
             if not isinstance(body, bytes):
                 body.seek(0)
-            s3.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*", **options)
+            tag: str = s3.put_object(Bucket=bucket, Key=key, Body=body, **options)["ETag"]
         except Exception as error:
             if code_of(error) == LOST:
-                return False
+                return None
             if code_of(error) != BUSY or not left:
                 raise
         else:
-            return True
+            return tag
     raise AssertionError("the last try returns or raises")
+
+
+def _create(s3: Any, bucket: str, key: str, body: Any, **options: str) -> bool:
+    """Write an object that must not be there yet; whether it was not."""
+    return put(s3, bucket, key, body, IfNoneMatch="*", **options) is not None
 
 
 def prune(cloud: Cloud, bucket: str, keep: set[str], before: float) -> list[str]:

@@ -1,4 +1,8 @@
-"""The cloud that is meant: an endpoint with credentials, or the ordinary AWS chain."""
+"""The cloud that is meant: an endpoint with credentials, or the ordinary AWS chain.
+
+embedded        the embedded AWS, started and ended
+launcher/       what runs as the embedded AWS: ministack, with its gaps mended, a module each
+"""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ def data_source(config: Config, at: Place) -> dict[str, Any]:
     known = config.monitoring
     # Amazon Managed Grafana has the role as its workspace's own, and does not take it once more.
     own = known.grafana_principal == "grafana.amazonaws.com"
-    taken = {} if own else {"assumeRoleArn": f"arn:aws:iam::{account}:role/{at.function}-grafana"}
+    role = f"arn:aws:iam::{account}:role/{at.function}-grafana"
+    taken = {} if own else {"assumeRoleArn": role, "externalId": known.grafana_external_id}
     return {
         "name": f"CloudWatch {at.function}",
         "type": "cloudwatch",
@@ -89,7 +90,6 @@ def data_source(config: Config, at: Place) -> dict[str, Any]:
         "jsonData": {
             "authType": "grafana_assume_role" if known.grafana_principal.startswith("arn:") else "default",
             **taken,
-            **({} if own else {"externalId": known.grafana_external_id}),
             "defaultRegion": at.region,
         },
     }

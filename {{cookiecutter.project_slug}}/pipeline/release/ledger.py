@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.artifact.store import BUSY, LOST, TRIES
+from pipeline.artifact import store
 from pipeline.cloud import code_of
 from pipeline.errors import CloudError, LockHeld, Refused
 from pipeline.release.head import VERIFIED, Head, Holder, Kept, Release
@@ -257,17 +257,7 @@ class Ledger:
     def _put(self, key: str, body: bytes, **condition: str) -> str | None:
         """Write an object under a condition; its ETag, or None when the condition did not hold."""
         with self._cloud.faults():
-            for left in reversed(range(TRIES)):
-                try:
-                    tag: str = self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, **condition)["ETag"]
-                except Exception as error:
-                    if code_of(error) == LOST:
-                        return None
-                    if code_of(error) != BUSY or not left:
-                        raise
-                else:
-                    return tag
-        raise AssertionError("the last try returns or raises")
+            return store.put(self._s3, self._bucket, key, body, **condition)
 
     @property
     def _s3(self) -> Any:

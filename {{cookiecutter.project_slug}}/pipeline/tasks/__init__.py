@@ -1,5 +1,9 @@
 """What ``invoke`` runs: words, order, printing and exit codes; what is done lies in the modules beside this package.
 
+account, artifacts, cloud, models, monitor, releases, reports    the tasks, by what they are about
+telling         who is told how a build, deploy or rollback ended
+console         what is printed
+
 Nothing but the standard library, invoke and the error tree is imported before a task runs, so that listing them is
 instant.
 """

@@ -252,9 +252,8 @@ def mend() -> None:
 def _result(query: dict[str, Any], series: Series, oldest_first: bool, iso: Any) -> dict[str, Any]:
     times = sorted(series.values, reverse=not oldest_first)
     label = query.get("Label", "")
-    if "SEARCH" in query.get(
-        "Expression", ""
-    ):  # what was found names itself, after what the label says or where it says so
+    if "SEARCH" in query.get("Expression", ""):
+        # What was found names itself, after what the label says or where it says so.
         label = PROP.sub(series.label, label) if PROP.search(label) else f"{label} {series.label}".strip()
     return {
         "Id": query["Id"],

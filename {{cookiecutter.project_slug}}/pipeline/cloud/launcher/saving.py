@@ -22,9 +22,8 @@ from typing import Any
 
 PAUSE = 1.0  # seconds between a change and the save that holds it, and at least between saves
 REST = 9.0  # as long as that many times the last save
-LONGEST = (
-    60.0  # seconds that a save may take; another thread's lock that was held at the copying would hold it for ever
-)
+# Seconds that a save may take: a lock that another thread held when the copy was made is held there for ever.
+LONGEST = 60.0
 WATCH = 5.0  # seconds between looks at whether the folder is still there
 
 
