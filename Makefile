@@ -34,5 +34,6 @@ clean: ## remove all that was made
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "✗ Python 3.11 or newer is needed, $(PYTHON) is %d.%d\n  next: make PYTHON=/path/to/python3.12" % sys.version_info[:2])'
 	@[ -x $(BIN)/uv ] || { $(PYTHON) -m venv --clear .venv || { echo "  next: install python3-venv, then run make again"; exit 1; }; }
 	@[ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements/dev.txt
+	@$(BIN)/uv pip sync --quiet --no-build --require-hashes --python $(BIN)/python requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	@touch $@

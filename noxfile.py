@@ -22,6 +22,7 @@ assert spec.loader is not None
 shipped = module_from_spec(spec)
 sys.modules[spec.name] = shipped
 spec.loader.exec_module(shipped)  # registers its sessions and options
+shipped.DELIVERY = sys.executable
 
 
 @nox.session(default=False)

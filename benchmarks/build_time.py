@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "{{cookiecutter.project_slug}}")]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 from tiny import Tiny
 from uv import find_uv_bin

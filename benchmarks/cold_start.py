@@ -17,14 +17,14 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks"), str(ROOT / "{{cookiecutter.project_slug}}")]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks"), str(ROOT / "src")]
 
 from build_time import HANDLER, PYTHON
-from tiny import TEMPLATE, Tiny
+from tiny import PRICING, Tiny
 
-from pipeline.artifact import build
-from pipeline.dependencies import locks
-from pipeline.release.targets.lambda_http import http_event
+from ml_delivery.artifact import build
+from ml_delivery.dependencies import locks
+from ml_delivery.release.targets.lambda_http import http_event
 
 RUNS = 9
 LIMIT = 0.5
@@ -45,7 +45,7 @@ def main() -> int:
         (folder / "state").mkdir()
         tiny = Tiny(folder / "service", folder / "state", "bench")
         tiny.write("src/service/handler.py", HANDLER)
-        tiny.write("requirements/serve.txt", (TEMPLATE / "requirements/serve.txt").read_text())
+        tiny.write("requirements/serve.txt", (PRICING / "requirements/serve.txt").read_text())
         tiny.commit()
         build.build(tiny.config)
         with zipfile.ZipFile(tiny.root / "build/artifact.zip") as made:

@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 from tiny import Tiny
 
-from pipeline.cloud import embedded
+from embedded_aws import control as embedded
 
 RUNS = 5
 LIMIT = 1.5

@@ -18,16 +18,16 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "{{cookiecutter.project_slug}}")]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 import pip
 from build_time import HANDLER, NEEDS
-from tiny import BASE, TEMPLATE, Tiny
+from tiny import BASE, PRICING, Tiny
 
-from pipeline.artifact import engines
-from pipeline.artifact.registry import Registry
-from pipeline.cloud import embedded
-from pipeline.errors import PipelineError
+from ml_delivery.artifact import engines
+from ml_delivery.artifact.registry import Registry
+from embedded_aws import control as embedded
+from ml_delivery.errors import PipelineError
 
 RUNS = 3
 FACTOR = 5
@@ -59,7 +59,7 @@ def main() -> int:
         service = Tiny(folder / "service", folder / "state", "bench")
         service.box()
         service.write("src/service/handler.py", HANDLER)
-        service.write("requirements/serve.txt", (TEMPLATE / "requirements/serve.txt").read_text())
+        service.write("requirements/serve.txt", (PRICING / "requirements/serve.txt").read_text())
         service.commit()
         try:
             return measure(service, folder)

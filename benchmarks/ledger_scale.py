@@ -15,13 +15,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 from faults import faults
 from faults.harness import Service
 from tiny import Tiny
 
-from pipeline.cloud import embedded
+from embedded_aws import control as embedded
 
 SIZES = (10, 10_000)
 ROUNDS = 9

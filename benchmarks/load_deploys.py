@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -26,8 +26,8 @@ from botocore.credentials import Credentials
 from faults.harness import Service
 from tiny import Tiny
 
-from pipeline.cloud import embedded
-from pipeline.release.targets.lambda_http import http_event
+from embedded_aws import control as embedded
+from ml_delivery.release.targets.lambda_http import http_event
 
 RATE = 200.0
 EVERY = 15.0

@@ -25,9 +25,9 @@ sys.path[:0] = [str(ROOT / p) for p in ("tests", "{{cookiecutter.project_slug}}"
 
 import joblib
 import numpy as np
-from tiny import TEMPLATE, Tiny
+from tiny import PRICING, Tiny
 
-from pipeline.artifact import build
+from ml_delivery.artifact import build
 from service import models, promotion, training
 
 RUNS, ROUNDS, REQUESTS = 9, 5, 1000
@@ -92,7 +92,7 @@ def main() -> int:
         unzipped = sum(file.stat().st_size for file in tree.rglob("*") if file.is_file()) / 1e6
         ways = {"artifact": ([sys.executable, "-I", "-S", "-B"], ASK.format(load=""), tree)}
         plain = folder / "plain"
-        shutil.copytree(TEMPLATE / "src/service", plain / "service")
+        shutil.copytree(PRICING / "src/service", plain / "service")
         (plain / "model.lock").write_text("")
         for name, load in _others(folder).items():
             ways[name] = ([sys.executable], ASK.format(load=load), plain)
@@ -135,8 +135,8 @@ def _artifact(folder: Path) -> Path:
     (folder / "state").mkdir()
     tiny = Tiny(folder / "service", folder / "state", "bench")
     shutil.rmtree(tiny.root / "src/service")
-    shutil.copytree(TEMPLATE / "src/service", tiny.root / "src/service", ignore=shutil.ignore_patterns("__pycache__"))
-    tiny.write("requirements/serve.txt", (TEMPLATE / "requirements/serve.txt").read_text())
+    shutil.copytree(PRICING / "src/service", tiny.root / "src/service", ignore=shutil.ignore_patterns("__pycache__"))
+    tiny.write("requirements/serve.txt", (PRICING / "requirements/serve.txt").read_text())
     (tiny.root / "model.lock").unlink()
     shutil.rmtree(tiny.root / "models")
     models.KINDS = {"network": models.KINDS["network"]}

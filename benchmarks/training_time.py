@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 sys.path.insert(0, str(TEMPLATE))
 
-from pipeline import keys
+from ml_delivery import keys
 
 SECONDS, MEMORY, GOOD, ELASTICITY = 60.0, 1500.0, 0.9, 0.15
 
@@ -31,7 +31,7 @@ def main() -> int:
         "evaluate": ["service.report"],
         "promote": ["service.promotion"],
     }
-    environment = {**os.environ, "PYTHONPATH": str(TEMPLATE / "src")}
+    environment = {**os.environ, "PYTHONPATH": str(PRICING / "src")}
     with tempfile.TemporaryDirectory() as scratch:
         taken = {}
         for name, words in steps.items():

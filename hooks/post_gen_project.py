@@ -1,33 +1,37 @@
-"""Removes what is of another target or was left in the template's folder by tools, and says what to type next."""
+"""Gives a new service its starter, removes what is of other targets, and vendors the delivery package."""
 
 import shutil
+import sys
 from pathlib import Path
 
-# What the new service's own .gitignore names is no part of it.
+# The checkout that is being rendered: cookiecutter and cruft run in it while they render this text.
+CHECKOUT = Path({{ "checkout" | checkout }})
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(CHECKOUT / "hooks"))
+
+import packing  # noqa: E402
+
+slug, target, starter = "{{ cookiecutter.project_slug }}", "{{ cookiecutter.target }}", "{{ cookiecutter.starter }}"
+
+# What tools left in the template's folder was copied along; only that goes, whatever else lies in this folder.
+shipped = next(CHECKOUT.glob("{" + "{*cookiecutter*}" + "}"))
 for pattern in Path(".gitignore").read_text().split():
-    for left in list(Path().rglob(pattern.rstrip("/"))):
+    for left in [Path(path.relative_to(shipped)) for path in shipped.rglob(pattern.rstrip("/"))]:
         if left.is_dir():
             shutil.rmtree(left)
         else:
-            left.unlink()
+            left.unlink(missing_ok=True)
 
-# What only one target needs.
-OWN = {
-    "lambda-zip": ["pipeline/artifact/packers/lambda_zip.py", "pipeline/release/targets/lambda_zip.py"],
-    "lambda-image": [
-        "Dockerfile.lambda",
-        "pipeline/artifact/engines.py",
-        "pipeline/cloud/launcher/images.py",
-        "pipeline/cloud/launcher/registry.py",
-        "pipeline/cloud/launcher/runtimeapi.py",
-        "pipeline/artifact/packers/lambda_image.py",
-        "pipeline/artifact/registry.py",
-        "pipeline/release/targets/lambda_image.py",
-    ],
-}
-for target, files in OWN.items():
-    for file in files if target != "{{ cookiecutter.target }}" else []:
-        Path(file).unlink(missing_ok=True)
+shutil.copytree(Path("starters", starter), Path(), dirs_exist_ok=True)
+shutil.rmtree("starters")
+if target != "lambda-image":
+    Path("Dockerfile.lambda").unlink()
 
-slug = "{{ cookiecutter.project_slug }}"
+content = packing.wheel(CHECKOUT)
+Path("vendor").mkdir(exist_ok=True)
+Path("vendor", packing.name(CHECKOUT)).write_bytes(content)
+pins = (CHECKOUT / "src/ml_delivery/locks/delivery.txt").read_text(encoding="utf-8")
+line = f"ml-delivery=={packing.version(CHECKOUT)} \\\n    --hash=sha256:{packing.digest(content)}\n"
+Path("requirements/delivery.txt").write_text(pins + line, encoding="utf-8")
+
 print(f"Made {slug}. Next: cd {slug}, git init, commit, and make train")

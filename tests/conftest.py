@@ -13,9 +13,9 @@ import pytest
 from emulated import project
 from tiny import BASE, Tiny
 
-from pipeline.artifact import engines
-from pipeline.cloud import embedded
-from pipeline.errors import PipelineError
+from ml_delivery.artifact import engines
+from embedded_aws import control as embedded
+from ml_delivery.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent
 

@@ -20,10 +20,9 @@ from botocore.config import Config as Options
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.session import Session
-from tiny import TEMPLATE
 
-from pipeline.cloud import embedded
-from pipeline.waiting import wait
+from embedded_aws import control as embedded
+from ml_delivery.waiting import wait
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -56,8 +55,7 @@ def get_by_url(running: embedded.Running, url: str, path: str = "/", **headers: 
 
 def project(root: Path, own: Path) -> Path:
     """A folder that has what the embedded AWS needs; its environment is shared with the other tests."""
-    (root / "requirements").mkdir(parents=True)
-    (root / "requirements/cloud.txt").symlink_to(TEMPLATE / "requirements/cloud.txt")
+    root.mkdir(parents=True, exist_ok=True)
     own.mkdir(exist_ok=True)
     (root / ".pipeline").symlink_to(own)
     return root

@@ -18,13 +18,14 @@ from botocore.session import Session
 from issuer import Issuer
 from tiny import HANDLER, Tiny
 
-from pipeline import notify
-from pipeline.account import infra, stacks
-from pipeline.artifact import build, codebuild, packers, store
-from pipeline.cloud import Cloud, embedded
-from pipeline.errors import CloudError, Interrupted, PipelineError
-from pipeline.monitoring import drift
-from pipeline.release import delivery, deploy, plan, watch
+from ml_delivery import notify
+from ml_delivery.account import infra, stacks
+from ml_delivery.artifact import build, codebuild, packers, store
+from ml_delivery.cloud import Cloud
+from embedded_aws import control as embedded
+from ml_delivery.errors import CloudError, Interrupted, PipelineError
+from ml_delivery.monitoring import drift
+from ml_delivery.release import delivery, deploy, plan, watch
 
 ACCOUNT = "123456789012"
 REPOSITORY = "repo:an-owner/a-repository"
@@ -80,7 +81,7 @@ class Roles:
             wanted = stack(self.tiny.config) if stack is stacks.github else stack(self.tiny.config, self.environment)
             infra.ensure(wanted, self.admin)
         self.issuer = Issuer()
-        self.issuer.publish(self.tiny.root / ".pipeline/cloud")
+        self.issuer.publish(self.tiny.root / ".src/ml_delivery/cloud")
         self._trust_developer()
         for commit in self.commits.values():
             self.head(commit)

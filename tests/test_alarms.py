@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from watched import QUICK, Listener, Watched, repeat
 
-from pipeline.errors import CloudError
-from pipeline.monitoring.alarms import alarms
-from pipeline.monitoring.template import ANYWHERE
-from pipeline.release import watch
+from ml_delivery.errors import CloudError
+from ml_delivery.monitoring.alarms import alarms
+from ml_delivery.monitoring.template import ANYWHERE
+from ml_delivery.release import watch
 
 
 @pytest.fixture

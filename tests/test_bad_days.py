@@ -13,9 +13,9 @@ from dataclasses import replace
 import pytest
 from tiny import ANSWER, Tiny
 
-from pipeline.cloud import embedded
-from pipeline.errors import LockHeld
-from pipeline.release.head import LOCK_SECONDS, Holder
+from embedded_aws import control as embedded
+from ml_delivery.errors import LockHeld
+from ml_delivery.release.head import LOCK_SECONDS, Holder
 
 SLOW = (ANSWER, "    import time; time.sleep(2.5)\n" + ANSWER)
 

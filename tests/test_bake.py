@@ -16,8 +16,8 @@ import pytest
 from bake import QUESTIONS, Refused, bake, cruft, files, repository, start
 
 import local_extensions
-from pipeline import config, keys
-from pipeline.artifact.engines import Engine
+from ml_delivery import config, keys
+from ml_delivery.artifact.engines import Engine
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 CHOICES = {name: value for name, value in QUESTIONS.items() if isinstance(value, list) and not name.startswith("_")}
@@ -56,10 +56,10 @@ def test_bake_is_whole_and_valid(tmp_path: Path, answers: dict[str, str]) -> Non
         of_it = [name for name in found if target.replace("-", "_") in name]
         assert bool(of_it) == (target == answers["target"]), of_it
     image = {
-        "pipeline/artifact/engines.py",
-        "pipeline/artifact/registry.py",
-        "pipeline/cloud/launcher/images.py",
-        "pipeline/cloud/launcher/registry.py",
+        "src/ml_delivery/artifact/engines.py",
+        "src/ml_delivery/artifact/registry.py",
+        "src/embedded_aws/images.py",
+        "src/embedded_aws/registry.py",
     }
     assert image & set(found) == (image if answers["target"] == "lambda-image" else set())
     for name, content in found.items():

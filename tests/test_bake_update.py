@@ -41,13 +41,13 @@ def test_old_service_moves_to_a_new_template(tmp_path: Path, template: Path, tar
     before = files(made)
 
     shipped = template / SHIPPED
-    moved = ["pipeline/waiting.py", "tasks.py", "noxfile.py", ".github/workflows/deploy.yml", "Makefile"]
+    moved = ["src/ml_delivery/waiting.py", "tasks.py", "noxfile.py", ".github/workflows/deploy.yml", "Makefile"]
     for name in moved:
         (shipped / name).write_text((shipped / name).read_text() + "# newer\n")
     change(shipped / "pyproject.toml", "[tool.bandit]", "[tool.newer]\n\n[tool.bandit]")
     (shipped / "pipeline/newer.py").write_text('"""New."""\n')
     (shipped / "src/service/features.py").write_text('"""Theirs."""\n')
-    (shipped / "pipeline/scanning.py").unlink()
+    (shipped / "src/ml_delivery/scanning.py").unlink()
     commit(template, "Newer")
     try:
         said = run(made, "update", "--skip-apply-ask")
@@ -57,11 +57,11 @@ def test_old_service_moves_to_a_new_template(tmp_path: Path, template: Path, tar
     assert "Good work! Project's cruft has been updated" in said
     assert [name for name in after if name.endswith((".rej", ".orig"))] == []
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    assert changed == {*moved, "pyproject.toml", "pipeline/newer.py", "pipeline/scanning.py", ".cruft.json"}
+    assert changed == {*moved, "pyproject.toml", "pipeline/newer.py", "src/ml_delivery/scanning.py", ".cruft.json"}
     assert all(after[name].endswith(b"# newer\n") for name in moved)
     assert b"orjson" in after["pyproject.toml"]
     assert b"[tool.newer]" in after["pyproject.toml"]
-    assert "pipeline/scanning.py" not in after
+    assert "src/ml_delivery/scanning.py" not in after
     assert json.loads(after[".cruft.json"])["commit"] != json.loads(before[".cruft.json"])["commit"]
 
 

@@ -11,11 +11,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tiny import TEMPLATE, Tiny
+from tiny import PRICING, ROOT, Tiny
 
-from pipeline.artifact import build
-from pipeline.errors import BuildError, ModelError
-from pipeline.release.targets.lambda_http import http_event
+from ml_delivery.artifact import build
+from ml_delivery.errors import BuildError, ModelError
+from ml_delivery.release.targets.lambda_http import http_event
 
 HANDLER = """\
 import numpy
@@ -42,8 +42,8 @@ print(json.dumps(handler({EVENT!r}, None)))
 """
 BUILD = """\
 import pathlib, sys
-from pipeline import config
-from pipeline.artifact import build
+from ml_delivery import config
+from ml_delivery.artifact import build
 print(build.build(config.load(pathlib.Path(sys.argv[1]))).digest)
 """
 
@@ -54,7 +54,7 @@ def service(tmp_path: Path) -> Tiny:
     (tmp_path / "state").mkdir()
     made = Tiny(tmp_path / "service", tmp_path / "state", "build")
     made.write("src/service/handler.py", HANDLER)
-    made.write("requirements/serve.txt", (TEMPLATE / "requirements/serve.txt").read_text())
+    made.write("requirements/serve.txt", (PRICING / "requirements/serve.txt").read_text())
     made.commit()
     return made
 
@@ -89,7 +89,7 @@ def test_the_same_commit_gives_the_same_bytes(service: Tiny, tmp_path: Path) -> 
         subprocess.run(["git", "clone", "--quiet", service.root, clone], check=True, umask=umask)
         env = {
             **os.environ,
-            "PYTHONPATH": str(TEMPLATE),
+            "PYTHONPATH": str(ROOT / "src"),
             "LC_ALL": locale,
             "TZ": zone,
             "PYTHONHASHSEED": str(number + 1),
@@ -234,7 +234,7 @@ def test_the_former_build_survives_a_write_that_fails(small: Tiny) -> None:
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); {BUILD}"
     done = subprocess.run(
         [sys.executable, "-c", limited, str(small.root)],
-        env={**os.environ, "PYTHONPATH": str(TEMPLATE)},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
         check=False,
@@ -259,7 +259,7 @@ def test_what_is_over_the_direct_limit_is_said(
     service: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An artifact that only fits through S3 is built, with a word on what weighs most."""
-    from pipeline.tasks import artifacts
+    from ml_delivery.tasks import artifacts
 
     monkeypatch.chdir(service.root)
     monkeypatch.setattr(build, "DIRECT_LIMIT", 100)

@@ -11,9 +11,10 @@ import pytest
 from botocore.session import Session
 from tiny import Tiny
 
-from pipeline.cloud import Cloud, embedded
-from pipeline.errors import CloudError, ConfigError
-from pipeline.keys import Environment
+from ml_delivery.cloud import Cloud
+from embedded_aws import control as embedded
+from ml_delivery.errors import CloudError, ConfigError
+from ml_delivery.keys import Environment
 
 
 @pytest.fixture

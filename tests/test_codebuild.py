@@ -14,7 +14,7 @@ from bake import ROOT
 from emulated import client
 from tiny import TEMPLATE, Tiny
 
-from pipeline.cloud import embedded
+from embedded_aws import control as embedded
 
 INVOKE = f"PYTHONPATH=$PWD {sys.executable} -m invoke"
 SPEC = f"""\
@@ -126,7 +126,7 @@ def test_interrupting_the_command_stops_the_build(service: Tiny) -> None:
 
 def test_the_shipped_buildspec_is_of_our_schema_and_never_deploys() -> None:
     """The schema accepts the shipped file and refuses what the embedded AWS could not run; every phase aborts."""
-    schema, shipped = TEMPLATE / "pipeline/artifact/buildspec.schema.json", TEMPLATE / "buildspec.yml"
+    schema, shipped = ROOT / "src/ml_delivery/artifact/buildspec.schema.json", TEMPLATE / "buildspec.yml"
     check = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(schema)]
     assert subprocess.run([*check, str(shipped)], check=False).returncode == 0
     text = shipped.read_text()
@@ -151,6 +151,6 @@ def test_the_schema_refuses_what_is_wrong(tmp_path: Path, old: str, new: str) ->
     text = (TEMPLATE / "buildspec.yml").read_text()
     assert old in text
     (tmp_path / "buildspec.yml").write_text(text.replace(old, new))
-    schema = TEMPLATE / "pipeline/artifact/buildspec.schema.json"
+    schema = ROOT / "src/ml_delivery/artifact/buildspec.schema.json"
     words = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(schema), str(tmp_path / "buildspec.yml")]
     assert subprocess.run(words, check=False, capture_output=True).returncode == 1

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tiny import SETTINGS
 
-from pipeline import config
-from pipeline.cloud import chosen
-from pipeline.errors import ConfigError
+from ml_delivery import config
+from ml_delivery.cloud import chosen
+from ml_delivery.errors import ConfigError
 
 GOOD = SETTINGS.format(name="demand-pricing", python="3.12")
 

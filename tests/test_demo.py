@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bake import ROOT
 
-from pipeline.waiting import wait
+from ml_delivery.waiting import wait
 
 
 def demo(into: Path, story: str = "short") -> subprocess.Popen[str]:

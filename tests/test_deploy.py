@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 from tiny import FAULTS, Tiny
 
-from pipeline.artifact import build, store
-from pipeline.artifact.build import Manifest
-from pipeline.errors import CloudError, ConfigError, Moved, Refused, SourceError
-from pipeline.release import deploy as deploying
-from pipeline.release.plan import Plan
-from pipeline.release.plan import make as make_plan
+from ml_delivery.artifact import build, store
+from ml_delivery.artifact.build import Manifest
+from ml_delivery.errors import CloudError, ConfigError, Moved, Refused, SourceError
+from ml_delivery.release import deploy as deploying
+from ml_delivery.release.plan import Plan
+from ml_delivery.release.plan import make as make_plan
 
 
 def test_first_deploy_is_verified_and_second_has_nothing_to_do(tiny: Tiny) -> None:

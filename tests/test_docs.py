@@ -11,7 +11,7 @@ from bake import ROOT
 from test_template import tasks
 from tiny import TEMPLATE
 
-from pipeline import keys
+from ml_delivery import keys
 
 ROOT_README = (ROOT / "README.md").read_text()
 SERVICE_README = (TEMPLATE / "README.md").read_text()

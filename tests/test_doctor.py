@@ -15,10 +15,10 @@ import pytest
 from issuer import AUDIENCE, URL
 from tiny import TEMPLATE, Tiny
 
-from pipeline.account import doctor, infra, stacks
-from pipeline.cloud import Cloud
-from pipeline.dependencies import locks
-from pipeline.errors import ConfigError
+from ml_delivery.account import doctor, infra, stacks
+from ml_delivery.cloud import Cloud
+from ml_delivery.dependencies import locks
+from ml_delivery.errors import ConfigError
 
 TOKEN = "canary-of-the-github-token"
 GOOD = {"iss": URL, "aud": AUDIENCE, "sub": "repo:an-owner/a-repository:environment:production"}
@@ -91,7 +91,7 @@ def test_missing_python_and_engine_are_said(tiny: Tiny, monkeypatch: pytest.Monk
 
 def test_no_repository_is_said(tmp_path: Path) -> None:
     """A folder that is not under git."""
-    from pipeline import config
+    from ml_delivery import config
 
     (tmp_path / "pipeline.toml").write_text((TEMPLATE.parent / "pipeline.toml").read_text())
     (git,) = [f for f in doctor.local(config.load(tmp_path, {})) if f.check == "git"]

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pytest
 from emulated import Function, client, code_of, environment_of
-from tiny import TEMPLATE
+from tiny import ROOT, TEMPLATE
 
-from pipeline.cloud import embedded
-from pipeline.errors import SetupError
-from pipeline.waiting import wait
+from embedded_aws import control as embedded
+from ml_delivery.errors import SetupError
+from ml_delivery.waiting import wait
 
 
 def test_starts_once_and_ends(alone: Path) -> None:
@@ -89,7 +89,7 @@ def test_listens_on_loopback_only(running: embedded.Running) -> None:
 def test_credentials_are_private(alone: Path) -> None:
     """Only the owner may read the keys."""
     embedded.up(alone)
-    mode = (alone / ".pipeline/cloud/credentials.json").stat().st_mode
+    mode = (alone / ".src/ml_delivery/cloud/credentials.json").stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
 
 
@@ -97,7 +97,7 @@ def test_reused_process_number_is_not_taken_for_it(alone: Path) -> None:
     """A record whose process number now belongs to something else means that nothing runs."""
     embedded.up(alone)
     embedded.down(alone)
-    record = alone / ".pipeline/cloud/process.json"
+    record = alone / ".src/ml_delivery/cloud/process.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "pid": os.getpid()}))
     assert not embedded.status(alone).running
 
@@ -183,7 +183,7 @@ def test_ordinary_users_can_clear_packages(tmp_path: Path) -> None:
 
 def test_save_stands_still_and_ends(tmp_path: Path) -> None:
     """What changes while it is saved is saved as it was; a save that hangs is ended, and the server goes on."""
-    saving = runpy.run_path(str(TEMPLATE / "pipeline/cloud/launcher/saving.py"))
+    saving = runpy.run_path(str(ROOT / "src/embedded_aws/saving.py"))
     state, begun, saved = ["before"], tmp_path / "begun", tmp_path / "saved"
 
     def slowly() -> None:
@@ -216,7 +216,7 @@ def test_update_that_was_under_way_is_done_after_a_restart(alone: Path) -> None:
 def test_state_is_its_owners_alone(alone: Path) -> None:
     """Whoever could read the state would hold the administrator's keys, and run code as the developer."""
     embedded.up(alone)
-    assert stat.S_IMODE((alone / ".pipeline/cloud").stat().st_mode) == 0o700
+    assert stat.S_IMODE((alone / ".src/ml_delivery/cloud").stat().st_mode) == 0o700
 
 
 def test_port_is_kept(alone: Path) -> None:
@@ -239,7 +239,7 @@ def test_reset_forgets_everything(alone: Path) -> None:
 STARTER = """
 import sys, time; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from pipeline.cloud import embedded
+from embedded_aws import control as embedded
 print("starting", flush=True)
 embedded.up(Path(sys.argv[2]))
 print("started", flush=True)

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from botocore.session import Session
 from emulated import Function, client, code_of, environment_of
 
-from pipeline.cloud import embedded
+from embedded_aws import control as embedded
 
 
 def test_server_knows_nothing_of_the_developer(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ import pytest
 from bake import git, start
 from emulated import client, project
 
-from pipeline.cloud import embedded
-from pipeline.waiting import wait
+from embedded_aws import control as embedded
+from ml_delivery.waiting import wait
 
 URL = "https://github.com/your-organisation/built.git"
 LOGS = {"Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource": "*"}

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from emulated import Function, client, code_of
 
-from pipeline.cloud import embedded
+from embedded_aws import control as embedded
 
 CONFIG = json.dumps({"architecture": "amd64", "config": {}, "rootfs": {"diff_ids": []}}).encode()
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from emulated import PYTHON, Function, client, code_of, package
-from tiny import TEMPLATE
+from tiny import ROOT, TEMPLATE
 
-from pipeline.cloud import embedded
-from pipeline.waiting import wait
+from embedded_aws import control as embedded
+from ml_delivery.waiting import wait
 
 # -- functions
 
@@ -171,7 +171,7 @@ assert lambda_svc.reap_idle_workers() == 1
 """
     python = os.readlink(f"/proc/{running.pid}/cwd") + "/../envs/cloud/bin/python"
     environment = {**os.environ, "LAMBDA_WARM_TTL_SECONDS": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-    words = [python, "-c", code, str(tmp_path), str(TEMPLATE / "pipeline/cloud/launcher"), str(TEMPLATE)]
+    words = [python, "-c", code, str(tmp_path), str(ROOT / "src/embedded_aws"), str(TEMPLATE)]
     subprocess.run(words, env=environment, check=True)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from emulated import Function, client, code_of, get_by_url
 
-from pipeline.cloud import embedded
+from embedded_aws import control as embedded
 
 CODE = """
 import time

@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 from emulated import Function, client, code_of
 
-from pipeline.cloud import embedded
-from pipeline.waiting import wait
+from embedded_aws import control as embedded
+from ml_delivery.waiting import wait
 
 EMF = {
     "_aws": {

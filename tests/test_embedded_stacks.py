@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from emulated import client, code_of
-from tiny import TEMPLATE
+from tiny import INFRA
 
-from pipeline.cloud import embedded
-from pipeline.waiting import wait
+from embedded_aws import control as embedded
+from ml_delivery.waiting import wait
 
-BODY = (TEMPLATE / "infra/service.yaml").read_text()
+BODY = (INFRA / "service.yaml").read_text()
 NO_CHANGES = "The submitted information didn't contain changes. Submit different information to create a change set."
 
 

@@ -19,7 +19,7 @@ from botocore.session import Session
 from emulated import client
 from issuer import AUDIENCE, URL, Issuer
 
-from pipeline.cloud import embedded
+from embedded_aws import control as embedded
 
 SUBJECT = "repo:an-owner/a-repository:ref:refs/heads/main"
 HOST = URL.removeprefix("https://")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dependencies import envs
-from pipeline.errors import SetupError
+from ml_delivery.dependencies import envs
+from ml_delivery.errors import SetupError
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 

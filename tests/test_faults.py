@@ -10,8 +10,8 @@ from faults.campaign import campaign
 from faults.harness import Service, Users, apart
 from tiny import Tiny
 
-from pipeline.errors import CloudError, LockHeld, Refused
-from pipeline.release.ledger import Ledger
+from ml_delivery.errors import CloudError, LockHeld, Refused
+from ml_delivery.release.ledger import Ledger
 
 
 def test_kill_at_every_write_of_a_deploy(tiny: Tiny) -> None:

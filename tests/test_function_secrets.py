@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import HANDLER, TEMPLATE, Tiny
+from tiny import HANDLER, PRICING, Tiny
 
-from pipeline import config
-from pipeline.errors import ConfigError
+from ml_delivery import config
+from ml_delivery.errors import ConfigError
 
 READING = """
     if event["rawPath"] == "/secrets":
@@ -27,7 +27,7 @@ READING = """
 def test_secret_is_read_at_run_time_and_shown_nowhere(tiny: Tiny) -> None:
     """The function gets the value of what it names, and of nothing else; plan, ledger, configuration and log hold references."""
     root = tiny.root
-    (root / "src/service/secrets.py").write_text((TEMPLATE / "src/service/secrets.py").read_text())
+    (root / "src/service/secrets.py").write_text((PRICING / "src/service/secrets.py").read_text())
     tiny.write("src/service/handler.py", HANDLER.replace("    return {", READING + "    return {"))
     path = f"/{tiny.name}/key"
     tiny.replace(

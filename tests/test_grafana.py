@@ -9,7 +9,7 @@ import pytest
 from grafana_server import TOKEN, GrafanaServer
 from tiny import Tiny
 
-from pipeline.account import infra, stacks
+from ml_delivery.account import infra, stacks
 
 
 @pytest.fixture

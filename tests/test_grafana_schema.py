@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import TEMPLATE
+from tiny import PRICING
 
-from pipeline.monitoring import files, grafana
-from pipeline.monitoring.queries import Place
+from ml_delivery.monitoring import files, grafana
+from ml_delivery.monitoring.queries import Place
 
 HERE = Path(__file__).parent / "grafana_schema"
 OPTIONS = [
@@ -57,7 +57,7 @@ def complaints(folder: Path, board: dict[str, Any]) -> str:
 def test_dashboard_is_by_grafanas_schema(compiler: Path) -> None:
     """The rendered dashboard compiles against the schema; one with a wrong name, kind or value does not."""
     at = Place("demand-pricing", "production", "main", "eu-west-1", "123456789012", "1024", "0.0000166667")
-    board = grafana.board(at, files.queries(TEMPLATE))
+    board = grafana.board(at, files.queries(PRICING))
     assert complaints(compiler, board) == ""
     wrong: dict[str, Any] = copy.deepcopy(board)
     wrong["panels"][1]["typo"] = wrong["panels"][1].pop("title")

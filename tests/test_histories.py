@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from tiny import Tiny
 
-from pipeline.errors import LockHeld, Refused
-from pipeline.release.head import VERIFIED, Holder
-from pipeline.release.plan import Plan
+from ml_delivery.errors import LockHeld, Refused
+from ml_delivery.release.head import VERIFIED, Holder
+from ml_delivery.release.plan import Plan
 
 HISTORIES = int(os.environ.get("HISTORIES", "8"))
 

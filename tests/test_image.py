@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from tiny import Tiny
 
-from pipeline.artifact import build, engines
-from pipeline.artifact.registry import Registry
-from pipeline.cloud import embedded
-from pipeline.errors import BuildError, Refused
-from pipeline.release import deploy
-from pipeline.release.plan import make as make_plan
+from ml_delivery.artifact import build, engines
+from ml_delivery.artifact.registry import Registry
+from embedded_aws import control as embedded
+from ml_delivery.errors import BuildError, Refused
+from ml_delivery.release import deploy
+from ml_delivery.release.plan import make as make_plan
 
 OURS = ["dependencies", "model", "source"]
 

@@ -13,10 +13,10 @@ import pytest
 from relay import EngineRelay, Harm, RegistryRelay, drops_layers, refuses
 from tiny import BASE, Tiny
 
-from pipeline.artifact import build, engines, packers, store
-from pipeline.artifact.registry import Registry
-from pipeline.cloud import Cloud
-from pipeline.errors import BuildError, CloudError, SetupError
+from ml_delivery.artifact import build, engines, packers, store
+from ml_delivery.artifact.registry import Registry
+from ml_delivery.cloud import Cloud
+from ml_delivery.errors import BuildError, CloudError, SetupError
 
 NOWHERE = "unix:///nowhere.sock"
 

@@ -8,20 +8,20 @@ import shutil
 from typing import Any
 
 import pytest
-from tiny import TEMPLATE, Tiny
+from tiny import INFRA, Tiny
 
-from pipeline.account import infra, stacks
-from pipeline.cloud import Cloud
-from pipeline.errors import CloudError, ConfigError, Refused
+from ml_delivery.account import infra, stacks
+from ml_delivery.cloud import Cloud
+from ml_delivery.errors import CloudError, ConfigError, Refused
 
-SERVICE = (TEMPLATE / "infra/service.yaml").read_text()
+SERVICE = (INFRA / "service.yaml").read_text()
 
 
 @pytest.fixture
 def own(tiny: Tiny) -> Tiny:
     """A tiny service with an infra folder of its own, to be changed."""
     (tiny.root / "infra").unlink()
-    shutil.copytree(TEMPLATE / "infra", tiny.root / "infra")
+    shutil.copytree(INFRA, tiny.root / "infra")
     tiny.commit()
     return tiny
 
@@ -84,7 +84,7 @@ def test_changed_template_is_seen_shown_and_applied(own: Tiny) -> None:
 
 def test_deploy_on_an_old_foundation_is_refused(own: Tiny) -> None:
     """Where nothing is brought up to date by itself, a deploy says what to run."""
-    from pipeline.release import deploy
+    from ml_delivery.release import deploy
 
     own.deploy()
     own.write("infra/service.yaml", SERVICE.replace("Default: 30", "Default: 60"))

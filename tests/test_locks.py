@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dependencies import locks
+from ml_delivery.dependencies import locks
 
 HASH = "0" * 63
 LOCK = f"""\

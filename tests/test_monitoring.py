@@ -10,25 +10,25 @@ from typing import Any
 import pytest
 import yaml
 from grafana_foundation_sdk.models import dashboard as model
-from tiny import TEMPLATE, Tiny
+from tiny import INFRA, PRICING, Tiny
 
-from pipeline.account import stacks
-from pipeline.errors import ConfigError
-from pipeline.keys import Monitoring
-from pipeline.monitoring import files, grafana
-from pipeline.monitoring.alarms import alarms
-from pipeline.monitoring.definition import panels
-from pipeline.monitoring.queries import NAMESPACE, place
-from pipeline.monitoring.template import ANYWHERE, dashboard
+from ml_delivery.account import stacks
+from ml_delivery.errors import ConfigError
+from ml_delivery.keys import Monitoring
+from ml_delivery.monitoring import files, grafana
+from ml_delivery.monitoring.alarms import alarms
+from ml_delivery.monitoring.definition import panels
+from ml_delivery.monitoring.queries import NAMESPACE, place
+from ml_delivery.monitoring.template import ANYWHERE, dashboard
 from service import telemetry
 
-QUERIES = files.queries(TEMPLATE)
+QUERIES = files.queries(PRICING)
 
 
 def test_the_template_is_what_the_definition_says() -> None:
     """``infra/monitoring.yaml`` is not written by hand, and not too large for CloudFormation to take as it is."""
-    text = (TEMPLATE / "infra/monitoring.yaml").read_text()
-    from pipeline.monitoring.template import template
+    text = (INFRA / "monitoring.yaml").read_text()
+    from ml_delivery.monitoring.template import template
 
     assert text == files._written("infra/monitoring.yaml", template(QUERIES))
     assert len(text.encode()) <= 51_200

@@ -17,10 +17,11 @@ import pytest
 from roles import ACCOUNT
 from tiny import Tiny
 
-from pipeline import notify
-from pipeline.account import stacks
-from pipeline.account.infra import ensure
-from pipeline.cloud import Cloud, embedded
+from ml_delivery import notify
+from ml_delivery.account import stacks
+from ml_delivery.account.infra import ensure
+from ml_delivery.cloud import Cloud
+from embedded_aws import control as embedded
 
 SECRET = "T000/B000/canary-of-the-webhook"
 MESSAGE = notify.Message(

@@ -15,18 +15,19 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.session import Session
 from emulated import get_by_url
-from tiny import TEMPLATE
+from tiny import PRICING
 from watched import Watched
 
-from pipeline.artifact import codebuild
-from pipeline.cloud import Cloud, embedded
-from pipeline.errors import BuildError, CloudError
-from pipeline.monitoring import data, files
-from pipeline.monitoring.definition import Panel, panels
-from pipeline.monitoring.queries import place
-from pipeline.monitoring.template import RIGHTS
-from pipeline.release.delivery import Delivery
-from pipeline.tasks import console
+from ml_delivery.artifact import codebuild
+from ml_delivery.cloud import Cloud
+from embedded_aws import control as embedded
+from ml_delivery.errors import BuildError, CloudError
+from ml_delivery.monitoring import data, files
+from ml_delivery.monitoring.definition import Panel, panels
+from ml_delivery.monitoring.queries import place
+from ml_delivery.monitoring.template import RIGHTS
+from ml_delivery.release.delivery import Delivery
+from ml_delivery.tasks import console
 
 BUILDSPEC = "version: 0.2\nphases:\n  build:\n    commands:\n      - {command}\n"
 GRAFANA = '\n[monitoring]\ngrafana_principal = "user"\ngrafana_external_id = "an-external-id"\n'
@@ -215,7 +216,7 @@ def test_report_of_impossible_days_is_refused(seen: Seen, days: str) -> None:
     assert f"{days} is not within 1 and 455" in seen.service.invoke("report", f"--days={days}", code=1)
 
 
-@pytest.mark.parametrize("name", sorted(files.queries(TEMPLATE)))
+@pytest.mark.parametrize("name", sorted(files.queries(PRICING)))
 def test_every_log_query_finds_something(seen: Seen, name: str) -> None:
     """Each query that is shipped runs, and answers with the columns that it names."""
     query = files.queries(seen.service.root)[name]

@@ -24,7 +24,7 @@ from test_sca import Advisories
 from tiny import TEMPLATE
 from workflow import ON_GITHUB, WORKFLOWS, Event, Runner, read
 
-from pipeline.cloud import embedded
+from embedded_aws import control as embedded
 
 HERE = f"py{sys.version_info.major}{sys.version_info.minor}"
 STEPS = [
@@ -205,7 +205,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     subprocess.run(["make", "train"], cwd=made, check=True, capture_output=True)
     commit(made, "Train")
     running = embedded.up(made)
-    issuer.publish(made / ".pipeline/cloud")
+    issuer.publish(made / ".src/ml_delivery/cloud")
     runner.endpoint = running.endpoint
     yield runner
     embedded.down(made)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tiny import Tiny
 
-from pipeline import costs
-from pipeline.errors import ConfigError, Refused
-from pipeline.release import deploy, plan
+from ml_delivery import costs
+from ml_delivery.errors import ConfigError, Refused
+from ml_delivery.release import deploy, plan
 
 
 def test_approved_plan_is_carried_out(tiny: Tiny, tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny import TEMPLATE, Tiny
+from tiny import INFRA, Tiny
 
-from pipeline import config
-from pipeline.errors import ConfigError
+from ml_delivery import config
+from ml_delivery.errors import ConfigError
 
-INFRA = {path.name: path.read_text() for path in sorted((TEMPLATE / "infra").glob("*.yaml"))}
+INFRA = {path.name: path.read_text() for path in sorted((INFRA).glob("*.yaml"))}
 OIDC = "token.actions.githubusercontent.com"
 
 

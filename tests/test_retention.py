@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import Tiny
 
-from pipeline.artifact import store
-from pipeline.keys import Deploy
-from pipeline.release.head import ROLLED_BACK, VERIFIED, Kept
-from pipeline.release.retention import DAY, retained
+from ml_delivery.artifact import store
+from ml_delivery.keys import Deploy
+from ml_delivery.release.head import ROLLED_BACK, VERIFIED, Kept
+from ml_delivery.release.retention import DAY, retained
 
 NOW = 1_000 * DAY
 EVENTS = st.lists(st.tuples(st.sampled_from(["good", "bad", "rollback", "prune"]), st.integers(0, 40)), max_size=60)

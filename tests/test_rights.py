@@ -19,8 +19,9 @@ from issuer import Issuer
 from roles import ACCOUNT, REPOSITORY, SUBJECTS, Roles
 from tiny import Tiny
 
-from pipeline.cloud import Cloud, embedded
-from pipeline.release import delivery
+from ml_delivery.cloud import Cloud
+from embedded_aws import control as embedded
+from ml_delivery.release import delivery
 
 STAGES = ("build", "codebuild", "plan", "deploy")
 
@@ -173,7 +174,7 @@ def test_role_is_for_its_own_subject_only(roles: Roles, role: str) -> None:
 
 def test_immutable_subjects_are_supported(roles: Roles) -> None:
     """With GitHub's numbers in pipeline.toml, the roles trust the immutable form, and no longer the name's."""
-    from pipeline.account import infra, stacks
+    from ml_delivery.account import infra, stacks
 
     roles.tiny.replace("pipeline.toml", "[github]\n", '[github]\nowner_id = "12"\nrepository_id = "345"\n')
     try:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import pytest
 from bake import BIN, bake, start
 
-from pipeline.dependencies import locks
+from ml_delivery.dependencies import locks
 
 Sca = Callable[..., tuple[int, str]]
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import TEMPLATE, Tiny
+from tiny import PRICING, TEMPLATE, Tiny
 
-from pipeline import scanning
+from ml_delivery import scanning
 
 TOKEN = "canary-of-the-snyk-token"
 SNYK = """#!{python}
@@ -121,7 +121,7 @@ def test_token_is_not_printed(scan: Scan) -> None:
 
 def test_bandit_finds_and_keeps(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """Without a token bandit runs and says so; a real finding is red, and is kept as SARIF."""
-    (tiny.root / "pyproject.toml").write_text((TEMPLATE / "pyproject.toml").read_text())
+    (tiny.root / "pyproject.toml").write_text((PRICING / "pyproject.toml").read_text())
     (tiny.root / "pipeline").unlink()
     (tiny.root / "pipeline").mkdir()
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from roles import ACCOUNT
 from test_notify import Slack
-from tiny import TEMPLATE, Tiny
+from tiny import PRICING, Tiny
 
-from pipeline.account import infra, stacks
-from pipeline.cloud import Cloud, embedded
+from ml_delivery.account import infra, stacks
+from ml_delivery.cloud import Cloud
+from embedded_aws import control as embedded
 
 CANARIES = {
     "SNYK_TOKEN": "canary-0123-snyk",
@@ -41,7 +42,7 @@ def service(tiny_alone: Tiny, monkeypatch: pytest.MonkeyPatch) -> Tiny:
     """A tiny service on an embedded AWS of its own, reached as AWS is, with a secret in SSM."""
     tiny = tiny_alone
     tiny.replace("pipeline.toml", 'branch = "main"\n', f'branch = "main"\naccount = "{ACCOUNT}"\n')
-    (tiny.root / "pyproject.toml").write_text((TEMPLATE / "pyproject.toml").read_text())
+    (tiny.root / "pyproject.toml").write_text((PRICING / "pyproject.toml").read_text())
     tiny.commit()
     running = embedded.up(tiny.root)
     environment = tiny.config.environment("main")
@@ -94,8 +95,8 @@ def test_no_secret_gets_out(service: Tiny) -> None:
         ["build", "--on", "codebuild"],
     ):
         invoke(*words)
-    run(sys.executable, "-m", "pipeline.scanning", "sast")
-    run(sys.executable, "-m", "pipeline.scanning", "sca")
+    run(sys.executable, "-m", "ml_delivery.scanning", "sast")
+    run(sys.executable, "-m", "ml_delivery.scanning", "sca")
     slack.shutdown()
 
     found = leaks("printed", "\n".join(printed).encode())

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import source
-from pipeline.errors import SourceError
+from ml_delivery import source
+from ml_delivery.errors import SourceError
 
 
 def git(root: Path, *words: str) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from bake import QUESTIONS, ROOT
-from tiny import TEMPLATE
+from tiny import PRICING, TEMPLATE
 
 from local_extensions import answers
-from pipeline import keys
-from pipeline.dependencies import locks
+from ml_delivery import keys
+from ml_delivery.dependencies import locks
 
 DATA_FILES = {"pyproject.toml", "pipeline.toml", "README.md", "CHANGELOG.md", "LICENSE"}
 
@@ -69,7 +69,7 @@ def test_modules_are_read_in_one_sitting() -> None:
 
 def test_import_package_is_always_service() -> None:
     """A service is deployed, not imported: its package has one name in every bake."""
-    assert [p.name for p in (TEMPLATE / "src").iterdir() if p.name != "__pycache__"] == ["service"]
+    assert [p.name for p in (PRICING / "src").iterdir() if p.name != "__pycache__"] == ["service"]
 
 
 MAP = re.compile(r"^([\w/]+(?:, [\w/]+)*)  +\S", re.M)
@@ -111,7 +111,7 @@ def test_delivery_code_imports_downward_only(package: str) -> None:
 def test_roots_dependencies_are_the_templates() -> None:
     """The root declares what the template declares, and what makes and checks bakes."""
     root = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    shipped = tomllib.loads((TEMPLATE / "pyproject.toml").read_text())
+    shipped = tomllib.loads((PRICING / "pyproject.toml").read_text())
     assert root["project"]["dependencies"] == shipped["project"]["dependencies"]
     for group, declared in shipped["dependency-groups"].items():
         more = set(root["dependency-groups"][group]) - set(declared)

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import TEMPLATE
+from tiny import PRICING
 
 from service import evaluation, market, registry, training
 
 WORDS = [sys.executable, "-m", "service.training"]
-ENVIRONMENT = {"PYTHONPATH": str(TEMPLATE / "src"), "PATH": "/bin"}
+ENVIRONMENT = {"PYTHONPATH": str(PRICING / "src"), "PATH": "/bin"}
 
 
 def test_killed_training_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import subprocess
 import pytest
 from tiny import HANDLER, Tiny
 
-from pipeline.errors import Refused
-from pipeline.release import verify
+from ml_delivery.errors import Refused
+from ml_delivery.release import verify
 
 
 def check(tiny: Tiny, *, rebuild: bool = False) -> list[verify.Link]:

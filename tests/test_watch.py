@@ -12,12 +12,12 @@ from emulated import client
 from faults.harness import KEEP, Service, Users
 from tiny import Tiny
 
-from pipeline.cloud import embedded
-from pipeline.errors import Refused
-from pipeline.keys import Deploy
-from pipeline.release import deploy
-from pipeline.release.machine import Machine, Run
-from pipeline.release.watch import weights
+from embedded_aws import control as embedded
+from ml_delivery.errors import Refused
+from ml_delivery.keys import Deploy
+from ml_delivery.release import deploy
+from ml_delivery.release.machine import Machine, Run
+from ml_delivery.release.watch import weights
 
 CANARY = Deploy(strategy="canary", weight=10, pause=12, period=3)
 

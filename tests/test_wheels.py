@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny import TEMPLATE
+from tiny import PRICING
 
-from pipeline.dependencies import locks, wheels
-from pipeline.errors import BuildError, SetupError
+from ml_delivery.dependencies import locks, wheels
+from ml_delivery.errors import BuildError, SetupError
 
-PINS = locks.for_target(locks.read(TEMPLATE / "requirements/serve.txt"), "3.12", "x86_64")
+PINS = locks.for_target(locks.read(PRICING / "requirements/serve.txt"), "3.12", "x86_64")
 CLICK = [pin for pin in PINS if pin.name == "click"]
 
 
@@ -29,7 +29,7 @@ def test_wheel_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_package_without_a_wheel_is_named(tmp_path: Path) -> None:
     """onnxruntime of today has no wheel for Lambda's Python 3.11; that is said, and not taken for a dead network."""
-    pins = [pin for pin in locks.read(TEMPLATE / "requirements/serve.txt") if pin.name == "onnxruntime"]
+    pins = [pin for pin in locks.read(PRICING / "requirements/serve.txt") if pin.name == "onnxruntime"]
     newest = [pin for pin in pins if ">=" in pin.marker]
     with pytest.raises(BuildError, match=rf"onnxruntime {newest[0].version} has no wheel for Lambda's Python 3\.11"):
         wheels.fetch(newest, "3.11", "x86_64", tmp_path)
@@ -48,7 +48,7 @@ def test_other_bytes_than_the_locks_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", [("3.11", "x86_64"), ("3.13", "arm64"), ("3.14", "x86_64")])
 def test_every_pin_has_a_wheel_for_every_target(tmp_path: Path, target: tuple[str, str]) -> None:
     """The shipped lock can be built for the Pythons and architectures that are offered."""
-    pins = locks.for_target(locks.read(TEMPLATE / "requirements/serve.txt"), *target)
+    pins = locks.for_target(locks.read(PRICING / "requirements/serve.txt"), *target)
     found = wheels.fetch(pins, *target, tmp_path)
     machine = "aarch64" if target[1] == "arm64" else "x86_64"
     assert len(found) == len(pins)

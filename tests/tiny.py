@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline import config
-from pipeline.artifact import build, packers, store
-from pipeline.release import delivery, deploy
-from pipeline.release.plan import Plan
+from ml_delivery import config
+from ml_delivery.artifact import build, packers, store
+from ml_delivery.release import delivery, deploy
+from ml_delivery.release.plan import Plan
 
-TEMPLATE = Path(__file__).parent.parent / "{{cookiecutter.project_slug}}"
+ROOT = Path(__file__).parent.parent
+TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
+PRICING = TEMPLATE / "starters/pricing"
+INFRA = ROOT / "src/ml_delivery/infra"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 BASE = f"public.ecr.aws/lambda/python:{PYTHON}"
 
@@ -88,9 +91,7 @@ class Tiny:
         self.write("requirements/serve.txt", "# nothing\n")
         self.write("pyproject.toml", f'[project]\nname = "{name}"\nversion = "0"\ndependencies = []\n')
         self.write(".gitignore", ".pipeline\nbuild/\n")
-        (root / "requirements/cloud.txt").symlink_to(TEMPLATE / "requirements/cloud.txt")
-        for link in ("tasks.py", "pipeline", "infra"):
-            (root / link).symlink_to(TEMPLATE / link)
+        (root / "tasks.py").symlink_to(TEMPLATE / "tasks.py")
         (root / ".pipeline").symlink_to(shared)
         self.model(b"a model")
         self.git("init", "--quiet", "--initial-branch", "main")
@@ -179,8 +180,7 @@ class Tiny:
     def environment(self) -> dict[str, str]:
         hidden = ("PIPELINE_", "AWS_", "PYTHONDONTWRITEBYTECODE")  # that last one would slow every command down
         clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
-        # The project's own ``pipeline`` and ``tasks.py`` are found from its folder, as a user's are.
-        return {**clean, "PYTHONPATH": str(self.root), "PIPELINE_CACHE": os.environ.get("PIPELINE_CACHE", "")}
+        return {**clean, "PYTHONPATH": str(ROOT / "src"), "PIPELINE_CACHE": os.environ.get("PIPELINE_CACHE", "")}
 
     def invoke(self, *words: str, code: int = 0) -> str:
         """Run ``invoke``; its output, standard error included. Fails the test on another exit code than ``code``."""

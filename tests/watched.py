@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tiny import TEMPLATE, Tiny
+from tiny import PRICING, Tiny
 
-from pipeline.account import infra, stacks
-from pipeline.release.delivery import Delivery
+from ml_delivery.account import infra, stacks
+from ml_delivery.release.delivery import Delivery
 
 HANDLER = """\
 import json, os, pathlib, time
@@ -53,7 +53,7 @@ class Watched(Tiny):
 
     def __init__(self, root: Path, shared: Path, name: str) -> None:
         super().__init__(root, shared, name)
-        shutil.copy(TEMPLATE / "src/service/telemetry.py", root / "src/service/telemetry.py")
+        shutil.copy(PRICING / "src/service/telemetry.py", root / "src/service/telemetry.py")
         self.write("src/service/handler.py", HANDLER)
         self.commit("Measure")
         self.deploy()

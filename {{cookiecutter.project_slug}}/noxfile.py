@@ -25,6 +25,10 @@ nox.options.error_on_missing_interpreters = True  # a check that did not run is 
 nox.options.sessions = ["lint", "types", "test", "sast", "sca"]
 
 
+# Where the delivery package is: `make setup` makes it.
+DELIVERY = str(Path(".venv/bin/python").absolute())
+
+
 def service_python() -> str | None:
     """The Python that the service is built for, such as "3.12"; None when it is the one that runs this."""
     try:
@@ -44,13 +48,11 @@ def install(session: nox.Session, lock: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, formatting, stale locks, CloudFormation, the buildspec, the workflows, the Dockerfile."""
-    install(session, "dev")
+    """Style, formatting, stale locks, the workflows, the Dockerfile."""
+    install(session, "lint")
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
-    session.run("python", "-m", "pipeline.dependencies.locks")
-    session.run("cfn-lint", *map(str, sorted(Path("infra").glob("*.yaml"))))
-    session.run("check-jsonschema", "--schemafile", "pipeline/artifact/buildspec.schema.json", "buildspec.yml")
+    session.run(DELIVERY, "-m", "ml_delivery.dependencies.locks", external=True)
     workflows = map(str, sorted(Path(".github/workflows").glob("*.yml")))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
     session.run("zizmor", "--offline", "--quiet", ".github")
@@ -75,16 +77,16 @@ def test(session: nox.Session) -> None:
 @nox.session
 def sast(session: nox.Session) -> None:
     """Security of our own code: Snyk Code when SNYK_TOKEN is set, else bandit."""
-    install(session, "dev")
-    session.run("python", "-m", "pipeline.scanning", "sast", *session.posargs)
+    install(session, "lint")
+    session.run(DELIVERY, "-m", "ml_delivery.scanning", "sast", *session.posargs, external=True)
 
 
 @nox.session(python=service_python() if os.environ.get("SNYK_TOKEN") else None)
 def sca(session: nox.Session) -> None:
     """Known vulnerabilities of what is shipped: Snyk when SNYK_TOKEN is set, else pip-audit; a skip when nobody answers."""
-    install(session, "check" if os.environ.get("SNYK_TOKEN") else "dev")  # Snyk looks at what is installed
-    words = ["python", "-m", "pipeline.scanning", "sca", *session.posargs]
-    said = str(session.run(*words, silent=True, success_codes=[0, 75])).strip()
+    install(session, "check" if os.environ.get("SNYK_TOKEN") else "lint")  # Snyk looks at what is installed
+    words = [DELIVERY, "-m", "ml_delivery.scanning", "sca", *session.posargs]
+    said = str(session.run(*words, silent=True, success_codes=[0, 75], external=True)).strip()
     if "NOT CHECKED" in said:
         session.skip(said.removeprefix("✗ "))
     session.log(said)
@@ -92,10 +94,8 @@ def sca(session: nox.Session) -> None:
 
 @nox.session(default=False, venv_backend="none")
 def lock(session: nox.Session) -> None:
-    """Make the locks from pyproject.toml, a template's own first; further words, such as --upgrade, go to uv."""
-    for folder in [*(p.parent for p in Path().glob("*/requirements")), Path()]:
-        with session.chdir(folder):
-            session.run(sys.executable, "-m", "pipeline.dependencies.locks", "--make", *session.posargs)
+    """Make the locks from pyproject.toml; further words, such as --upgrade, go to uv."""
+    session.run(DELIVERY, "-m", "ml_delivery.dependencies.locks", "--make", *session.posargs)
 
 
 if __name__ == "__main__":

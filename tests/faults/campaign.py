@@ -22,8 +22,8 @@ from tiny import Tiny
 
 from faults import Fault, conflict, cut, error500, expired, kill, lag, lost, throttle, timeout
 from faults.harness import Service, Users, apart
-from pipeline.cloud import embedded
-from pipeline.release.head import VERIFIED
+from embedded_aws import control as embedded
+from ml_delivery.release.head import VERIFIED
 
 CALLS = 45  # about as many as a deploy makes; a fault that is drawn for a later one does not strike
 

@@ -16,9 +16,9 @@ from botocore.config import Config as Options
 from botocore.exceptions import ClientError
 from tiny import Tiny
 
-from pipeline.keys import Deploy
-from pipeline.release import delivery, deploy
-from pipeline.release.head import ROLLED_BACK, VERIFIED
+from ml_delivery.keys import Deploy
+from ml_delivery.release import delivery, deploy
+from ml_delivery.release.head import ROLLED_BACK, VERIFIED
 
 from . import Fault, faults
 

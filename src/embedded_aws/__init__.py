@@ -1,0 +1,1 @@
+"""AWS on loopback, for rehearsals and tests: ministack, with its known gaps closed."""

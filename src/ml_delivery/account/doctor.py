@@ -1,0 +1,276 @@
+"""What usually goes wrong before the first deploy, looked at from here, from the account and on GitHub; with the fix."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ml_delivery import source
+from ml_delivery.account import infra, stacks
+from ml_delivery.cloud import Cloud, code_of
+from ml_delivery.dependencies import envs, locks
+from ml_delivery.errors import ConfigError, PipelineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
+
+__all__ = ["Finding", "account", "claims_of", "github", "local", "trust"]
+
+AUDIENCE = "sts.amazonaws.com"
+WORKFLOW_ROLES = ("build", "plan", "deploy")
+SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: whether it is as it should be, what was seen, and the fix when it is not."""
+
+    check: str
+    ok: bool
+    says: str
+    fix: str = ""
+
+
+def local(config: Config) -> list[Finding]:
+    """This machine and this tree."""
+
+    def git() -> str:
+        tree = source.read(config.root)
+        return f"{tree.branch or 'detached'} at {tree.commit[:12]}{', with changes' if tree.dirty else ''}"
+
+    def uv() -> str:
+        envs.uv("--version")
+        return "runs"
+
+    def lock() -> str:
+        try:
+            problems = locks.stale(config.root)
+        except OSError as error:
+            raise PipelineError(f"can't read {error.filename}", next="git status") from error
+        except (ValueError, KeyError) as error:
+            raise PipelineError(f"pyproject.toml can't be read: {error}", next="mend it") from error
+        if problems:
+            raise PipelineError("; ".join(problems), next="nox -s lock")
+        return "hold what pyproject.toml declares"
+
+    def engine() -> str:
+        # Only a service of this target has the module.
+        return f"{importlib.import_module('ml_delivery.artifact.engines').find().name} answers"
+
+    looks: dict[str, Callable[[], str]] = {
+        "git": git,
+        "python": lambda: str(envs.find_python(config.service.python)),
+        "uv": uv,
+        "locks": lock,
+    }
+    if config.service.target == "lambda-image":
+        looks["engine"] = engine
+    return [_look(name, look) for name, look in looks.items()]
+
+
+def account(config: Config, environment: Environment, cloud: str) -> tuple[list[Finding], Cloud | None]:
+    """The environment's account: credentials, identity provider, stacks, roles; and its cloud, if that could be opened."""
+    name = f"{config.service.name}-{environment.name}"
+    bootstrap = f"invoke bootstrap --branch {environment.branch} --cloud {cloud}"
+    try:
+        opened = Cloud.open(config, environment, cloud)
+    except PipelineError as error:
+        return [Finding("credentials", False, error.message, error.next)], None
+
+    def provider() -> str:
+        arn = f"arn:aws:iam::{opened.account}:oidc-provider/{stacks.ISSUER}"
+        try:
+            found = opened.client("iam").get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
+        except Exception as error:
+            if code_of(error) != "NoSuchEntity":
+                raise
+            raise PipelineError("the account does not know GitHub's tokens", next=bootstrap) from error
+        if AUDIENCE not in found["ClientIDList"]:
+            fix = f"aws iam add-client-id-to-open-id-connect-provider --client-id {AUDIENCE} …"
+            raise PipelineError(f"its audiences are {found['ClientIDList']}, not {AUDIENCE}", next=fix)
+        return "knows GitHub's tokens"
+
+    def stack(wanted: stacks.Stack) -> str:
+        state = infra.state(wanted, opened)
+        if state != "current":
+            raise PipelineError(f"{wanted.name} is {state}", next=bootstrap)
+        return f"{wanted.name} is as {wanted.place} says"
+
+    def role(stage: str) -> str:
+        there = _policy(opened, f"{name}-{stage}", bootstrap)
+        lacks = {
+            action
+            for sid, actions in _wanted(config.root / "infra/pipeline.yaml", stage).items()
+            for action in actions - there.get(sid, set())
+        }
+        if lacks:
+            raise PipelineError(f"{name}-{stage} may not {', '.join(sorted(lacks))}", next=bootstrap)
+        return f"{name}-{stage} may do what its stage does"
+
+    findings = [
+        Finding("credentials", True, f"account {opened.account}, region {opened.region}"),
+        _look("provider", provider, opened),
+        _look("foundation", lambda: stack(stacks.service(config, environment)), opened),
+        _look("pipeline", lambda: stack(stacks.delivering(config, environment)), opened),
+    ]
+    for stage in WORKFLOW_ROLES:
+        findings.append(_look(f"{stage} role", partial(role, stage), opened))
+    return findings, opened
+
+
+def trust(environment: Environment, cloud: Cloud, name: str, claims: dict[str, Any]) -> list[Finding]:
+    """Which roles of ``name`` (``<service>-<environment>``) would believe these claims; which claim is in the way."""
+
+    def believes(role: str) -> str:
+        document = cloud.client("iam").get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
+        problems = [_refusal(statement, claims) for statement in document["Statement"]]
+        if "" not in problems:
+            raise PipelineError(f"{role}: {problems[0]}", next=_remedy(claims, environment))
+        return f"{role} believes this token"
+
+    return [_look(f"trust of {stage}", partial(believes, f"{name}-{stage}"), cloud) for stage in WORKFLOW_ROLES]
+
+
+def github(config: Config, environment: Environment, account: str, token: str) -> list[Finding]:
+    """The repository's environment and variable, asked for with ``token`` at ``GITHUB_API_URL``."""
+    repository = config.github.repository
+    place = f"https://github.com/{repository}/settings"
+
+    def ask(path: str, missing: str, fix: str) -> Any:
+        base = os.environ.get("GITHUB_API_URL", "https://api.github.com")
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"}
+        request = urllib.request.Request(f"{base}/repos/{repository}/{path}", headers=headers)  # noqa: S310 - its own
+        try:
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 # nosec B310 - as above
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                raise PipelineError(missing, next=fix) from error
+            raise PipelineError(
+                f"GitHub answers {error.code}", next="use a token that may read the repository"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise PipelineError(f"GitHub does not answer: {type(error).__name__}", next="check the network") from error
+
+    def protected() -> str:
+        name = urllib.parse.quote(environment.name, safe="")
+        found = ask(
+            f"environments/{name}", f"there is no environment {environment.name}", f"make it in {place}/environments"
+        )
+        if not any(rule.get("type") == "required_reviewers" for rule in found.get("protection_rules", [])):
+            raise PipelineError(
+                f"{environment.name} has no required reviewers", next=f"name them in {place}/environments"
+            )
+        # The role trusts the environment, whatever the branch: which branches may use it is GitHub's to say.
+        if not found.get("deployment_branch_policy"):
+            fix = f"allow {environment.branch} only, in {place}/environments"
+            raise PipelineError(f"any branch may use {environment.name}", next=fix)
+        return f"{environment.name} has required reviewers, and is for chosen branches"
+
+    def variable() -> str:
+        wanted = stacks.workflows(config, account)
+        fix = f"set it in {place}/variables/actions to {json.dumps(wanted)}"
+        found = ask("actions/variables/DELIVERY", "there is no variable DELIVERY", fix)
+        if found.get("value") != json.dumps(wanted):
+            raise PipelineError("DELIVERY is not what bootstrap printed", next=fix)
+        return "DELIVERY is what the workflows need"
+
+    return [_look("GitHub environment", protected), _look("GitHub variable", variable)]
+
+
+def claims_of(text: str) -> dict[str, Any]:
+    """Claims from JSON, or from a file that holds it.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    try:
+        if not text.lstrip().startswith("{"):
+            with open(text, encoding="utf-8") as file:
+                text = file.read()
+        found = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise ConfigError("--claims", [f"neither JSON nor a file that holds it: {error}"]) from error
+    if not isinstance(found, dict):
+        raise ConfigError("--claims", ['not an object; write the token\'s payload: {"sub": …, "aud": …}'])
+    return found
+
+
+def _refusal(statement: dict[str, Any], claims: dict[str, Any]) -> str:
+    """Why a statement of a trust policy does not let these claims in; empty when it does."""
+    issuer = str(claims.get("iss", "")).removeprefix("https://")
+    if not statement["Principal"].get("Federated", "").endswith(f":oidc-provider/{issuer}"):
+        return f"iss is {claims.get('iss')!r}, it trusts https://{stacks.ISSUER}"
+    for operator, wanted in statement.get("Condition", {}).items():
+        same = fnmatchcase if operator == "StringLike" else str.__eq__
+        for key, values in wanted.items():
+            claim = key.rpartition(":")[2]
+            values = [values] if isinstance(values, str) else values
+            given = claims.get(claim)
+            if not any(same(str(given), value) for value in values):
+                return f"{claim} is {given!r}, it wants {' or '.join(map(repr, values))}"
+    return ""
+
+
+def _remedy(claims: dict[str, Any], environment: Environment) -> str:
+    """What to change, judged by the form of the subject: https://docs.github.com/en/actions/reference/security/oidc"""
+    subject = str(claims.get("sub", ""))
+    if claims.get("aud") != AUDIENCE:
+        return f"let the workflow ask for the audience {AUDIENCE}, which configure-aws-credentials does by itself"
+    if numbers := re.match(r"repo:[^/@]+@(\d+)/[^/@]+@(\d+):", subject):
+        owner, repository = numbers.groups()
+        return f'if it is yours, write owner_id = "{owner}" and repository_id = "{repository}" into [github], then bootstrap'
+    if subject.endswith(":pull_request"):
+        return "no role is for pull requests; push to the branch"
+    return f"run it from {environment.branch}, in the environment {environment.name}; or mend [github], then bootstrap"
+
+
+def _policy(cloud: Cloud, role: str, bootstrap: str) -> dict[str, set[str]]:
+    """The actions that a role has, by statement."""
+    try:
+        found = cloud.client("iam").get_role_policy(RoleName=role, PolicyName="stage")["PolicyDocument"]
+    except Exception as error:
+        if code_of(error) != "NoSuchEntity":
+            raise
+        raise PipelineError(f"there is no role {role}", next=bootstrap) from error
+    return {statement["Sid"]: set(_several(statement["Action"])) for statement in found["Statement"]}
+
+
+def _wanted(template: Path, stage: str) -> dict[str, set[str]]:
+    """The actions that the template gives a workflow's role whatever the target, by statement."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Takes CloudFormation's short functions for nothing: only actions matter here."""
+
+    Loader.add_multi_constructor("!", lambda *_: None)
+    role = yaml.load(template.read_text(), Loader)["Resources"][f"{stage.title()}Role"]  # noqa: S506 # nosec B506 - safe
+    statements = role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    return {statement["Sid"]: set(_several(statement["Action"])) for statement in statements if statement}
+
+
+def _several(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _look(check: str, look: Callable[[], str], cloud: Cloud | None = None) -> Finding:
+    try:
+        if cloud is None:
+            return Finding(check, True, look())
+        with cloud.faults():
+            return Finding(check, True, look())
+    except PipelineError as error:
+        return Finding(check, False, error.message, error.next)

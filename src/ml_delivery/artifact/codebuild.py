@@ -1,0 +1,181 @@
+"""A build on CodeBuild, started at exactly this commit, followed to its end, and stopped when its user stops."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ml_delivery import source
+from ml_delivery.cloud import code_of
+from ml_delivery.errors import BuildError, CloudError, Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ml_delivery.cloud import Cloud
+    from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
+
+__all__ = ["Done", "Phase", "run"]
+
+SUCCEEDED = "SUCCEEDED"
+PAUSE = (0.2, 3.0)  # seconds between looks, least and most
+# Where packages come from on this machine; the embedded CodeBuild, which has no machine of its own, is given these.
+NETWORK = r"(PIP|UV)_\w+|(HTTPS?|NO)_PROXY|https?_proxy|no_proxy|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|DOCKER_HOST"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase that has ended: CodeBuild's name and status for it, seconds, and why it failed, if it did."""
+
+    name: str
+    status: str
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """A build that has succeeded: CodeBuild's id of it, the commit, its phases, and the variables that it exports."""
+
+    id: str
+    commit: str
+    seconds: float
+    phases: tuple[Phase, ...]
+    exported: dict[str, str]
+
+
+def run(
+    config: Config,
+    environment: Environment,
+    cloud: Cloud,
+    tell: Callable[[Phase], None],
+    line: Callable[[str], None],
+) -> Done:
+    """Build the checked-out commit on the environment's project; ends when the build has ended.
+
+    Args:
+        config: the service's configuration.
+        environment: its project builds, ``<service>-<environment>``.
+        cloud: where that is.
+        tell: called with each phase when it has ended.
+        line: called with each line of the log as it comes.
+
+    Raises:
+        SourceError: the tree has changes that are not committed, which CodeBuild could not see.
+        BuildError: the build failed, timed out or was stopped elsewhere; says in which phase, and why.
+        CloudError: there is no such project.
+        Interrupted: Ctrl-C; the build is stopped too.
+    """
+    tree = source.read(config.root)
+    source.require_clean(tree, "codebuild")
+    project = f"{config.service.name}-{environment.name}"
+    if cloud.name == "embedded":
+        from embedded_aws import control as embedded
+
+        network = {name: value for name, value in os.environ.items() if re.fullmatch(NETWORK, name)}
+        embedded.offer(config.root, project, f"https://github.com/{config.github.repository}.git", network)
+    variables = {
+        "PIPELINE_CLOUD": cloud.name,
+        "PIPELINE_PYTHON": config.service.python,
+        "PIPELINE_BRANCH": environment.branch,
+    }
+    client = cloud.client("codebuild")
+    began = time.monotonic()
+    with cloud.faults():
+        try:
+            started = client.start_build(
+                projectName=project,
+                sourceVersion=tree.commit,
+                environmentVariablesOverride=[
+                    {"name": name, "value": value, "type": "PLAINTEXT"} for name, value in variables.items()
+                ],
+            )
+        except Exception as error:
+            if code_of(error) != "ResourceNotFoundException":
+                raise
+            remedy = f"invoke bootstrap --branch {environment.branch} --cloud {cloud.name}"
+            raise CloudError(f"there is no CodeBuild project {project}", next=remedy) from error
+        build = started["build"]
+        try:
+            build, phases = _follow(cloud, build, tell, line)
+        except KeyboardInterrupt as error:
+            client.stop_build(id=build["id"])
+            raise Interrupted(f"interrupted; the build {build['id']} is stopped", next="run this again") from error
+    if build["buildStatus"] != SUCCEEDED:
+        raise _failure(build, phases)
+    exported = {v["name"]: v["value"] for v in build.get("exportedEnvironmentVariables", [])}
+    return Done(build["id"], tree.commit, time.monotonic() - began, tuple(phases), exported)
+
+
+def _follow(
+    cloud: Cloud, build: dict[str, Any], tell: Callable[[Phase], None], line: Callable[[str], None]
+) -> tuple[dict[str, Any], list[Phase]]:
+    """Tell of each line and phase as they come, until the build is complete and its log is read."""
+    client, log = cloud.client("codebuild"), _Log(cloud)
+    phases: list[Phase] = []
+    pause = PAUSE[0]
+    while True:
+        build = client.batch_get_builds(ids=[build["id"]])["builds"][0]
+        ended = [phase for phase in build.get("phases", []) if "phaseStatus" in phase]
+        news = log.lines(build.get("logs", {}))
+        for text in news:
+            line(text)
+        for phase in ended[len(phases) :]:
+            seconds = (phase["endTime"] - phase["startTime"]).total_seconds() if "endTime" in phase else 0.0
+            reason = "; ".join(c["message"] for c in phase.get("contexts", []) if c.get("message"))
+            phases.append(Phase(phase["phaseType"], phase["phaseStatus"], seconds, reason))
+            tell(phases[-1])
+        if build.get("buildComplete"):
+            for text in log.lines(build.get("logs", {})):
+                line(text)
+            return build, phases
+        pause = PAUSE[0] if news else min(pause * 1.5, PAUSE[1])
+        time.sleep(pause)
+
+
+class _Log:
+    """The build's stream in CloudWatch Logs, read onward from where it was left."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._client = cloud.client("logs")
+        self._token: dict[str, str] = {}
+
+    def lines(self, place: dict[str, Any]) -> list[str]:
+        """What was logged since the last call; nothing while there is no stream yet."""
+        found: list[str] = []
+        if not place.get("streamName"):
+            return found
+        while True:
+            try:
+                answer = self._client.get_log_events(
+                    logGroupName=place["groupName"],
+                    logStreamName=place["streamName"],
+                    startFromHead=True,
+                    **self._token,
+                )
+            except Exception as error:
+                if code_of(error) == "ResourceNotFoundException":
+                    return found
+                raise
+            found += [event["message"].rstrip("\n") for event in answer["events"]]
+            token = {"nextToken": answer["nextForwardToken"]}
+            if token == self._token or not answer["events"]:
+                self._token = token
+                return found
+            self._token = token
+
+
+def _failure(build: dict[str, Any], phases: list[Phase]) -> BuildError:
+    """Which phase it was, and why, in CodeBuild's words."""
+    bad = next((phase for phase in phases if phase.status != SUCCEEDED), None)
+    where = f" in {bad.name}: {bad.reason or 'no reason given'}" if bad else ""
+    remedies = {
+        "TIMED_OUT": "raise TimeoutInMinutes in infra/pipeline.yaml, or find what takes so long",
+        "STOPPED": "run this again",
+    }
+    remedy = remedies.get(build["buildStatus"], "mend what the log says, commit, push the commit, and run this again")
+    return BuildError(f"CodeBuild ended {build['id']} as {build['buildStatus']}{where}", next=remedy)

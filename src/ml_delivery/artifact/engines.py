@@ -1,0 +1,197 @@
+"""The container engine of this machine: docker, podman or buildah, whichever answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_delivery.errors import BuildError, CloudError, SetupError
+
+__all__ = ["Engine", "Image", "find"]
+
+# A client is not an engine: each of these asks the engine itself.
+PROBES = {
+    "docker": ("version", "--format", "{{.Server.Version}}"),
+    "podman": ("info", "--format", "{{.Version.Version}}"),
+    "buildah": ("info",),
+}
+PROBE_SECONDS = 20
+FULL = "no space left on device"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that an engine has: its id, its layers' digests (unpacked), its processor, and who it runs as."""
+
+    id: str
+    layers: tuple[str, ...]
+    architecture: str
+    user: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that answered; ``environment`` is what its client is run with."""
+
+    name: str
+    environment: dict[str, str]
+
+    def answers(self) -> str:
+        """Nothing if it answers, else why not, in its own words."""
+        try:
+            done = self._run(*PROBES[self.name], seconds=PROBE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return f"no answer within {PROBE_SECONDS} s"
+        return "" if done.returncode == 0 else _last(done.stderr) or "no reason given"
+
+    def build(self, file: Path, context: Path, tag: str, arguments: dict[str, str], labels: dict[str, str]) -> Image:
+        """Build ``file`` with the files of ``context`` and name the image ``tag``.
+
+        Raises:
+            BuildError: the base image can't be had, or the build failed; the reason is the engine's.
+            SetupError: the engine stopped answering, or its disk is full.
+        """
+        words = ["build", "--file", str(file), "--tag", tag, "--platform", arguments["PLATFORM"]]
+        words += [
+            w for name, value in arguments.items() if name != "PLATFORM" for w in ("--build-arg", f"{name}={value}")
+        ]
+        words += [w for name, value in labels.items() for w in ("--label", f"{name}={value}")]
+        if self.name != "docker":  # its builder takes SOURCE_DATE_EPOCH from the environment, if it knows it at all
+            words += ["--layers", "--timestamp", self.environment["SOURCE_DATE_EPOCH"]]
+        done = self._run(*words, str(context))
+        if done.returncode != 0:
+            raise self._fault("build the image", done)
+        return self.inspect(tag)
+
+    def inspect(self, tag: str) -> Image:
+        """What the engine has under ``tag``.
+
+        Raises:
+            BuildError: it has nothing of that name.
+            SetupError: it stopped answering.
+        """
+        words = ["inspect", "--type", "image", tag] if self.name == "buildah" else ["image", "inspect", tag]
+        done = self._run(*words)
+        if done.returncode != 0:
+            if why := self.answers():
+                raise SetupError(
+                    f"{self.name} has stopped answering: {why}", next=f"start {self.name}, then run this again"
+                )
+            raise BuildError(f"{self.name} does not have the image {tag}", next="invoke build")
+        found: Any = json.loads(done.stdout)
+        if self.name == "buildah":
+            config = found["OCIv1"]
+            layers, user = config["rootfs"]["diff_ids"], config["config"].get("User", "")
+            return Image(
+                f"sha256:{found['FromImageID'].removeprefix('sha256:')}", tuple(layers), config["architecture"], user
+            )
+        found = found[0]
+        identity = f"sha256:{found['Id'].removeprefix('sha256:')}"
+        return Image(identity, tuple(found["RootFS"]["Layers"]), found["Architecture"], found["Config"].get("User", ""))
+
+    def push(self, tag: str, address: str, user: str, password: str, *, tls: bool) -> None:
+        """Push the image ``tag`` to ``address``, as ``user``; the password is on no command line and on no disk.
+
+        Raises:
+            CloudError: the registry refused it, or dropped a layer; the reason is the engine's.
+            SetupError: the engine stopped answering.
+        """
+        with self._signed_in(address.partition("/")[0], user, password) as engine:
+            if self.name == "docker":
+                engine._check("name the image", "tag", tag, address)
+                try:
+                    engine._check("push the image", "push", "--quiet", address, kind=CloudError)
+                finally:
+                    engine._run("rmi", address)  # the name only; the image stays under its own
+            else:
+                verify = f"--tls-verify={'true' if tls else 'false'}"
+                engine._check("push the image", "push", verify, "--quiet", tag, f"docker://{address}", kind=CloudError)
+
+    @contextmanager
+    def _signed_in(self, host: str, user: str, password: str) -> Iterator[Engine]:
+        """This engine with a helper that tells its client the password, which is in the client's memory only.
+
+        https://github.com/docker/docker-credential-helpers; podman and buildah ask the same way.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            helper = Path(folder, "docker-credential-pipeline")
+            helper.write_text('#!/bin/sh\n[ "$1" = get ] && printf "%s" "$PIPELINE_REGISTRY"\n')
+            helper.chmod(0o700)
+            settings = Path(folder, "config.json")
+            settings.write_text(json.dumps({"credHelpers": {host: "pipeline"}}))
+            answer = json.dumps({"ServerURL": host, "Username": user, "Secret": password})
+            more = {"DOCKER_CONFIG": folder, "REGISTRY_AUTH_FILE": str(settings), "PIPELINE_REGISTRY": answer}
+            path = f"{folder}{os.pathsep}{self.environment['PATH']}"
+            yield Engine(self.name, {**self.environment, **more, "PATH": path})
+
+    def _check(self, what: str, *words: str, kind: type[BuildError | CloudError] = BuildError) -> None:
+        done = self._run(*words)
+        if done.returncode != 0:
+            raise self._fault(what, done, kind)
+
+    def _fault(
+        self, what: str, done: subprocess.CompletedProcess[str], kind: type[BuildError | CloudError] = BuildError
+    ) -> BuildError | CloudError | SetupError:
+        said = _last(done.stderr) or _last(done.stdout) or f"exit code {done.returncode}"
+        if FULL in done.stderr + done.stdout:
+            remedy = f"{self.name} system prune, then run this again"
+            return SetupError(f"{self.name} could not {what}: its disk is full", next=remedy)
+        if why := self.answers():
+            remedy = f"start {self.name}, then run this again"
+            return SetupError(f"{self.name} went away while it was to {what}: {why}", next=remedy)
+        whole = "the former build is whole" if kind is BuildError else "nothing names the image yet"
+        remedy = f"mend what the reason names, then run this again; {whole}"
+        return kind(f"{self.name} could not {what}: {said}", next=remedy)
+
+    def _run(self, *words: str, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.name, *words], env=self.environment, capture_output=True, text=True, check=False, timeout=seconds
+        )
+
+
+def find(epoch: int = 0) -> Engine:
+    """The first engine that answers; what it builds carries the time ``epoch``, in seconds since 1970.
+
+    Raises:
+        SetupError: none does; says what each of them said, and how to get one.
+    """
+    tried = []
+    for name in PROBES:
+        if not shutil.which(name):
+            tried.append(f"{name}: not installed")
+            continue
+        engine = Engine(name, _environment(name, epoch))
+        if not (why := engine.answers()):
+            return engine
+        tried.append(f"{name}: {why}")
+    raise SetupError(
+        "\n  ".join(["no container engine answers", *tried]),
+        next="start docker or podman, or install one (apt-get install buildah needs no service); "
+        "or build elsewhere: invoke build --on codebuild",
+    )
+
+
+def _environment(name: str, epoch: int) -> dict[str, str]:
+    """The environment of the client: with the engine's address, which it would else look for in its own settings."""
+    # An attestation would make the image an index of two, which Lambda does not take.
+    more = {"SOURCE_DATE_EPOCH": str(epoch), "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+    if name == "docker" and "DOCKER_HOST" not in os.environ:
+        words = [name, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode == 0 and done.stdout.strip():
+            more["DOCKER_HOST"] = done.stdout.strip()
+    return {**os.environ, **more}
+
+
+def _last(text: str) -> str:
+    """The last thing that was said, which is the reason."""
+    lines = [line for line in text.strip().splitlines() if line.strip() and "DEPRECATED" not in line]
+    return lines[-1].strip() if lines else ""

@@ -1,0 +1,134 @@
+"""A container image: three archives, one layer each, put on Lambda's base image as ``Dockerfile.lambda`` says."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import tarfile
+import zipfile
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from ml_delivery import source
+from ml_delivery.artifact import engines
+from ml_delivery.artifact.packers import Layer, Packed
+from ml_delivery.errors import BuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from ml_delivery.artifact.build import Manifest
+    from ml_delivery.artifact.bundle import Bundle
+    from ml_delivery.artifact.packers import Ingredients
+    from ml_delivery.artifact.store import Pushed
+    from ml_delivery.config import Config
+    from ml_delivery.release.delivery import Delivery
+
+__all__ = ["pack", "push"]
+
+FILE = "Dockerfile.lambda"
+# Where Lambda's images have the function: https://docs.aws.amazon.com/lambda/latest/dg/python-image.html
+ROOT = "var/task"
+DATE = 315532800  # 1 January 1980, as in the ZIP
+PLATFORMS = {"x86_64": "amd64", "arm64": "arm64"}
+
+
+def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
+    """Build the image ``<service>:<version>`` with the engine of this machine.
+
+    Raises:
+        SetupError: no engine answers, or it stopped answering, or its disk is full.
+        BuildError: the base image can't be had, or the engine could not build.
+    """
+    service = config.service
+    engine = engines.find(source.time_of(config.root, made.commit))
+    _share(_dependencies(made.bundle), scratch / "dependencies.tar.gz")
+    layers = [("dependencies", sum(part.entry.size for part in made.bundle.parts))]
+    for name, files in (("model", made.model), ("source", made.source)):
+        _write(scratch / f"{name}.tar", files)
+        layers.append((name, sum(len(data) for _, data in files)))
+    tag = f"{service.name}:{made.version}"
+    arguments = {"PYTHON": service.python, "PLATFORM": f"linux/{PLATFORMS[service.architecture]}"}
+    if config.build.base:
+        arguments["BASE"] = config.build.base
+    labels = {
+        "org.opencontainers.image.title": service.name,
+        "org.opencontainers.image.revision": made.commit,
+        "org.opencontainers.image.version": made.version,
+    }
+    image = engine.build(config.root / FILE, scratch, tag, arguments, labels)
+    if image.architecture != PLATFORMS[service.architecture]:
+        raise BuildError(
+            f"the base image is for {image.architecture}, service.architecture is {service.architecture}",
+            next="write build.base in pipeline.toml, or another service.architecture",
+        )
+    ours = image.layers[-len(layers) :]
+    return Packed(
+        digest=image.id,
+        code_sha256="",
+        size=sum(size for _, size in layers),
+        contents=made.contents(service.name),
+        image=tag,
+        layers=tuple(Layer(name, digest, size) for (name, size), digest in zip(layers, ours, strict=True)),
+    )
+
+
+def push(delivery: Delivery, manifest: Manifest) -> Pushed:
+    """Put it into the environment's repository, and name it in SSM as the last one, for other systems.
+
+    Raises:
+        CloudError, BuildError, SetupError: as ``registry.push`` raises them.
+    """
+    from ml_delivery.artifact import registry  # not needed to pack
+
+    name = f"/{delivery.config.service.name}/{delivery.environment.name}/image"
+    return registry.push(delivery.cloud, delivery.foundation, manifest, name)
+
+
+def _dependencies(bundle: Bundle) -> Path:
+    """The bundle as an archive for the image; made once, and kept beside it.
+
+    Compressed, since the engine's client sends it anew for each build.
+    """
+    path = bundle.archive.with_suffix(".tar.gz")
+    if not path.exists():
+        plain = path.with_name(f"{path.name}.{os.getpid()}")
+        with zipfile.ZipFile(bundle.archive) as archive:
+            _write(plain, ((name, archive.read(name)) for name in sorted(archive.namelist())))
+        packed = plain.with_suffix(".new")
+        with plain.open("rb") as content, packed.open("wb") as file, gzip.GzipFile("", "wb", 6, file, DATE) as out:
+            shutil.copyfileobj(content, out, 1 << 20)
+        plain.unlink()
+        packed.replace(path)
+    return path
+
+
+def _write(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """An archive of ``files`` below Lambda's root, each folder before what is in it; all dates, owners and modes fixed."""
+    known = {"var"}  # the base image's own, which an entry here would change
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+
+        def add(name: str, kind: bytes, mode: int, data: bytes = b"") -> None:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode, entry.size, entry.mtime = kind, mode, len(data), DATE
+            archive.addfile(entry, BytesIO(data))
+
+        known.add(ROOT)
+        add(ROOT, tarfile.DIRTYPE, 0o755)  # an archive of nothing would be taken for a file
+        for name, data in sorted(files):
+            folders = f"{ROOT}/{name}".split("/")[:-1]
+            for depth in range(1, len(folders) + 1):
+                if (folder := "/".join(folders[:depth])) not in known:
+                    known.add(folder)
+                    add(folder, tarfile.DIRTYPE, 0o755)
+            add(f"{ROOT}/{name}", tarfile.REGTYPE, 0o644, data)
+
+
+def _share(kept: Path, path: Path) -> None:
+    """Have the kept file at ``path`` too, without a copy where the file system can."""
+    try:
+        path.hardlink_to(kept)
+    except OSError:
+        shutil.copyfile(kept, path)

@@ -1,0 +1,179 @@
+"""The cloud that is meant: an endpoint with credentials, or the ordinary AWS chain.
+
+embedded        the embedded AWS, started and ended
+launcher/       what runs as the embedded AWS: ministack, with its gaps mended, a module each
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ml_delivery.errors import CloudError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
+
+__all__ = ["Cloud", "chosen", "code_of"]
+
+CLOUDS = ("embedded", "aws")
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
+
+
+def chosen(name: str) -> str:
+    """The cloud that is meant: ``name``, else ``PIPELINE_CLOUD``, else ``embedded``.
+
+    Raises:
+        ConfigError: there is no such cloud.
+    """
+    name = name or os.environ.get("PIPELINE_CLOUD", "") or "embedded"
+    if name not in CLOUDS:
+        raise ConfigError("--cloud", [f"{name!r} is no cloud; write one of {', '.join(CLOUDS)}"])
+    return name
+
+
+def _session(region: str) -> Any:
+    """A session of botocore, boto3's core: boto3 itself adds a quarter of a second and nothing that is used here."""
+    from botocore.session import Session
+
+    session = Session()
+    session.set_config_variable("region", region)
+    return session
+
+
+def code_of(error: BaseException) -> str:
+    """The error code that AWS answered with; empty for anything else."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+
+
+class Cloud:
+    """Clients for one account and region.
+
+    Attributes:
+        name: ``embedded`` or ``aws``.
+        account: 12 digits.
+        region: for example ``eu-west-1``.
+        notice: something that its user should know, for example that the embedded AWS has lost state; mostly empty.
+    """
+
+    def __init__(
+        self, name: str, region: str, account: str, session: Any, endpoint: str = "", notice: str = ""
+    ) -> None:
+        self.name = name
+        self.region = region
+        self.account = account
+        self.notice = notice
+        self._session = session
+        self._endpoint = endpoint
+        self._clients: dict[tuple[str, int], Any] = {}
+
+    @classmethod
+    def open(cls, config: Config, environment: Environment, name: str) -> Cloud:
+        """The cloud of ``environment``; the embedded one is started if it does not run.
+
+        Raises:
+            ConfigError: no such cloud, or the environment has no account.
+            CloudError: no credentials, or those of another account.
+            SetupError: the embedded AWS does not start.
+        """
+        name, region = chosen(name), config.service.region
+        if name == "embedded" and (endpoint := os.environ.get("PIPELINE_ENDPOINT", "")):
+            cloud = cls(name, region, "", _session(region), endpoint)  # inside it, with a role of its own
+            with cloud.faults():
+                cloud.account = cloud.client("sts").get_caller_identity()["Account"]
+            return cloud
+        if name == "embedded":
+            from embedded_aws import control as embedded
+
+            running = embedded.up(config.root)
+            session = _session(region)
+            session.set_credentials(running.access_key, running.secret_key)
+            return cls(name, region, running.account, session, running.endpoint, running.notice)
+        if not environment.account:
+            place = f"environments.{environment.name}.account"
+            raise ConfigError("pipeline.toml", [f"{place}: empty; write the quoted 12 digits of its AWS account"])
+        cloud = cls(name, region, environment.account, _session(region))
+        with cloud.faults():
+            account = cloud.client("sts").get_caller_identity()["Account"]
+        if account != environment.account:
+            raise CloudError(
+                f"the credentials are of account {account}, {environment.name} is in {environment.account}",
+                next=f"sign in to {environment.account}, or mend environments.{environment.name}.account",
+            )
+        return cloud
+
+    def client(self, service: str, *, read_timeout: int = 60) -> Any:
+        """A client for ``service``, made once; ``read_timeout`` is in seconds."""
+        if (service, read_timeout) not in self._clients:
+            from botocore.config import Config as Options
+
+            # Only the pauses between tries differ by cloud: the embedded one is either there or not.
+            options = Options(
+                connect_timeout=5,
+                read_timeout=read_timeout,
+                retries={"mode": "standard", "total_max_attempts": 2 if self._endpoint else 4},
+                s3={"addressing_style": "path"} if self._endpoint else {},
+                user_agent_extra="ml-service-pipeline",
+            )
+            self._clients[service, read_timeout] = self._session.create_client(
+                service, endpoint_url=self._endpoint or None, config=options
+            )
+        return self._clients[service, read_timeout]
+
+    def registry(self, uri: str) -> tuple[str, bool]:
+        """The host and path that answer for an ECR repository's URI, and whether with TLS."""
+        if not self._endpoint:
+            return uri, True
+        scheme, _, host = self._endpoint.partition("://")
+        return f"{host}/{uri.partition('/')[2]}", scheme == "https"
+
+    def variables(self) -> dict[str, str]:
+        """The environment variables with which another program reaches the same cloud.
+
+        Raises:
+            CloudError: there are no credentials.
+        """
+        found = self._session.get_credentials()
+        if found is None:
+            raise CloudError("AWS: there are no credentials", next="check network and credentials")
+        keys = found.get_frozen_credentials()
+        named = {
+            "AWS_ACCESS_KEY_ID": keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+            "AWS_SESSION_TOKEN": keys.token or "",
+            "AWS_REGION": self.region,
+            "AWS_ENDPOINT_URL": self._endpoint,
+        }
+        return {name: value for name, value in named.items() if value}
+
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Turn what botocore raises into a ``CloudError`` with the operation, AWS's words and the next command."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            code, operation = code_of(error), error.operation_name
+            message = error.response.get("Error", {}).get("Message", "no message")
+            raise CloudError(f"{operation}: {code}: {message}", next=self._remedy(code)) from error
+        except BotoCoreError as error:
+            if self.name == "embedded":
+                raise CloudError(
+                    f"the embedded AWS stopped answering: {error}", next="invoke cloud.up, then run this again"
+                ) from error
+            raise CloudError(
+                f"AWS: {error}", next="check network and credentials (aws sts get-caller-identity)"
+            ) from error
+
+    def _remedy(self, code: str) -> str:
+        if code in EXPIRED:
+            return "invoke cloud.reset" if self.name == "embedded" else "sign in to AWS again"
+        if "AccessDenied" in code:
+            return "let the role that you use do this, or use another"
+        return ""

@@ -1,0 +1,194 @@
+"""``pipeline.toml``, read, checked and frozen.
+
+Precedence, weakest first: default < file < environment variable (``PIPELINE_PYTHON``, ``PIPELINE_CLOUD``) < flag.
+What keys there are is declared in ``keys.py``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_delivery.errors import ConfigError
+from ml_delivery.keys import SECTIONS, Build, Deploy, Environment, Function, Github, Model, Monitoring, Probe, Service
+
+__all__ = ["FILE", "Config", "find_root", "load"]
+
+FILE = "pipeline.toml"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole of ``pipeline.toml``, and the folder that holds it (``root``)."""
+
+    root: Path
+    service: Service
+    function: Function
+    model: Model
+    probe: Probe
+    deploy: Deploy
+    build: Build
+    github: Github
+    monitoring: Monitoring
+    environments: dict[str, Environment]
+
+    def environment(self, branch: str) -> Environment:
+        """The environment that ``branch`` is delivered to.
+
+        Raises:
+            ConfigError: no environment names this branch.
+        """
+        for environment in self.environments.values():
+            if environment.branch == branch:
+                return environment
+        known = ", ".join(f"{e.branch} ({e.name})" for e in self.environments.values())
+        raise ConfigError(
+            FILE,
+            [f"environments: no environment names the branch {branch!r}; the branches are: {known}"],
+            next=f"add --branch {next(iter(self.environments.values())).branch}",
+        )
+
+    def variables(self, environment: Environment) -> dict[str, str]:
+        """The function's variables in ``environment``, secrets by reference; the environment's own win over the function's."""
+        return {**self.function.variables, **self.function.secrets, **environment.variables}
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The nearest folder at or above ``start`` (default: the current one) that holds ``pipeline.toml``.
+
+    Links are not resolved: a project may link its ``pipeline`` package from elsewhere.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    start = start or Path.cwd()
+    for folder in (start, *start.parents):
+        if (folder / FILE).is_file():
+            return folder
+    raise ConfigError(FILE, [f"no {FILE} in {start} or above it; run this inside a service"])
+
+
+def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) -> Config:
+    """Read and check ``pipeline.toml``.
+
+    Args:
+        root: the service's folder; default: found from the current folder.
+        variables: environment variables; ``PIPELINE_PYTHON`` overrides ``service.python``.
+
+    Raises:
+        ConfigError: with every problem at once, each as ``section.key: what is wrong; what to write``.
+    """
+    root = root or find_root()
+    path = root / FILE
+    try:
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(FILE, [f"no {FILE} in {root}; run this inside a service"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(FILE, [f"not TOML: {error}"], next=f"mend {path}") from error
+    if (python := variables.get("PIPELINE_PYTHON")) and isinstance(data.get("service"), dict):
+        data["service"]["python"] = python
+    problems: list[str] = [
+        f"{name}: unknown table; {_close(name, [*SECTIONS, 'environments'])}"
+        for name in data
+        if name not in (*SECTIONS, "environments")
+    ]
+    read = {name: _section(name, kind, data.get(name, {}), problems) for name, kind in SECTIONS.items()}
+    environments = _environments(data.get("environments"), problems)
+    if problems:
+        raise ConfigError(FILE, problems, next=f"mend {path}")
+    return Config(root=root, environments=environments, **read)
+
+
+def _environments(tables: Any, problems: list[str]) -> dict[str, Environment]:
+    if not isinstance(tables, dict) or not tables:
+        problems.append("environments: missing; write a table for each: [environments.production]")
+        return {}
+    found: dict[str, Environment] = {}
+    for name, table in tables.items():
+        if isinstance(table, dict) and "name" in table:
+            problems.append(f"environments.{name}.name: unknown key; the table's own name is it, so remove it")
+            table = {k: v for k, v in table.items() if k != "name"}
+        found[name] = _section(
+            f"environments.{name}", Environment, {"name": name, **table} if isinstance(table, dict) else table, problems
+        )
+    branches = [e.branch for e in found.values() if e is not None]
+    problems += [
+        f"environments: the branch {b!r} is named twice; name each once"
+        for b in sorted({b for b in branches if branches.count(b) > 1})
+    ]
+    return found
+
+
+def _section(place: str, kind: type[Any], table: Any, problems: list[str]) -> Any:
+    """An instance of ``kind`` from a table; None, with its problems added, when something is wrong with it."""
+    if not isinstance(table, dict):
+        problems.append(f"{place}: {table!r} is not a table; write [{place}]")
+        return None
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    before = len(problems)
+    for name in table:
+        if name not in fields:
+            problems.append(f"{place}.{name}: unknown key; {_close(name, [f for f in fields if f != 'name'])}")
+    values = {}
+    for name, field in fields.items():
+        write = field.metadata["write"]
+        if name in table:
+            values[name] = _value(f"{place}.{name}", field, table[name], problems)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            problems.append(f"{place}.{name}: missing; write {write}")
+    return kind(**values) if len(problems) == before else None
+
+
+def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
+    """``value`` as the field's type; adds a problem when it is not of that type, or outside the field's limits."""
+    limits, write = field.metadata, field.metadata["write"]
+
+    def wrong(what: str, at: str = place) -> None:
+        problems.append(f"{at}: {what}; write {write}")
+
+    def fits(text: Any) -> bool:
+        return isinstance(text, str) and bool(re.fullmatch(limits["pattern"] or r"(?s).*", text))
+
+    kind = field.type.partition("[")[0]
+    if kind == "dict":
+        if not isinstance(value, dict):
+            wrong(f"{value!r} is not a table")
+            return {}
+        for name, text in value.items():
+            if not fits(name):
+                wrong("not a name that a variable can have", f"{place}.{name}")
+            if not isinstance(text, str):
+                wrong(f"{text!r} is not a text", f"{place}.{name}")
+            elif limits["values"] and not re.fullmatch(limits["values"], text):
+                wrong("not a reference", f"{place}.{name}")  # it may be the secret itself, which is not to be shown
+    elif kind == "tuple":
+        if not isinstance(value, list) or not all(map(fits, value)):
+            wrong(f"{value!r} is not a list of what is meant")
+            return ()
+        return tuple(value)
+    elif kind == "int":
+        least, most = limits["within"]
+        if not isinstance(value, int) or isinstance(value, bool):
+            wrong(f"{value!r} is not a whole number")
+        elif not least <= value <= most:
+            wrong(f"{value} is not within {least} and {most}")
+    elif not isinstance(value, str):
+        wrong(f"{value!r} is not a quoted text")
+    elif limits["choices"] and value not in limits["choices"]:
+        wrong(f"{value!r} is not one of {', '.join(limits['choices'])}")
+    elif not fits(value):
+        wrong(f"{value!r} is not allowed")
+    return value
+
+
+def _close(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"write one of {', '.join(known)}, or remove it"

@@ -1,0 +1,113 @@
+"""Python environments under ``.pipeline/envs``, each made by uv from one hashed lock."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_delivery.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["cache", "ensure", "exclusive", "find_python", "uv"]
+
+
+def find_python(version: str) -> Path:
+    """An interpreter of ``version`` ("3.12") on this machine, not inside a virtual environment.
+
+    Looked for in this order: the one that runs this, ``python3.12`` and ``python3`` on the PATH, then where uv looks.
+
+    Raises:
+        SetupError: there is none.
+    """
+    if f"{sys.version_info.major}.{sys.version_info.minor}" == version:
+        return Path(getattr(sys, "_base_executable", sys.executable))
+    for command in (f"python{version}", "python3", "python"):
+        if found := _answering(command, version):
+            return found
+    asked = [_uv(), "python", "find", "--no-project", "--system", "--no-python-downloads", version]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if done.returncode == 0 and (found := _answering(done.stdout.strip(), version)):
+        return found
+    raise SetupError(
+        f"there is no Python {version} on this machine; the service is built for it (service.python)",
+        next=f"uv python install {version}, or write another version into pipeline.toml",
+    )
+
+
+def _answering(command: str, version: str) -> Path | None:
+    """The real path of ``command``'s interpreter, if it runs (a shim may not) and is of ``version``."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2], getattr(sys, '_base_executable', sys.executable))"
+    if not shutil.which(command):
+        return None
+    done = subprocess.run([command, "-c", code], capture_output=True, text=True, check=False)
+    found, _, path = done.stdout.strip().partition(" ")
+    return Path(path) if done.returncode == 0 and found == version else None
+
+
+def ensure(root: Path, name: str, lock: Path, python: Path) -> Path:
+    """The interpreter of environment ``name``, made or brought up to ``lock`` if it is not yet.
+
+    Args:
+        root: the service's folder.
+        name: the environment's folder under ``.pipeline/envs``.
+        lock: a requirements file with hashes.
+        python: the interpreter to base it on.
+
+    Raises:
+        SetupError: uv cannot make it; the reason is uv's own.
+    """
+    folder = root / ".pipeline" / "envs" / name
+    stamp = folder / ".lock-digest"
+    wanted = hashlib.sha256(lock.read_bytes() + str(python).encode()).hexdigest()
+    with exclusive(folder.parent / f"{name}.lock"):
+        if stamp.is_file() and stamp.read_text() == wanted:
+            return folder / "bin" / "python"
+        stamp.unlink(missing_ok=True)
+        uv("venv", "--quiet", "--clear", "--python", str(python), str(folder))
+        uv("pip", "sync", "--quiet", "--require-hashes", "--python", str(folder / "bin" / "python"), str(lock))
+        stamp.write_text(wanted)
+    return folder / "bin" / "python"
+
+
+def cache(root: Path) -> Path:
+    """Where what was fetched or compiled is kept: ``PIPELINE_CACHE``, else ``.pipeline/cache``."""
+    return Path(os.environ.get("PIPELINE_CACHE") or root / ".pipeline" / "cache")
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``; others on this machine wait. A holder that dies lets go."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def uv(*words: str) -> None:
+    """Run uv, which never fetches an interpreter.
+
+    Raises:
+        SetupError: it failed; the reason is its own.
+    """
+    done = subprocess.run(
+        [_uv(), *words], capture_output=True, text=True, check=False, env={**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
+    )
+    if done.returncode != 0:
+        raise SetupError(
+            f"uv {' '.join(words[:2])} failed: {done.stderr.strip()}", next="check the network, then run this again"
+        )
+
+
+def _uv() -> str:
+    from uv import find_uv_bin
+
+    return find_uv_bin()

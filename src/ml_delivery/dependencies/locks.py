@@ -1,0 +1,196 @@
+"""Hashed requirements files, read for one target, and checked against what ``pyproject.toml`` declares.
+
+``python -m ml_delivery.dependencies.locks`` exits with 1 and names what is stale; with ``--make`` it has uv compile them anew, for all
+platforms and Pythons, keeping the versions that still fit; further words (``--upgrade``) go to uv.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from ml_delivery import config
+from ml_delivery.errors import BuildError, ConfigError, PipelineError
+
+__all__ = ["Pin", "declared", "for_target", "make", "read", "shipped", "stale"]
+
+SERVE = "requirements/serve.txt"
+MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One locked package: canonical name, exact version, its marker (may be empty), and its files' sha256 digests."""
+
+    name: str
+    version: str
+    marker: str
+    hashes: tuple[str, ...]
+
+
+def read(path: Path) -> list[Pin]:
+    """The pins of a lock, in its order.
+
+    Raises:
+        BuildError: there is no such file, or a line is not ``name==version [; marker] --hash=sha256:…``.
+    """
+    pins = []
+    try:
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    except OSError as error:
+        raise BuildError(f"{path.name} can't be read: {error}", next="nox -s lock") from error
+    for line in text.splitlines():
+        if not (line := line.partition(" #")[0].strip()) or line.startswith("#"):
+            continue
+        words, *hashes = line.split("--hash=sha256:")
+        try:
+            requirement = Requirement(words.strip())
+            (version,) = [s.version for s in requirement.specifier if s.operator == "=="]
+        except (InvalidRequirement, ValueError):
+            version = ""
+        if not version or not hashes:
+            raise BuildError(f"{path.name}: {words.strip()} is not pinned with a hash", next="nox -s lock")
+        pins.append(
+            Pin(
+                canonicalize_name(requirement.name),
+                version,
+                str(requirement.marker or ""),
+                tuple(h.strip() for h in hashes),
+            )
+        )
+    return pins
+
+
+def for_target(pins: list[Pin], python: str, architecture: str) -> list[Pin]:
+    """The pins that apply to Lambda's ``python`` ("3.12") on ``architecture`` ("x86_64" or "arm64")."""
+    environment = {
+        "implementation_name": "cpython",
+        "implementation_version": f"{python}.0",
+        "os_name": "posix",
+        "platform_machine": MACHINES[architecture],
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_full_version": f"{python}.0",
+        "python_version": python,
+        "sys_platform": "linux",
+        "extra": "",
+    }
+    return [pin for pin in pins if _applies(pin.marker, environment)]
+
+
+def declared(root: Path) -> dict[str, list[str]]:
+    """The requirements of each lock, by its path in ``root``, as ``[tool.ml-delivery.locks]`` of ``pyproject.toml`` says.
+
+    There each lock names its groups: ``project`` (the project's dependencies), an extra, or a dependency group. Without that
+    table there is one lock, ``requirements/serve.txt``, of the project's dependencies.
+
+    Raises:
+        ConfigError: a lock names a group that does not exist.
+    """
+    document = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    project = document["project"]
+    groups = {
+        "project": project.get("dependencies", []),
+        **project.get("optional-dependencies", {}),
+        **document.get("dependency-groups", {}),
+    }
+    table = _table(document).get("locks", {SERVE: ["project"]})
+    problems = [f"{lock}: no group {name!r}" for lock, names in table.items() for name in names if name not in groups]
+    if problems:
+        raise ConfigError("pyproject.toml", problems, next="correct [tool.ml-delivery.locks]")
+    return {lock: [requirement for name in names for requirement in groups[name]] for lock, names in table.items()}
+
+
+def make(root: Path, words: list[str]) -> None:
+    """Compile every lock of ``root``.
+
+    Raises:
+        SetupError: uv could not; the reason is its own.
+    """
+    from ml_delivery.dependencies.envs import uv
+
+    document = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    overrides = _table(document).get("override-dependencies", {})
+    oldest = document["project"]["requires-python"].removeprefix(">=")
+    with tempfile.TemporaryDirectory() as scratch:
+        override, wanted = Path(scratch, "override.txt"), Path(scratch, "wanted.in")
+        for name, requirements in declared(root).items():
+            wanted.write_text("\n".join(requirements))
+            override.write_text("\n".join(overrides.get(name, [])))
+            options = ["--universal", "--generate-hashes", "--no-annotate", "--no-emit-index-url", "--quiet"]
+            made = f"nox -s lock ({_inputs(requirements)})"
+            options += ["--python-version", oldest, "--custom-compile-command", made, "--override", str(override)]
+            (root / name).parent.mkdir(exist_ok=True)
+            uv("pip", "compile", *options, *words, str(wanted), "--output-file", str((root / name).resolve()))
+
+
+def stale(root: Path) -> list[str]:
+    """What the locks in ``root`` lack of what its ``pyproject.toml`` declares; one line each, empty when all is well."""
+    problems = []
+    for name, requirements in declared(root).items():
+        path = root / name
+        if not path.is_file():
+            problems.append(f"{name}: missing")
+            continue
+        pins = read(path)
+        known = len(problems)
+        for text in requirements:
+            requirement = Requirement(text)
+            versions = [p.version for p in pins if p.name == canonicalize_name(requirement.name)]
+            if not any(requirement.specifier.contains(version, prereleases=True) for version in versions):
+                locked = f"locks {', '.join(versions)}" if versions else "does not lock it"
+                problems.append(f"{name}: pyproject.toml declares {text}, the lock {locked}")
+        if known == len(problems) and _inputs(requirements) not in path.read_text(encoding="utf-8")[:500]:
+            problems.append(f"{name}: made from other declarations than those in pyproject.toml")
+    return problems
+
+
+def _table(document: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = document.get("tool", {}).get("ml-delivery", {})
+    return found
+
+
+def _inputs(requirements: list[str]) -> str:
+    """What a lock's head says it was made from."""
+    return "from " + hashlib.sha256("\n".join(sorted(requirements)).encode()).hexdigest()[:16]
+
+
+def _applies(marker: str, environment: dict[str, str]) -> bool:
+    return not marker or bool(Requirement(f"x; {marker}").marker.evaluate(environment))  # type: ignore[union-attr]
+
+
+def shipped(root: Path) -> list[str]:
+    """What goes into the artifact on the service's own Python and architecture, each as ``name==version``."""
+    service = config.load(root).service
+    pins = for_target(read(root / SERVE), service.python, service.architecture)
+    return [f"{pin.name}=={pin.version}" for pin in pins]
+
+
+def main() -> int:
+    """Print what is stale; exit code 1 if anything is. With ``--make``, make them instead."""
+    root = Path.cwd()
+    try:
+        if sys.argv[1:2] == ["--make"]:
+            make(root, sys.argv[2:])
+            return 0
+        problems = stale(root)
+    except PipelineError as error:
+        print(f"✗ {error}", file=sys.stderr)
+        return 1
+    for problem in problems:
+        print(problem)
+    if problems:
+        print("next: nox -s lock", file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

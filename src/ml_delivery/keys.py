@@ -1,0 +1,183 @@
+"""Every key of ``pipeline.toml``, declared once, with its type, its limits, its default and what to write."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "PYTHONS",
+    "SECTIONS",
+    "TARGETS",
+    "Build",
+    "Deploy",
+    "Environment",
+    "Function",
+    "Github",
+    "Model",
+    "Monitoring",
+    "Probe",
+    "Service",
+]
+
+TARGETS = ("lambda-zip", "lambda-image")
+# Python runtimes that Lambda offers and that the locks are made for:
+# https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+ARCHITECTURES = ("x86_64", "arm64")
+
+
+def key(
+    write: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    pattern: str = "",
+    choices: tuple[str, ...] = (),
+    within: Any = (),
+    values: str = "",
+) -> Any:
+    """Declare a key: what to write, and what is allowed (``within``: least and most; ``values``: a table's, as a pattern)."""
+    limits = {"write": write, "pattern": pattern, "choices": choices, "within": within, "values": values}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=limits)
+    return dataclasses.field(default=default, metadata=limits)
+
+
+def variables_key() -> Any:
+    # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+    return key('a table of texts: LOG_LEVEL = "INFO"', default={}, pattern=r"[A-Za-z][A-Za-z0-9_]+")
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is shipped, and where it runs."""
+
+    # Name lengths add up to S3's 63 characters for <service>-<environment>-<account>, the longest name made of them.
+    name: str = key(
+        '3 to 32 lower-case letters, digits and single dashes: "demand-pricing"',
+        pattern=r"(?=.{3,32}$)[a-z][a-z0-9]*(-[a-z0-9]+)*",
+    )
+    target: str = key('"lambda-zip" or "lambda-image"', choices=TARGETS)
+    python: str = key('a quoted version that Lambda runs: "3.12"', choices=PYTHONS)
+    region: str = key('an AWS region: "eu-west-1"', pattern=r"(?!cn-|us-(gov|iso))[a-z]{2}(-[a-z]+)+-\d")
+    architecture: str = key('"x86_64" or "arm64"', default="x86_64", choices=ARCHITECTURES)
+
+
+@dataclass(frozen=True)
+class Function:
+    """The Lambda function's own settings; the same in every environment."""
+
+    memory: int = key("megabytes: 1024", default=1024, within=(128, 10240))
+    timeout: int = key("seconds: 15", default=15, within=(1, 900))
+    tracing: str = key('"PassThrough" or "Active"', default="PassThrough", choices=("PassThrough", "Active"))
+    variables: dict[str, str] = variables_key()
+    secrets: dict[str, str] = key(
+        'a table of references: API_KEY = "ssm:/path" or "secretsmanager:name"',
+        default={},
+        pattern=r"[A-Za-z][A-Za-z0-9_]+",
+        values=r"ssm:(/[A-Za-z0-9_.-]+)+|secretsmanager:[A-Za-z0-9/_+=.@-]+",
+    )
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a version must answer with status 200 before, and through the alias after, it gets the traffic."""
+
+    paths: tuple[str, ...] = key('a list of paths: ["/readyz"]', default=("/readyz",), pattern=r"/.*")
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """How a new version gets the traffic, what stops it, and how long old ones are kept."""
+
+    strategy: str = key(
+        '"all-at-once", "canary" or "linear"', default="all-at-once", choices=("all-at-once", "canary", "linear")
+    )
+    weight: int = key("percent of the traffic: 10", default=10, within=(1, 99))
+    pause: int = key("seconds that each weight is held: 300", default=300, within=(1, 86_400))
+    period: int = key("seconds between two looks at the numbers: 60", default=60, within=(1, 300))
+    max_errors: int = key("percent of the version's requests: 1", default=1, within=(0, 100))
+    max_p95: int = key("milliseconds, or 0 to leave it unwatched: 500", default=0, within=(0, 900_000))
+    max_throttles: int = key("a number of calls: 0", default=0, within=(0, 1_000_000))
+    alarms: tuple[str, ...] = key('a list of CloudWatch alarms: ["checkout-fails"]', default=(), pattern=r".{1,255}")
+    command: tuple[str, ...] = key('a command, word by word: ["python", "smoke.py"]', default=(), pattern=r".+")
+    keep: int = key("a number of verified releases: 5", default=5, within=(1, 100))
+    keep_days: int = key("days: 30", default=30, within=(0, 3650))
+
+
+@dataclass(frozen=True)
+class Model:
+    """How models are tuned, and what one must be to be promoted."""
+
+    trials: int = key("a number of settings to try of each kind: 12", default=12, within=(1, 10_000))
+    seconds: int = key("seconds after which tuning is cut: 60", default=60, within=(1, 86_400))
+    gain: int = key("per cent below the best baseline's RMSE: 10", default=10, within=(0, 100))
+    regret: int = key("per cent of the best revenue: 5", default=5, within=(0, 100))
+    slack: int = key("per cent worse than the champion: 0", default=0, within=(0, 100))
+
+
+@dataclass(frozen=True)
+class Build:
+    """What the artifact leaves out, what it may weigh, and what an image is built on."""
+
+    exclude: tuple[str, ...] = key('a list of glob patterns: ["numpy/f2py/*"]', default=(), pattern=r".+")
+    budget: int = key("megabytes: 200", default=200, within=(1, 10_000))
+    base: str = key('an image: "public.ecr.aws/lambda/python:3.12"', default="", pattern=r"([a-z0-9][\w./:@-]*)?")
+
+
+@dataclass(frozen=True)
+class Github:
+    """Where the source lies, and so whose workflows may take the roles."""
+
+    repository: str = key(
+        '"OWNER/NAME"', default="", pattern=r"((?=[^/]{1,39}/)[A-Za-z0-9](-?[A-Za-z0-9])*/[A-Za-z0-9._-]{1,100})?"
+    )
+    owner_id: str = key("the owner's quoted number, with repository_id", default="", pattern=r"\d*")
+    repository_id: str = key("the repository's quoted number, with owner_id", default="", pattern=r"\d*")
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """When alarms fire, and who may look: ``src/ml_delivery/monitoring`` makes alarms, dashboards and Grafana's role of it."""
+
+    max_errors: int = key("percent of requests: 1", default=1, within=(0, 100))
+    max_p95: int = key("milliseconds: 1000", default=1000, within=(1, 900_000))
+    max_backup: int = key("percent of predictions: 5", default=5, within=(0, 100))
+    max_drift: int = key("hundredths of the population stability index: 25", default=25, within=(1, 1000))
+    quiet: int = key("minutes without a request: 60", default=60, within=(1, 1440))
+    slack_workspace: str = key(
+        'the workspace\'s id, with slack_channel: "T0123ABCD"', default="", pattern="(T[A-Z0-9]{2,})?"
+    )
+    slack_channel: str = key('the channel\'s id: "C0123ABCD"', default="", pattern="([CG][A-Z0-9]{2,})?")
+    grafana_principal: str = key(
+        'who takes Grafana\'s role: an ARN, "grafana.amazonaws.com" or "user"',
+        default="",
+        pattern=r"(arn:aws[a-z-]*:iam::\d{12}:[\w+=,.@/-]+|grafana\.amazonaws\.com|user)?",
+    )
+    grafana_external_id: str = key(
+        "what Grafana shows as its external id", default="", pattern=r"([\w+=,.@:/-]{2,1224})?"
+    )
+    grafana_url: str = key('"https://grafana.example.com"', default="", pattern=r"(https?://[^\s/?#]+(/[^\s?#]*)?)?")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One place that releases go to; ``name`` is its table's own."""
+
+    name: str = key('2 to 16 lower-case letters and digits: "staging"', pattern=r"[a-z][a-z0-9]{1,15}")
+    branch: str = key('the branch that is delivered here: "main"', pattern=r".+")
+    account: str = key('a quoted 12-digit AWS account: "123456789012"', default="", pattern=r"(\d{12})?")
+    variables: dict[str, str] = variables_key()
+
+
+SECTIONS = {
+    "service": Service,
+    "function": Function,
+    "model": Model,
+    "probe": Probe,
+    "deploy": Deploy,
+    "build": Build,
+    "github": Github,
+    "monitoring": Monitoring,
+}

@@ -1,0 +1,160 @@
+"""Grafana's HTTP API: what is there, and what is to be there.
+
+https://grafana.com/docs/grafana/latest/developers/http_api/ ; a service account's token with the role Editor, and the
+permissions to write data sources and alerts.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ml_delivery.errors import CloudError, ConfigError
+from ml_delivery.monitoring import grafana
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ml_delivery.config import Config
+    from ml_delivery.monitoring.queries import Place
+
+__all__ = ["Grafana", "Part", "connect", "parts"]
+
+TIMEOUT = 30
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing in Grafana: its name for people, how it is read, made and changed, and what is to be read then.
+
+    ``wanted`` is compared with the answer to ``read``; only members that it names count: Grafana adds others of its own.
+    """
+
+    name: str
+    read: str
+    create: tuple[str, str]
+    update: tuple[str, str]
+    body: dict[str, Any]
+    wanted: Any
+
+
+class Grafana:
+    """One Grafana, spoken to over HTTP."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url, self._token = url.rstrip("/"), token
+
+    def differs(self, part: Part) -> str:
+        """``missing``, ``changed``, or nothing."""
+        there = self._ask("GET", part.read)
+        return "missing" if not there else "" if _holds(there, part.wanted) else "changed"
+
+    def write(self, part: Part, *, missing: bool) -> None:
+        """Make ``part`` what it is to be."""
+        method, path = part.create if missing else part.update
+        self._ask(method, path, part.body)
+
+    def annotate(self, at: Place, releases: Iterable[tuple[int, float, str]]) -> int:
+        """Mark releases, as (number, seconds since 1970, text), that are not marked yet; how many that were."""
+        tags = ["release", at.function]
+        there = self._ask("GET", f"/api/annotations?limit=5000&tags={tags[0]}&tags={tags[1]}")
+        known = {tag for annotation in there for tag in annotation["tags"]}
+        made = 0
+        for number, seconds, text in releases:
+            if f"release-{number}" not in known:
+                body = {"time": int(seconds * 1000), "tags": [*tags, f"release-{number}"], "text": text}
+                self._ask("POST", "/api/annotations", body)
+                made += 1
+        return made
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer; None when what is asked for does not exist.
+
+        Raises:
+            CloudError: Grafana does not answer, or refuses; its own words are in the message.
+        """
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        # Else Grafana marks what it is given as provisioned, and lets nobody look closer in its editor.
+        headers["X-Disable-Provenance"] = "true"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._url + path, data, headers, method=method)  # noqa: S310  # config checks it
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310  # nosec B310
+                return json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            if error.code == 404 and method == "GET":
+                return None
+            said = error.read().decode(errors="replace")[:300]
+            remedy = "give $GRAFANA_TOKEN the rights that the README names" if error.code in (401, 403) else ""
+            raise CloudError(f"Grafana: {method} {path}: {error.code}: {said}", next=remedy) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise CloudError(
+                f"Grafana at {self._url} does not answer: {error}", next="check monitoring.grafana_url"
+            ) from error
+
+
+def connect(config: Config) -> Grafana:
+    """The Grafana that ``pipeline.toml`` names, with the token of ``$GRAFANA_TOKEN``.
+
+    Raises:
+        ConfigError: either is missing.
+    """
+    problems = []
+    if not config.monitoring.grafana_url:
+        problems.append("monitoring.grafana_url: empty; write Grafana's address in pipeline.toml")
+    if not (token := os.environ.get("GRAFANA_TOKEN", "")):
+        problems.append("GRAFANA_TOKEN: not set; set it to a token of a Grafana service account")
+    if problems:
+        raise ConfigError("Grafana", problems)
+    return Grafana(config.monitoring.grafana_url, token)
+
+
+def parts(config: Config, at: Place, queries: dict[str, str]) -> list[Part]:
+    """All that one environment has in Grafana, in the order in which it is made."""
+    folder, uid, source = grafana.FOLDER.lower(), grafana.uid(at), grafana.data_source(config, at)
+    webhook = os.environ.get("SLACK_WEBHOOK_URL", "")
+    rules = grafana.rules(at, config.monitoring, grafana.CONTACT if webhook else "")
+    group = {**rules, "folderUid": folder}
+    board, titled = grafana.board(at, queries), {"uid": folder, "title": grafana.FOLDER}
+    put_board = ("POST", "/api/dashboards/db")
+    put_group = ("PUT", f"/api/v1/provisioning/folder/{folder}/rule-groups/{at.function}")
+    found = [
+        _part("folder", "/api/folders", folder, {**titled, "overwrite": True}, titled),
+        _part("data source", "/api/datasources", uid, source, source, by_uid="/uid"),
+        Part(
+            "dashboard",
+            f"/api/dashboards/uid/{uid}",
+            put_board,
+            put_board,
+            {"dashboard": board, "folderUid": folder, "overwrite": True},
+            {"dashboard": board},
+        ),
+    ]
+    if webhook:
+        place, point = "/api/v1/provisioning/contact-points", grafana.contact_point(webhook)
+        # Grafana doesn't tell the webhook again, and tells points by their name.
+        told = [{key: point[key] for key in ("uid", "name", "type")}]
+        change = ("PUT", f"{place}/{point['uid']}")
+        found.append(Part("contact point", f"{place}?name={point['name']}", ("POST", place), change, point, told))
+    found.append(Part("alert rules", put_group[1], put_group, put_group, group, group))
+    return found
+
+
+def _part(name: str, place: str, uid: str, body: dict[str, Any], wanted: dict[str, Any], by_uid: str = "") -> Part:
+    """What is made in a collection and then lies in it under its own name."""
+    own = f"{place}{by_uid}/{uid}"
+    return Part(name, own, ("POST", place), ("PUT", own), body, wanted)
+
+
+def _holds(there: Any, wanted: Any) -> bool:
+    """Whether ``there`` has all that is ``wanted``; lists must be as long."""
+    if isinstance(wanted, dict):
+        return isinstance(there, dict) and all(name in there and _holds(there[name], wanted[name]) for name in wanted)
+    if isinstance(wanted, list):
+        return isinstance(there, list) and len(there) == len(wanted) and all(map(_holds, there, wanted))
+    return bool(there == wanted)

@@ -1,0 +1,104 @@
+"""Says on Slack and on the environment's SNS topic what was built, deployed or rolled back, and how it ended.
+
+Only what happens on AWS is told: a rehearsal on the embedded cloud concerns nobody. A channel that does not take the
+message changes nothing but a warning, and costs a few seconds at most.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ml_delivery.cloud import code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ml_delivery.cloud import Cloud
+    from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
+
+__all__ = ["Message", "link", "send"]
+
+SECONDS = 4.0  # for all channels together
+VARIABLE = "SLACK_WEBHOOK_URL"
+
+
+@dataclass(frozen=True)
+class Message:
+    """What happened.
+
+    Attributes:
+        what: build, deploy or rollback.
+        failed: why, in one line; empty when it worked.
+        result: what came of it, in one line.
+        who: who did it.
+        link: to the difference on GitHub; may be empty.
+        seconds: how long it took.
+        undo: the command that takes it back; empty when there is nothing to take back.
+    """
+
+    what: str
+    failed: str
+    result: str
+    who: str
+    link: str
+    seconds: float
+    undo: str
+
+    def text(self, place: str) -> str:
+        """As people read it."""
+        head = f"✗ {self.what} of {place} failed" if self.failed else f"✓ {self.what} of {place}"
+        lines = [head, self.failed or self.result, f"by {self.who}, {self.seconds:.0f} s"]
+        return "\n".join([*lines, *filter(None, (self.link, self.undo and f"to undo: {self.undo}"))])
+
+
+def link(repository: str, old: str, new: str) -> str:
+    """The page that shows what changed; of one commit when the other is not known."""
+    if not repository or not new:
+        return ""
+    return f"https://github.com/{repository}/" + (f"compare/{old}...{new}" if old else f"commit/{new}")
+
+
+def send(config: Config, environment: Environment, cloud: Cloud, message: Message) -> list[str]:
+    """Tell every channel that there is; one line for each that did not take it, without its address or answer."""
+    if cloud.name != "aws":
+        return []
+    text = message.text(f"{config.service.name} in {environment.name}")
+    topic = f"arn:aws:sns:{cloud.region}:{cloud.account}:{config.service.name}-{environment.name}"
+    channels: dict[str, Callable[[], str]] = {"SNS": lambda: _publish(cloud, topic, text)}
+    if url := os.environ.get(VARIABLE, ""):
+        channels["Slack"] = lambda: _post(url, text)
+    problems: dict[str, str] = {}
+
+    def attempt(name: str, channel: Callable[[], str]) -> None:
+        try:
+            problems[name] = channel()
+        except Exception as error:  # whatever it is, it must not fail what it tells of
+            problems[name] = code_of(error) or type(error).__name__
+
+    threads = {n: threading.Thread(target=attempt, args=(n, c), daemon=True) for n, c in channels.items()}
+    for thread in threads.values():
+        thread.start()
+    end = time.monotonic() + SECONDS
+    for thread in threads.values():
+        thread.join(max(0.0, end - time.monotonic()))
+    found = {name: problems.get(name, f"no answer within {SECONDS:.0f} s") for name in channels}
+    return [f"{name} was not told: {problem}" for name, problem in found.items() if problem]
+
+
+def _publish(cloud: Cloud, topic: str, text: str) -> str:
+    # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html: a subject has at most 100 characters, of ASCII
+    subject = text.splitlines()[0][:100].encode("ascii", "replace").decode()
+    cloud.client("sns", read_timeout=3).publish(TopicArn=topic, Subject=subject, Message=text)
+    return ""
+
+
+def _post(url: str, text: str) -> str:
+    from slack_sdk.webhook import WebhookClient
+
+    answer = WebhookClient(url, timeout=3).send(text=text)
+    return "" if answer.status_code == 200 else f"status {answer.status_code}"

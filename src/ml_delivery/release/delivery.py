@@ -1,0 +1,108 @@
+"""One environment, opened: its cloud, what it stands on, its artifacts, its ledger and its target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ml_delivery import source
+from ml_delivery.account import infra, stacks
+from ml_delivery.artifact import store
+from ml_delivery.cloud import Cloud
+from ml_delivery.errors import CloudError, ConfigError, SourceError
+from ml_delivery.release import targets
+from ml_delivery.release.ledger import Ledger
+
+if TYPE_CHECKING:
+    from ml_delivery.account.infra import Foundation
+    from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
+    from ml_delivery.release.targets import Target
+
+__all__ = ["Delivery", "checked_out", "open_delivery"]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What every verb of delivery works on."""
+
+    config: Config
+    environment: Environment
+    cloud: Cloud
+    foundation: Foundation
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.cloud, self.foundation.bucket, self.environment.name)
+
+    @cached_property
+    def target(self) -> Target:
+        return targets.load(self.config.service.target)(self.config, self.environment, self.cloud, self.foundation)
+
+    def artifact(self) -> store.Artifact:
+        """The pushed artifact of the environment's branch: of the working tree if that branch is checked out.
+
+        Raises:
+            SourceError: no such branch, or a changed tree that is bound for AWS.
+            CloudError: it has not been pushed.
+            ConfigError: it was built for another Python or architecture than ``pipeline.toml`` now names.
+        """
+        root, branch = self.config.root, self.environment.branch
+        tree = source.read(root)
+        if tree.branch == branch:
+            source.require_clean(tree, self.cloud.name)
+        version = tree.version if tree.branch == branch else source.commit_of(root, branch)
+        found = store.find(self.cloud, self.foundation.bucket, version)
+        service = self.config.service
+        if (found.python, found.architecture) != (service.python, service.architecture):
+            raise ConfigError(
+                "pipeline.toml",
+                [
+                    f"service: the artifact was built for Python {found.python} on {found.architecture}, "
+                    f"not for {service.python} on {service.architecture}; build it again"
+                ],
+                next="invoke build && invoke push",
+            )
+        return found
+
+
+def open_delivery(config: Config, branch: str, cloud: str, *, prepare: bool = False) -> Delivery:
+    """Open the environment of ``branch`` on ``cloud``.
+
+    Args:
+        config: the service's configuration.
+        branch: picks the environment; empty means the branch that is checked out.
+        cloud: ``embedded`` or ``aws``.
+        prepare: on the embedded cloud, create or update what the environment stands on, if need be.
+
+    Raises:
+        ConfigError, SourceError: no such environment, or no branch to go by.
+        CloudError: the cloud does not answer, or what the environment stands on is missing.
+    """
+    environment = config.environment(branch or checked_out(config))
+    opened = Cloud.open(config, environment, cloud)
+    found = infra.foundation(config, environment, opened)
+    if opened.name == "embedded" and prepare and not (found and found.current):
+        infra.ensure(stacks.service(config, environment), opened)
+        found = infra.foundation(config, environment, opened)
+    if found is None:
+        where = "" if opened.name == "embedded" else f" --cloud {opened.name}"
+        raise CloudError(
+            f"{environment.name} does not exist yet on {opened.name} (no stack {stacks.service(config, environment).name})",
+            next=f"invoke bootstrap --branch {environment.branch}{where}",
+        )
+    return Delivery(config, environment, opened, found)
+
+
+def checked_out(config: Config) -> str:
+    """The branch that is checked out.
+
+    Raises:
+        SourceError: the head is detached, or there is no repository or commit.
+    """
+    branch = source.branch(config.root)
+    if not branch:
+        first = next(iter(config.environments.values())).branch
+        raise SourceError("the head is detached, so no branch picks the environment", next=f"add --branch {first}")
+    return branch

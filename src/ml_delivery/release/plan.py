@@ -1,0 +1,189 @@
+"""What a deploy would change. ``invoke plan`` prints this object; ``invoke deploy`` carries the same one out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_delivery.errors import ConfigError, Refused
+from ml_delivery.release.targets.lambda_function import RELEASE_VARIABLE
+
+if TYPE_CHECKING:
+    from ml_delivery.artifact.store import Artifact
+    from ml_delivery.release.delivery import Delivery
+    from ml_delivery.release.head import Head, Release
+    from ml_delivery.release.targets import Live
+
+__all__ = ["Change", "Plan", "check", "digest_of", "make", "wants"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference; empty ``old`` or ``new`` is absence.
+
+    ``what`` is code, model, setting, variable, alias or infrastructure.
+    """
+
+    what: str
+    name: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.name}: {self.old or 'none'} → {self.new or 'none'}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A release to be, beside what is live.
+
+    Attributes:
+        artifact: what is to be released.
+        live: what serves now; None before the first release.
+        settings, variables: the target's settings, and our variables, after it.
+        dropped: variables that were ours and are no longer wanted.
+        foreign: variables that others set; they are left alone.
+        changes: empty when there is nothing to do.
+        digest: of all of that; another one is another plan.
+    """
+
+    environment: str
+    artifact: Artifact
+    live: Live | None
+    settings: dict[str, Any]
+    variables: dict[str, str]
+    dropped: tuple[str, ...]
+    foreign: tuple[str, ...]
+    changes: tuple[Change, ...]
+    digest: str = ""
+
+
+def make(delivery: Delivery) -> Plan:
+    """Compare what the branch and ``pipeline.toml`` ask for with what is live.
+
+    Raises:
+        PipelineError: as ``Delivery.artifact``, ``Target.live`` and the ledger raise them.
+    """
+    artifact = delivery.artifact()
+    live = delivery.target.live()
+    head = delivery.ledger.head()
+    settings = delivery.target.settings()
+    variables = delivery.config.variables(delivery.environment)
+    dropped = set(head.owned) - set(variables)
+    there = live.variables if live else {}
+    foreign = sorted(set(there) - set(variables) - dropped - {RELEASE_VARIABLE})
+    plan = Plan(
+        environment=delivery.environment.name,
+        artifact=artifact,
+        # What others set may be a secret, and is no part of what is planned: their names are enough.
+        live=live and replace(live, variables={n: v for n, v in there.items() if n not in foreign}),
+        settings=settings,
+        variables=variables,
+        dropped=tuple(sorted(dropped)),
+        foreign=tuple(foreign),
+        changes=tuple(_changes(delivery, head, artifact, live, settings, variables, dropped)),
+    )
+    content = asdict(plan)
+    if live:
+        del content["live"]["traffic"]["tag"]  # changes with each move to and fro
+    return replace(plan, digest="sha256:" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest())
+
+
+def wants(delivery: Delivery, release: Release) -> bool:
+    """Whether a deploy begun now would be of the same content as ``release``."""
+    return (
+        release.artifact == asdict(delivery.artifact())
+        and release.settings == delivery.target.settings()
+        and release.variables == delivery.config.variables(delivery.environment)
+    )
+
+
+def check(approved: str, plan: Plan) -> None:
+    """Make sure that ``plan`` is the approved one, named by its digest or by the file that holds it.
+
+    Raises:
+        Refused: it is another one; says what changed since, if the file can tell.
+        ConfigError: the file can't be read as a plan.
+    """
+    if digest_of(approved) == plan.digest:
+        return
+    if approved.startswith("sha256:"):
+        differences = [f"now it is: {change}" for change in plan.changes] or ["now there is nothing to do"]
+    else:
+        differences = _differences(_read(approved), json.loads(json.dumps(asdict(plan))))
+    raise Refused(
+        f"this is not the plan that was approved ({digest_of(approved)[:19]}):\n  " + "\n  ".join(differences),
+        next="invoke plan, and have it approved again",
+    )
+
+
+def digest_of(approved: str) -> str:
+    """The digest of an approved plan, given as such or as a file.
+
+    Raises:
+        ConfigError: the file can't be read as a plan.
+    """
+    return approved if approved.startswith("sha256:") else str(_read(approved)["digest"])
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        if set(Plan.__dataclass_fields__) <= set(found):
+            return found
+    except (OSError, ValueError, TypeError):
+        pass
+    raise ConfigError("--plan", [f"{path!r} is neither a digest (sha256:…) nor a file that invoke plan --json wrote"])
+
+
+def _differences(old: Any, new: Any, place: str = "") -> list[str]:
+    """What differs between two plans, one line per value, by its place."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for name in sorted({*old, *new} - {"changes", "cost", "digest", "drift", "tag"})
+            for line in _differences(old.get(name), new.get(name), f"{place}.{name}".lstrip("."))
+        ]
+    return [] if old == new else [f"{place} was {old!r}, is {new!r}"]
+
+
+def _changes(
+    delivery: Delivery,
+    head: Head,
+    artifact: Artifact,
+    live: Live | None,
+    settings: dict[str, Any],
+    variables: dict[str, str],
+    dropped: set[str],
+) -> list[Change]:
+    if live is None:
+        old_settings: dict[str, Any] = {}
+        there: dict[str, str] = {}
+        changes = [Change("code", "version", "", artifact.version), Change("model", "primary", "", artifact.model)]
+    else:
+        old_settings, there, changes = live.settings, live.variables, []
+        if live.code_sha256 != artifact.code_sha256:
+            release = delivery.ledger.find(live.release)
+            known = release.artifact if release else {}
+            changes.append(Change("code", "version", known.get("version", live.code_sha256), artifact.version))
+            if known.get("model") != artifact.model:
+                changes.append(Change("model", "primary", known.get("model", ""), artifact.model))
+        if (head.live and live.release != head.live) or live.traffic.weights:
+            changes.append(Change("alias", f"live (release {head.live} was deployed)", _shares(live), "a new version"))
+    for name, value in settings.items():
+        if old_settings.get(name) != value:
+            changes.append(Change("setting", name, str(old_settings.get(name, "")), str(value)))
+    for name in sorted({*variables, *(dropped & set(there))}):
+        if there.get(name) != variables.get(name):
+            changes.append(Change("variable", name, there.get(name, ""), variables.get(name, "")))
+    if not delivery.foundation.current:
+        changes.append(Change("infrastructure", "infra/service.yaml", "as applied", "as in the tree"))
+    return changes
+
+
+def _shares(live: Live) -> str:
+    others = [f"version {version} {percent} %" for version, percent in live.traffic.weights.items()]
+    return ", ".join([f"version {live.version} (release {live.release or 'unknown'})", *others])

@@ -1,0 +1,55 @@
+"""The alias ``live``: what users call, and how it moves from one version to another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_delivery.cloud import code_of
+from ml_delivery.errors import Moved
+from ml_delivery.release.targets import Traffic
+
+__all__ = ["ALIAS", "CHANGED", "GONE", "shift", "traffic"]
+
+ALIAS = "live"
+GONE = "ResourceNotFoundException"
+CHANGED = ("PreconditionFailedException", "ResourceConflictException")
+
+
+def traffic(client: Any, function: str) -> Traffic | None:
+    """Where the alias leads, as ``Target.traffic`` answers it."""
+    try:
+        alias = client.get_alias(FunctionName=function, Name=ALIAS)
+    except Exception as error:
+        if code_of(error) == GONE:
+            return None
+        raise
+    weights = alias.get("RoutingConfig", {}).get("AdditionalVersionWeights", {})
+    percents = {version: round(weight * 100) for version, weight in weights.items()}
+    return Traffic(alias["FunctionVersion"], percents, alias["RevisionId"])
+
+
+def shift(client: Any, function: str, wanted: Traffic | None, seen: Traffic | None, note: str) -> None:
+    """Have it lead to ``wanted``, as ``Target.shift`` asks; None removes it.
+
+    Raises:
+        Moved: it is no longer as it was ``seen``.
+    """
+    name: dict[str, Any] = {"FunctionName": function, "Name": ALIAS}
+    try:
+        if wanted is None:
+            client.delete_alias(**name)
+        elif seen is None:
+            client.create_alias(**name, FunctionVersion=wanted.version, Description=note)
+        else:
+            weights = {version: percent / 100 for version, percent in wanted.weights.items()}
+            client.update_alias(
+                **name,
+                FunctionVersion=wanted.version,
+                RoutingConfig={"AdditionalVersionWeights": weights},
+                Description=note,
+                RevisionId=seen.tag,
+            )
+    except Exception as error:
+        if code_of(error) not in CHANGED:
+            raise
+        raise Moved("the traffic was moved by someone else meanwhile", next="invoke status") from error

@@ -1,0 +1,68 @@
+"""HTTP as Lambda sees it: a request is an event, an answer is a document with a status."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from ml_delivery.release.targets import Answer
+
+__all__ = ["http_event", "read_answer"]
+
+
+def http_event(path: str, method: str = "GET", body: str = "") -> dict[str, Any]:
+    """The event that an HTTP API or a Function URL sends for this request (payload format 2.0).
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+    """
+    parts = urlsplit(path)
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": parts.path,
+        "rawQueryString": parts.query,
+        "headers": {"host": "pipeline", "user-agent": "pipeline", "content-type": "application/json"},
+        "requestContext": {
+            "domainName": "pipeline",
+            "http": {
+                "method": method,
+                "path": parts.path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "127.0.0.1",
+                "userAgent": "pipeline",
+            },
+            "requestId": f"pipeline-{time.time_ns()}",
+            "stage": "$default",
+            "timeEpoch": int(time.time() * 1000),
+        },
+        "body": body,
+        "isBase64Encoded": False,
+    }
+
+
+def read_answer(answer: dict[str, Any], seconds: float) -> Answer:
+    """What ``Invoke`` gave, as HTTP; what is no HTTP is a fault, with Lambda's own words."""
+    payload = answer["Payload"].read().decode("utf-8", "replace")
+    if "FunctionError" in answer:
+        return Answer(0, payload, f"{answer['FunctionError']}: {_reason(payload)}", seconds)
+    try:
+        response = json.loads(payload)
+        status = int(response["statusCode"])
+        text = response.get("body") or ""
+        if response.get("isBase64Encoded"):
+            text = base64.b64decode(text).decode("utf-8", "replace")
+    except (ValueError, TypeError, KeyError):
+        return Answer(0, payload, f"not an HTTP response: {payload[:200]}", seconds)
+    return Answer(status, text, "", seconds)
+
+
+def _reason(payload: str) -> str:
+    """Lambda's own words for a function error: its type and message."""
+    try:
+        error = json.loads(payload)
+        return f"{error.get('errorType', 'Error')}: {error.get('errorMessage', payload)}"
+    except (ValueError, AttributeError):
+        return payload[:500]

@@ -1,0 +1,39 @@
+"""What ``invoke`` runs: words, order, printing and exit codes; what is done lies in the modules beside this package.
+
+account, artifacts, cloud, models, monitor, releases, reports    the tasks, by what they are about
+telling         who is told how a build, deploy or rollback ended
+base            what every task is: its faults end as one message and an exit code
+console         what is printed
+
+Nothing but the standard library, invoke and the error tree is imported before a task runs, so that listing them is
+instant.
+"""
+
+from invoke import Collection
+
+from ml_delivery.tasks import account, artifacts, cloud, models, monitor, releases, reports
+
+__all__ = ["namespace"]
+
+namespace = Collection(
+    models.train,
+    models.evaluate,
+    models.promote,
+    artifacts.build,
+    artifacts.push,
+    releases.plan,
+    releases.deploy,
+    releases.rollback,
+    releases.unlock,
+    account.bootstrap,
+    account.doctor,
+    monitor.monitor,
+    monitor.report,
+    reports.call,
+    reports.status,
+    reports.releases,
+    reports.logs,
+    reports.verify,
+    reports.config,
+    Collection("cloud", cloud.up, cloud.down, cloud.cloud_status, cloud.reset),
+)

@@ -1,0 +1,134 @@
+"""What an environment stands on and is delivered by: bootstrap, doctor."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from invoke import Exit
+
+from ml_delivery.errors import PipelineError
+from ml_delivery.tasks import console
+from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, read_config
+
+if TYPE_CHECKING:
+    from ml_delivery.account.infra import Event
+    from ml_delivery.cloud import Cloud
+    from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
+
+
+DESTROY = "remove the environment with all that it holds, after asking for the service's name"
+
+
+@action(help={"branch": BRANCH, "cloud": CLOUD, "yes": "don't ask", "destroy": DESTROY})
+def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, destroy: bool = False) -> None:
+    """Create or update what the environment stands on and is delivered by, after showing the change sets."""
+    from ml_delivery.account import infra, stacks
+    from ml_delivery.cloud import Cloud
+    from ml_delivery.release.delivery import checked_out
+
+    config = read_config()
+    environment = config.environment(branch or checked_out(config))
+    opened = Cloud.open(config, environment, cloud)
+    if destroy:
+        return _destroy(config, environment, opened)
+    wanted = [
+        stacks.service(config, environment),
+        stacks.delivering(config, environment),
+        stacks.monitoring(config, environment),
+    ]
+    if not infra.provider_stands(config, opened):
+        wanted.insert(0, stacks.github(config))
+    for stack in wanted:
+        planned = infra.plan(stack, opened)
+        if not planned.change_set:
+            console.say(f"{planned.stack}: nothing to do")
+            continue
+        console.say(f"{planned.stack} ({planned.place}):")
+        for change in planned.changes:
+            replaced = " (replaced!)" if change.replacement else ""
+            console.say(f"  {change.action} {change.type} {change.resource}{replaced}")
+        agreed = False
+        try:
+            agreed = yes or opened.name == "embedded" or console.agrees(f"change {planned.stack} on {opened.name}?")
+        finally:  # Ctrl-C is a no
+            if not agreed:
+                infra.discard(opened, planned)
+        if not agreed:
+            raise Exit(f"{planned.stack} was not changed", 1)
+        infra.apply(opened, planned, _tell)
+        console.say(f"{planned.stack}: done")
+    _variables(stacks.workflows(config, opened.account))
+
+
+def _destroy(config: Config, environment: Environment, cloud: Cloud) -> None:
+    """Only after the service's name was typed, whoever asks: nothing brings it back."""
+    from ml_delivery.account import removal
+
+    console.say(
+        f"{environment.name} on {cloud.name} goes, with its releases, artifacts and logs; nothing brings it back"
+    )
+    if console.answer("type the service's name to go on: ") != config.service.name:
+        raise Exit("that is not its name; nothing was removed", 1)
+    removal.remove(config, environment, cloud, lambda what: console.say(f"  gone: {what}"))
+
+
+CLAIMS = (
+    "claims of a GitHub token, as JSON or a file of it: say which role would believe it, and which claim is in the way"
+)
+
+
+@action(help={"branch": BRANCH, "cloud": CLOUD, "claims": CLAIMS, "json": JSON})
+def doctor(_: Any, branch: str = "", cloud: str = "", claims: str = "", json: bool = False) -> None:
+    """Look at what usually goes wrong, here, in the account and on GitHub, and print the fix; exit 1 if anything is."""
+    from ml_delivery.account import doctor as looking
+    from ml_delivery.cloud import chosen
+    from ml_delivery.release.delivery import checked_out
+
+    config = read_config()
+    findings = looking.local(config)
+    opened, environment = None, None
+    try:
+        environment = config.environment(branch or checked_out(config))
+    except PipelineError as error:
+        findings.append(looking.Finding("environment", False, error.message, error.next))
+    if environment:
+        found, opened = looking.account(config, environment, chosen(cloud))
+        findings += found
+    if environment and opened and claims:
+        findings += looking.trust(
+            environment, opened, f"{config.service.name}-{environment.name}", looking.claims_of(claims)
+        )
+    if environment and opened and (token := os.environ.get("GH_TOKEN") or os.environ.get("GITHUB_TOKEN")):
+        findings += looking.github(config, environment, opened.account, token)
+    if json:
+        console.document(findings)
+    else:
+        for finding in findings:
+            console.say(f"{'✓' if finding.ok else '✗'} {finding.check:<20} {finding.says}")
+            if finding.fix:
+                console.say(f"    fix: {finding.fix}")
+    believed = [finding.ok for finding in findings if finding.check.startswith("trust of ")]
+    others = [finding.ok for finding in findings if not finding.check.startswith("trust of ")]
+    if not all(others) or (believed and not any(believed)):
+        raise Exit(code=1)
+
+
+def _tell(event: Event) -> None:
+    if not event.status.endswith("_IN_PROGRESS"):
+        console.say(f"  {event.status:<18} {event.resource}{f': {event.reason}' if event.reason else ''}")
+
+
+def _variables(delivery: dict[str, dict[str, str]]) -> None:
+    """What the workflows read, to be set once on GitHub."""
+    from json import dumps
+
+    console.say("\nOn GitHub, in Settings → Secrets and variables → Actions → Variables, set")
+    console.say(f"  DELIVERY = {dumps(delivery)}")
+    names = ", ".join(each["environment"] for each in delivery.values())
+    console.say(f"and in Settings → Environments make {names}, each with its branch and its required reviewers.")
+    console.say("A private repository is cloned by CodeBuild once it has a personal access token that may read it:")
+    console.say(
+        "  aws codebuild import-source-credentials --server-type GITHUB --auth-type PERSONAL_ACCESS_TOKEN --token …"
+    )

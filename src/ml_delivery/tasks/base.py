@@ -1,0 +1,89 @@
+"""What every task is: its faults end as one message and an exit code, never as a traceback."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from invoke import Exit, task
+
+from ml_delivery.errors import PipelineError
+from ml_delivery.tasks import console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ml_delivery.config import Config
+    from ml_delivery.release.delivery import Delivery
+
+__all__ = ["BRANCH", "CLOUD", "JSON", "action", "find_root", "open_environment", "read_config"]
+
+# invoke turns this off, and botocore would be compiled anew by each command: a third of a short one's time.
+sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+
+BRANCH = "the branch whose environment is meant; default: the one that is checked out"
+CLOUD = "embedded or aws; default: $PIPELINE_CLOUD, else embedded"
+JSON = "print one JSON document instead of text"
+
+
+def action(**options: Any) -> Callable[[Callable[..., None]], Any]:
+    """A task whose faults end as one message and an exit code, never as a traceback."""
+
+    def decorate(function: Callable[..., None]) -> Any:
+        @task(**options)
+        @functools.wraps(function)
+        def guarded(*args: Any, **kwargs: Any) -> None:
+            for stream in (sys.stdout, sys.stderr):  # a letter that the terminal lacks must not stop a deploy
+                if isinstance(stream, io.TextIOWrapper):
+                    stream.reconfigure(errors="replace")
+            for number in (signal.SIGINT, signal.SIGTERM):  # CI cancels with the latter
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    signal.signal(number, _interrupt_once)
+            try:
+                function(*args, **kwargs)
+            except PipelineError as error:
+                raise Exit(f"✗ {error}", error.exit_code) from error
+            except KeyboardInterrupt as error:
+                raise Exit("✗ interrupted", 130) from error
+            except OSError as error:
+                raise Exit(f"✗ {error}", 1) from error
+
+        return guarded
+
+    return decorate
+
+
+def read_config() -> Config:
+    """The service's configuration, found from the current folder."""
+    from ml_delivery.config import load
+
+    return load()
+
+
+def find_root() -> Path:
+    """The service's folder, found from the current one."""
+    from ml_delivery.config import find_root as find
+
+    return find()
+
+
+def open_environment(branch: str, cloud: str, *, config: Config | None = None, prepare: bool = False) -> Delivery:
+    """The environment of ``branch`` on ``cloud``, as ``delivery.open_delivery`` opens it; says what was lost, if anything."""
+    from ml_delivery.release.delivery import open_delivery
+
+    delivery = open_delivery(config or read_config(), branch, cloud, prepare=prepare)
+    if delivery.cloud.notice:
+        console.warn(delivery.cloud.notice)
+    return delivery
+
+
+def _interrupt_once(*_: Any) -> None:
+    """Stop, and let nobody stop what is put right on the way out; not SIG_IGN, which Python reports when it races."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    raise KeyboardInterrupt

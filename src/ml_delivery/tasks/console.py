@@ -1,0 +1,123 @@
+"""What tasks print: lines for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ml_delivery.artifact.codebuild import Phase
+    from ml_delivery.release.deploy import Outcome, Step
+
+__all__ = [
+    "agrees",
+    "document",
+    "megabytes",
+    "outcome",
+    "output",
+    "phase",
+    "quiet",
+    "say",
+    "step",
+    "summary",
+    "table",
+    "warn",
+]
+
+
+def say(line: str) -> None:
+    """A line of the result, at once, so that a follower of a long task sees it."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # whoever read it has gone, as `| head` does; what is being done goes on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def warn(line: str) -> None:
+    """A line that is not part of the result."""
+    print(f"! {line}", file=sys.stderr, flush=True)
+
+
+def step(done: Step) -> None:
+    """A step of a deploy or rollback that is done."""
+    say(f"  {done.name:<14} {done.seconds:6.2f} s  {done.result}")
+
+
+def phase(done: Phase) -> None:
+    """A phase of a build on CodeBuild that has ended."""
+    say(f"  {done.name:<16} {done.seconds:6.1f} s  {done.status}{': ' if done.reason else ''}{done.reason}")
+
+
+def quiet(_: Any) -> None:
+    """Nothing: a JSON document follows, which holds the step."""
+
+
+def outcome(done: Outcome, cloud: str) -> None:
+    """Where a deploy or rollback has come to."""
+    if done.weight < 100:
+        due = time.strftime("%H:%M:%S", time.localtime(done.due))
+        say(
+            f"release {done.release.number} has {done.weight} % of the traffic of {done.environment} on {cloud}; "
+            f"next: invoke deploy --resume, after {due}"
+        )
+        return
+    where = f"version {done.version} serves {done.environment} on {cloud}"
+    say(f"release {done.release.number} is verified: {where} ({done.seconds:.2f} s)")
+
+
+def table(rows: list[dict[str, str]]) -> None:
+    """Rows under the names of their columns; one that has none of a column leaves it empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    widths = {name: max(len(name), *(len(row.get(name, "")) for row in rows)) for name in names}
+    for row in [{name: name for name in names}, *rows] if rows else [{}]:
+        say("  ".join(row.get(name, "").ljust(widths[name]) for name in names).rstrip() or "nothing was found")
+
+
+def document(content: Any) -> None:
+    """A record, or anything that JSON knows, as one document."""
+    say(json.dumps(_plain(content), indent=2, default=_plain))
+
+
+def summary(text: str) -> None:
+    """Add text to the page that GitHub Actions shows of a run; elsewhere nothing.
+
+    https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#adding-a-job-summary
+    """
+    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with open(path, "a", encoding="utf-8") as page:
+            page.write("\n".join(f"    {line}" for line in text.splitlines()) + "\n\n")
+
+
+def output(**values: str) -> None:
+    """Hand values to later steps of a GitHub workflow; elsewhere nothing. Values are single lines."""
+    if path := os.environ.get("GITHUB_OUTPUT"):
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(f"{name}={value}\n" for name, value in values.items())
+
+
+def megabytes(size: int) -> str:
+    """Bytes as people read them."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def agrees(question: str) -> bool:
+    """Whether the user says yes; without a terminal nobody does."""
+    return sys.stdin.isatty() and answer(f"{question} [y/N] ").lower() == "y"
+
+
+def answer(question: str) -> str:
+    """What the user types; nothing when nobody is there."""
+    try:
+        return input(question).strip()
+    except EOFError:
+        return ""
+
+
+def _plain(content: Any) -> Any:
+    if is_dataclass(content) and not isinstance(content, type):
+        return asdict(content)
+    return content if isinstance(content, (dict, list, tuple, str, int, float, bool, type(None))) else str(content)

@@ -1,0 +1,181 @@
+"""What only looks: call, status, releases, logs, verify, config."""
+
+from __future__ import annotations
+
+import itertools
+import json as _json
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invoke import Exit
+
+from ml_delivery.tasks import console
+from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, open_environment, read_config
+
+if TYPE_CHECKING:
+    from ml_delivery.release.delivery import Delivery
+    from ml_delivery.release.head import Head
+
+WATCH_SECONDS = 5  # CloudWatch itself measures by the minute
+
+
+@action(help={"path": "what to ask for: /version", "branch": BRANCH, "cloud": CLOUD}, positional=["path"])
+def call(_: Any, path: str, branch: str = "", cloud: str = "") -> None:
+    """Ask what is live for PATH and print the answer; exit 1 unless its status is below 400."""
+    answer = open_environment(branch, cloud).target.call(path if path.startswith("/") else f"/{path}")
+    print(answer.body)
+    if answer.fault or answer.status >= 400:
+        raise Exit(f"✗ {answer.fault or f'status {answer.status}'}", 1)
+
+
+@action(
+    help={
+        "branch": BRANCH,
+        "cloud": CLOUD,
+        "json": JSON,
+        "watch": "look every few seconds, until Ctrl-C: releases, traffic by version, errors, latency, alarms",
+        "looks": "with --watch: how many, then end; default: until Ctrl-C",
+    }
+)
+def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch: bool = False, looks: int = 0) -> None:
+    """Show what is live, and who is at work on it."""
+    delivery = open_environment(branch, cloud)
+    if watch:
+        return _watch(delivery, looks)
+    live, head = delivery.target.live(), delivery.ledger.head()
+    if json:
+        return console.document(
+            {
+                "live": live and asdict(replace(live, variables=_ours(live.variables, head))),
+                "lock": head.holder and asdict(head.holder),
+                "work": head.work and asdict(head.work),
+            }
+        )
+    console.say(f"{delivery.environment.name} on {delivery.cloud.name}")
+    if live is None:
+        console.say("  nothing is live; next: invoke deploy")
+    else:
+        console.say(f"  release {live.release} serves as version {live.version}, code {live.code_sha256}")
+        for version, percent in live.traffic.weights.items():
+            console.say(f"  version {version} has {percent} % of the traffic")
+    if head.work:
+        how = "left to" if head.work.detached else "if nobody is at work:"
+        console.say(f"  a {head.work} is under way; {how} invoke deploy --resume")
+    if head.holder:
+        console.say(f"  locked by {head.holder}")
+
+
+def _ours(variables: dict[str, str], head: Head) -> dict[str, str]:
+    """Those that we set: what others set may be a secret."""
+    return {name: value for name, value in variables.items() if name in head.owned}
+
+
+@action(
+    help={
+        "branch": BRANCH,
+        "cloud": CLOUD,
+        "count": "how many; default: 10",
+        "html": "write them to this file as a page, with the times drawn",
+        "json": JSON,
+    }
+)
+def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, html: str = "", json: bool = False) -> None:
+    """List the environment's releases, newest first."""
+    delivery = open_environment(branch, cloud)
+    found = delivery.ledger.latest(count)
+    if html:
+        from ml_delivery.release import history
+
+        title = f"{delivery.config.service.name} in {delivery.environment.name} on {delivery.cloud.name}"
+        Path(html).write_text(history.page(title, found), encoding="utf-8")
+        return console.say(f"wrote {html}")
+    if json:
+        return console.document(found)
+    for release in found:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.at))
+        version = release.artifact["version"]
+        console.say(f"{release.number:>4}  {release.state:<11}  {when}  {version[:12]}  {release.who}")
+        if release.cause:
+            console.say(f"      {release.cause}")
+
+
+@action(
+    help={
+        "query": "a Logs Insights query of infra/queries, by name, instead of the log itself: slow",
+        "branch": BRANCH,
+        "cloud": CLOUD,
+        "minutes": "how far back; default: 10",
+        "json": "with --query: print one JSON document instead of text",
+    }
+)
+def logs(_: Any, query: str = "", branch: str = "", cloud: str = "", minutes: int = 10, json: bool = False) -> None:
+    """Print the function's log of the last minutes, or what a query finds in it."""
+    if query:
+        return _query(query, branch, cloud, minutes, json)
+    delivery = open_environment(branch, cloud)
+    client = delivery.cloud.client("logs")
+    since = int((time.time() - minutes * 60) * 1000)
+    with delivery.cloud.faults():
+        pages = client.get_paginator("filter_log_events").paginate(
+            logGroupName=delivery.foundation.log_group, startTime=since
+        )
+        for page in pages:
+            for event in page["events"]:
+                print(event["message"].rstrip("\n"))
+
+
+def _watch(delivery: Delivery, looks: int) -> None:
+    """On a terminal each look takes the place of the one before; elsewhere it follows it."""
+    from ml_delivery.monitoring import glance
+
+    live = sys.stdout.isatty()
+    for look in itertools.count(1):
+        found = glance.lines(delivery)
+        console.say(("\033[H\033[J" if live else "") + "\n".join(found))
+        if look == looks:
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None:
+    from ml_delivery.errors import ConfigError
+    from ml_delivery.monitoring import data, files
+
+    known = files.queries(read_config().root)
+    if name not in known:
+        listed = [f"{other}: {text.splitlines()[0].lstrip('# ')}" for other, text in known.items()]
+        raise ConfigError("--query", [f"infra/queries/{name}.txt does not exist; there are:", *listed])
+    delivery = open_environment(branch, cloud)
+    rows = data.ask_log(delivery.cloud, delivery.foundation.log_group, known[name], minutes)
+    if json:
+        return console.document(rows)
+    console.table(rows)
+
+
+@action(
+    help={"branch": BRANCH, "cloud": CLOUD, "rebuild": "build the commit again, and compare the bytes", "json": JSON}
+)
+def verify(_: Any, branch: str = "", cloud: str = "", rebuild: bool = False, json: bool = False) -> None:
+    """Show that what is live is the artifact which its commit's build made; exit 1 where the chain breaks."""
+    from ml_delivery.release import verify as verifying
+
+    def say(link: verifying.Link) -> None:
+        console.say(f"✓ {link.name}\n    {link.digest}")
+
+    links = verifying.verify(open_environment(branch, cloud), rebuild=rebuild, tell=console.quiet if json else say)
+    if json:
+        console.document(links)
+
+
+@action(help={"json": JSON})
+def config(_: Any, json: bool = False) -> None:
+    """Print pipeline.toml as it was read, defaults and overrides included."""
+    document = {k: v for k, v in asdict(read_config()).items() if k != "root"}
+    if json:
+        return console.document(document)
+    for section, content in document.items():
+        for key, value in content.items():
+            console.say(f"{section}.{key} = {_json.dumps(value)}")
