@@ -24,9 +24,9 @@ import pip
 from build_time import HANDLER, NEEDS
 from tiny import BASE, PRICING, Tiny
 
+from ml_delivery import emulator
 from ml_delivery.artifact import engines
 from ml_delivery.artifact.registry import Registry
-from embedded_aws import control as embedded
 from ml_delivery.errors import PipelineError
 
 RUNS = 3
@@ -64,7 +64,7 @@ def main() -> int:
         try:
             return measure(service, folder)
         finally:
-            embedded.down(service.root)
+            emulator.down(service.root)
 
 
 def measure(service: Tiny, folder: Path) -> int:

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from tiny import Tiny
 
+from ml_delivery import emulator
 from ml_delivery.artifact import build, engines
 from ml_delivery.artifact.registry import Registry
-from embedded_aws import control as embedded
 from ml_delivery.errors import BuildError, Refused
 from ml_delivery.release import deploy
 from ml_delivery.release.plan import make as make_plan
@@ -252,7 +252,7 @@ def without_engine(tiny_alone: Tiny, engine: engines.Engine) -> Tiny:
     host = os.environ["DOCKER_HOST"]
     os.environ["DOCKER_HOST"] = "unix:///nowhere.sock"
     try:
-        embedded.up(tiny_alone.root)
+        emulator.up(tiny_alone.root)
     finally:
         os.environ["DOCKER_HOST"] = host
     return tiny_alone
@@ -270,7 +270,7 @@ def test_image_runs_without_an_engine_too(without_engine: Tiny) -> None:
     service.fault("raises")
     with pytest.raises(Refused, match="no such luck"):
         service.deploy()
-    embedded.down(service.root)
+    emulator.down(service.root)
     assert json.loads(service.open().target.call("/version").body)["release"] == 1
     assert service.live() == 1
 

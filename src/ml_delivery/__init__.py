@@ -11,6 +11,7 @@ account/        what an environment stands on in its account: made, checked, rem
 notify          who is told
 cloud           the AWS that is talked to
 scanning        what is searched for faults
+emulator        the seam to ``embedded_aws``, the emulator of AWS
 dependencies/   what is locked, and installed from the locks
 models          which models are promoted
 source          the commit, and whether the tree is as it says
