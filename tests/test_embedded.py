@@ -64,8 +64,9 @@ def test_taken_port_is_refused_and_named(alone: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(SetupError, match=f"port {port} is taken"):
+        with pytest.raises(SetupError, match=f"port {port} is taken") as fault:
             emulator.up(alone, port=port)
+        assert fault.value.next.startswith("invoke cloud.up")
         assert emulator.up(alone).endpoint != f"http://127.0.0.1:{port}"
 
 
@@ -107,8 +108,9 @@ def test_reused_process_number_is_not_taken_for_it(alone: Path) -> None:
 def test_server_that_does_not_start_says_why(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the server ends at once, the last lines of its log are in the error."""
     monkeypatch.setattr(envs, "ensure", lambda *words: Path("/bin/false"))
-    with pytest.raises(SetupError, match="the embedded AWS did not start"):
+    with pytest.raises(SetupError, match="the embedded AWS did not start") as fault:
         emulator.up(alone)
+    assert fault.value.next == f"read {(alone / '.pipeline/cloud').resolve() / 'log.txt'}"
 
 
 def test_state_outlives_stop_and_kill(alone: Path) -> None:
