@@ -2,8 +2,8 @@
 
 functions     functions from ZIP files: which process runs a call, and what it answers
 images        functions from images: created and updated by the image's digest
-image_files   an image in the registry, and its files
 containers    one execution environment of a function from an image
+image_files   an image in the registry, and its files
 execution     one execution environment of a function from a ZIP file
 bootstrap     what runs in that environment's process: imports the handler, and calls it
 packages      ZIP files, unpacked; the libraries that Lambda's runtimes include
