@@ -33,7 +33,7 @@ def test_server_knows_nothing_of_the_developer(alone: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("key", ["test", "123456789012", "000000000000", "AKIA0000000000000000"])
-def test_only_known_keys_are_somebody(running: emulator.Running, key: str) -> None:
+def test_only_known_keys_have_an_identity(running: emulator.Running, key: str) -> None:
     """A key that was not issued, the emulator's well-known ones among them, is refused."""
     assert code_of(client(running, "iam", key, "test").list_users) in (
         "InvalidClientTokenId",
@@ -42,7 +42,7 @@ def test_only_known_keys_are_somebody(running: emulator.Running, key: str) -> No
 
 
 def test_unsigned_requests_are_refused(running: emulator.Running) -> None:
-    """A request without a signature is nobody's."""
+    """A request without a signature is refused."""
     from botocore import UNSIGNED
 
     unsigned = Session().create_client(

@@ -70,7 +70,7 @@ def repository(running: emulator.Running) -> Iterator[Repository]:
 
 
 def test_registry_wants_ecrs_token(repository: Repository) -> None:
-    """Without a token, or with a made-up one, nobody reads or writes."""
+    """Without a token, or with an invented one, reads and writes are refused."""
     made_up = base64.b64encode(b"AWS:anything").decode()
     for token in ("", made_up):
         assert repository.ask("GET", "manifests/x", token=token) == 401

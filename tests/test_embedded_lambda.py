@@ -1,4 +1,4 @@
-"""Functions on the embedded AWS: what it must do as AWS does, one test per mended gap."""
+"""Functions on the embedded AWS behave as on AWS: one test per gap of ministack that is closed."""
 
 from __future__ import annotations
 
@@ -85,8 +85,10 @@ def test_missing_interpreter_is_named(running: emulator.Running) -> None:
     answer = Function(running, "elsewhere", "handler = None", Runtime="python3.8").call()
     assert answer["fault"] == "Unhandled"
     assert answer["body"]["errorType"] == "Runtime.InvalidRuntime"
-    said, _, remedy = answer["body"]["errorMessage"].partition("\n")
-    assert said.startswith("the embedded AWS has no interpreter for python3.8: there is no Python 3.8 on this machine")
+    message, _, remedy = answer["body"]["errorMessage"].partition("\n")
+    assert message.startswith(
+        "the embedded AWS has no interpreter for python3.8: there is no Python 3.8 on this machine"
+    )
     assert "uv python install 3.8" in remedy
 
 
@@ -113,7 +115,7 @@ def handler(event, context):
     assert sum(message.startswith("REPORT") for message in messages) == 3
 
 
-def test_version_and_alias_are_told_to_the_function(running: emulator.Running) -> None:
+def test_version_and_alias_are_visible_to_the_function(running: emulator.Running) -> None:
     """The context names the version that runs and the alias that was asked for."""
     code = "def handler(event, context): return [context.function_version, context.invoked_function_arn.split(':')[-1]]"
     function = Function(running, "versioned", code)
@@ -175,7 +177,7 @@ assert lambda_svc.reap_idle_workers() == 1
 
 
 def test_weighted_alias_splits_traffic(running: emulator.Running) -> None:
-    """The additional version of an alias gets its share, and is told the alias; without weights it gets nothing."""
+    """The additional version of an alias gets its share, and sees the alias; without weights it gets nothing."""
     code = "def handler(event, context): return [context.function_version, context.invoked_function_arn.split(':')[-1]]"
     function = Function(running, "weighted", code)
     aws = function.aws
@@ -216,8 +218,8 @@ def test_dry_run_changes_nothing(running: emulator.Running) -> None:
     """``DryRun`` validates new code and leaves the old in place."""
     function = Function(running, "trial", "handler = lambda event, context: 'old'")
     new = package("handler = lambda event, context: 'new'")
-    said = function.aws.update_function_code(FunctionName="trial", ZipFile=new, DryRun=True)
-    assert said["CodeSha256"] == base64.b64encode(hashlib.sha256(new).digest()).decode()
+    answer = function.aws.update_function_code(FunctionName="trial", ZipFile=new, DryRun=True)
+    assert answer["CodeSha256"] == base64.b64encode(hashlib.sha256(new).digest()).decode()
     assert function.call()["body"] == "old"
 
 

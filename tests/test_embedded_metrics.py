@@ -93,7 +93,7 @@ def test_durations_have_percentiles(running: emulator.Running) -> None:
     assert max(point["ExtendedStatistics"]["p99"] for point in answer["Datapoints"]) > 290
 
 
-def test_calls_by_function_url_are_counted_and_told_the_alias(running: emulator.Running) -> None:
+def test_calls_by_function_url_are_counted_and_see_the_alias(running: emulator.Running) -> None:
     """A call of a Function URL is a call like any other."""
     function = published(running, "byurl")
     made = function.aws.create_function_url_config(FunctionName="byurl", Qualifier="live", AuthType="AWS_IAM")

@@ -203,10 +203,10 @@ def test_alarm_needs_m_of_n_periods(running: emulator.Running) -> None:
     assert state() == "ALARM"
 
 
-@pytest.mark.parametrize(("let", "heard"), [("told-", True), ("other-", False), ("", False)])
-def test_alarm_tells_a_topic_that_lets_it(running: emulator.Running, let: str, heard: bool) -> None:
-    """A topic with a policy of its own hears of those alarms only for which CloudWatch may publish."""
-    name, sqs, sns = f"told-{let or 'nobody'}", client(running, "sqs"), client(running, "sns")
+@pytest.mark.parametrize(("allowed", "notified"), [("notified-", True), ("other-", False), ("", False)])
+def test_alarm_notifies_topics_that_allow_it(running: emulator.Running, allowed: str, notified: bool) -> None:
+    """A topic with a policy is notified only of alarms for which CloudWatch may publish to it."""
+    name, sqs, sns = f"notified-{allowed or 'none'}", client(running, "sqs"), client(running, "sns")
     topic, queue = sns.create_topic(Name=name)["TopicArn"], sqs.create_queue(QueueName=name)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     may = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
@@ -215,18 +215,18 @@ def test_alarm_tells_a_topic_that_lets_it(running: emulator.Running, let: str, h
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     statement = {
         "Effect": "Allow",
-        "Principal": {"Service": "cloudwatch.amazonaws.com" if let else "s3.amazonaws.com"},
+        "Principal": {"Service": "cloudwatch.amazonaws.com" if allowed else "s3.amazonaws.com"},
         "Action": "sns:Publish",
         "Resource": topic,
-        "Condition": {"ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:eu-west-1:123456789012:alarm:{let}*"}},
+        "Condition": {"ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:eu-west-1:123456789012:alarm:{allowed}*"}},
     }
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
     state = alarm(running, name, AlarmActions=[topic])
     put(running, "watched", "Errors", 9, ago=5, Function=name)
     assert state() == "ALARM"
-    said = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=2).get("Messages", [])
-    assert bool(said) == heard
+    received = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=2).get("Messages", [])
+    assert bool(received) == notified
 
 
 LINES = [

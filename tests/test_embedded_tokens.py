@@ -1,4 +1,4 @@
-"""Web identities on the embedded AWS: who is believed, and why nobody else is."""
+"""Web identities on the embedded AWS: which tokens are accepted, and why all others are refused."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_session_is_as_long_as_the_role_allows(running: emulator.Running, role: 
         assume(running, role, ISSUER.token(SUBJECT), 3601)
 
 
-def test_role_that_is_not_there_is_nobodys(running: emulator.Running, role: str) -> None:
+def test_missing_role_is_refused(running: emulator.Running, role: str) -> None:
     """A good token is of no use for an unknown role."""
     with pytest.raises(ClientError, match="AccessDenied"):
         assume(running, role.replace("/web", "/none"), ISSUER.token(SUBJECT))
