@@ -16,7 +16,7 @@ from tiny import TEMPLATE, Tiny
 
 from ml_delivery import emulator
 
-INVOKE = f"PYTHONPATH=$PWD {sys.executable} -m invoke"
+INVOKE = f"PYTHONPATH={ROOT / 'src'} {sys.executable} -m invoke"
 SPEC = f"""\
 version: 0.2
 env:
