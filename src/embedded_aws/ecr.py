@@ -28,7 +28,7 @@ RIGHTS = {
     ("manifest", "PUT"): "PutImage",
 }
 
-_tokens: dict[str, str] = {}  # token to the access key that requested it
+_tokens: dict[str, str] = {}  # by token: the access key that requested it
 
 
 def patch(home: Path) -> None:

@@ -22,10 +22,8 @@ def patch() -> None:
 
     def counted(function: dict[str, Any], event: Any) -> Any:
         config = function.get("config") or function
-        if lambda_._function_config_scope_mismatch(
-            config
-        ):  # ministack calls this again, in the function's own account and region
-            return execute(function, event)
+        if lambda_._function_config_scope_mismatch(config):
+            return execute(function, event)  # which calls this again, in the function's own account and region
         began = time.perf_counter()
         base = lambda_._functions.get(config["FunctionName"]) or {}
         with lambda_._inflight_lock:
