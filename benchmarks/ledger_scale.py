@@ -52,7 +52,7 @@ def measure(service: Service, note: str) -> dict[str, tuple[int, float]]:
     found = {}
     for name, command in {
         "deploy": lambda: service.deploy(NOTE=note),
-        "status": lambda: (service.open().target.live(), service.open().ledger.head()),
+        "status": lambda: (service.open().deployer.live(), service.open().ledger.head()),
         "rollback": service.rollback,
     }.items():
         with faults() as called:

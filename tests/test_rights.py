@@ -19,8 +19,8 @@ from issuer import Issuer
 from roles import ACCOUNT, REPOSITORY, SUBJECTS, Roles
 from tiny import Tiny
 
-from ml_delivery.cloud import Cloud
 from embedded_aws import control as embedded
+from ml_delivery.cloud import Cloud
 from ml_delivery.release import delivery
 
 STAGES = ("build", "codebuild", "plan", "deploy")

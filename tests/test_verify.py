@@ -14,7 +14,7 @@ from ml_delivery.release import verify
 
 
 def check(tiny: Tiny, *, rebuild: bool = False) -> list[verify.Link]:
-    return verify.verify(tiny.open(), rebuild=rebuild, tell=lambda link: None)
+    return verify.verify(tiny.open(), rebuild=rebuild, report=lambda link: None)
 
 
 def test_chain_holds_to_the_byte(tiny: Tiny) -> None:
