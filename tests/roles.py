@@ -296,8 +296,8 @@ class Roles:
         opened = self._opened()
         outcome = deploy.rollback(opened, 0, report=lambda step: None)
         # A canary would look at the same, and retention would remove the same once it is old.
-        rules = replace(opened.config.deploy, alarms=("none",))
-        watched = replace(opened, config=replace(opened.config, deploy=rules))
+        rules = replace(opened.environment.deploy, alarms=("none",))
+        watched = replace(opened, environment=replace(opened.environment, deploy=rules))
         assert watch.look(watched, outcome.release.deployed, 10, time.time()).alarms == ("none (which does not exist)",)
         bucket = opened.foundation.bucket
         assert store.prune(opened.cloud, bucket, self.pushed, time.time() + 60) == [Removed("artifact", "old")]

@@ -15,6 +15,7 @@ from tiny import PRICING, ROOT, Tiny
 
 from ml_delivery.artifact import build
 from ml_delivery.errors import BuildError, ModelError
+from ml_delivery.targets import lambda_zip
 from ml_delivery.targets.lambda_function.http import http_event
 
 HANDLER = """\
@@ -218,9 +219,9 @@ def test_a_model_that_is_not_the_named_one_stops_the_build(small: Tiny, harm: ob
 def test_over_the_limit_names_what_weighs_most(small: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """An artifact that Lambda would refuse is refused here, with the heaviest package; the former build stays."""
     former = build.build(small.config)
-    monkeypatch.setattr(build, "UNZIPPED_LIMIT", 100_000)
+    monkeypatch.setattr(lambda_zip, "UNZIPPED_LIMIT", 100_000)
     small.write("src/service/ballast.txt", "x" * 200_000)
-    with pytest.raises(BuildError, match="most weigh small"):
+    with pytest.raises(BuildError, match="the largest packages are small"):
         build.build(small.config)
     assert build.last(small.root) == former
 
@@ -262,8 +263,8 @@ def test_what_is_over_the_direct_limit_is_said(
     from ml_delivery.tasks import artifacts
 
     monkeypatch.chdir(service.root)
-    monkeypatch.setattr(build, "DIRECT_LIMIT", 100)
+    monkeypatch.setattr(lambda_zip, "DIRECT_LIMIT", 100)
     artifacts.build.body(None)
     said = capsys.readouterr().err
-    assert "over 50 MB zipped: Lambda takes it through S3 only, as push does; most weigh " in said
+    assert "over 50 MB zipped: Lambda takes it through S3 only, as push does; the largest packages are " in said
     assert " MB" in said

@@ -10,8 +10,8 @@ import pytest
 from tiny import FAULTS, Tiny
 
 from ml_delivery.artifact import build, store
+from ml_delivery.artifact import push as pushing
 from ml_delivery.errors import CloudError, ConfigError, Moved, Refused, SourceError
-from ml_delivery.records import Manifest
 from ml_delivery.release import deploy as deploying
 from ml_delivery.release.plan import make as make_plan
 
@@ -50,7 +50,7 @@ def test_broken_release_is_refused_and_the_old_one_serves(tiny: Tiny, fault: str
 def test_broken_first_release_leaves_nothing_live(tiny: Tiny) -> None:
     """When the first release ever is broken, there is no alias, and the next good one makes it."""
     tiny.fault("raises")
-    with pytest.raises(Refused, match="nothing serves, as before"):
+    with pytest.raises(Refused, match="nothing serves as before"):
         tiny.deploy()
     assert tiny.live() == 0
     tiny.mend()
@@ -179,7 +179,7 @@ def test_traffic_moved_by_others_is_not_moved_back(tiny: Tiny) -> None:
     opened.cloud.client("lambda").update_alias(
         FunctionName=f"{tiny.name}-production", Name="live", Description="by hand"
     )
-    with pytest.raises(Moved, match="moved by someone else"):
+    with pytest.raises(Moved, match="the traffic was changed meanwhile"):
         opened.deployer.shift(live.traffic, live.traffic, "ours")
 
 
@@ -191,7 +191,7 @@ def test_push_is_idempotent(tiny: Tiny) -> None:
     first, second = tiny.push(), tiny.push()
     assert (first.uploaded, second.uploaded) == (True, False)
     assert first.artifact == second.artifact
-    assert first.artifact.key == f"artifacts/{tiny.git('rev-parse', 'HEAD')}/{first.artifact.digest[7:]}.zip"
+    assert first.artifact.location == f"artifacts/{tiny.git('rev-parse', 'HEAD')}/{first.artifact.digest[7:]}.zip"
 
 
 def test_commit_pushed_with_other_bytes_is_refused(tiny: Tiny) -> None:
@@ -200,7 +200,7 @@ def test_commit_pushed_with_other_bytes_is_refused(tiny: Tiny) -> None:
     other = tiny.root / "build/other.zip"
     other.write_bytes((tiny.root / "build/artifact.zip").read_bytes() + b"x")
     digest = "sha256:" + hashlib.sha256(other.read_bytes()).hexdigest()
-    manifest = replace(Manifest.load(tiny.root), digest=digest)
+    manifest = replace(build.last(tiny.root), digest=digest)
     opened = tiny.open()
     with pytest.raises(CloudError, match=f"was pushed before as {first.digest}"):
         store.push(opened.cloud, opened.foundation.bucket, other, manifest)
@@ -238,6 +238,6 @@ def test_dirty_tree_is_for_the_embedded_cloud_only(tiny: Tiny) -> None:
     tiny.replace("src/service/handler.py", '"first"', '"dirty"')
     tiny.push()
     with pytest.raises(SourceError, match="not committed"):
-        store.built(tiny.config, "aws")
+        pushing.built(tiny.config, "aws")
     outcome = tiny.deploy()
     assert "-dirty-" in outcome.release.artifact.version

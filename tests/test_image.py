@@ -20,6 +20,7 @@ from ml_delivery.artifact import build
 from ml_delivery.containers import engines
 from ml_delivery.containers.registry import Registry
 from ml_delivery.errors import BuildError, Refused
+from ml_delivery.records import Removed
 from ml_delivery.release import deploy
 from ml_delivery.release.plan import make as make_plan
 
@@ -88,7 +89,7 @@ def test_what_is_deployed_is_the_digest_that_was_pushed(boxed: Tiny) -> None:
     assert named.digest == artifact["digest"]
     printed = boxed.invoke("verify", "--rebuild")
     assert "✓ its bytes in the registry" in printed
-    assert f"✓ a build of {artifact['commit']} anew" in printed
+    assert f"✓ a rebuild of {artifact['commit']}" in printed
     parameter = opened.cloud.client("ssm").get_parameter(Name=f"/{boxed.name}/production/image")
     assert parameter["Parameter"]["Value"] == artifact["location"]
     lost = [{"imageTag": artifact["version"]}]

@@ -11,7 +11,7 @@ from tiny import Tiny
 
 from ml_delivery.artifact import store
 from ml_delivery.keys import Deploy
-from ml_delivery.records import ROLLED_BACK, VERIFIED
+from ml_delivery.records import ROLLED_BACK, VERIFIED, Removed
 from ml_delivery.release.head import Kept
 from ml_delivery.release.retention import DAY, retained
 
@@ -74,7 +74,7 @@ def test_artifacts_go_when_nothing_needs_them(tiny: Tiny) -> None:
     opened = tiny.open()
     bucket = opened.foundation.bucket
     assert store.prune(opened.cloud, bucket, {first}, time.time() - 60) == []
-    assert store.prune(opened.cloud, bucket, {first}, time.time() + 60) == [f"artifact {second[:12]}"]
+    assert store.prune(opened.cloud, bucket, {first}, time.time() + 60) == [Removed("artifact", second)]
     assert store.known(opened.cloud, bucket, second) is None
     assert store.known(opened.cloud, bucket, first) is not None
 

@@ -23,14 +23,12 @@ from ml_delivery.keys import (
     PYTHONS,
     SECTIONS,
     Build,
-    Deploy,
     Environment,
     Function,
     Github,
     Model,
     Monitoring,
     Place,
-    Probe,
     Service,
 )
 
@@ -45,10 +43,7 @@ class Config:
 
     root: Path
     service: Service
-    function: Function
     model: Model
-    probe: Probe
-    deploy: Deploy
     build: Build
     github: Github
     monitoring: Monitoring
@@ -122,7 +117,8 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
     environments = _environments(data, read, kinds, problems) if "" in kinds else {}
     if problems:
         raise ConfigError(FILE, problems, next=f"correct {path}")
-    return Config(root=root, environments=environments, **read)
+    own = {name: section for name, section in read.items() if name not in OVERRIDABLE}  # those are the environments'
+    return Config(root=root, environments=environments, **own)
 
 
 def _functions(data: dict[str, Any], root: Path, problems: list[str]) -> dict[str, type[Function]]:

@@ -23,7 +23,7 @@ from tiny import Tiny
 from embedded_aws import control as embedded
 from faults import Fault, conflict, cut, error500, expired, kill, lag, lost, throttle, timeout
 from faults.harness import Service, Users, apart
-from ml_delivery.release.head import VERIFIED
+from ml_delivery.records import VERIFIED
 
 CALLS = 45  # about as many as a deploy makes; a fault that is drawn for a later one does not strike
 

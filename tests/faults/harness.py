@@ -17,8 +17,8 @@ from botocore.exceptions import ClientError
 from tiny import Tiny
 
 from ml_delivery.keys import Deploy
+from ml_delivery.records import ROLLED_BACK, VERIFIED
 from ml_delivery.release import delivery, deploy
-from ml_delivery.release.head import ROLLED_BACK, VERIFIED
 
 from . import Fault, faults
 
@@ -60,8 +60,9 @@ class Service:
 
     def open(self, **variables: str) -> delivery.Delivery:
         opened = self._opened
-        function = replace(opened.config.function, variables={**opened.config.function.variables, **variables})
-        return replace(opened, config=replace(opened.config, function=function, deploy=self.rules))
+        known = opened.environment.function
+        function = replace(known, variables={**known.variables, **variables})
+        return replace(opened, environment=replace(opened.environment, function=function, deploy=self.rules))
 
     def deploy(self, *, detach: bool = False, **variables: str) -> Any:
         return deploy.deploy(self.open(**variables), lambda _: None, detach=detach)
