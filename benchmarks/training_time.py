@@ -15,8 +15,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
-sys.path.insert(0, str(TEMPLATE))
+PRICING = ROOT / "{{cookiecutter.project_slug}}/starters/pricing"
 
 from ml_delivery import keys
 

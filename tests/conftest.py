@@ -14,7 +14,7 @@ from emulated import project
 from tiny import BASE, Tiny
 
 from ml_delivery import emulator
-from ml_delivery.artifact import engines
+from ml_delivery.containers import engines
 from ml_delivery.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent

@@ -97,9 +97,7 @@ def doctor(_: Any, branch: str = "", cloud: str = "", claims: str = "", json: bo
         found, opened = looking.account(config, environment, chosen(cloud))
         findings += found
     if environment and opened and claims:
-        findings += looking.trust(
-            environment, opened, f"{config.service.name}-{environment.name}", looking.claims_of(claims)
-        )
+        findings += looking.trust(environment, opened, config.name_of(environment), looking.claims_of(claims))
     if environment and opened and (token := os.environ.get("GH_TOKEN") or os.environ.get("GITHUB_TOKEN")):
         findings += looking.github(config, environment, opened.account, token)
     if json:
