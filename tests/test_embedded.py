@@ -243,10 +243,7 @@ def test_reset_forgets_everything(alone: Path) -> None:
 STARTER = """
 import sys, time; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from embedded_aws import control, process
-from embedded_aws.server import saving
 from ml_delivery import emulator
-from ml_delivery.dependencies import envs
 print("starting", flush=True)
 emulator.up(Path(sys.argv[2]))
 print("started", flush=True)
