@@ -181,7 +181,7 @@ def find(epoch: int = 0) -> Engine:
 
 def _environment(name: str, epoch: int) -> dict[str, str]:
     """The environment of the client: with the engine's address, which it would else look for in its own settings."""
-    # An attestation would make the image an index of two, which Lambda does not take.
+    # An attestation would make the image an index of two manifests, which not every target takes.
     more = {"SOURCE_DATE_EPOCH": str(epoch), "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     if name == "docker" and "DOCKER_HOST" not in os.environ:
         words = [name, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
