@@ -20,7 +20,7 @@ from embedded_aws.aws_lambda.execution import INIT_SECONDS, Fault, Process
 from embedded_aws.aws_lambda.image_files import Image, unpacked
 from embedded_aws.aws_lambda.runtime_api import RuntimeAPI
 
-NOBODY = 65534  # Lambda runs an image as a user of its own, whatever the image says
+UNPRIVILEGED = 65534  # Lambda runs an image as a user of its own, whatever the image says
 QUIET_SECONDS = 0.02  # output that a function printed before its answer arrives within this time
 
 
@@ -69,7 +69,7 @@ class Container(Process):
         words = [program, "run", "--rm", "--name", self._name, "--network", "host", "--read-only"]
         size = self.config.get("EphemeralStorage", {}).get("Size", 512)
         words += ["--tmpfs", f"/tmp:rw,size={size}m"]  # noqa: S108 # nosec B108 - the container's own
-        words += ["--memory", f"{self.config.get('MemorySize', 128)}m", "--user", f"{NOBODY}:{NOBODY}"]
+        words += ["--memory", f"{self.config.get('MemorySize', 128)}m", "--user", f"{UNPRIVILEGED}:{UNPRIVILEGED}"]
         # By name only: the client takes the values from its own environment, so that none is visible on a command line.
         words += [word for name in environment if name != "PATH" for word in ("--env", name)]
         return [*words, number], {**environment, **_outside()}
@@ -87,7 +87,7 @@ class Container(Process):
             f"--root={root}",
             f"--wd={config.get('WorkingDir') or '/'}",
         ]
-        return [*words, f"--setgid={NOBODY}", f"--setuid={NOBODY}", "--", *image.command], environment
+        return [*words, f"--setgid={UNPRIVILEGED}", f"--setuid={UNPRIVILEGED}", "--", *image.command], environment
 
     def _ask(self, message: dict[str, Any], timeout: int) -> dict[str, Any]:
         answer = self._api.ask({"event": message["event"], **message["context"]}, timeout)
