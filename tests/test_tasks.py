@@ -170,3 +170,18 @@ def test_every_task_has_help_and_is_in_the_readme(tiny: Tiny) -> None:
             assert len(option.split()) > 1, f"{name}: {option} has no help"
         word = name.partition(".")[2] or name
         assert re.search(rf"`(invoke )?(cloud\.)?{word}\b", README), name
+
+
+def test_fault_of_the_package_is_one_message(tiny: Tiny) -> None:
+    """What none of the error tree covers is still one message; the traceback is in a file that a report needs."""
+    (tiny.root / "tasks.py").unlink()  # a link
+    tiny.write(
+        "tasks.py", "from ml_delivery import config\nfrom ml_delivery.tasks import namespace\n\nconfig.load = None\n"
+    )
+    done = subprocess.run(
+        tiny.command("config"), cwd=tiny.root, env=tiny.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "✗ internal error in ml-delivery: TypeError: 'NoneType' object is not callable" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "TypeError" in (tiny.root / ".pipeline/internal-error.txt").read_text()
