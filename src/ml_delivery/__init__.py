@@ -13,6 +13,8 @@ training        the model, trained and judged
 notify          notifications, to Slack and SNS
 scanning        security scans
 target          the contract of a target
+templates       CloudFormation templates as data, put together from parts
+observed        what can be observed of a service: queries, panels, alarms
 packing/        files into archives, the same bytes on any machine
 models          which models are promoted
 objects         conditional writes to S3

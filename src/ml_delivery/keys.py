@@ -140,8 +140,6 @@ class Monitoring:
 
     max_errors: int = key("percent of requests: 1", default=1, within=(0, 100))
     max_p95: int = key("milliseconds: 1000", default=1000, within=(1, 900_000))
-    max_backup: int = key("percent of predictions: 5", default=5, within=(0, 100))
-    max_drift: int = key("hundredths of the population stability index: 25", default=25, within=(1, 1000))
     quiet: int = key("minutes without a request: 60", default=60, within=(1, 1440))
     slack_workspace: str = key(
         'the workspace\'s id, with slack_channel: "T0123ABCD"', default="", pattern="(T[A-Z0-9]{2,})?"
