@@ -27,6 +27,7 @@ from ml_delivery.errors import CloudError, Interrupted, PipelineError
 from ml_delivery.monitoring import drift
 from ml_delivery.records import Pushed, Removed
 from ml_delivery.release import delivery, deploy, plan, watch
+from ml_delivery.release.steps import Pruned
 
 ACCOUNT = "123456789012"
 REPOSITORY = "repo:an-owner/a-repository"
@@ -314,5 +315,5 @@ class Roles:
         outcome = deploy.deploy(self._opened(), report=lambda step: None)
         assert isinstance(outcome, deploy.Outcome)
         for step in outcome.steps:  # a release is verified even if nothing old could be removed
-            if "left to the next deploy" in step.result:
-                raise PipelineError(step.result)
+            if isinstance(step.result, Pruned) and step.result.postponed:
+                raise PipelineError(step.result.postponed)

@@ -9,7 +9,8 @@ import pytest
 from grafana_server import TOKEN, GrafanaServer
 from tiny import Tiny
 
-from ml_delivery.account import infra, stacks
+from ml_delivery.account import infra
+from ml_delivery.monitoring import stack as monitoring
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_dashboard_edited_in_cloudwatch_is_drift(tiny: Tiny) -> None:
     tiny.deploy()
     assert tiny.invoke("plan") == "production: nothing to do\n"  # nothing was made yet, so nothing has drifted
     opened = tiny.open()
-    stack = stacks.monitoring(tiny.config, tiny.config.environment("main"))
+    stack = monitoring.wanted(tiny.config, tiny.config.environment("main"))
     infra.ensure(stack, opened.cloud)
     assert tiny.invoke("plan") == "production: nothing to do\n"
     cloudwatch, name = opened.cloud.client("cloudwatch"), f"{tiny.name}-production"

@@ -1,6 +1,6 @@
 """Each stage runs under its own role and passes; nothing in a role goes unused; nothing else is allowed.
 
-The roles are those of ``infra/pipeline.yaml``, made by CloudFormation on the embedded AWS, which enforces them, and taken
+The roles are those of ``infra/delivery.yaml`` and of the target, made by CloudFormation on the embedded AWS, which enforces them, and taken
 with tokens shaped like GitHub's.
 """
 

@@ -15,6 +15,8 @@ from typing import Any
 from tiny import PRICING, Tiny
 
 from ml_delivery.account import infra, stacks
+from ml_delivery.account.stacks import Stack
+from ml_delivery.monitoring import stack as monitoring
 from ml_delivery.release.delivery import Delivery
 
 HANDLER = """\
@@ -44,8 +46,18 @@ def handler(event, context):
     body = {"release": number, "given": event["headers"].get("x-amzn-trace-id"), **RELEASE}
     return {"statusCode": 500 if path == "/fails" else 200, "body": json.dumps(body)}
 """
-# So that alarms fire and clear in seconds; the thresholds, and how many periods it takes, are those that are shipped.
-QUICK = {"Period": "10", "DriftPeriod": "10", "QuietPeriods": "1", "MaxP95": "300"}
+
+
+def quick(stack: Stack) -> Stack:
+    """The same with alarms that fire and clear in seconds; but for p95 and quiet, thresholds and periods are as shipped."""
+    template = json.loads(stack.body)
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            for query in resource["Properties"]["Metrics"]:
+                query.get("MetricStat", {})["Period"] = 10
+            changes = {"SlowAlarm": {"Threshold": 300}, "QuietAlarm": {"EvaluationPeriods": 1, "DatapointsToAlarm": 1}}
+            resource["Properties"] |= changes.get(name, {})
+    return dataclasses.replace(stack, body=json.dumps(template))
 
 
 class Watched(Tiny):
@@ -54,17 +66,17 @@ class Watched(Tiny):
     def __init__(self, root: Path, shared: Path, name: str) -> None:
         super().__init__(root, shared, name)
         shutil.copy(PRICING / "src/service/telemetry.py", root / "src/service/telemetry.py")
+        shutil.copytree(PRICING / "infra", root / "infra")
         self.write("src/service/handler.py", HANDLER)
         self.commit("Measure")
         self.deploy()
 
-    def stand(self, **changes: str) -> Delivery:
-        """Make the stacks, that of monitoring with other parameters; the environment, opened."""
+    def stand(self, change: Callable[[Stack], Stack] = lambda stack: stack) -> Delivery:
+        """Create the stacks, that of monitoring after a change; the environment, opened."""
         opened = self.open()
         environment = self.config.environment("main")
         infra.ensure(stacks.delivering(self.config, environment), opened.cloud)
-        stack = stacks.monitoring(self.config, environment)
-        infra.ensure(dataclasses.replace(stack, parameters={**stack.parameters, **changes}), opened.cloud)
+        infra.ensure(change(monitoring.wanted(self.config, environment)), opened.cloud)
         return opened
 
 

@@ -22,6 +22,7 @@ from ml_delivery.errors import ConfigError, PipelineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
 

@@ -18,7 +18,6 @@ from grafana_foundation_sdk.models import alerting as alerts
 from grafana_foundation_sdk.models import cloudwatch as cw
 from grafana_foundation_sdk.models import dashboard as model
 
-
 if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.observed import Alarm, Observed, Panel, Place, Query
@@ -63,8 +62,8 @@ def shared(config: Config) -> dict[str, Tree]:
     receiver = contact_point("$SLACK_WEBHOOK_URL")  # Grafana reads it from its environment
     point = {"orgId": 1, "name": receiver.pop("name"), "receivers": [receiver]}
     return {
-        f"dashboards/provider.yaml": {"apiVersion": 1, "providers": [provider]},
-        f"alerting/contact-points.yaml": {"apiVersion": 1, "contactPoints": [point]},
+        "dashboards/provider.yaml": {"apiVersion": 1, "providers": [provider]},
+        "alerting/contact-points.yaml": {"apiVersion": 1, "contactPoints": [point]},
     }
 
 

@@ -90,7 +90,8 @@ def write(delivery: Delivery, days: int) -> Report:
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(title)}</title>"
         "<meta name='viewport' content='width=device-width'>"
         f"<style>{STYLE}</style><h1>{html.escape(title)}</h1><p class='faint'>{span}; {html.escape(cloud.name)} cloud, "
-        f"{html.escape(at.region)}</p><h2>Alarms</h2>{_alarms(delivery.cloud, at, seen)}{body}<h2>Releases</h2>{_releases(releases)}</html>\n"
+        f"{html.escape(at.region)}</p><h2>Alarms</h2>{_alarms(cloud, at, seen)}{body}<h2>Releases</h2>{_releases(releases)}"
+        "</html>\n"
     )
     path = config.root / FILE
     path.parent.mkdir(exist_ok=True)
