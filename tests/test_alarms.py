@@ -56,7 +56,10 @@ def test_every_alarm_fires_once_and_clears(tmp_path: Path, shared: Path, listene
     )
     watching = dataclasses.replace(delivery, environment=dataclasses.replace(delivery.environment, deploy=rules))
     seen = watch.look(watching, "1", 10, time.time() + 60)  # since then nothing was seen but the alarm
-    assert (seen.alarms, seen.breach) == (("alarmed-production-errors",), "the alarm alarmed-production-errors is in alarm")
+    assert (seen.alarms, seen.breach) == (
+        ("alarmed-production-errors",),
+        "the alarm alarmed-production-errors is in alarm",
+    )
     aws.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
     with pytest.raises(CloudError, match="TooManyRequests"):
         call("/healthz")

@@ -63,7 +63,9 @@ def test_deployed_dashboard_is_compared_with_its_definition(priced: Tiny) -> Non
 
 def test_panels_ask_for_what_the_service_measures(priced: Tiny) -> None:
     """Each of the service's own metrics is on a panel, and no panel asks for one that it doesn't write."""
-    asked = {(query.namespace, query.metric) for panel in seen(priced).panels for query in panel.queries if query.metric}
+    asked = {
+        (query.namespace, query.metric) for panel in seen(priced).panels for query in panel.queries if query.metric
+    }
     assert NAMESPACE == telemetry.NAMESPACE
     assert {metric for namespace, metric in asked if namespace == NAMESPACE} | {"Latency"} == set(telemetry.METRICS)
 
@@ -124,15 +126,27 @@ WRONG = {
     "both": ('[queries.x]\nmetric = "X"\nexpression = "1"\n', "queries.x: write either a metric or an expression"),
     "statistic": ('[queries.x]\nmetric = "X"\nstatistic = "Mean"\n', "queries.x.statistic: 'Mean' is not allowed"),
     "a name": ('[queries.X]\nmetric = "X"\n', "queries.X: not a name that it can have"),
-    "reference": ('[queries.x]\nexpression = "100 * y"\n', "refers to 'y', which is no query above it; write one of good, most"),
+    "reference": (
+        '[queries.x]\nexpression = "100 * y"\n',
+        "refers to 'y', which is no query above it; write one of good, most",
+    ),
     "itself": ('[queries.x]\nexpression = "100 * x"\n', "refers to 'x', which is no query above it"),
-    "panel's query": ("[panels.p]\nqueries = ['goo']\n", "panels.p.queries: 'goo' is not one of [queries]; did you mean good?"),
+    "panel's query": (
+        "[panels.p]\nqueries = ['goo']\n",
+        "panels.p.queries: 'goo' is not one of [queries]; did you mean good?",
+    ),
     "panel of nothing": ("[panels.p]\n", "panels.p: write either queries or log"),
     "panel's log": ("[panels.p]\nlog = 'none'\n", "panels.p.log: infra/queries/none.txt does not exist"),
     "panel's unit": ("[panels.p]\nunit = 'euro'\nqueries = ['good']\n", "panels.p.unit: 'euro' is not one of count"),
-    "a panel twice": ("[panels.requests]\nqueries = ['good']\n", "panels.requests: there is a panel of this name already"),
+    "a panel twice": (
+        "[panels.requests]\nqueries = ['good']\n",
+        "panels.requests: there is a panel of this name already",
+    ),
     "an alarm twice": ("[alarms.errors]\n", "alarms.errors: there is an alarm of this name already"),
-    "alarm's query": ("[alarms.a]\nquery = 'god'\n", "alarms.a.query: 'god' is not one of [queries]; did you mean good?"),
+    "alarm's query": (
+        "[alarms.a]\nquery = 'god'\n",
+        "alarms.a.query: 'god' is not one of [queries]; did you mean good?",
+    ),
     "alarm without": ("[alarms.a]\nquery = ''\n", "alarms.a.query: '' is not allowed"),
     "a threshold": ("[alarms.a]\nthreshold = '5'\n", "alarms.a.threshold: '5' is not a number; write a number: 5"),
     "a switch": ("[alarms.a]\nbelow = 1\n", "alarms.a.below: 1 is neither true nor false"),
@@ -140,7 +154,10 @@ WRONG = {
     "period": ("[alarms.a]\nperiod = 61\n", "alarms.a.period: 61 is not 10, 30 or a multiple of 60"),
     "a day": ("[alarms.a]\nperiod = 120\nperiods = 1000\n", "alarms.a.periods: all of them together are more than"),
     "missing": ("[alarms.a]\nmissing = 'ok'\n", "alarms.a.missing: 'ok' is not one of notBreaching, breaching"),
-    "function": ("[alarms.a]\nquery = 'most'\n", "alarms.a.query: calls MAX; an alarm's expressions can call ABS, FILL, LOG only"),
+    "function": (
+        "[alarms.a]\nquery = 'most'\n",
+        "alarms.a.query: calls MAX; an alarm's expressions can call ABS, FILL, LOG only",
+    ),
 }
 RIGHT = '[queries]\ngood = { metric = "Good" }\nmost = { expression = "MAX(good)" }\n'
 PANEL = "row = 'R'\ntitle = 'T'\nabout = 'A.'\n"
@@ -159,7 +176,7 @@ def test_wrong_metrics_file_is_refused(tiny: Tiny, name: str) -> None:
     """Each problem is named by its place, with what to write, and is the only one."""
     text, says = WRONG[name]
     tiny.write("infra/metrics.toml", (RIGHT if text != "[queries" else "") + whole(text))
-    with pytest.raises(ConfigError, match="infra/metrics.toml: ") as refusal:
+    with pytest.raises(ConfigError, match=r"infra/metrics\.toml: ") as refusal:
         seen(tiny)
     assert says in str(refusal.value)
     assert name in ("not TOML", "alarm without") or len(refusal.value.problems) == 1, refusal.value.problems
@@ -182,7 +199,10 @@ def test_own_panels_can_join_a_row_and_show_a_log(tiny: Tiny) -> None:
         "[panels.lines]\nrow = 'Own'\ntitle = 'L'\nabout = 'A.'\nlog = 'mine'\n",
     )
     found = seen(tiny)
-    assert [(query.id, query.shown) for query in found.rows["Requests"][-1].queries] == [("good", False), ("most", True)]
+    assert [(query.id, query.shown) for query in found.rows["Requests"][-1].queries] == [
+        ("good", False),
+        ("most", True),
+    ]
     assert [widget["type"] for widget in dashboard(at(tiny), found)["widgets"]].count("log") == 3
 
 

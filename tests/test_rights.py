@@ -1,7 +1,7 @@
 """Each stage runs under its own role and passes; nothing in a role goes unused; nothing else is allowed.
 
-The roles are those of ``infra/delivery.yaml`` and of the target, made by CloudFormation on the embedded AWS, which enforces them, and taken
-with tokens shaped like GitHub's.
+The roles are those of ``infra/delivery.yaml`` with the target's statements, made by CloudFormation on the embedded AWS, which
+enforces them, and taken with tokens shaped like GitHub's.
 """
 
 from __future__ import annotations

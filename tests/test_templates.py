@@ -1,4 +1,4 @@
-"""Templates put together from the package's and the target's parts: what CloudFormation takes, and nothing that was before is replaced."""
+"""Templates put together from the package's and the target's parts: CloudFormation takes them, and an update replaces nothing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ PRINCIPALS = ("user", "grafana.amazonaws.com", "arn:aws:iam::111122223333:root",
 PREVIOUS = "f74dbf5:{{cookiecutter.project_slug}}/infra/"
 
 
-def settings(root: Path, target: str, architecture: str = "x86_64", principal: str = "user", name: str = "demand") -> Any:
+def settings(
+    root: Path, target: str, architecture: str = "x86_64", principal: str = "user", name: str = "demand"
+) -> Any:
     """A configuration with all that makes the templates longer."""
     text = SETTINGS.format(target=target, architecture=architecture, principal=principal, name=name)
     (root / "infra").mkdir(exist_ok=True)
@@ -149,7 +151,15 @@ def test_update_of_monitoring_replaces_nothing(tmp_path: Path) -> None:
     }
     before, after = resources(previous("monitoring.yaml"), parameters), resources(json.loads(stack.body), {})
     assert {name: resource["Type"] for name, resource in after.items()} == {n: r["Type"] for n, r in before.items()}
-    same = ("AlarmName", "DashboardName", "RoleName", "UserName", "ComparisonOperator", "EvaluationPeriods", "DatapointsToAlarm")
+    same = (
+        "AlarmName",
+        "DashboardName",
+        "RoleName",
+        "UserName",
+        "ComparisonOperator",
+        "EvaluationPeriods",
+        "DatapointsToAlarm",
+    )
     for name, resource in before.items():
         for key in {*same, "TreatMissingData"} & set(resource["Properties"]):
             assert after[name]["Properties"][key] == resource["Properties"][key], (name, key)
@@ -157,9 +167,12 @@ def test_update_of_monitoring_replaces_nothing(tmp_path: Path) -> None:
             assert float(after[name]["Properties"]["Threshold"]) == float(resource["Properties"]["Threshold"])
             metrics = [m["MetricStat"] for m in resource["Properties"]["Metrics"] if "MetricStat" in m]
             mine = [m["MetricStat"] for m in after[name]["Properties"]["Metrics"] if "MetricStat" in m]
-            assert json.dumps(mine).replace(":eu-west-1:", ":") == json.dumps(metrics).replace("${AWS::Region}", "eu-west-1")
-    assert after["GrafanaRole"]["Properties"]["AssumeRolePolicyDocument"] == (
-        before["GrafanaRole"]["Properties"]["AssumeRolePolicyDocument"]
+            assert json.dumps(mine).replace(":eu-west-1:", ":") == json.dumps(metrics).replace(
+                "${AWS::Region}", "eu-west-1"
+            )
+    assert (
+        after["GrafanaRole"]["Properties"]["AssumeRolePolicyDocument"]
+        == (before["GrafanaRole"]["Properties"]["AssumeRolePolicyDocument"])
     )
 
 
@@ -216,7 +229,7 @@ def test_own_template_takes_the_place_of_the_packages(tiny: Tiny) -> None:
 def test_own_template_that_lacks_something_is_refused(tiny: Tiny, text: str, says: str) -> None:
     """The place, the resource and the cause are named, and no traceback."""
     tiny.write("infra/delivery.yaml", text)
-    with pytest.raises(ConfigError, match="infra/delivery.yaml") as refusal:
+    with pytest.raises(ConfigError, match=r"infra/delivery\.yaml") as refusal:
         stacks.delivering(tiny.config, tiny.config.environment("main"))
     assert says in refusal.value.message
 

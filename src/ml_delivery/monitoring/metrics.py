@@ -33,23 +33,23 @@ class _Query:
     metric: str = key('the name of a metric that the service writes: "Latency"', default="", pattern=r"[\w./-]*")
     statistic: str = key('a statistic of CloudWatch: "Sum", "Average", "p95"', default="Sum", pattern=STATISTIC)
     expression: str = key('metric math over other queries: "100 * hits / requests"', default="")
-    label: str = key('the line\'s name: "from the cache"', default="")
+    label: str = key('the line\'s name: "waiting"', default="")
 
 
 @dataclass(frozen=True)
 class _Panel:
     row: str = key('the title of the row that it is in: "Model"', pattern=r".+")
-    title: str = key('a title: "Cache hits"', pattern=r".+")
-    about: str = key('a sentence: "Predictions that came from the cache."', pattern=r".+")
+    title: str = key('a title: "Items in the queue"', pattern=r".+")
+    about: str = key('a sentence: "Those that wait to be processed."', pattern=r".+")
     unit: str = key(f"one of {', '.join(UNITS)}", default="count", choices=UNITS)
     queries: tuple[str, ...] = key('a list of names of [queries]: ["hits"]', default=(), pattern=r".+")
-    log: str = key('instead of queries, a file of infra/queries: "backup"', default="")
+    log: str = key('instead of queries, a file of infra/queries: "slow"', default="")
 
 
 @dataclass(frozen=True)
 class _Alarm:
-    title: str = key('a title: "The backup model answers"', pattern=r".+")
-    means: str = key('what is wrong, as a sentence: "The primary model fails."', pattern=r".+\.")
+    title: str = key('a title: "The queue is full"', pattern=r".+")
+    means: str = key('what is wrong, as a sentence: "Items arrive faster than they are processed."', pattern=r".+\.")
     then: str = key('what to type, without a full stop: "invoke logs --branch {branch}"', pattern=r"(.*[^.])")
     query: str = key('the name of one of [queries]: "share"', pattern=r".+")
     threshold: float = key("a number: 5")
@@ -128,7 +128,7 @@ def _tables(kind: str, content: Any, problems: list[str]) -> dict[str, Any]:
     found = {}
     for name, table in content.items():
         if not re.fullmatch(pattern, name):
-            problems.append(f"{kind}.{name}: not a name that it can have; write one such as {kind}.cache")
+            problems.append(f"{kind}.{name}: not a name that it can have; write one such as {kind}.queue")
         if (made := read_section(f"{kind}.{name}", declared, table, problems)) is not None:
             found[name] = made
     return found
