@@ -207,13 +207,13 @@ class Roles:
                     # The build's log is written by CodeBuild as its role, and missed by who follows the build.
                     self.stages("build" if right.sid == "Log" else role)
                 except PipelineError as refusal:
-                    said = str(refusal)
+                    message = str(refusal)
                 else:
                     unused.append(str(right))
                     continue
             if right.sid != "Log":
-                assert "not authorized to perform: " in said, (right, said)
-                assert right.kind == "Resource" or right.value in said, (right, said)
+                assert "not authorized to perform: " in message, (right, message)
+                assert right.kind == "Resource" or right.value in message, (right, message)
         assert not unused
 
     # -- the stages

@@ -71,13 +71,13 @@ def test_every_alarm_fires_once_and_clears(tmp_path: Path, shared: Path, listene
     for alarm in alarms:
         name = f"{function}-{alarm.id}"
 
-        def said(name: str = name) -> list[str]:
+        def states(name: str = name) -> list[str]:
             return [
                 m["NewStateValue"] for m in listener.messages if m["AlarmName"] == name and m["NewStateValue"] != "?"
             ]
 
-        assert repeat(lambda: time.sleep(0.1), lambda: said()[-1:] == ["OK"], 20), (name, said())
-        assert said() == ["ALARM", "OK"], name
+        assert repeat(lambda: time.sleep(0.1), lambda: states()[-1:] == ["OK"], 20), (name, states())
+        assert states() == ["ALARM", "OK"], name
         (message,) = [m for m in listener.messages if m["AlarmName"] == name and m["NewStateValue"] == "ALARM"]
         assert message["subject"].startswith(f'ALARM: "{name}" in eu-west-1')
         assert f"{alarm.means} Next: invoke " in message["AlarmDescription"]

@@ -266,8 +266,8 @@ def test_github_that_is_away_is_said(tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 
 
 def test_branch_of_no_environment_is_a_finding(tiny: Tiny) -> None:
-    """Where no environment can be picked, that is said beside what else was found, rather than instead of it."""
+    """That no environment can be chosen is one finding beside the others."""
     tiny.git("checkout", "--quiet", "-b", "feature")
-    said = tiny.invoke("doctor", code=1)
-    assert "✓ git" in said
-    assert "✗ environment" in said
+    printed = tiny.invoke("doctor", code=1)
+    assert "✓ git" in printed
+    assert "✗ environment" in printed

@@ -37,9 +37,9 @@ def seen(tiny: Tiny) -> Observed:
 
 def test_rendering_twice_gives_the_same_bytes(priced: Tiny) -> None:
     """The templates and Grafana's files are written once; the same again is nothing to write."""
-    said = priced.invoke("monitor", "--render")
+    printed = priced.invoke("monitor", "--render")
     for path in ("production.json", "grafana/dashboards/production.json", "grafana/alerting/contact-points.yaml"):
-        assert f"wrote build/monitoring/{path}\n" in said
+        assert f"wrote build/monitoring/{path}\n" in printed
     first = {path: path.read_bytes() for path in (priced.root / "build").rglob("*") if path.is_file()}
     assert priced.invoke("monitor", "--render") == "nothing to write\n"
     assert {path: path.read_bytes() for path in (priced.root / "build").rglob("*") if path.is_file()} == first
@@ -55,8 +55,8 @@ def test_deployed_dashboard_is_compared_with_its_definition(priced: Tiny) -> Non
     assert json.loads(priced.invoke("monitor", "--json")) == {"differences": []}
     name = f"{priced.name}-production"
     opened.cloud.client("cloudwatch").put_dashboard(DashboardName=name, DashboardBody='{"widgets": []}')
-    said = priced.invoke("monitor", code=2)
-    assert said == f"CloudWatch dashboard {name}: changed; next: invoke monitor --upload --branch main\n"
+    printed = priced.invoke("monitor", code=2)
+    assert printed == f"CloudWatch dashboard {name}: changed; next: invoke monitor --upload --branch main\n"
     (found,) = json.loads(priced.invoke("monitor", "--json", code=2))["differences"]
     assert (found["name"], found["how"]) == (f"CloudWatch dashboard {name}", "changed")
 
@@ -185,9 +185,9 @@ def test_wrong_metrics_file_is_refused(tiny: Tiny, name: str) -> None:
 def test_all_problems_are_named_at_once(tiny: Tiny) -> None:
     """One run, every problem; ``bootstrap`` prints them and changes nothing."""
     tiny.write("infra/metrics.toml", RIGHT + whole("[alarms.a]\nquery = 'bad'\n[panels.p]\nlog = 'none'\n[other]\n"))
-    said = tiny.invoke("bootstrap", code=1)
-    assert "infra/metrics.toml: 3 problems" in said
-    assert "next: correct infra/metrics.toml" in said
+    printed = tiny.invoke("bootstrap", code=1)
+    assert "infra/metrics.toml: 3 problems" in printed
+    assert "next: correct infra/metrics.toml" in printed
 
 
 def test_own_panels_can_join_a_row_and_show_a_log(tiny: Tiny) -> None:

@@ -90,7 +90,7 @@ def test_every_panel_has_data(seen: Seen) -> None:
 
 
 def test_panel_without_data_is_noticed(seen: Seen) -> None:
-    """The test above can fail: a metric that nobody writes gives no row."""
+    """The test above can fail: a metric that is never written gives no row."""
     panel = next(panel for panel in seen.observed.panels if panel.id == "cold-starts")
     (query,) = panel.queries
     wrong = dataclasses.replace(panel, queries=(dataclasses.replace(query, metric="ColdStart"),))
@@ -210,9 +210,9 @@ def test_report_draws_every_panel(seen: Seen) -> None:
     assert "<title>release 2, verified</title>" in figures["requests"]
     assert "Requests fail" in page.partition("<h2>Requests</h2>")[0]
     assert seen.service.git("rev-parse", "HEAD~1")[:12] in page
-    told = json.loads(seen.service.invoke("report", "--json"))["panels"]
-    assert set(told) == set(figures)
-    assert all(sum(lines.values()) for lines in told.values())
+    shown = json.loads(seen.service.invoke("report", "--json"))["panels"]
+    assert set(shown) == set(figures)
+    assert all(sum(lines.values()) for lines in shown.values())
 
 
 def test_report_escapes_what_others_wrote(seen: Seen) -> None:
@@ -242,9 +242,9 @@ def test_every_log_query_finds_something(seen: Seen, name: str) -> None:
 
 def test_log_query_is_a_table_for_people(seen: Seen) -> None:
     """A query prints its rows under their names; an unknown one is refused with those that there are."""
-    said = seen.service.invoke("logs", "--query", "slow", "--minutes", "60").splitlines()
-    assert said[0].split() == ["@timestamp", "Latency", "path", "status", "Release", "model", "trace"]
-    assert len(said) == 21
+    printed = seen.service.invoke("logs", "--query", "slow", "--minutes", "60").splitlines()
+    assert printed[0].split() == ["@timestamp", "Latency", "path", "status", "Release", "model", "trace"]
+    assert len(printed) == 21
     refusal = seen.service.invoke("logs", "--query", "fast", code=1)
     assert "infra/queries/fast.txt does not exist" in refusal
     assert "slow: The slowest requests" in refusal
@@ -264,13 +264,13 @@ def test_trace_reaches_the_log(seen: Seen) -> None:
 
 def test_watching_shows_who_answers_how_much(seen: Seen) -> None:
     """Each version has a line with its release, share, requests, errors and latency; alarms and releases follow."""
-    said = seen.service.invoke("status", "--watch", "--looks", "2")
-    assert said.count("seen-production on embedded") == 2
-    lines = dict(re.findall(r"^  (\d+) +(\d+ +\d+ % +\d+ +\d+ +[\d.,]+ ms)   .*[▁▂▃▄▅▆▇█]$", said, re.M))
+    printed = seen.service.invoke("status", "--watch", "--looks", "2")
+    assert printed.count("seen-production on embedded") == 2
+    lines = dict(re.findall(r"^  (\d+) +(\d+ +\d+ % +\d+ +\d+ +[\d.,]+ ms)   .*[▁▂▃▄▅▆▇█]$", printed, re.M))
     assert set(lines) == {"1", "2"}
     release, share, _, requests, errors, *_ = lines["1"].split()
     assert (release, errors) == ("1", "2")
     assert int(requests) >= 10
     assert 0 < int(share) < 100
-    assert re.search(r"alarms: (none fires|seen-production-)", said)
-    assert re.search(r"^     2  verified ", said, re.M)
+    assert re.search(r"alarms: (none fires|seen-production-)", printed)
+    assert re.search(r"^     2  verified ", printed, re.M)

@@ -67,7 +67,7 @@ def _statements(part: Any) -> list[dict[str, Any]]:
 def _trust(statement: dict[str, Any]) -> list[str]:
     principal = statement.get("Principal", {})
     if not isinstance(principal, dict) or "*" in principal.values():
-        return ["anybody may take it"]
+        return ["every principal may take it"]
     if "Federated" not in principal:
         return []
     found = []
@@ -122,7 +122,11 @@ MUTANTS = {
         "trust by something else than equality",
     ),
     "any audience": (f'"{OIDC}:aud": sts.amazonaws.com', f'"{OIDC}:iss": x', "trust without the audience"),
-    "anybody": ("Principal:\n              Service: codebuild.amazonaws.com", 'Principal: "*"', "anybody may take it"),
+    "every principal": (
+        "Principal:\n              Service: codebuild.amazonaws.com",
+        'Principal: "*"',
+        "every principal may take it",
+    ),
     "a day": ("MaxSessionDuration: 3600", "MaxSessionDuration: 43200", "sessions of more than an hour"),
     "rights of others": (
         "MaxSessionDuration: 3600",
@@ -154,7 +158,7 @@ BAD = {
 
 @pytest.mark.parametrize("line", BAD)
 def test_github_that_can_not_be_meant_is_refused(tiny: Tiny, line: str) -> None:
-    """What would make a role trust nobody, or anybody."""
+    """What would make a role trust no repository, or any."""
     tiny.replace("pipeline.toml", 'repository = "an-owner/a-repository"', line)
     with pytest.raises(ConfigError) as refusal:
         config.load(tiny.root)

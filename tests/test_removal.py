@@ -52,6 +52,7 @@ def test_interrupted_removal_is_run_again(tiny: Tiny, monkeypatch: pytest.Monkey
     assert removed[-2:] == [f"the stack {name}", f"the bucket {name}-123456789012"]
     assert f"the function {name}" not in removed
     assert infra.foundation(tiny.config, tiny.config.environment("main"), opened(tiny)) is None
+    assert remove(tiny) == []
 
 
 def test_refusal_of_aws_stops_the_removal(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

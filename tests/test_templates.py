@@ -176,6 +176,35 @@ def test_update_of_monitoring_replaces_nothing(tmp_path: Path) -> None:
     )
 
 
+BARE = """\
+from ml_delivery.target import Target
+
+
+class Bare(Target):
+    def pack(self, config, made, scratch): ...
+    def push(self, context, manifest): ...
+    def open(self, context): ...
+"""
+
+
+def test_target_without_parts_has_the_neutral_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target from outside the package that adds nothing: a bucket, the delivery's roles, a dashboard of builds; all clean."""
+    (tmp_path / "bare_target.py").write_text(BARE)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    service, delivery, observed = all_stacks(settings(tmp_path, "bare_target:Bare", principal="user"))
+    assert set(json.loads(service.body)["Resources"]) == {"Bucket", "BucketPolicy"}
+    made = json.loads(observed.body)["Resources"]
+    assert set(made) == {"BackupAlarm", "DriftAlarm", "Dashboard", "GrafanaUser", "GrafanaRole"}
+    assert not re.search("lambda|ecr:", service.body + delivery.body + observed.body, re.IGNORECASE)
+    files = []
+    for stack in (service, delivery, observed):
+        files.append(tmp_path / f"{stack.name[-8:]}.json")
+        files[-1].write_text(stack.body)
+    words = [Path(sys.executable).with_name("cfn-lint"), "--non-zero-exit-code", "warning", "--", *files]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_short_functions_are_read_as_long_ones(tmp_path: Path) -> None:
     """Each form of a short function, and a bare date, as CloudFormation reads them."""
     file = tmp_path / "foundation.yaml"

@@ -89,13 +89,13 @@ class Listener:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                message = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 self.send_response(200)
                 self.end_headers()
-                if said["Type"] == "SubscriptionConfirmation":
-                    threading.Thread(target=listener.confirm, args=(said,)).start()
+                if message["Type"] == "SubscriptionConfirmation":
+                    threading.Thread(target=listener.confirm, args=(message,)).start()
                 else:
-                    listener.messages.append({"subject": said["Subject"], **json.loads(said["Message"])})
+                    listener.messages.append({"subject": message["Subject"], **json.loads(message["Message"])})
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -111,8 +111,8 @@ class Listener:
         self.client.subscribe(TopicArn=topic, Protocol="http", Endpoint=self.url)
         assert self.confirmed.wait(20)
 
-    def confirm(self, said: dict[str, Any]) -> None:
-        self.client.confirm_subscription(TopicArn=said["TopicArn"], Token=said["Token"])
+    def confirm(self, message: dict[str, Any]) -> None:
+        self.client.confirm_subscription(TopicArn=message["TopicArn"], Token=message["Token"])
         self.confirmed.set()
 
     def close(self) -> None:

@@ -121,7 +121,7 @@ def write(template: Tree) -> str:
 
 
 def foundation(neutral: Tree, part: Infrastructure) -> Tree:
-    """What an environment stands on: the neutral template with the target's part; where both name a thing, the former wins."""
+    """What an environment stands on: the neutral template with the target's part; where both name a thing, the neutral one wins."""
     sections = {name: {**part.foundation.get(name, {}), **neutral.get(name, {})} for name in SECTIONS}
     return {**neutral, **{name: content for name, content in sections.items() if content}}
 

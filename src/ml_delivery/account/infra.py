@@ -200,14 +200,14 @@ def ensure(stack: Stack, cloud: Cloud) -> None:
         apply(cloud, plan(stack, cloud))
 
 
-def delete(stack: str, cloud: Cloud) -> None:
-    """Delete the stack of that name and wait until it is gone; what it retains stays.
+def delete(stack: str, cloud: Cloud) -> bool:
+    """Delete the stack of that name and wait until that is done; what it retains stays. Returns whether there was one.
 
     Raises:
         CloudError: CloudFormation could not delete it.
     """
     if _describe(cloud, stack) is None:
-        return
+        return False
     with cloud.faults():
         cloud.client("cloudformation").delete_stack(StackName=stack)
 
@@ -220,6 +220,7 @@ def delete(stack: str, cloud: Cloud) -> None:
             raise CloudError(
                 f"the stack {stack} ended as {status}", next="look at its events on AWS, then run this again"
             )
+    return True
 
 
 class _Events:
@@ -238,7 +239,7 @@ class _Events:
         except Exception as error:
             if code_of(error) != "ValidationError":
                 raise
-            return []  # a stack that is gone has none
+            return []  # a deleted stack has none
         fresh = [e for e in reversed(listed) if e["EventId"] not in self._seen]
         self._seen.update(e["EventId"] for e in fresh)
         news = [Event(e["LogicalResourceId"], e["ResourceStatus"], e.get("ResourceStatusReason", "")) for e in fresh]

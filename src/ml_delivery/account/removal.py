@@ -40,12 +40,13 @@ def remove(config: Config, environment: Environment, cloud: Cloud, tell: Callabl
     for what, step in steps.items():
         with cloud.faults():
             try:
-                step()
+                there = step() is not False
             except Exception as error:
                 if GONE.search(code_of(error)):
                     continue
                 raise
-        tell(what)
+        if there:
+            tell(what)
 
 
 def _bucket(cloud: Cloud, bucket: str) -> None:
