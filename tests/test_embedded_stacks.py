@@ -78,9 +78,9 @@ def test_stack_makes_what_its_template_says(running: emulator.Running, stack: St
     assert encryption["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
     assert "TLSOnly" in s3.get_bucket_policy(**bucket)["Policy"]
     rules = {rule.pop("ID"): rule for rule in s3.get_bucket_lifecycle_configuration(**bucket)["Rules"]}
-    assert set(rules) == {"unfinished-uploads", "former-versions"}
+    assert set(rules) == {"unfinished-uploads", "previous-versions"}
     assert rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
-    assert rules["former-versions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 90}
+    assert rules["previous-versions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 90}
     assert not any("Expiration" in rule for rule in rules.values())  # nothing that a rollback could need
     assert client(running, "iam").list_role_policies(RoleName="stack-staging-function")["PolicyNames"] == ["logs"]
     groups = client(running, "logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/stack-staging")["logGroups"]
