@@ -50,8 +50,10 @@ def test_rendering_twice_gives_the_same_bytes(priced: Tiny) -> None:
 def test_deployed_dashboard_is_compared_with_its_definition(priced: Tiny) -> None:
     """``invoke monitor`` exits 0 for no difference and 2 for one, which it names with the command that puts it back."""
     opened = priced.open()
+    missing = f"stack {priced.name}-production-monitoring: missing; next: invoke bootstrap --branch main\n"
+    assert priced.invoke("monitor", code=2) == missing
     infra.ensure(stack.wanted(priced.config, priced.config.environment("main")), opened.cloud)
-    assert priced.invoke("monitor") == "the deployed dashboards are as defined\n"
+    assert priced.invoke("monitor") == "the deployed alarms and dashboards are as defined\n"
     assert json.loads(priced.invoke("monitor", "--json")) == {"differences": []}
     name = f"{priced.name}-production"
     opened.cloud.client("cloudwatch").put_dashboard(DashboardName=name, DashboardBody='{"widgets": []}')
@@ -59,6 +61,10 @@ def test_deployed_dashboard_is_compared_with_its_definition(priced: Tiny) -> Non
     assert printed == f"CloudWatch dashboard {name}: changed; next: invoke monitor --upload --branch main\n"
     (found,) = json.loads(priced.invoke("monitor", "--json", code=2))["differences"]
     assert (found["name"], found["how"]) == (f"CloudWatch dashboard {name}", "changed")
+    priced.replace("infra/metrics.toml", "threshold = 5", "threshold = 6")
+    assert f"stack {name}-monitoring: outdated; next: invoke bootstrap --branch main" in priced.invoke(
+        "monitor", code=2
+    )
 
 
 def test_panels_ask_for_what_the_service_measures(priced: Tiny) -> None:
@@ -206,6 +212,16 @@ def test_own_panels_can_join_a_row_and_show_a_log(tiny: Tiny) -> None:
     assert [widget["type"] for widget in dashboard(at(tiny), found)["widgets"]].count("log") == 3
 
 
+def test_labels_of_cloudwatch_are_not_cloudformations(tiny: Tiny) -> None:
+    """A dynamic label of CloudWatch reaches it as written; only the account is CloudFormation's to fill in."""
+    query = '[queries]\nx = { metric = "X", label = "now ${LAST}" }\n'
+    tiny.write("infra/metrics.toml", query + whole("[panels.x]\nqueries = ['x']\n"))
+    body = json.loads(stack.wanted(tiny.config, tiny.config.environment("main")).body)["Resources"]["Dashboard"]
+    text = body["Properties"]["DashboardBody"]["Fn::Sub"]
+    assert "now ${!LAST}" in text
+    assert set(re.findall(r"\$\{(?!!)[^}]+\}", text)) == {"${AWS::AccountId}"}
+
+
 def test_grafanas_own_types_take_the_dashboard(priced: Tiny) -> None:
     """Read by Grafana's SDK and written again, nothing of the dashboard is lost; uid and title are within its limits."""
     board = grafana.board(at(priced), seen(priced))
@@ -288,6 +304,5 @@ def test_thresholds_reach_the_alarms(tiny: Tiny) -> None:
     assert properties("QuietAlarm")["EvaluationPeriods"] == properties("QuietAlarm")["DatapointsToAlarm"] == 5
     body = properties("Dashboard")["DashboardBody"]["Fn::Sub"]
     assert "256 / 1024 * 0.0000166667 / calls" in body
-    assert "${PROP" not in body.replace("${!PROP", "")
     tiny.replace("pipeline.toml", 'region = "eu-west-1"', 'region = "eu-west-1"\narchitecture = "arm64"')
     assert "0.0000133334 / calls" in properties("Dashboard")["DashboardBody"]["Fn::Sub"]

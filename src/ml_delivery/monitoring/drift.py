@@ -7,8 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ml_delivery.account import infra
 from ml_delivery.cloud import code_of
-from ml_delivery.monitoring import api
+from ml_delivery.monitoring import api, stack
 from ml_delivery.monitoring.definition import observed
 from ml_delivery.monitoring.template import dashboard
 from ml_delivery.observed import Place
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from ml_delivery.observed import Observed
     from ml_delivery.records import Context
 
-__all__ = ["Drift", "board_differs", "find", "put_board"]
+__all__ = ["Drift", "board_differs", "find", "of_stack", "put_board"]
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One thing that is not as defined: its name, ``changed`` or ``missing``, and the command that puts it back."""
+    """One thing that is not as defined: its name, in which way (a stack's state, ``changed`` or ``missing``), and the fix."""
 
     name: str
     how: str
@@ -40,8 +41,7 @@ def find(context: Context) -> list[Drift]:
     config, cloud = context.config, context.cloud
     at = Place(config, context.environment, cloud.account)
     seen = observed(at)
-    where = "" if cloud.name == "embedded" else f" --cloud {cloud.name}"
-    remedy = f"invoke monitor --upload --branch {context.environment.branch}{where}"
+    remedy = f"invoke monitor --upload {_where(context)}"
     found = []
     if board_differs(cloud, at, seen):
         found.append(Drift(f"CloudWatch dashboard {at.name}", "changed", remedy))
@@ -51,6 +51,18 @@ def find(context: Context) -> list[Drift]:
             if how := grafana.differs(part):
                 found.append(Drift(f"Grafana {part.name}", how, remedy))
     return found
+
+
+def of_stack(context: Context) -> list[Drift]:
+    """Whether the monitoring stack, with the alarms, is as defined. A deploy's roles can't see that, so ``plan`` doesn't.
+
+    Raises:
+        CloudError: CloudFormation refused.
+        ConfigError: ``infra/metrics.toml`` is wrong.
+    """
+    wanted = stack.wanted(context.config, context.environment)
+    state = infra.state(wanted, context.cloud)
+    return [Drift(f"stack {wanted.name}", state, f"invoke bootstrap {_where(context)}")] if state != "current" else []
 
 
 def board_differs(cloud: Cloud, at: Place, seen: Observed) -> bool:
@@ -77,3 +89,10 @@ def put_board(cloud: Cloud, at: Place, seen: Observed) -> None:
     """
     with cloud.faults():
         cloud.client("cloudwatch").put_dashboard(DashboardName=at.name, DashboardBody=json.dumps(dashboard(at, seen)))
+
+
+def _where(context: Context) -> str:
+    """What has to be added to a command for it to reach the same environment."""
+    return f"--branch {context.environment.branch}" + (
+        "" if context.cloud.name == "embedded" else f" --cloud {context.cloud.name}"
+    )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def monitor(
     _: Any, render: bool = False, upload: bool = False, branch: str = "", cloud: str = "", json: bool = False
 ) -> None:
-    """Compare the deployed dashboards and alert rules with their definition; exit 0 for no difference, 2 for some."""
+    """Compare the deployed alarms and dashboards with their definition; exit 0 for no difference, 2 for some."""
     if render:
         return _render()
     delivery = open_environment(branch, cloud)
@@ -33,14 +33,14 @@ def monitor(
         return _upload(delivery)
     from ml_delivery.monitoring import drift
 
-    found = drift.find(delivery)
+    found = [*drift.of_stack(delivery), *drift.find(delivery)]
     if json:
         console.document({"differences": found})
     else:
         for one in found:
             console.say(f"{one.name}: {one.how}; next: {one.next}")
         if not found:
-            console.say("the deployed dashboards are as defined")
+            console.say("the deployed alarms and dashboards are as defined")
     if found:
         raise Exit(code=2)
 
