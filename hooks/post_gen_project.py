@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 # The checkout that is being rendered: cookiecutter and cruft run in it while they render this text.
-CHECKOUT = Path({{ "checkout" | checkout }})
+CHECKOUT = Path({{"checkout" | checkout}})  # noqa: F821 - the template's own filter
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(CHECKOUT / "hooks"))
 

@@ -22,9 +22,9 @@ from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 
 sys.path.insert(0, str(ROOT / "hooks"))
-import packing  # noqa: E402
+import packing
 
-import ml_delivery  # noqa: E402
+import ml_delivery
 
 SHIPPED = "{{cookiecutter.project_slug}}"
 UV = str(BIN / "uv")
@@ -115,7 +115,7 @@ def test_wheel_holds_what_git_has_and_is_valid(template: Path, wheel: bytes) -> 
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         assert archive.testzip() is None
         content = {name: archive.read(name) for name in archive.namelist()}
-    sources = {name for name in git(template, "ls-files", "src").splitlines()}
+    sources = set(git(template, "ls-files", "src").splitlines())
     assert {f"src/{name}" for name in content if not name.startswith(info)} == sources
     assert {"ml_delivery/py.typed", "embedded_aws/py.typed"} <= set(content)
     record = {row[0]: row[1:] for row in csv.reader(io.StringIO(content[f"{info}/RECORD"].decode()))}
@@ -239,7 +239,13 @@ def test_bake_onto_a_folder_keeps_what_is_its_owners(tmp_path: Path, template: P
     run(*words, HOME=str(tmp_path))
     made = tmp_path / "out/demand-pricing"
     fresh = set(files(made))
-    owned = [".pipeline/mine.txt", "build/mine.txt", "starters/mine.txt", "starters/pricing/mine.txt", "src/service/my.py"]
+    owned = [
+        ".pipeline/mine.txt",
+        "build/mine.txt",
+        "starters/mine.txt",
+        "starters/pricing/mine.txt",
+        "src/service/my.py",
+    ]
     owned += ["vendor/mine.whl", "requirements/mine.txt", "src/service/__pycache__/mine.pyc"]
     for name in owned:
         (made / name).parent.mkdir(parents=True, exist_ok=True)

@@ -61,4 +61,5 @@ class Log:
 
 
 def endpoint() -> str:
+    """Where this emulator answers."""
     return f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"

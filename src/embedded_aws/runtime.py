@@ -33,6 +33,7 @@ class Context:
 
 
 def main():
+    """Load the handler, and answer one event a line until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what the function prints is its log
     folder, handler, mark, libraries = sys.argv[1:]
