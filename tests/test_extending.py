@@ -199,7 +199,9 @@ def test_ejected_copy_wins_until_it_is_undone(service: Path, tmp_path: Path) -> 
     (service / "ml_delivery/more.py").write_text('"""Mine."""\n')
     (service / "embedded_aws/signin.py").unlink()
     assert invoke(service, "config").startswith("mine, tasks\n")
-    stale = run(service, ".venv/bin/python", "-m", "ml_delivery.dependencies.locks", code=1)  # its locks are emptied above
+    stale = run(
+        service, ".venv/bin/python", "-m", "ml_delivery.dependencies.locks", code=1
+    )  # its locks are emptied above
     assert stale.startswith("mine, module\n")
     says = run(service, ".venv/bin/invoke", "doctor", "--json", code=1)
     for path in ("tasks/console.py", "dependencies/locks.py", "more.py"):

@@ -63,7 +63,7 @@ def local(config: Config) -> list[Finding]:
         except (ValueError, KeyError) as error:
             raise PipelineError(f"pyproject.toml can't be read: {error}", next="mend it") from error
         if problems:
-            raise PipelineError("; ".join(problems), next="nox -s lock")
+            raise PipelineError("; ".join(problems), next=locks.how(config.root))
         return "hold what pyproject.toml declares"
 
     def package() -> str:
