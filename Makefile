@@ -30,7 +30,7 @@ bench: setup ## the benchmarks
 clean: ## remove all that was made
 	rm -rf .venv .nox .tox .pipeline build
 
-# Makes .venv with the locked uv in it, the quickest way first: by a uv on the PATH, by this Python's pip, by a pip in .venv.
+# Makes .venv with the locked uv in it, the quickest way first: by a uv on the PATH, by this Python's pip, by a pip for once.
 UV_TXT := --quiet --require-hashes -r requirements/uv.txt
 NO_VENV := { echo "  next: install python3-venv, then run make again"; exit 1; }
 REFUSED := { echo "  next: git status requirements (is it as committed?), check the network, then run make again"; exit 1; }
@@ -38,12 +38,11 @@ define BOOTSTRAP
 if uv --version 2>/dev/null | grep -Eq '^uv (0\.(9|[1-9][0-9])\.|[1-9])'; then \
   uv venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
   uv pip install --no-build --python $(BIN)/python $(UV_TXT); \
-elif $(PYTHON) -c 'import pip' 2>/dev/null; then \
-  $(PYTHON) -m venv --clear --without-pip .venv || $(NO_VENV); \
-  $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --only-binary :all: $(UV_TXT); \
 else \
-  $(PYTHON) -m venv --clear .venv || $(NO_VENV); \
-  $(BIN)/python -m pip --disable-pip-version-check install --only-binary :all: $(UV_TXT); \
+  pip=$(PYTHON); \
+  $(PYTHON) -m venv --clear --without-pip .venv || $(NO_VENV); \
+  $(PYTHON) -c 'import pip' 2>/dev/null || { pip=.venv/pip/bin/python; $(PYTHON) -m venv .venv/pip || $(NO_VENV); }; \
+  $$pip -m pip --disable-pip-version-check --python $(BIN)/python install --only-binary :all: $(UV_TXT) && rm -rf .venv/pip; \
 fi
 endef
 

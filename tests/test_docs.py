@@ -9,7 +9,7 @@ from dataclasses import fields
 import pytest
 from bake import ROOT
 from test_template import tasks
-from tiny import TEMPLATE
+from tiny import PRICING, TEMPLATE
 
 from ml_delivery import keys
 
@@ -27,8 +27,9 @@ def test_commands_exist(text: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     targets |= set(re.findall(r"^([a-z-]+):", (TEMPLATE / "Makefile").read_text(), re.M))
     code = "\n".join(re.findall(r"`[^`\n]+`|^\$ .*$|^&& .*$", text, re.M))
+    known = tasks() | tasks(ROOT)
     for name in re.findall(r"invoke (?!-)([a-z.]+)", code):
-        assert name in tasks(), name
+        assert name in known, name
     for name in re.findall(r"nox -s (\w+)", code):
         assert name in sessions, name
     for name in re.findall(r"\bmake ([a-z-]+)", code):
@@ -61,8 +62,8 @@ def test_every_setting_is_in_the_commented_file() -> None:
 
 def test_every_module_says_what_it_is() -> None:
     """Each module of the delivery code and of the service begins with a docstring."""
-    for folder in ("pipeline", "src/service"):
-        for path in (TEMPLATE / folder).rglob("*.py"):
+    for folder in (ROOT / "src", PRICING / "src"):
+        for path in folder.rglob("*.py"):
             assert path.read_text().startswith('"""'), path
 
 

@@ -125,12 +125,15 @@ def test_roots_dependencies_are_the_templates() -> None:
         ours = set(groups["dev" if group == "nox" else group])
         assert set(declared) <= ours, group
         more = {Requirement(text).name for text in ours - set(declared)}
-        assert more <= {
-            "train": set(),
-            "nox": {"cookiecutter", "cruft"},
-            "lint": {"cfn-lint"},
-            "check": {"boto3", "pytest-xdist", "types-pyyaml"},
-        }[group]
+        assert (
+            more
+            <= {
+                "train": set(),
+                "nox": {"cookiecutter", "cruft"},
+                "lint": {"cfn-lint"},
+                "check": {"boto3", "pytest-xdist", "types-pyyaml"},
+            }[group]
+        )
 
 
 @pytest.mark.parametrize("folder", [ROOT, PRICING], ids=["root", "pricing"])
