@@ -16,7 +16,7 @@ from tiny import TEMPLATE, Tiny
 
 from embedded_aws import control as embedded
 
-INVOKE = f"PYTHONPATH=$PWD {sys.executable} -m invoke"
+INVOKE = f"PYTHONPATH={ROOT}/src {sys.executable} -m invoke"
 SPEC = f"""\
 version: 0.2
 env:
@@ -96,7 +96,7 @@ def test_what_is_not_committed_is_not_built_elsewhere(service: Tiny) -> None:
     """CodeBuild sees commits only; a changed tree is refused before anything starts."""
     service.write("src/service/more.py", "")
     assert "changes that are not committed" in service.invoke("build", "--on", "codebuild", code=1)
-    assert "'jenkins' builds nothing; write codebuild" in service.invoke("build", "--on", "jenkins", code=1)
+    assert "'jenkins' is not a place to build on; write codebuild" in service.invoke("build", "--on", "jenkins", code=1)
 
 
 def test_interrupting_the_command_stops_the_build(service: Tiny) -> None:
