@@ -206,7 +206,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     subprocess.run(["make", "train"], cwd=made, check=True, capture_output=True)
     commit(made, "Train")
     running = embedded.up(made)
-    issuer.publish(made / ".src/ml_delivery/cloud")
+    issuer.publish(made / ".pipeline/cloud")
     runner.endpoint = running.endpoint
     yield runner
     embedded.down(made)
