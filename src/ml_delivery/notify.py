@@ -1,7 +1,7 @@
-"""Reports on Slack and on the environment's SNS topic what was built, deployed or rolled back, and how it ended.
+"""Notifies Slack and the environment's SNS topic of what was built, deployed or rolled back, and how it ended.
 
-Only what happens on AWS is reported, not a rehearsal on the emulator. A channel that fails to take the message causes a
-warning and nothing else, and delays the task by a few seconds at most.
+Only what happens on AWS is reported; a rehearsal on the embedded cloud is not. A channel that does not take the message
+costs a warning and a few seconds at most.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def link(repository: str, old: str, new: str) -> str:
 
 
 def send(config: Config, environment: Environment, cloud: Cloud, message: Message) -> list[str]:
-    """Notify every configured channel; one line for each that failed, without its address or its answer."""
+    """Notify every channel that is configured; one line for each that failed, without its address or answer."""
     if cloud.name != "aws":
         return []
     text = message.text(f"{config.service.name} in {environment.name}")
@@ -80,7 +80,7 @@ def send(config: Config, environment: Environment, cloud: Cloud, message: Messag
     def attempt(name: str, channel: Callable[[], str]) -> None:
         try:
             problems[name] = channel()
-        except Exception as error:  # whatever it is, it must not fail what it reports
+        except Exception as error:  # whatever it is, it must not fail the deploy that it reports
             problems[name] = code_of(error) or type(error).__name__
 
     threads = {n: threading.Thread(target=attempt, args=(n, c), daemon=True) for n, c in channels.items()}

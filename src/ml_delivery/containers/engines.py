@@ -147,8 +147,8 @@ class Engine:
         if why := self.answers():
             remedy = f"start {self.name}, then run this again"
             return SetupError(f"{self.name} went away while it was to {what}: {why}", next=remedy)
-        whole = "the former build is whole" if kind is BuildError else "nothing names the image yet"
-        remedy = f"mend what the reason names, then run this again; {whole}"
+        whole = "the previous build is unchanged" if kind is BuildError else "nothing names the image yet"
+        remedy = f"fix what the reason names, then run this again; {whole}"
         return kind(f"{self.name} could not {what}: {said}", next=remedy)
 
     def _run(self, *words: str, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
