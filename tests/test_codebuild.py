@@ -14,9 +14,9 @@ from bake import ROOT
 from emulated import client
 from tiny import TEMPLATE, Tiny
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 
-INVOKE = f"PYTHONPATH={ROOT}/src {sys.executable} -m invoke"
+INVOKE = f"PYTHONPATH={ROOT / 'src'} {sys.executable} -m invoke"
 SPEC = f"""\
 version: 0.2
 env:
@@ -85,7 +85,7 @@ def test_a_build_that_takes_too_long_fails_the_command(service: Tiny) -> None:
     service.write("buildspec.yml", SPEC.replace(f"{INVOKE} build", "sleep 300"))
     service.commit("Slow")
     service.invoke("bootstrap")
-    aws = client(embedded.up(service.root), "codebuild", parameter_validation=False)  # AWS's own least is five minutes
+    aws = client(emulator.up(service.root), "codebuild", parameter_validation=False)  # AWS's own least is five minutes
     aws.update_project(name=f"{service.name}-production", timeoutInMinutes=0.02)
     output = service.invoke("build", "--on", "codebuild", code=1)
     assert "as TIMED_OUT in BUILD" in output

@@ -13,8 +13,7 @@ from bake import bake, commit, files, git, start
 from tiny import HANDLER
 
 import ml_delivery
-from embedded_aws import control as embedded
-from ml_delivery import config, eject, hooks
+from ml_delivery import config, eject, emulator, hooks
 from ml_delivery.errors import PipelineError, Refused
 
 NOTE = """\
@@ -54,7 +53,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     start(made)
     run(made, "make", "setup")
     yield made
-    embedded.down(made)
+    emulator.down(made)
 
 
 def run(folder: Path, *words: str, code: int = 0) -> str:
