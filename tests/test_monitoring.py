@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 from grafana_foundation_sdk.models import dashboard as model
-from service import telemetry
 from tiny import PRICING, Tiny
 
 from ml_delivery.account import infra
@@ -18,6 +17,7 @@ from ml_delivery.errors import ConfigError
 from ml_delivery.monitoring import definition, files, grafana, stack
 from ml_delivery.monitoring.template import dashboard
 from ml_delivery.observed import NAMESPACE, Observed, Place
+from service import telemetry
 
 
 @pytest.fixture

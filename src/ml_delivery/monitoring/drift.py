@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ml_delivery.account import infra
 from ml_delivery.cloud import code_of
-from ml_delivery.monitoring import api, stack
+from ml_delivery.monitoring import stack
 from ml_delivery.monitoring.definition import observed
 from ml_delivery.monitoring.template import dashboard
 from ml_delivery.observed import Place
@@ -46,6 +46,8 @@ def find(context: Context) -> list[Drift]:
     if board_differs(cloud, at, seen):
         found.append(Drift(f"CloudWatch dashboard {at.name}", "changed", remedy))
     if config.monitoring.grafana_url and os.environ.get("GRAFANA_TOKEN"):
+        from ml_delivery.monitoring import api  # needs Grafana's SDK, which is an extra
+
         grafana = api.connect(config)
         for part in api.parts(at, seen):
             if how := grafana.differs(part):
