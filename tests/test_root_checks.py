@@ -10,7 +10,7 @@ import pytest
 from bake import BIN, repository
 
 FAULTS = {
-    "CloudFormation": ("src/ml_delivery/infra/service.yaml", "AWS::Logs::LogGroup", "AWS::Logs::LogGroops", "E3006"),
+    "CloudFormation": ("src/ml_delivery/infra/delivery.yaml", "AWS::Logs::LogGroup", "AWS::Logs::LogGroops", "E3006"),
     "buildspec": (
         "{{cookiecutter.project_slug}}/buildspec.yml",
         "on-failure: ABORT",
