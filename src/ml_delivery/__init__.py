@@ -9,6 +9,7 @@ release/        artifact + configuration + model in one environment: planned, de
 containers/     images: built by this machine's engine, pushed to ECR
 account/        what an environment stands on in its account: created, checked, removed
 artifact/       what is built, once: packed, pushed, found again
+upgrade         a newer template, brought in by cruft
 training        the model, trained and judged
 notify          notifications, to Slack and SNS
 scanning        security scans
