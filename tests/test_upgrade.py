@@ -49,7 +49,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         owned.write(".snyk\n")
     change(template / "src/ml_delivery/__init__.py", "__version__ = ", '__version__ = "98.0"  # ')
     change(template / "src/ml_delivery/__init__.py", '"98.0"  # ', '"98.0"\n# ')
-    change(template / "CHANGELOG.md", "## [Unreleased]", "## [Unreleased]\n\n## [98.0] - 2098-01-01\n\n- A good change.")
+    change(template / "CHANGELOG.md", "\n## [", "\n## [98.0] - 2098-01-01\n\n- A good change.\n\n## [")
     commit(template, "Newer")
     git(template, "tag", "v98.0")
     return template, made
@@ -159,7 +159,8 @@ def test_change_that_reaches_no_service_is_not_newer(old: tuple[Path, Path], ser
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(old[0]), str(clone))
     git(clone, "reset", "--quiet", "--hard", "HEAD~1")
-    start(clone)
+    git(clone, "config", "user.name", "tests")
+    git(clone, "config", "user.email", "tests@localhost")
     (clone / "docs.md").write_text("More.\n")
     commit(clone, "Documents")
     change(service / ".cruft.json", str(old[0]), str(clone))
@@ -199,6 +200,7 @@ def test_conflict_is_named_and_fails(service: Path, name: str, old_words: str, n
     assert f"✗ the update conflicts with changes of yours:\n  {name}" in printed
     assert "next: correct each file" in printed
     assert new_words in (service / name).read_text()
+    assert "# newer" in (service / ".snyk").read_text()
 
 
 def test_changed_tree_is_refused(service: Path) -> None:

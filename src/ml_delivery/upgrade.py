@@ -148,10 +148,12 @@ def update(root: Path, found: Available, clone: Path, to: str = "") -> Updated:
         )
     _write_skip(root)
     changed = _status(root)
-    if conflicts := [name for code, name in changed if "U" in code or code in ("AA", "DD") or name.endswith((".rej", ".orig"))]:
+    conflicts = [name for code, name in changed if "U" in code or code in ("AA", "DD") or name.endswith((".rej", ".orig"))]
+    conflicts += [f"{name} (the template removed it, and you had changed it)" for name in _left(root, clone, found)]
+    if conflicts:
         raise Conflict(
             "the update conflicts with changes of yours:\n  " + "\n  ".join(conflicts),
-            next="correct each file (a .rej holds what did not fit), remove .rej files, git add, then make setup && nox; "
+            next="correct each file (a .rej holds what did not fit), remove what is not needed, then make setup && nox; "
             "git reset --hard && git clean -df takes the update back",
         )
     return Updated(restored, tuple(name for _, name in changed), tuple(locks.stale(root)))
@@ -207,6 +209,17 @@ def _restore(root: Path, clone: Path, commit: str) -> tuple[str, ...]:
                 next=f"git commit -- {' '.join(changed)}, then invoke upgrade",
             )
     return tuple(changed)
+
+
+def _left(root: Path, clone: Path, found: Available) -> list[str]:
+    """What the template has removed and is still there; cruft leaves a file that was changed, without reporting it."""
+    old, new = (
+        set(_run(clone, "ls-tree", "-r", "--name-only", "-z", f"{commit}:{SHIPPED}").stdout.split("\0"))
+        for commit in (found.commit, found.newest)
+    )
+    owned = tuple(OWNED.read_text(encoding="utf-8").split())
+    gone = [name for name in sorted(old - new) if name and not f"{name}/".startswith(tuple(f"{one}/" for one in owned))]
+    return [name for name in gone if (root / name).is_file()]
 
 
 def _wheel(root: Path) -> Path | None:
