@@ -48,6 +48,13 @@ def _made(into: Path, words: list[str]) -> Path:
 
 def repository(into: Path) -> Path:
     """The working tree's files in a git repository of their own, as a user of the template would clone it."""
+    copy_tree(into)
+    start(into)
+    return into
+
+
+def copy_tree(into: Path) -> None:
+    """Copy the working tree's files, those that git ignores left out."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -59,8 +66,6 @@ def repository(into: Path) -> Path:
         if source.exists() or source.is_symlink():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
-    start(into)
-    return into
 
 
 def start(folder: Path) -> None:
