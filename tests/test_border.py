@@ -58,7 +58,12 @@ def run(service: Path, command: str) -> str:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
     variables = {**clean, "PIPELINE_CACHE": os.environ["PIPELINE_CACHE"], "PATH": f"{os.environ['PATH']}:{BIN}"}
     done = subprocess.run(
-        ["bash", "-ec", command], cwd=service, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ["bash", "-ec", command],
+        cwd=service,
+        env=variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
     return done.stdout
@@ -78,7 +83,9 @@ def test_service_goes_on_across_the_border(service: Path, template: Path) -> Non
     after = files(service)
     assert [name for name in after if name.endswith((".rej", ".orig"))] == []
     assert git(service, "ls-files", "pipeline", "infra/*.yaml") == ""
-    owned = [name for name in before if name.startswith(("src/service/", "tests/", "models/", "model.lock", "README.md"))]
+    owned = [
+        name for name in before if name.startswith(("src/service/", "tests/", "models/", "model.lock", "README.md"))
+    ]
     assert len(owned) > 30
     assert {name for name in owned if before[name] != after.get(name)} == set()
     printed = run(service, ".venv/bin/invoke rollback")

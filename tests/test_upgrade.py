@@ -242,7 +242,9 @@ def test_service_that_cannot_be_upgraded_is_told_why(service: Path, state: str |
     assert remedy in printed
 
 
-@pytest.mark.parametrize(("to", "says"), [("v0", "has no tag, branch or commit 'v0'"), ("", "has no commit " + "0" * 40)])
+@pytest.mark.parametrize(
+    ("to", "says"), [("v0", "has no tag, branch or commit 'v0'"), ("", "has no commit " + "0" * 40)]
+)
 def test_unknown_commits_are_named(service: Path, to: str, says: str) -> None:
     """A version that does not exist, and a template whose history was rewritten, are reported."""
     if not to:
@@ -318,4 +320,7 @@ def test_pull_request_without_gh(service: Path, tmp_path: Path, monkeypatch: pyt
     (service / "newer.txt").write_text("Newer.\n")
     with pytest.raises(SetupError, match="update is pushed, but gh pr create failed: no token"):
         upgrade.propose(service, "update", "Title", "Body")
-    assert git(tmp_path / "origin.git", "show", "--name-only", "--format=%s", "update").split() == ["Title", "newer.txt"]
+    assert git(tmp_path / "origin.git", "show", "--name-only", "--format=%s", "update").split() == [
+        "Title",
+        "newer.txt",
+    ]

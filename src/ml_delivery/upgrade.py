@@ -72,7 +72,9 @@ def update(root: Path, found: Available, clone: Path, to: str = "") -> Updated:
         )
     _write_skip(root)
     changed = _status(root)
-    conflicts = [name for code, name in changed if "U" in code or code in ("AA", "DD") or name.endswith((".rej", ".orig"))]
+    conflicts = [
+        name for code, name in changed if "U" in code or code in ("AA", "DD") or name.endswith((".rej", ".orig"))
+    ]
     conflicts += [f"{name} (the template removed it, and you had changed it)" for name in _left(root, clone, found)]
     if conflicts:
         raise Conflict(

@@ -92,13 +92,20 @@ def opened(root: Path, to: str = "") -> Iterator[tuple[Available, Path]]:
 
 
 def state(root: Path) -> dict[str, Any]:
+    """What cruft keeps of the service in ``root``: ``template``, ``commit``, ``skip`` and more.
+
+    Raises:
+        ConfigError: there is no such file, or it is damaged.
+    """
     try:
         found: dict[str, Any] = json.loads((root / STATE).read_text(encoding="utf-8"))
         return found | {name: str(found[name]) for name in ("template", "commit")}
     except FileNotFoundError as error:
         raise ConfigError(
             STATE,
-            [f"{root} is not linked to a template: cookiecutter made it, which keeps no link, or it never was made from one"],
+            [
+                f"{root} is not linked to a template: cookiecutter made it, which keeps no link, or it never was made from one"
+            ],
             next="uvx cruft link TEMPLATE --checkout COMMIT, with the repository and the commit or tag that it was made from; "
             "or, without a template, a newer ml-delivery in its own lock",
         ) from error
@@ -126,6 +133,11 @@ def show(clone: Path, commit: str, path: str) -> str:
 
 
 def git(root: Path, *words: str) -> str:
+    """What git prints in ``root``.
+
+    Raises:
+        SourceError: it failed; the reason is its own.
+    """
     done = _run(root, *words)
     if done.returncode != 0:
         raise SourceError(f"git {words[0]} failed: {last(done.stderr)}", next=f"git {words[0]}, which says more")
@@ -147,4 +159,5 @@ def environment() -> dict[str, str]:
 
 
 def last(text: str) -> str:
+    """The last line of what a program printed, which mostly is the reason."""
     return (text.strip().splitlines() or ["no reason given"])[-1]

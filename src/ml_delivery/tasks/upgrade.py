@@ -42,7 +42,9 @@ def upgrade(_: Any, check: bool = False, to: str = "", pull_request: bool = Fals
         console.document({"template": found, "update": done, "pull_request": address})
     elif done:
         for name in done.restored:
-            console.warn(f"{name} had been changed; it was restored in a commit of its own, and the template brings its own")
+            console.warn(
+                f"{name} had been changed; it was restored in a commit of its own, and the template brings its own"
+            )
         where = f"and committed: {address}" if branch else "and not committed: git diff HEAD shows them"
         console.say(f"{len(done.changed)} files are changed {where}")
         console.say(_next(done))
@@ -62,4 +64,6 @@ def _news(found: Available) -> str:
 def _next(done: Updated) -> str:
     """What is left to do."""
     lock = "nox -s lock && " if done.stale else ""
-    return "\n".join([*(f"stale: {one}" for one in done.stale), f"next: make setup && {lock}nox, then git commit --all"])
+    return "\n".join(
+        [*(f"stale: {one}" for one in done.stale), f"next: make setup && {lock}nox, then git commit --all"]
+    )
