@@ -25,8 +25,6 @@ __all__ = [
 ]
 
 FORMAT = 2
-# Format 1 knew these two, and did not name them: only one makes an image.
-FIRST_TARGETS = {False: "lambda-zip", True: "lambda-image"}
 T = TypeVar("T")
 
 
@@ -104,7 +102,7 @@ def manifest(place: str, found: dict[str, Any]) -> Manifest:
     Raises:
         CloudError: a field is missing.
     """
-    found = {"target": FIRST_TARGETS[bool(found.get("image"))], **found}
+    found = {"target": "", **found}  # format 1 did not name it; what it describes is of an earlier commit anyway
     try:
         parts = {"contents": (Content, found["contents"]), "layers": (Layer, found["layers"])}
         known = found | {name: tuple(kind(**f) for f in listed) for name, (kind, listed) in parts.items()}

@@ -62,7 +62,7 @@ def _news(found: Available) -> str:
 
 
 def _next(done: Updated) -> str:
-    """What is left to do."""
+    """What remains to be done."""
     lock = "nox -s lock && " if done.stale else ""
     return "\n".join(
         [*(f"stale: {one}" for one in done.stale), f"next: make setup && {lock}nox, then git commit --all"]
