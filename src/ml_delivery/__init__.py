@@ -13,6 +13,8 @@ upstream        the template, and what is new in it
 artifact/       what is built, once: packed, pushed, found again
 training        the model, trained and judged
 notify          notifications, to Slack and SNS
+hooks           the service's own commands around a build, deploy or rollback
+eject           the package as a copy in the service's own tree
 scanning        security scans
 target          the contract of a target
 packing/        files into archives, the same bytes on any machine

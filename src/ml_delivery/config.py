@@ -26,6 +26,7 @@ from ml_delivery.keys import (
     Environment,
     Function,
     Github,
+    Hooks,
     Model,
     Monitoring,
     Place,
@@ -45,6 +46,7 @@ class Config:
     service: Service
     model: Model
     build: Build
+    hooks: Hooks
     github: Github
     monitoring: Monitoring
     environments: dict[str, Environment]
