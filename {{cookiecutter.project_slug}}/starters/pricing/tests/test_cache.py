@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service import cache
+from ml_service import cache
 from service.app import create_app
 
 PATH = "/v1/predict-price/85111?date=2026-01-31"
