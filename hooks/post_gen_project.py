@@ -22,7 +22,8 @@ for pattern in Path(".gitignore").read_text().split():
         else:
             left.unlink(missing_ok=True)
 
-shutil.copytree(Path("starters", starter), Path(), dirs_exist_ok=True)
+# Its parts are in the files that every starter shares: pipeline.toml and README.md include them.
+shutil.copytree(Path("starters", starter), Path(), dirs_exist_ok=True, ignore=shutil.ignore_patterns("parts"))
 shutil.rmtree("starters")
 if target != "lambda-image":
     Path("Dockerfile.lambda").unlink()
@@ -34,4 +35,4 @@ pins = (CHECKOUT / "src/ml_delivery/locks/delivery.txt").read_text(encoding="utf
 line = f"ml-delivery=={packing.version(CHECKOUT)} \\\n    --hash=sha256:{packing.digest(content)}\n"
 Path("requirements/delivery.txt").write_text(pins + line, encoding="utf-8")
 
-print(f"Made {slug}. Next: cd {slug}, git init, commit, and make train")
+print(f"Made {slug}. Next: cd {slug}, git init, git add -A, git commit, and see README.md")

@@ -197,7 +197,8 @@ def test_a_changed_tree_is_marked(small: Tiny) -> None:
     ("harm", "says"),
     [
         (lambda s: (s.root / "model.lock").unlink(), "there is no model yet"),
-        (lambda s: s.write("model.lock", "[backup]\n"), "lacks 'kind'"),
+        (lambda s: s.write("model.lock", "[data]\ndigest = 'x'\n"), "names no model"),
+        (lambda s: s.write("model.lock", "[backup]\nfile = 'x'\n"), r"\[backup\] needs file and digest"),
         (lambda s: s.write("model.lock", "= 1"), "model.lock: "),
         (lambda s: next((s.root / "models").iterdir()).unlink(), "is missing"),
         (
@@ -205,7 +206,7 @@ def test_a_changed_tree_is_marked(small: Tiny) -> None:
             "is not the model that model.lock names",
         ),
     ],
-    ids=["no lock", "no primary", "not TOML", "no file", "altered"],
+    ids=["no lock", "no model", "no digest", "not TOML", "no file", "altered"],
 )
 def test_a_model_that_is_not_the_named_one_stops_the_build(small: Tiny, harm: object, says: str) -> None:
     """Without the very model that model.lock names there is no artifact."""

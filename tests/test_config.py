@@ -47,17 +47,17 @@ account = 123
 branch = "main"
 """
     assert problems(tmp_path, text) == [
-        "rollout: unknown table; write one of service, function, model, probe, deploy, build, github, monitoring, environments, "
-        "or remove it",
+        "rollout: unknown table; write one of service, function, train, evaluate, promote, probe, deploy, build, github, "
+        "monitoring, environments, or remove it",
         "service.pyton: unknown key; did you mean python?",
         "service.name: 'Demand_Pricing' is not allowed; write 3 to 32 lower-case letters, digits and single dashes: "
-        '"demand-pricing"',
+        '"my-service"',
         'service.target: \'lambda\' is not one of lambda-zip, lambda-image; write "lambda-zip" or "lambda-image"',
         'service.python: missing; write a quoted version that Lambda runs: "3.12"',
         "service.region: 'mars' is not allowed; write an AWS region: \"eu-west-1\"",
         "function.memory: 'big' is not a whole number; write megabytes: 1024",
         "function.timeout: 9000 is not within 1 and 900; write seconds: 15",
-        'function.variables.9X: not a name that a variable can have; write a table of texts: LOG_LEVEL = "INFO"',
+        'function.variables.9X: not a name that can stand here; write a table of texts: LOG_LEVEL = "INFO"',
         'function.variables.XX: 1 is not a text; write a table of texts: LOG_LEVEL = "INFO"',
         "probe.paths: ['healthz'] is not a list of what is meant; write a list of paths: [\"/readyz\"]",
         'environments.production.account: 123 is not a quoted text; write a quoted 12-digit AWS account: "123456789012"',

@@ -20,6 +20,8 @@ from ml_delivery.monitoring.alarms import alarms
 from ml_delivery.monitoring.definition import panels
 from ml_delivery.monitoring.queries import NAMESPACE, place
 from ml_delivery.monitoring.template import ANYWHERE, dashboard
+from ml_service.telemetry import METRICS
+from ml_service.telemetry import NAMESPACE as WRITTEN
 from service import telemetry
 
 QUERIES = files.queries(PRICING)
@@ -62,8 +64,8 @@ def test_panels_ask_for_what_the_service_measures() -> None:
         for query in panel.queries
         if query.metric
     }
-    assert NAMESPACE == telemetry.NAMESPACE
-    assert {metric for namespace, metric in asked if namespace == NAMESPACE} | {"Latency"} == set(telemetry.METRICS)
+    assert NAMESPACE == WRITTEN
+    assert {metric for namespace, metric in asked if namespace == NAMESPACE} | {"Latency"} == {*METRICS, *telemetry.METRICS}
 
 
 def test_panels_refer_to_their_own_queries() -> None:

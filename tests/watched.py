@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tiny import PRICING, Tiny
+from tiny import PRICING, TEMPLATE, Tiny
 
 from ml_delivery.account import infra, stacks
 from ml_delivery.release.delivery import Delivery
@@ -20,7 +20,8 @@ from ml_delivery.release.delivery import Delivery
 HANDLER = """\
 import json, os, pathlib, time
 
-from service.telemetry import line, trace
+from ml_service.telemetry import trace
+from service.telemetry import line
 
 RELEASE = json.loads((pathlib.Path(__file__).parent.parent / "release.json").read_text())
 COLD = [1]
@@ -54,6 +55,7 @@ class Watched(Tiny):
     def __init__(self, root: Path, shared: Path, name: str) -> None:
         super().__init__(root, shared, name)
         shutil.copy(PRICING / "src/service/telemetry.py", root / "src/service/telemetry.py")
+        shutil.copytree(TEMPLATE / "src/ml_service", root / "src/ml_service", ignore=shutil.ignore_patterns("__pycache__"))
         self.write("src/service/handler.py", HANDLER)
         self.commit("Measure")
         self.deploy()

@@ -6,7 +6,7 @@ tasks/          what ``invoke`` runs: words, order, printing, exit codes
 monitoring/     what is seen from the outside: one definition, and all that is made of it
 release/        artifact + configuration + model in one environment: planned, deployed, watched, recorded, rolled back
 artifact/       what is built, once: packed, pushed, found again
-training        the model, trained and judged
+commands        those that the service names to train, evaluate and promote a model
 account/        what an environment stands on in its account: made, checked, removed
 notify          who is told
 cloud           the AWS that is talked to

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_delivery.errors import ConfigError
-from ml_delivery.keys import SECTIONS, Build, Deploy, Environment, Function, Github, Model, Monitoring, Probe, Service
+from ml_delivery.keys import SECTIONS, Build, Command, Deploy, Environment, Function, Github, Monitoring, Probe, Service
 
 __all__ = ["FILE", "Config", "find_root", "load"]
 
@@ -31,7 +31,9 @@ class Config:
     root: Path
     service: Service
     function: Function
-    model: Model
+    train: Command
+    evaluate: Command
+    promote: Command
     probe: Probe
     deploy: Deploy
     build: Build
@@ -164,9 +166,9 @@ def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
             return {}
         for name, text in value.items():
             if not fits(name):
-                wrong("not a name that a variable can have", f"{place}.{name}")
-            if not isinstance(text, str):
-                wrong(f"{text!r} is not a text", f"{place}.{name}")
+                wrong("not a name that can stand here", f"{place}.{name}")
+            if not isinstance(text, (str, int, float) if limits["scalars"] else str):
+                wrong(f"{text!r} is not a {'value' if limits['scalars'] else 'text'}", f"{place}.{name}")
             elif limits["values"] and not re.fullmatch(limits["values"], text):
                 wrong("not a reference", f"{place}.{name}")  # it may be the secret itself, which is not to be shown
     elif kind == "tuple":

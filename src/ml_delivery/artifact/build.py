@@ -31,6 +31,7 @@ FOLDER = "build"
 UNZIPPED_LIMIT = 250 * 1024 * 1024
 DIRECT_LIMIT = 50 * 1024 * 1024  # zipped, in a request; a larger one goes through S3
 LOCK = "requirements/serve.txt"
+DELIVERY = ("ml_delivery", "embedded_aws")  # may lie in src/ too, and serve nothing
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Manifest:
         size, unzipped: bytes; of an image, what we add to its base.
         content: digest of what is in it, which the service answers at ``/version``.
         lock: digest of the dependency lock; ``sbom``: of the bill of materials beside it.
-        model: digest of the primary model.
+        model: digest of the primary model; empty without one.
         image: its name in the engine, and ``layers`` those that we add; both empty for a ZIP.
     """
 
@@ -109,7 +110,7 @@ def build(config: Config) -> Manifest:
 def _build(config: Config) -> Manifest:
     root = config.root
     tree = source.read(root)
-    promoted = models.promoted(root)
+    promoted = models.promoted(root, required=bool(config.promote.command))
     made = _gather(config, tree, promoted)
     _weigh(config, made)
     folder = root / FOLDER
@@ -128,7 +129,7 @@ def _build(config: Config) -> Manifest:
             content=made.content,
             lock=_digest((root / LOCK).read_bytes()),
             sbom=_digest(made.bundle.sbom.encode()),
-            model=promoted[0].digest,
+            model=promoted[0].digest if promoted else "",
             python=config.service.python,
             architecture=config.service.architecture,
             contents=packed.contents,
@@ -150,16 +151,15 @@ def _gather(config: Config, tree: Source, promoted: list[models.Promoted]) -> In
     root = config.root
     bundle = bundling.make(config, root / LOCK)
     files = list(_source(root))
-    model = [(m.file, (root / m.file).read_bytes()) for m in promoted] + [
-        (models.LOCK, (root / models.LOCK).read_bytes())
-    ]
+    named = [*(m.file for m in promoted), models.LOCK] if promoted else []
+    model = [(name, (root / name).read_bytes()) for name in named]
     own = [(name, file.read_bytes()) for name, file in files]
     modules = [(name, "", str(file)) for name, file in files if name.endswith(".py")]
     own += bundling.compiled(modules, find_python(config.service.python))
     listed = {part.entry.path: part.digest for part in bundle.parts}
     listed |= {name: hashlib.sha256(data).hexdigest() for name, data in [*model, *own]}
     content = _digest("".join(f"{digest}  {name}\n" for name, digest in sorted(listed.items())).encode())
-    release = {"commit": tree.commit, "version": tree.version, "model": promoted[0].digest, "content": content}
+    release = {"commit": tree.commit, "version": tree.version, "model": promoted[0].digest if promoted else "", "content": content}
     own.append(("release.json", json.dumps(release, indent=1).encode() + b"\n"))
     return Ingredients(bundle, model, own, tree.version, tree.commit, content)
 
@@ -191,12 +191,12 @@ def _weigh(config: Config, made: Ingredients) -> None:
 
 
 def _source(root: Path) -> Iterator[tuple[str, Path]]:
-    """The service's own files that git knows or would, sorted: (path in the artifact, file).
+    """The files of every package below ``src/`` that git knows or would, sorted: (path in the artifact, file).
 
-    What git ignores is not in the source's digest, so it must not be in the artifact either.
+    What git ignores is not in the source's digest, so it must not be in the artifact either; nor what only delivers.
     """
-    for name in source.files(root, "src/service"):
-        if (root / name).is_file():
+    for name in source.files(root, "src"):
+        if (root / name).is_file() and name.split("/")[1] not in DELIVERY:
             yield name.removeprefix("src/"), root / name
 
 

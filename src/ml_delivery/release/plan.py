@@ -162,14 +162,16 @@ def _changes(
     if live is None:
         old_settings: dict[str, Any] = {}
         there: dict[str, str] = {}
-        changes = [Change("code", "version", "", artifact.version), Change("model", "primary", "", artifact.model)]
+        changes = [Change("code", "version", "", artifact.version)]
+        if artifact.model:
+            changes.append(Change("model", "primary", "", artifact.model))
     else:
         old_settings, there, changes = live.settings, live.variables, []
         if live.code_sha256 != artifact.code_sha256:
             release = delivery.ledger.find(live.release)
             known = release.artifact if release else {}
             changes.append(Change("code", "version", known.get("version", live.code_sha256), artifact.version))
-            if known.get("model") != artifact.model:
+            if known.get("model", "") != artifact.model:
                 changes.append(Change("model", "primary", known.get("model", ""), artifact.model))
         if (head.live and live.release != head.live) or live.traffic.weights:
             changes.append(Change("alias", f"live (release {head.live} was deployed)", _shares(live), "a new version"))

@@ -35,7 +35,7 @@ def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = 
     console.say(
         f"  digest {manifest.digest}, {console.megabytes(manifest.size)} ({console.megabytes(manifest.unzipped)} unzipped)"
     )
-    console.say(f"  model  {manifest.model}")
+    console.say(f"  model  {manifest.model or 'none'}")
     for layer in manifest.layers:
         console.say(f"  layer  {layer.digest}, {layer.name}, {console.megabytes(layer.size)} unpacked")
     if not manifest.image and manifest.size > building.DIRECT_LIMIT:
