@@ -18,7 +18,9 @@ print(json.dumps({"words": sys.argv[1:], "in": os.getcwd(), "path": os.environ["
                   "key": os.environ.get("AWS_ACCESS_KEY_ID", ""), "program": sys.executable}))
 sys.exit(int(sys.argv[-1]) if sys.argv[-1].isdigit() else 0)
 """
-COMMAND = '\n[train]\ncommand = ["python", "-m", "service.show"]\n[train.options]\nseed = 7\nfast = true\nslow = false\n'
+COMMAND = (
+    '\n[train]\ncommand = ["python", "-m", "service.show"]\n[train.options]\nseed = 7\nfast = true\nslow = false\n'
+)
 
 
 @pytest.fixture

@@ -59,7 +59,10 @@ def test_written_models_are_read_and_previous_ones_go(tmp_path: Path) -> None:
         (lambda root: (root / "model.lock").write_text("[primary"), "model.lock can't be read"),
         (lambda root: (root / "model.lock").write_text("[data]\nrows = 3\n"), "model.lock names no model"),
         (lambda root: next((root / "models").iterdir()).unlink(), "the primary model models/.* can't be read"),
-        (lambda root: next((root / "models").iterdir()).write_bytes(b"other"), "is sha256:.*, model.lock names sha256:"),
+        (
+            lambda root: next((root / "models").iterdir()).write_bytes(b"other"),
+            "is sha256:.*, model.lock names sha256:",
+        ),
     ],
     ids=["no lock", "no TOML", "no model", "no file", "altered"],
 )
@@ -109,5 +112,3 @@ def test_trace_is_the_root_of_the_header(monkeypatch: pytest.MonkeyPatch) -> Non
     assert telemetry.trace(f"Self=1-2-3;Root={root};Parent=53995c3f42cd8ad8;Sampled=1") == root
     assert telemetry.trace("") == "1-0-0"
     assert telemetry.trace("nonsense") == ""
-
-

@@ -65,7 +65,10 @@ def test_panels_ask_for_what_the_service_measures() -> None:
         if query.metric
     }
     assert NAMESPACE == WRITTEN
-    assert {metric for namespace, metric in asked if namespace == NAMESPACE} | {"Latency"} == {*METRICS, *telemetry.METRICS}
+    assert {metric for namespace, metric in asked if namespace == NAMESPACE} | {"Latency"} == {
+        *METRICS,
+        *telemetry.METRICS,
+    }
 
 
 def test_panels_refer_to_their_own_queries() -> None:

@@ -55,7 +55,9 @@ class Watched(Tiny):
     def __init__(self, root: Path, shared: Path, name: str) -> None:
         super().__init__(root, shared, name)
         shutil.copy(PRICING / "src/service/telemetry.py", root / "src/service/telemetry.py")
-        shutil.copytree(TEMPLATE / "src/ml_service", root / "src/ml_service", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            TEMPLATE / "src/ml_service", root / "src/ml_service", ignore=shutil.ignore_patterns("__pycache__")
+        )
         self.write("src/service/handler.py", HANDLER)
         self.commit("Measure")
         self.deploy()

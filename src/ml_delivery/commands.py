@@ -27,7 +27,9 @@ STAGES = ("train", "evaluate", "promote")
 LOCK = "requirements/train.txt"
 
 
-def run(config: Config, stage: str, options: Mapping[str, str | int | float | bool], variables: Mapping[str, str]) -> None:
+def run(
+    config: Config, stage: str, options: Mapping[str, str | int | float | bool], variables: Mapping[str, str]
+) -> None:
     """Run the command of ``stage``, which prints its own progress; a second run of it waits for the first.
 
     Args:

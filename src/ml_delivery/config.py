@@ -169,7 +169,7 @@ def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
                 wrong("not a name that can stand here", f"{place}.{name}")
             if not isinstance(text, (str, int, float) if limits["scalars"] else str):
                 wrong(f"{text!r} is not a {'value' if limits['scalars'] else 'text'}", f"{place}.{name}")
-            elif limits["values"] and not re.fullmatch(limits["values"], text):
+            elif isinstance(text, str) and limits["values"] and not re.fullmatch(limits["values"], text):
                 wrong("not a reference", f"{place}.{name}")  # it may be the secret itself, which is not to be shown
     elif kind == "tuple":
         if not isinstance(value, list) or not all(map(fits, value)):

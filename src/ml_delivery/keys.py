@@ -42,9 +42,8 @@ def key(
 
     ``within``: least and most; ``values``: a table's, as a pattern; ``scalars``: a table's may be numbers and booleans too.
     """
-    limits = {
-        "write": write, "pattern": pattern, "choices": choices, "within": within, "values": values, "scalars": scalars
-    }  # fmt: skip
+    limits = {"write": write, "pattern": pattern, "choices": choices, "within": within, "values": values}
+    limits["scalars"] = scalars
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=limits)
     return dataclasses.field(default=default, metadata=limits)
@@ -116,8 +115,15 @@ class Deploy:
 class Command:
     """A command of the service's own, and the options that it gets as ``--name value``; without it there is no such stage."""
 
-    command: tuple[str, ...] = key('a command, word by word: ["python", "-m", "service.training"]', default=(), pattern=r".+")
-    options: dict[str, Any] = key("a table of strings, numbers, true or false: seed = 7", default={}, pattern=r"[A-Za-z][A-Za-z0-9_-]*", scalars=True)
+    command: tuple[str, ...] = key(
+        'a command, word by word: ["python", "-m", "service.training"]', default=(), pattern=r".+"
+    )
+    options: dict[str, Any] = key(
+        "a table of strings, numbers, true or false: seed = 7",
+        default={},
+        pattern=r"[A-Za-z][A-Za-z0-9_-]*",
+        scalars=True,
+    )
 
 
 @dataclass(frozen=True)

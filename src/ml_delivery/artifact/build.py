@@ -159,7 +159,12 @@ def _gather(config: Config, tree: Source, promoted: list[models.Promoted]) -> In
     listed = {part.entry.path: part.digest for part in bundle.parts}
     listed |= {name: hashlib.sha256(data).hexdigest() for name, data in [*model, *own]}
     content = _digest("".join(f"{digest}  {name}\n" for name, digest in sorted(listed.items())).encode())
-    release = {"commit": tree.commit, "version": tree.version, "model": promoted[0].digest if promoted else "", "content": content}
+    release = {
+        "commit": tree.commit,
+        "version": tree.version,
+        "model": promoted[0].digest if promoted else "",
+        "content": content,
+    }
     own.append(("release.json", json.dumps(release, indent=1).encode() + b"\n"))
     return Ingredients(bundle, model, own, tree.version, tree.commit, content)
 

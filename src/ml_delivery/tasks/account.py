@@ -12,6 +12,7 @@ from ml_delivery.tasks import console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, read_config
 
 if TYPE_CHECKING:
+    from ml_delivery.account.doctor import Finding
     from ml_delivery.account.infra import Event
     from ml_delivery.cloud import Cloud
     from ml_delivery.config import Config
@@ -79,14 +80,23 @@ CLAIMS = (
 )
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "claims": CLAIMS, "json": JSON})
-def doctor(_: Any, branch: str = "", cloud: str = "", claims: str = "", json: bool = False) -> None:
+CONTRACT = "look at what delivery expects of the service instead, and at nothing outside of it"
+
+
+@action(help={"branch": BRANCH, "cloud": CLOUD, "claims": CLAIMS, "contract": CONTRACT, "json": JSON})
+def doctor(
+    _: Any, branch: str = "", cloud: str = "", claims: str = "", contract: bool = False, json: bool = False
+) -> None:
     """Look at what usually goes wrong, here, in the account and on GitHub, and print the fix; exit 1 if anything is."""
     from ml_delivery.account import doctor as looking
     from ml_delivery.cloud import chosen
     from ml_delivery.release.delivery import checked_out
 
     config = read_config()
+    if contract:
+        from ml_delivery.account import contract as service
+
+        return _show(service.check(config), json)
     findings = looking.local(config)
     opened, environment = None, None
     try:
@@ -102,6 +112,11 @@ def doctor(_: Any, branch: str = "", cloud: str = "", claims: str = "", json: bo
         )
     if environment and opened and (token := os.environ.get("GH_TOKEN") or os.environ.get("GITHUB_TOKEN")):
         findings += looking.github(config, environment, opened.account, token)
+    _show(findings, json)
+
+
+def _show(findings: list[Finding], json: bool) -> None:
+    """Print the findings; exit code 1 if anything is wrong: of the roles' trust in a token one must be well, else all."""
     if json:
         console.document(findings)
     else:

@@ -19,4 +19,10 @@ def document(status: int, detail: str, title: str = "", **more: Any) -> dict[str
         title: the kind of problem; default: HTTP's own phrase for ``status``.
         more: further members, such as the request's id.
     """
-    return {"type": "about:blank", "title": title or HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
+    return {
+        "type": "about:blank",
+        "title": title or HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **more,
+    }

@@ -148,7 +148,10 @@ def test_serving_imports_nothing_of_training(root: Path) -> None:
         f"models.find_root = lambda: Path({str(root)!r}); import service.handler; "
         "print(sorted({n.partition('.')[0] for n in sys.modules}))"
     )
-    environment = {"PYTHONPATH": os.pathsep.join(str(Path(str(p.__file__)).parents[1]) for p in (service, ml_service)), "PATH": "/bin"}
+    environment = {
+        "PYTHONPATH": os.pathsep.join(str(Path(str(p.__file__)).parents[1]) for p in (service, ml_service)),
+        "PATH": "/bin",
+    }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout.replace("'", '"')))
     assert "onnxruntime" in loaded
