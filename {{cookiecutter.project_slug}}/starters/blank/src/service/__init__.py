@@ -1,5 +1,5 @@
-"""How long a trip takes: the smallest service that is trained, promoted, served and tested. Replace it by yours.
+"""The smallest service whose model is trained, promoted, served and tested.
 
-``data`` → ``model`` → ``training`` → ``evaluation`` → ``promotion`` make the model that ``model.lock`` names; ``app`` and
-``handler`` serve it.
+``model`` and ``app`` are the example, to be replaced by yours: what is learned, and what is asked and answered. ``training``
+→ ``evaluation`` → ``promotion`` make whatever ``model`` describes the one that ``model.lock`` names; ``handler`` serves it.
 """

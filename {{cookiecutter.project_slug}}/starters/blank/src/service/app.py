@@ -22,7 +22,7 @@ def create_app() -> Flask:
         ml_service.models.ModelFault: the model is missing, altered or can't be read.
     """
     promoted = models.load()[0]
-    line = model.decode(promoted.content)
+    opened = model.decode(promoted.content)
     built = release.read()
     app = Flask("service", static_folder=None)
     cold = [True]
@@ -33,7 +33,7 @@ def create_app() -> Flask:
 
     @app.get("/readyz")
     def readyz() -> dict[str, Any]:
-        return {"status": "ready", "minutes": line.predict(1.0)}
+        return {"status": "ready", "minutes": opened.predict(1.0)}
 
     @app.get("/version")
     def version() -> dict[str, Any]:
@@ -47,7 +47,7 @@ def create_app() -> Flask:
             kilometres = math.nan
         if not 0 <= kilometres <= 1000:
             raise BadInput("kilometres must be a number from 0 to 1000")
-        return {"minutes": round(line.predict(kilometres), 2), "model": promoted.digest}
+        return {"minutes": round(opened.predict(kilometres), 2), "model": promoted.digest}
 
     @app.before_request
     def begin() -> None:
