@@ -24,7 +24,7 @@ from tiny import PRICING, Tiny
 
 from ml_delivery.artifact import build
 from ml_delivery.dependencies import locks
-from ml_delivery.release.targets.lambda_http import http_event
+from ml_delivery.targets.lambda_function.http import http_event
 
 RUNS = 9
 LIMIT = 0.5

@@ -24,9 +24,9 @@ import pip
 from build_time import HANDLER, NEEDS
 from tiny import BASE, PRICING, Tiny
 
-from ml_delivery.artifact import engines
-from ml_delivery.artifact.registry import Registry
 from embedded_aws import control as embedded
+from ml_delivery.containers import engines
+from ml_delivery.containers.registry import Registry
 from ml_delivery.errors import PipelineError
 
 RUNS = 3
@@ -71,7 +71,7 @@ def measure(service: Tiny, folder: Path) -> int:
     """Both, one after the other in each round, each with a change of its own."""
     ours(service)
     delivery = service.open()
-    registry = Registry(delivery.cloud, delivery.foundation.repository)
+    registry = Registry(delivery.cloud, delivery.foundation.outputs["Repository"])
     other = Other(service, folder / "other", registry)
     other.run(0)
     times: dict[str, list[float]] = {"ours": [], "other": []}

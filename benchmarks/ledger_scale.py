@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -22,6 +22,7 @@ from faults.harness import Service
 from tiny import Tiny
 
 from embedded_aws import control as embedded
+from ml_delivery import formats
 
 SIZES = (10, 10_000)
 ROUNDS = 9
@@ -39,7 +40,9 @@ def fill(service: Service, size: int) -> None:
     def write(number: int) -> None:
         for revision, state in ((10 * number, "staged"), (10 * number + 5, "verified")):
             event = replace(first, number=number, state=state)
-            s3.put_object(Bucket=bucket, Key=ledger.key(event, revision), Body=json.dumps(asdict(event)).encode())
+            s3.put_object(
+                Bucket=bucket, Key=ledger.key(event, revision), Body=json.dumps(formats.plain_release(event)).encode()
+            )
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(2, size + 1)))
@@ -52,7 +55,7 @@ def measure(service: Service, note: str) -> dict[str, tuple[int, float]]:
     found = {}
     for name, command in {
         "deploy": lambda: service.deploy(NOTE=note),
-        "status": lambda: (service.open().target.live(), service.open().ledger.head()),
+        "status": lambda: (service.open().deployer.live(), service.open().ledger.head()),
         "rollback": service.rollback,
     }.items():
         with faults() as called:

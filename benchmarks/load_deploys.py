@@ -27,7 +27,7 @@ from faults.harness import Service
 from tiny import Tiny
 
 from embedded_aws import control as embedded
-from ml_delivery.release.targets.lambda_http import http_event
+from ml_delivery.targets.lambda_function.http import http_event
 
 RATE = 200.0
 EVERY = 15.0

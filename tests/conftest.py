@@ -13,8 +13,8 @@ import pytest
 from emulated import project
 from tiny import BASE, Tiny
 
-from ml_delivery.artifact import engines
 from embedded_aws import control as embedded
+from ml_delivery.containers import engines
 from ml_delivery.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent

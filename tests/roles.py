@@ -18,13 +18,15 @@ from botocore.session import Session
 from issuer import Issuer
 from tiny import HANDLER, Tiny
 
+from embedded_aws import control as embedded
 from ml_delivery import notify
 from ml_delivery.account import infra, stacks
-from ml_delivery.artifact import build, codebuild, packers, store
+from ml_delivery.artifact import build, codebuild, store
+from ml_delivery.artifact import push as pushing
 from ml_delivery.cloud import Cloud
-from embedded_aws import control as embedded
 from ml_delivery.errors import CloudError, Interrupted, PipelineError
 from ml_delivery.monitoring import drift
+from ml_delivery.records import Pushed, Removed
 from ml_delivery.release import delivery, deploy, plan, watch
 
 ACCOUNT = "123456789012"
@@ -98,10 +100,9 @@ class Roles:
         """Let main be ``commit``."""
         self.tiny.git("checkout", "--quiet", "-B", "main", commit)
 
-    def push(self, cloud: str = "") -> store.Pushed:
+    def push(self, cloud: str = "") -> Pushed:
         manifest = build.build(self.tiny.config)
-        packer = packers.load(self.tiny.config.service.target)
-        return packer.push(delivery.open_delivery(self.tiny.config, "main", cloud or self.cloud), manifest)
+        return pushing.push(delivery.open_delivery(self.tiny.config, "main", cloud or self.cloud), manifest)
 
     # -- who acts
 
@@ -293,15 +294,15 @@ class Roles:
         self.head(self.commits["second"])
         self.deploy()
         opened = self._opened()
-        outcome = deploy.rollback(opened, 0, tell=lambda step: None)
+        outcome = deploy.rollback(opened, 0, report=lambda step: None)
         # A canary would look at the same, and retention would remove the same once it is old.
-        rules = replace(opened.config.deploy, alarms=("none",))
-        watched = replace(opened, config=replace(opened.config, deploy=rules))
-        assert watch.look(watched, outcome.version, 10, time.time()).alarms == ("none (which does not exist)",)
+        rules = replace(opened.environment.deploy, alarms=("none",))
+        watched = replace(opened, environment=replace(opened.environment, deploy=rules))
+        assert watch.look(watched, outcome.release.deployed, 10, time.time()).alarms == ("none (which does not exist)",)
         bucket = opened.foundation.bucket
-        assert store.prune(opened.cloud, bucket, self.pushed, time.time() + 60) == ["artifact old"]
-        images = ["image old"] if opened.config.service.target == "lambda-image" else []
-        assert opened.target.discard(self.pushed, time.time() + 60) == images
+        assert store.prune(opened.cloud, bucket, self.pushed, time.time() + 60) == [Removed("artifact", "old")]
+        images = [Removed("image", "old")] if opened.config.service.target == "lambda-image" else []
+        assert opened.deployer.discard(self.pushed, time.time() + 60) == images
         self._tell()
 
     def _tell(self) -> None:
@@ -311,7 +312,7 @@ class Roles:
             raise CloudError(f"is not authorized to perform: sns:Publish ({problems})")
 
     def deploy(self) -> None:
-        outcome = deploy.deploy(self._opened(), tell=lambda step: None)
+        outcome = deploy.deploy(self._opened(), report=lambda step: None)
         assert isinstance(outcome, deploy.Outcome)
         for step in outcome.steps:  # a release is verified even if nothing old could be removed
             if "left to the next deploy" in step.result:

@@ -51,9 +51,9 @@ def test_every_alarm_fires_once_and_clears(tmp_path: Path, shared: Path, listene
     broken = {"errors", "slow", "backup", "drift"}
     assert repeat(bad, lambda: firing() >= broken, 120), firing()
     rules = dataclasses.replace(
-        delivery.config.deploy, alarms=("alarmed-{environment}-errors", "alarmed-{environment}-quiet")
+        delivery.environment.deploy, alarms=("alarmed-{environment}-errors", "alarmed-{environment}-quiet")
     )
-    watching = dataclasses.replace(delivery, config=dataclasses.replace(delivery.config, deploy=rules))
+    watching = dataclasses.replace(delivery, environment=dataclasses.replace(delivery.environment, deploy=rules))
     seen = watch.look(watching, "1", 10, time.time() + 60)  # since then nothing was seen but the alarm
     assert (seen.alarms, seen.breach) == (("alarmed-production-errors",), "the alarm alarmed-production-errors rings")
     aws.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_delivery.artifact.archive import Writer
+from ml_delivery.packing.archive import Writer
 
 TEXT = b"print('a line that repeats')\n" * 200
 

@@ -15,7 +15,9 @@ from tiny import ANSWER, Tiny
 
 from embedded_aws import control as embedded
 from ml_delivery.errors import LockHeld
+from ml_delivery.release import words
 from ml_delivery.release.head import LOCK_SECONDS, Holder
+from ml_delivery.release.steps import Restored
 
 SLOW = (ANSWER, "    import time; time.sleep(2.5)\n" + ANSWER)
 
@@ -67,7 +69,7 @@ def test_killed_deploy_is_finished_by_the_next(tiny: Tiny) -> None:
     assert tiny.open().ledger.head().holder is not None
     tiny.mend()
     outcome = tiny.deploy()
-    assert (outcome.steps[0].name, outcome.steps[0].result) == ("recover", "version 1 serves, release 2 was abandoned")
+    assert (outcome.steps[0].name, outcome.steps[0].result) == ("recover", Restored(1, "1", abandoned=2))
     assert tiny.live() == 3
     assert tiny.open().ledger.read(2).state == "failed"
 
@@ -134,7 +136,7 @@ def test_unlock_takes_the_lock_with_a_reason(tiny: Tiny) -> None:
     """A lock is taken by hand only with a reason, which the record of what was under way keeps."""
     process = start_slow_deploy(tiny)
     held = tiny.open().ledger.unlock("me", "stuck")
-    assert str(held).startswith(f"tests@localhost on {socket.gethostname()} (pid {process.pid}, deploy)")
+    assert words.holder(held).startswith(f"tests@localhost on {socket.gethostname()} (pid {process.pid}, deploy)")
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 1
     assert "was taken over by" in output
@@ -164,14 +166,14 @@ def test_cloud_killed_in_mid_deploy(tiny_alone: Tiny) -> None:
 def test_no_request_fails_during_deploys(tiny: Tiny) -> None:
     """A hundred requests a second through the alias, during ten deploys of which one is broken: all are answered."""
     tiny.deploy()
-    target = tiny.open().target
+    target = tiny.open().deployer
     target.call("/version")
     stop = threading.Event()
     failures: list[str] = []
     counts = [0] * 4
 
     def caller(index: int) -> None:
-        mine = tiny.open().target
+        mine = tiny.open().deployer
         due = time.monotonic()
         while not stop.is_set():
             answer = mine.call("/version")

@@ -17,7 +17,7 @@ from bake import QUESTIONS, Refused, bake, cruft, files, repository, start
 
 import local_extensions
 from ml_delivery import config, keys
-from ml_delivery.artifact.engines import Engine
+from ml_delivery.containers.engines import Engine
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 CHOICES = {name: value for name, value in QUESTIONS.items() if isinstance(value, list) and not name.startswith("_")}

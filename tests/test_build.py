@@ -15,7 +15,8 @@ from tiny import PRICING, ROOT, Tiny
 
 from ml_delivery.artifact import build
 from ml_delivery.errors import BuildError, ModelError
-from ml_delivery.release.targets.lambda_http import http_event
+from ml_delivery.targets import lambda_zip
+from ml_delivery.targets.lambda_function.http import http_event
 
 HANDLER = """\
 import numpy
@@ -168,7 +169,7 @@ def test_the_manifest_says_what_was_built(service: Tiny) -> None:
         ]
         release = json.loads(made.read("release.json"))
     listing = "".join(sorted(lines, key=lambda line: line[66:]))
-    assert build.Manifest.load(service.root) == manifest
+    assert build.last(service.root) == manifest
     assert manifest.digest == f"sha256:{hashlib.sha256(artifact.read_bytes()).hexdigest()}"
     assert manifest.size == artifact.stat().st_size
     assert manifest.unzipped == sum(m.file_size for m in members) == sum(c.size for c in manifest.contents)
@@ -219,11 +220,11 @@ def test_a_model_that_is_not_the_named_one_stops_the_build(small: Tiny, harm: ob
 def test_over_the_limit_names_what_weighs_most(small: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """An artifact that Lambda would refuse is refused here, with the heaviest package; the former build stays."""
     former = build.build(small.config)
-    monkeypatch.setattr(build, "UNZIPPED_LIMIT", 100_000)
+    monkeypatch.setattr(lambda_zip, "UNZIPPED_LIMIT", 100_000)
     small.write("src/service/ballast.txt", "x" * 200_000)
-    with pytest.raises(BuildError, match="most weigh small"):
+    with pytest.raises(BuildError, match="the largest packages are small"):
         build.build(small.config)
-    assert build.Manifest.load(small.root) == former
+    assert build.last(small.root) == former
 
 
 def test_the_former_build_survives_a_write_that_fails(small: Tiny) -> None:
@@ -241,7 +242,7 @@ def test_the_former_build_survives_a_write_that_fails(small: Tiny) -> None:
         check=False,
     )
     assert done.returncode != 0
-    assert build.Manifest.load(small.root) == former
+    assert build.last(small.root) == former
     assert (small.root / "build/artifact.zip").read_bytes() == before
     assert sorted(p.name for p in (small.root / "build").iterdir()) == [
         "artifact.zip",
@@ -253,7 +254,7 @@ def test_the_former_build_survives_a_write_that_fails(small: Tiny) -> None:
 def test_nothing_built_yet_says_so(small: Tiny) -> None:
     """Reading a build that never was is a plain message."""
     with pytest.raises(BuildError, match="nothing has been built yet"):
-        build.Manifest.load(small.root)
+        build.last(small.root)
 
 
 def test_what_is_over_the_direct_limit_is_said(
@@ -263,8 +264,8 @@ def test_what_is_over_the_direct_limit_is_said(
     from ml_delivery.tasks import artifacts
 
     monkeypatch.chdir(service.root)
-    monkeypatch.setattr(build, "DIRECT_LIMIT", 100)
+    monkeypatch.setattr(lambda_zip, "DIRECT_LIMIT", 100)
     artifacts.build.body(None)
     said = capsys.readouterr().err
-    assert "over 50 MB zipped: Lambda takes it through S3 only, as push does; most weigh " in said
+    assert "over 50 MB zipped: Lambda takes it through S3 only, as push does; the largest packages are " in said
     assert " MB" in said

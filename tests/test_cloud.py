@@ -11,8 +11,8 @@ import pytest
 from botocore.session import Session
 from tiny import Tiny
 
-from ml_delivery.cloud import Cloud
 from embedded_aws import control as embedded
+from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, ConfigError
 from ml_delivery.keys import Environment
 

@@ -19,7 +19,7 @@ def problems(root: Path, text: str) -> list[str]:
     (root / "pipeline.toml").write_text(text)
     with pytest.raises(ConfigError) as fault:
         config.load(root, {})
-    assert fault.value.next == f"mend {root / 'pipeline.toml'}"
+    assert fault.value.next == f"correct {root / 'pipeline.toml'}"
     return fault.value.problems
 
 
@@ -28,7 +28,7 @@ def test_all_problems_come_at_once(tmp_path: Path) -> None:
     text = """
 [service]
 name = "Demand_Pricing"
-target = "lambda"
+target = "lambda-zip"
 pyton = "3.12"
 region = "mars"
 [function]
@@ -52,15 +52,14 @@ branch = "main"
         "service.pyton: unknown key; did you mean python?",
         "service.name: 'Demand_Pricing' is not allowed; write 3 to 32 lower-case letters, digits and single dashes: "
         '"my-service"',
-        'service.target: \'lambda\' is not one of lambda-zip, lambda-image; write "lambda-zip" or "lambda-image"',
-        'service.python: missing; write a quoted version that Lambda runs: "3.12"',
+        'service.python: missing; write a quoted version: "3.12"',
         "service.region: 'mars' is not allowed; write an AWS region: \"eu-west-1\"",
         "function.memory: 'big' is not a whole number; write megabytes: 1024",
         "function.timeout: 9000 is not within 1 and 900; write seconds: 15",
-        'function.variables.9X: not a name that can stand here; write a table of texts: LOG_LEVEL = "INFO"',
-        'function.variables.XX: 1 is not a text; write a table of texts: LOG_LEVEL = "INFO"',
-        "probe.paths: ['healthz'] is not a list of what is meant; write a list of paths: [\"/readyz\"]",
-        'environments.production.account: 123 is not a quoted text; write a quoted 12-digit AWS account: "123456789012"',
+        'function.variables.9X: not a name that can stand here; write a table of strings: LOG_LEVEL = "INFO"',
+        'function.variables.XX: 1 is not a string; write a table of strings: LOG_LEVEL = "INFO"',
+        "probe.paths: ['healthz'] is not such a list; write a list of paths: [\"/readyz\"]",
+        'environments.production.account: 123 is not a quoted string; write a quoted 12-digit AWS account: "123456789012"',
         "environments.Staging.name: 'Staging' is not allowed; write 2 to 16 lower-case letters and digits: \"staging\"",
     ]
 
@@ -105,8 +104,8 @@ def test_environments_own_variables_win(tmp_path: Path) -> None:
     """Of two variables with one name, the environment's counts."""
     (tmp_path / "pipeline.toml").write_text(GOOD + '[environments.staging.variables]\nLOG_LEVEL = "DEBUG"\nXX = "1"\n')
     loaded = config.load(tmp_path, {})
-    assert loaded.variables(loaded.environments["staging"]) == {"LOG_LEVEL": "DEBUG", "XX": "1"}
-    assert loaded.variables(loaded.environment("main")) == {"LOG_LEVEL": "INFO"}
+    assert loaded.environments["staging"].variables == {"LOG_LEVEL": "DEBUG", "XX": "1"}
+    assert loaded.environment("main").variables == {"LOG_LEVEL": "INFO"}
     with pytest.raises(
         ConfigError, match=r"the branch 'x'; the branches are: main \(production\), develop \(staging\)"
     ):

@@ -95,7 +95,11 @@ def test_slow_import_is_stopped(whole: Tiny, monkeypatch: pytest.MonkeyPatch) ->
     """A handler that never comes to an end is a finding, not a hang."""
     monkeypatch.setattr(contract, "SECONDS", 1)
     whole.write("src/service/handler.py", "import time\n\ntime.sleep(60)\n" + HANDLER)
-    (found,) = [finding for finding in contract.check(whole.config) if finding.check == "handler"]
+    (found,) = [
+        finding
+        for finding in contract.check(whole.config, whole.config.environment("main"))
+        if finding.check == "handler"
+    ]
     assert "did not answer within 1 s" in found.says
 
 

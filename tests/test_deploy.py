@@ -10,10 +10,9 @@ import pytest
 from tiny import FAULTS, Tiny
 
 from ml_delivery.artifact import build, store
-from ml_delivery.artifact.build import Manifest
+from ml_delivery.artifact import push as pushing
 from ml_delivery.errors import CloudError, ConfigError, Moved, Refused, SourceError
 from ml_delivery.release import deploy as deploying
-from ml_delivery.release.plan import Plan
 from ml_delivery.release.plan import make as make_plan
 
 
@@ -24,8 +23,7 @@ def test_first_deploy_is_verified_and_second_has_nothing_to_do(tiny: Tiny) -> No
     assert (outcome.release.number, outcome.release.state, tiny.live()) == (1, "verified", 1)
     assert [step.name for step in outcome.steps] == ["plan", "stage", "probe version", "shift", "probe live"]
     again = tiny.deploy()
-    assert isinstance(again, Plan)
-    assert not again.changes
+    assert (again.release, again.live) == (None, 1)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -33,13 +31,13 @@ def test_broken_release_is_refused_and_the_old_one_serves(tiny: Tiny, fault: str
     """Whatever way a release is broken, it never gets traffic, and the ledger says why."""
     tiny.deploy()
     opened = tiny.open()
-    live = opened.target.live()
+    live = opened.deployer.live()
     says = tiny.fault(fault)
     with pytest.raises(Refused) as refusal:
         tiny.deploy()
     assert says in str(refusal.value)
     assert "release 1 serves as before" in str(refusal.value)
-    now = opened.target.live()
+    now = opened.deployer.live()
     assert now == live  # the very same alias revision: it never moved
     failed = tiny.open().ledger.read(2)
     assert failed.state == "failed"
@@ -52,7 +50,7 @@ def test_broken_release_is_refused_and_the_old_one_serves(tiny: Tiny, fault: str
 def test_broken_first_release_leaves_nothing_live(tiny: Tiny) -> None:
     """When the first release ever is broken, there is no alias, and the next good one makes it."""
     tiny.fault("raises")
-    with pytest.raises(Refused, match="nothing serves, as before"):
+    with pytest.raises(Refused, match="nothing serves as before"):
         tiny.deploy()
     assert tiny.live() == 0
     tiny.mend()
@@ -92,7 +90,7 @@ def test_foreign_variables_stay_and_dropped_ones_go(tiny: Tiny) -> None:
         ("NEW", "", "2"),
     }
     tiny.deploy()
-    said = json.loads(opened.target.call("/variables").body)
+    said = json.loads(opened.deployer.call("/variables").body)
     assert (said["NEW"], said["THEIRS"]) == ("2", "x")
     assert "OURS" not in said
 
@@ -101,7 +99,7 @@ def test_model_change_alone_is_a_release(tiny: Tiny) -> None:
     """Another model in model.lock is planned as such, and delivered; a rollback brings the former back with the code."""
 
     def model() -> str:
-        return str(json.loads(tiny.open().target.call("/version").body)["model"])
+        return str(json.loads(tiny.open().deployer.call("/version").body)["model"])
 
     tiny.deploy()
     first = model()
@@ -129,7 +127,7 @@ def test_rollback_lands_on_the_last_verified_release(tiny: Tiny) -> None:
     tiny.deploy()
     assert tiny.live() == 4
     assert tiny.rollback().release.number == 1
-    said = json.loads(tiny.open().target.call("/version").body)
+    said = json.loads(tiny.open().deployer.call("/version").body)
     assert (said["release"], said["note"]) == (1, "first")
     states = {release.number: release.state for release in tiny.open().ledger.latest(10)}
     assert states == {1: "verified", 2: "rolled-back", 3: "failed", 4: "rolled-back"}
@@ -166,7 +164,7 @@ def test_rollback_to_a_release_that_no_longer_answers_is_refused(tiny: Tiny) -> 
     tiny.mend("second")
     tiny.deploy()
     opened = tiny.open()
-    version = opened.ledger.read(1).version
+    version = opened.ledger.read(1).deployed
     opened.cloud.client("lambda").delete_function(FunctionName=f"{tiny.name}-production", Qualifier=version)
     with pytest.raises(Refused):
         tiny.rollback()
@@ -177,12 +175,12 @@ def test_traffic_moved_by_others_is_not_moved_back(tiny: Tiny) -> None:
     """A shift names the alias revision that it saw, so somebody else's shift in between refuses ours."""
     tiny.deploy()
     opened = tiny.open()
-    live = opened.target.live()
+    live = opened.deployer.live()
     opened.cloud.client("lambda").update_alias(
         FunctionName=f"{tiny.name}-production", Name="live", Description="by hand"
     )
-    with pytest.raises(Moved, match="moved by someone else"):
-        opened.target.shift(live.traffic, live.traffic, "ours")
+    with pytest.raises(Moved, match="the traffic was changed meanwhile"):
+        opened.deployer.shift(live.traffic, live.traffic, "ours")
 
 
 # -- what is pushed
@@ -193,7 +191,7 @@ def test_push_is_idempotent(tiny: Tiny) -> None:
     first, second = tiny.push(), tiny.push()
     assert (first.uploaded, second.uploaded) == (True, False)
     assert first.artifact == second.artifact
-    assert first.artifact.key == f"artifacts/{tiny.git('rev-parse', 'HEAD')}/{first.artifact.digest[7:]}.zip"
+    assert first.artifact.location == f"artifacts/{tiny.git('rev-parse', 'HEAD')}/{first.artifact.digest[7:]}.zip"
 
 
 def test_commit_pushed_with_other_bytes_is_refused(tiny: Tiny) -> None:
@@ -202,7 +200,7 @@ def test_commit_pushed_with_other_bytes_is_refused(tiny: Tiny) -> None:
     other = tiny.root / "build/other.zip"
     other.write_bytes((tiny.root / "build/artifact.zip").read_bytes() + b"x")
     digest = "sha256:" + hashlib.sha256(other.read_bytes()).hexdigest()
-    manifest = replace(Manifest.load(tiny.root), digest=digest)
+    manifest = replace(build.last(tiny.root), digest=digest)
     opened = tiny.open()
     with pytest.raises(CloudError, match=f"was pushed before as {first.digest}"):
         store.push(opened.cloud, opened.foundation.bucket, other, manifest)
@@ -222,7 +220,7 @@ def test_altered_archive_is_refused_by_s3(tiny: Tiny) -> None:
 def test_deploy_without_a_push_says_what_to_run(tiny: Tiny) -> None:
     """A commit that has no artifact is refused before anything happens."""
     with pytest.raises(CloudError, match="has not been pushed") as fault:
-        deploying.deploy(tiny.open(), tell=lambda step: None)
+        deploying.deploy(tiny.open(), report=lambda step: None)
     assert fault.value.next == "invoke build && invoke push, or invoke build --on codebuild"
 
 
@@ -240,6 +238,6 @@ def test_dirty_tree_is_for_the_embedded_cloud_only(tiny: Tiny) -> None:
     tiny.replace("src/service/handler.py", '"first"', '"dirty"')
     tiny.push()
     with pytest.raises(SourceError, match="not committed"):
-        store.built(tiny.config, "aws")
+        pushing.built(tiny.config, "aws")
     outcome = tiny.deploy()
-    assert "-dirty-" in outcome.release.artifact["version"]
+    assert "-dirty-" in outcome.release.artifact.version

@@ -156,7 +156,7 @@ def test_late_holder_writes_and_moves_nothing(tiny: Tiny, on: str) -> None:
     with faults(planned := conflict(taken_over, on, at)), pytest.raises(LockHeld, match="taken over"):
         service.deploy(NOTE="late")
     assert planned.struck == [on]
-    live = service.open().target.live()
+    live = service.open().deployer.live()
     assert live.variables["NOTE"] == "other"
     assert service.problems() == []
 

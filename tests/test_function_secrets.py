@@ -44,7 +44,7 @@ def test_secret_is_read_at_run_time_and_shown_nowhere(tiny: Tiny) -> None:
     outcome = tiny.deploy()
     client, name = cloud.client("lambda"), f"{tiny.name}-production"
     assert outcome.release.variables["API_KEY"] == f"ssm:{path}"
-    said = json.loads(tiny.open().target.call("/secrets").body)
+    said = json.loads(tiny.open().deployer.call("/secrets").body)
     assert (said["API_KEY"], said["OTHER_KEY"]) == ("s3cret-one", "s3cret-two")
     assert said["FORBIDDEN"].startswith("KeyError")
     assert said["LOG_LEVEL"].startswith("ValueError: LOG_LEVEL does not refer to a secret")
@@ -53,7 +53,7 @@ def test_secret_is_read_at_run_time_and_shown_nowhere(tiny: Tiny) -> None:
         FunctionName=name, Environment={"Variables": {**found, "FORBIDDEN": f"ssm:{path}-of-others"}}
     )
     client.get_waiter("function_updated_v2").wait(FunctionName=name)
-    said = json.loads(tiny.open().target.call("/secrets", "$LATEST").body)
+    said = json.loads(tiny.open().deployer.call("/secrets", "$LATEST").body)
     assert said["API_KEY"] == "s3cret-one"
     assert "AccessDenied" in said["FORBIDDEN"]
     for words in (["plan", "--json"], ["releases", "--json"], ["config"], ["logs"], ["status", "--json"]):

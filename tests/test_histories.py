@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from tiny import Tiny
 
 from ml_delivery.errors import LockHeld, Refused
-from ml_delivery.release.head import VERIFIED, Holder
-from ml_delivery.release.plan import Plan
+from ml_delivery.records import VERIFIED
+from ml_delivery.release.head import Holder
 
 HISTORIES = int(os.environ.get("HISTORIES", "8"))
 
@@ -79,7 +79,7 @@ class History(RuleBasedStateMachine):
     @rule()
     def deploy_the_same(self) -> None:
         if self.live:
-            assert isinstance(self.service.deploy(**self.variables[self.live]), Plan)
+            assert self.service.deploy(**self.variables[self.live]).release is None
 
     @rule()
     def deploy_a_bad_one(self) -> None:
@@ -105,7 +105,7 @@ class History(RuleBasedStateMachine):
             self.became_live(variables)
         if then == "the same":
             outcome = self.service.deploy(**variables)
-            assert isinstance(outcome, Plan) == done
+            assert (outcome.release is None) == done
             if not done:
                 self.became_live(variables)
         elif then == "another":
@@ -113,7 +113,7 @@ class History(RuleBasedStateMachine):
             self.deploy(extra)
         else:
             self.newest = head.newest
-            if head.work and head.work.weight and head.work.former:
+            if head.work and head.work.weight and head.work.previous:
                 assert self.service.rollback().release.number == self.live
             else:
                 self.rollback()
@@ -147,7 +147,7 @@ class History(RuleBasedStateMachine):
     @invariant()
     def all_is_as_it_should_be(self) -> None:
         opened = self.service.open()
-        head, live = opened.ledger.head(), opened.target.live()
+        head, live = opened.ledger.head(), opened.deployer.live()
         with opened.ledger.locked("the next", "look"):
             pass
         assert self.service.problems() == []
@@ -158,8 +158,8 @@ class History(RuleBasedStateMachine):
         kept = sorted(one.number for one in head.kept if one.state == VERIFIED)
         assert kept in (self.verified, self.needed())  # what came to nothing may have swept before it ended
         self.verified = kept
-        needed = {one.version for one in head.kept if one.state == VERIFIED}
-        assert needed <= set(opened.target.versions())
+        needed = {one.deployed for one in head.kept if one.state == VERIFIED}
+        assert needed <= set(opened.deployer.deployed())
 
 
 def test_random_histories(tiny: Tiny) -> None:

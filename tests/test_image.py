@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 from tiny import Tiny
 
-from ml_delivery.artifact import build, engines
-from ml_delivery.artifact.registry import Registry
 from embedded_aws import control as embedded
+from ml_delivery.artifact import build
+from ml_delivery.containers import engines
+from ml_delivery.containers.registry import Registry
 from ml_delivery.errors import BuildError, Refused
+from ml_delivery.records import Removed
 from ml_delivery.release import deploy
 from ml_delivery.release.plan import make as make_plan
 
@@ -79,17 +81,17 @@ def test_what_is_deployed_is_the_digest_that_was_pushed(boxed: Tiny) -> None:
     opened = boxed.open()
     artifact = outcome.release.artifact  # type: ignore[union-attr]
     function = opened.cloud.client("lambda").get_function(FunctionName=f"{boxed.name}-production", Qualifier="live")
-    assert function["Code"]["ImageUri"] == artifact["key"]
-    assert artifact["key"] == f"{opened.foundation.repository}@{artifact['digest']}"
-    assert function["Configuration"]["CodeSha256"] == artifact["code_sha256"] == artifact["digest"][7:]
-    named = Registry(opened.cloud, opened.foundation.repository).find(boxed.git("rev-parse", "HEAD"))
+    assert function["Code"]["ImageUri"] == artifact["location"]
+    assert artifact["location"] == f"{opened.foundation.outputs['Repository']}@{artifact['digest']}"
+    assert function["Configuration"]["CodeSha256"] == artifact["digest"][7:]
+    named = Registry(opened.cloud, opened.foundation.outputs["Repository"]).find(boxed.git("rev-parse", "HEAD"))
     assert named is not None
     assert named.digest == artifact["digest"]
     printed = boxed.invoke("verify", "--rebuild")
     assert "✓ its bytes in the registry" in printed
-    assert f"✓ a build of {artifact['commit']} anew" in printed
+    assert f"✓ a rebuild of {artifact['commit']}" in printed
     parameter = opened.cloud.client("ssm").get_parameter(Name=f"/{boxed.name}/production/image")
-    assert parameter["Parameter"]["Value"] == artifact["key"]
+    assert parameter["Parameter"]["Value"] == artifact["location"]
     lost = [{"imageTag": artifact["version"]}]
     opened.cloud.client("ecr").batch_delete_image(repositoryName=f"{boxed.name}-production", imageIds=lost)
     assert "its bytes in the registry: nothing is not sha256:" in boxed.invoke("verify", code=1)
@@ -103,7 +105,7 @@ def test_image_that_the_registry_lost_is_not_deployed(boxed: Tiny) -> None:
     name = f"{boxed.name}-production"
     opened.cloud.client("ecr").batch_delete_image(repositoryName=name, imageIds=[{"imageTag": tag}])
     with pytest.raises(Refused, match=f"the registry has nothing under {tag}"):
-        deploy.deploy(boxed.open(), tell=lambda step: None)
+        deploy.deploy(boxed.open(), report=lambda step: None)
     boxed.deploy()
     assert boxed.live() == 2
 
@@ -116,9 +118,9 @@ def test_images_go_when_nothing_needs_them(boxed: Tiny) -> None:
     boxed.push()
     second = boxed.git("rev-parse", "HEAD")
     opened = boxed.open()
-    registry = Registry(opened.cloud, opened.foundation.repository)
-    assert opened.target.discard({first}, time.time() - 3600) == []
-    assert opened.target.discard({first}, time.time() + 3600) == [f"image {second[:12]}"]
+    registry = Registry(opened.cloud, opened.foundation.outputs["Repository"])
+    assert opened.deployer.discard({first}, time.time() - 3600) == []
+    assert opened.deployer.discard({first}, time.time() + 3600) == [Removed("image", second)]
     assert registry.find(first) is not None
     assert registry.find(second) is None
 
@@ -211,7 +213,7 @@ def test_over_the_budget_names_layers_and_packages(boxed: Tiny) -> None:
         refusal.value
     )
     assert f"most weigh {boxed.name} 2 MB" in str(refusal.value)
-    assert build.Manifest.load(boxed.root) == former
+    assert build.last(boxed.root) == former
 
 
 # -- where it runs
@@ -265,13 +267,13 @@ def test_image_runs_without_an_engine_too(without_engine: Tiny) -> None:
     """
     service = without_engine
     service.deploy()
-    assert json.loads(service.open().target.call("/version").body)["release"] == 1
-    assert json.loads(service.open().target.call("/variables").body)["LOG_LEVEL"] == "INFO"
+    assert json.loads(service.open().deployer.call("/version").body)["release"] == 1
+    assert json.loads(service.open().deployer.call("/variables").body)["LOG_LEVEL"] == "INFO"
     service.fault("raises")
     with pytest.raises(Refused, match="no such luck"):
         service.deploy()
     embedded.down(service.root)
-    assert json.loads(service.open().target.call("/version").body)["release"] == 1
+    assert json.loads(service.open().deployer.call("/version").body)["release"] == 1
     assert service.live() == 1
 
 

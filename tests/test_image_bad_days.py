@@ -13,10 +13,13 @@ import pytest
 from relay import EngineRelay, Harm, RegistryRelay, drops_layers, refuses
 from tiny import BASE, Tiny
 
-from ml_delivery.artifact import build, engines, packers, store
-from ml_delivery.artifact.registry import Registry
+from ml_delivery.artifact import build, store
+from ml_delivery.artifact import push as pushing
 from ml_delivery.cloud import Cloud
+from ml_delivery.containers import engines
+from ml_delivery.containers.registry import Registry
 from ml_delivery.errors import BuildError, CloudError, SetupError
+from ml_delivery.records import Pushed
 
 NOWHERE = "unix:///nowhere.sock"
 
@@ -29,9 +32,9 @@ def nothing_names_it(service: Tiny) -> bool:
     return known is None and named == []
 
 
-def push(service: Tiny) -> store.Pushed:
+def push(service: Tiny) -> Pushed:
     """What ``invoke push`` does."""
-    return packers.load("lambda-image").push(service.open(), build.Manifest.load(service.root))
+    return pushing.push(service.open(), build.last(service.root))
 
 
 @pytest.mark.parametrize("harm", [drops_layers, refuses])
@@ -39,7 +42,7 @@ def test_registry_that_drops_or_refuses(boxed: Tiny, harm: Harm, monkeypatch: py
     """A layer that was taken and not kept, or a refused manifest, fails the push; the next push mends it."""
     build.build(boxed.config)
     opened = boxed.open()
-    host = opened.cloud.registry(opened.foundation.repository)[0].partition("/")[0]
+    host = opened.cloud.registry(opened.foundation.outputs["Repository"])[0].partition("/")[0]
     relay = RegistryRelay(host, harm)
     address = Cloud.registry
     monkeypatch.setattr(Cloud, "registry", lambda self, uri: (address(self, uri)[0].replace(host, relay.host), False))
@@ -56,7 +59,7 @@ def test_registry_that_lost_a_layer_is_noticed(boxed: Tiny, monkeypatch: pytest.
     """A registry that has the manifest but not all that it names is not believed."""
     build.build(boxed.config)
     opened = boxed.open()
-    host = opened.cloud.registry(opened.foundation.repository)[0].partition("/")[0]
+    host = opened.cloud.registry(opened.foundation.outputs["Repository"])[0].partition("/")[0]
     relay = RegistryRelay(host, lambda method, path: None)
     lost: list[str] = []
 
@@ -67,7 +70,7 @@ def test_registry_that_lost_a_layer_is_noticed(boxed: Tiny, monkeypatch: pytest.
     address = Cloud.registry
     monkeypatch.setattr(Cloud, "registry", lambda self, uri: (address(self, uri)[0].replace(host, relay.host), False))
     pushed = push(boxed)
-    registry = Registry(opened.cloud, opened.foundation.repository)
+    registry = Registry(opened.cloud, opened.foundation.outputs["Repository"])
     found = registry.find(pushed.artifact.digest)
     assert found is not None
     assert registry.missing(found) == []
@@ -84,7 +87,7 @@ def test_tag_with_other_content_is_never_given_away(boxed: Tiny) -> None:
     opened = boxed.open()
     key = f"artifacts/{first.version}/artifact.json"
     opened.cloud.client("s3").delete_object(Bucket=opened.foundation.bucket, Key=key)
-    manifest = build.Manifest.load(boxed.root)
+    manifest = build.last(boxed.root)
     engine = engines.find()
     context = boxed.root / "build/other"
     context.mkdir()
@@ -105,7 +108,7 @@ def test_engine_that_goes_away_in_mid_build(boxed: Tiny, monkeypatch: pytest.Mon
     with pytest.raises(SetupError, match="docker went away while it was to build the image: ") as fault:
         build.build(boxed.config)
     assert fault.value.next == "start docker, then run this again"
-    assert build.Manifest.load(boxed.root) == former
+    assert build.last(boxed.root) == former
     assert sorted(p.name for p in (boxed.root / "build").iterdir()) == ["manifest.json", "sbom.cdx.json"]
 
 
@@ -150,7 +153,7 @@ def test_full_disk(boxed: Tiny) -> None:
         boxed.commit()
         with pytest.raises(SetupError, match="the disk is full"):
             build.build(boxed.config)
-        assert build.Manifest.load(boxed.root) == former
+        assert build.last(boxed.root) == former
     finally:
         subprocess.run(["umount", folder], check=True)
 
@@ -185,4 +188,4 @@ def test_buildah_does_it_too(buildah: Tiny) -> None:
     assert push(buildah).uploaded
     assert not push(buildah).uploaded
     buildah.deploy()
-    assert json.loads(buildah.open().target.call("/version").body)["release"] == 1
+    assert json.loads(buildah.open().deployer.call("/version").body)["release"] == 1

@@ -90,7 +90,7 @@ def test_deploy_on_an_old_foundation_is_refused(own: Tiny) -> None:
     own.write("infra/service.yaml", SERVICE.replace("Default: 30", "Default: 60"))
     own.commit()
     with pytest.raises(Refused, match=r"differs from infra/service\.yaml") as refusal:
-        deploy.deploy(own.open(prepare=False), tell=lambda step: None)
+        deploy.deploy(own.open(prepare=False), report=lambda step: None)
     assert refusal.value.next.startswith("invoke bootstrap --branch main")
 
 

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import TEMPLATE
-
 from ml_service import models, problems, release, telemetry
+from tiny import TEMPLATE
 
 PACKAGE = TEMPLATE / "src/ml_service"
 

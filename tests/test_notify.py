@@ -17,11 +17,11 @@ import pytest
 from roles import ACCOUNT
 from tiny import Tiny
 
+from embedded_aws import control as embedded
 from ml_delivery import notify
 from ml_delivery.account import stacks
 from ml_delivery.account.infra import ensure
 from ml_delivery.cloud import Cloud
-from embedded_aws import control as embedded
 
 SECRET = "T000/B000/canary-of-the-webhook"
 MESSAGE = notify.Message(

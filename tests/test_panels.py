@@ -18,9 +18,9 @@ from emulated import get_by_url
 from tiny import PRICING
 from watched import Watched
 
+from embedded_aws import control as embedded
 from ml_delivery.artifact import codebuild
 from ml_delivery.cloud import Cloud
-from embedded_aws import control as embedded
 from ml_delivery.errors import BuildError, CloudError
 from ml_delivery.monitoring import data, files
 from ml_delivery.monitoring.definition import Panel, panels
@@ -76,7 +76,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Seen:
 def use(delivery: Delivery) -> None:
     for path in ("/healthz", "/v1/predict", "/v1/backup", "/fails", "/raises"):
         for _ in range(2):
-            delivery.target.call(path)
+            delivery.deployer.call(path)
 
 
 def test_every_panel_has_data(seen: Seen) -> None:
@@ -203,7 +203,7 @@ def test_report_draws_every_panel(seen: Seen) -> None:
 
 def test_report_escapes_what_others_wrote(seen: Seen) -> None:
     """What a request put into the log is text on the page, not markup."""
-    seen.delivery.target.call("/<script>alert(1)</script>")
+    seen.delivery.deployer.call("/<script>alert(1)</script>")
     seen.service.invoke("report")
     page = (seen.service.root / "build/monitoring.html").read_text()
     assert "<script" not in page

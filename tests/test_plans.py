@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from tiny import Tiny
 
-from ml_delivery import costs
 from ml_delivery.errors import ConfigError, Refused
 from ml_delivery.release import deploy, plan
+from ml_delivery.targets.lambda_function import costs
 
 
 def test_approved_plan_is_carried_out(tiny: Tiny, tmp_path: Path) -> None:
@@ -54,7 +54,9 @@ def test_traffic_moved_by_hand_is_a_change(tiny: Tiny) -> None:
     tiny.deploy()
     name = f"{tiny.name}-production"
     tiny.open().cloud.client("lambda").update_alias(FunctionName=name, Name="live", FunctionVersion="1")
-    assert "alias live (release 2 was deployed): version 1 (release 1) → a new version" in tiny.invoke("plan", code=2)
+    assert "traffic live (release 2 was deployed): version 1 (release 1) → the new release" in tiny.invoke(
+        "plan", code=2
+    )
     assert tiny.deploy().release.number == 3
 
 

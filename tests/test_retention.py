@@ -11,7 +11,8 @@ from tiny import Tiny
 
 from ml_delivery.artifact import store
 from ml_delivery.keys import Deploy
-from ml_delivery.release.head import ROLLED_BACK, VERIFIED, Kept
+from ml_delivery.records import ROLLED_BACK, VERIFIED, Removed
+from ml_delivery.release.head import Kept
 from ml_delivery.release.retention import DAY, retained
 
 NOW = 1_000 * DAY
@@ -37,7 +38,7 @@ def test_what_a_rollback_could_need_is_never_removed(events: list[tuple[str, int
             assert goal in [one.number for one in kept]
             verified.remove(live)
             kept = tuple(
-                Kept(one.number, one.version, one.source, one.at, ROLLED_BACK) if one.number == live else one
+                Kept(one.number, one.deployed, one.source, one.at, ROLLED_BACK) if one.number == live else one
                 for one in kept
             )
             live = goal
@@ -58,7 +59,7 @@ def test_old_versions_go_and_rollbacks_still_work(tiny: Tiny) -> None:
     service = Service(tiny)
     for number in range(7):
         service.deploy(NOTE=str(number))
-    assert set(service.open().target.versions().values()) == {4, 5, 6, 7}
+    assert set(service.open().deployer.deployed().values()) == {4, 5, 6, 7}
     assert [service.rollback().release.number for _ in range(3)] == [6, 5, 4]
     assert service.problems() == []
 
@@ -73,7 +74,7 @@ def test_artifacts_go_when_nothing_needs_them(tiny: Tiny) -> None:
     opened = tiny.open()
     bucket = opened.foundation.bucket
     assert store.prune(opened.cloud, bucket, {first}, time.time() - 60) == []
-    assert store.prune(opened.cloud, bucket, {first}, time.time() + 60) == [f"artifact {second[:12]}"]
+    assert store.prune(opened.cloud, bucket, {first}, time.time() + 60) == [Removed("artifact", second)]
     assert store.known(opened.cloud, bucket, second) is None
     assert store.known(opened.cloud, bucket, first) is not None
 

@@ -19,8 +19,8 @@ from issuer import Issuer
 from roles import ACCOUNT, REPOSITORY, SUBJECTS, Roles
 from tiny import Tiny
 
-from ml_delivery.cloud import Cloud
 from embedded_aws import control as embedded
+from ml_delivery.cloud import Cloud
 from ml_delivery.release import delivery
 
 STAGES = ("build", "codebuild", "plan", "deploy")
@@ -131,7 +131,7 @@ def test_function_gets_its_own_role_only(roles: Roles) -> None:
             opened.cloud.client("lambda").create_function(
                 FunctionName="rights-production",
                 Role=f"arn:aws:iam::{ACCOUNT}:role/rights-production-deploy",
-                Code={"S3Bucket": opened.foundation.bucket, "S3Key": opened.artifact().key},
+                Code={"S3Bucket": opened.foundation.bucket, "S3Key": opened.artifact().location},
             )
         assert fault.value.response["Error"]["Code"] == "AccessDeniedException"
 

@@ -8,7 +8,7 @@ import pytest
 from roles import Roles
 from tiny import Tiny
 
-from ml_delivery.artifact import engines
+from ml_delivery.containers import engines
 
 OF_IMAGES = {
     "codebuild": {"SeeWhetherPushed", "SignInToRegistry", "PushImage", "NamePushedImage"},

@@ -14,9 +14,9 @@ from roles import ACCOUNT
 from test_notify import Slack
 from tiny import PRICING, Tiny
 
+from embedded_aws import control as embedded
 from ml_delivery.account import infra, stacks
 from ml_delivery.cloud import Cloud
-from embedded_aws import control as embedded
 
 CANARIES = {
     "SNYK_TOKEN": "canary-0123-snyk",

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 from servers import program, serving, started
-from tiny import PRICING, TEMPLATE, Tiny
-
 from service import data, market
+from tiny import PRICING, TEMPLATE, Tiny
 
 PATH = "/v1/predict-price/85111?bins=5&date=2026-01-31"
 

@@ -14,7 +14,7 @@ def test_tracing_is_a_setting_of_the_release(tiny: Tiny) -> None:
     tiny.replace("src/service/handler.py", HANDLER_LINE, 'print("trace", os.environ["_X_AMZN_TRACE_ID"])')
     tiny.commit()
     tiny.deploy()
-    tiny.open().target.call("/")
+    tiny.open().deployer.call("/")
     assert "Sampled=0" in tiny.invoke("logs")
     tiny.replace("pipeline.toml", "timeout = 3", 'timeout = 3\ntracing = "Active"')
     tiny.commit("Trace")
@@ -22,14 +22,14 @@ def test_tracing_is_a_setting_of_the_release(tiny: Tiny) -> None:
     assert "setting tracing: PassThrough → Active" in tiny.invoke("plan", code=2)
     tiny.deploy()
     opened = tiny.open()
-    assert opened.target.live().settings["tracing"] == "Active"  # type: ignore[union-attr]
-    opened.target.call("/")
+    assert opened.deployer.live().settings["tracing"] == "Active"  # type: ignore[union-attr]
+    opened.deployer.call("/")
     assert "Sampled=1" in tiny.invoke("logs")
     iam, role = opened.cloud.client("iam"), f"{tiny.name}-production-function"
     policy = iam.get_role_policy(RoleName=role, PolicyName="traces")["PolicyDocument"]
     assert "xray:PutTraceSegments" in json.dumps(policy)
     tiny.rollback()
-    assert tiny.open().target.live().settings["tracing"] == "PassThrough"  # type: ignore[union-attr]
+    assert tiny.open().deployer.live().settings["tracing"] == "PassThrough"  # type: ignore[union-attr]
     tiny.replace("pipeline.toml", '\ntracing = "Active"', "")
     tiny.commit("Trace no more")
     tiny.push()

@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import PRICING
-
 from service import evaluation, market, registry, training
+from tiny import PRICING
 
 WORDS = [sys.executable, "-m", "service.training"]
 ENVIRONMENT = {"PYTHONPATH": str(PRICING / "src"), "PATH": "/bin"}

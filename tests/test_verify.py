@@ -14,7 +14,7 @@ from ml_delivery.release import verify
 
 
 def check(tiny: Tiny, *, rebuild: bool = False) -> list[verify.Link]:
-    return verify.verify(tiny.open(), rebuild=rebuild, tell=lambda link: None)
+    return verify.verify(tiny.open(), rebuild=rebuild, report=lambda link: None)
 
 
 def test_chain_holds_to_the_byte(tiny: Tiny) -> None:
@@ -24,7 +24,7 @@ def test_chain_holds_to_the_byte(tiny: Tiny) -> None:
     assert printed.count("✓") == 5
     commit = tiny.git("rev-parse", "HEAD")
     assert f"✓ release 1 is what was pushed for {commit}" in printed
-    assert f"✓ a build of {commit} anew" in printed
+    assert f"✓ a rebuild of {commit}" in printed
     links = json.loads(tiny.invoke("verify", "--json"))
     assert links[1]["digest"] == links[2]["digest"]
 
@@ -36,7 +36,7 @@ def test_code_that_was_changed_by_hand_is_found(tiny: Tiny) -> None:
     function = opened.cloud.client("lambda")
     tiny.write("src/service/handler.py", HANDLER.replace('"first"', '"by hand"'))
     tiny.commit()
-    key = tiny.push().artifact.key
+    key = tiny.push().artifact.location
     function.update_function_code(FunctionName=f"{tiny.name}-production", S3Bucket=opened.foundation.bucket, S3Key=key)
     function.get_waiter("function_updated_v2").wait(
         FunctionName=f"{tiny.name}-production", WaiterConfig={"Delay": 1, "MaxAttempts": 60}
@@ -59,8 +59,8 @@ def test_ledger_or_manifest_that_was_changed_is_found(tiny: Tiny) -> None:
     with pytest.raises(Refused, match="release 1 is what was pushed for"):
         check(tiny)
     s3.put_object(**where, Body=good)
-    s3.put_object(Bucket=where["Bucket"], Key=pushed.key, Body=b"other bytes", ChecksumAlgorithm="SHA256")
-    with pytest.raises(Refused, match="its bytes in the bucket"):
+    s3.put_object(Bucket=where["Bucket"], Key=pushed.location, Body=b"other bytes", ChecksumAlgorithm="SHA256")
+    with pytest.raises(Refused, match="its bytes in artifacts/"):
         check(tiny)
 
 
@@ -84,7 +84,7 @@ def test_bill_of_materials_and_provenance_are_kept(tiny: Tiny) -> None:
 def test_nothing_live_is_said(tiny: Tiny) -> None:
     """Before the first release there is nothing to verify."""
     tiny.push()
-    assert "✗ what is live is no release of ours\n  next: invoke status" in tiny.invoke("verify", code=1)
+    assert "✗ what is live was not deployed by this pipeline\n  next: invoke status" in tiny.invoke("verify", code=1)
 
 
 def end(tiny: Tiny, typed: str) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,8 @@ from embedded_aws import control as embedded
 from ml_delivery.errors import Refused
 from ml_delivery.keys import Deploy
 from ml_delivery.release import deploy
-from ml_delivery.release.machine import Machine, Run
+from ml_delivery.release.machine import Machine
+from ml_delivery.release.steps import Run
 from ml_delivery.release.watch import weights
 
 CANARY = Deploy(strategy="canary", weight=10, pause=12, period=3)
@@ -40,8 +41,8 @@ def test_canary_that_fails_half_its_requests_is_stopped(tiny: Tiny) -> None:
     time.sleep(1.0)
     met = users.stop()
     failed = service.open().ledger.read(2)
-    assert (failed.state, failed.watched[-1]["weight"]) == ("failed", 10)
-    assert failed.watched[-1]["requests"] > 0
+    assert (failed.state, failed.watched[-1].weight) == ("failed", 10)
+    assert failed.watched[-1].requests > 0
     assert failed.seconds["watch 10 %"] <= 2 * CANARY.period
     share = met.failed / met.requests
     print(f"{met.failed} of {met.requests} requests failed: {share:.1%}")
@@ -58,7 +59,7 @@ def test_linear_deploy_of_a_good_version_ends_verified(tiny: Tiny) -> None:
     assert users.stop().failures == []
     names = [step.name for step in outcome.steps if "%" in step.name]
     assert names == ["shift 40 %", "watch 40 %", "shift 80 %", "watch 80 %"]
-    assert [look["weight"] for look in outcome.release.watched] == [40, 80]
+    assert [look.weight for look in outcome.release.watched] == [40, 80]
     assert (service.live(), service.problems()) == (2, [])
 
 
@@ -196,7 +197,7 @@ def test_rollback_takes_a_detached_deploy_back(tiny: Tiny) -> None:
     service.deploy(NOTE="1")
     service.rules = replace(CANARY, pause=60)
     service.deploy(NOTE="2", detach=True)
-    assert service.open().target.live().traffic.weights == {"2": 10}
+    assert service.open().deployer.live().traffic.weights == {"2": 10}
     assert service.rollback(to=1).release.number == 1
     assert (service.live(), service.problems()) == (1, [])
     assert service.open().ledger.read(2).cause == "taken back by tests@localhost"

@@ -1,4 +1,4 @@
-"""Wheels: fetched once, by hash, for Lambda; a missing one and a silent index are told apart."""
+"""Wheels: fetched once, by hash, for Lambda; a missing wheel and an index that does not answer give different messages."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ from tiny import PRICING
 
 from ml_delivery.dependencies import locks, wheels
 from ml_delivery.errors import BuildError, SetupError
+from ml_delivery.targets.lambda_zip import TARGET
 
 PINS = locks.for_target(locks.read(PRICING / "requirements/serve.txt"), "3.12", "x86_64")
+AL2023 = wheels.Platform("3.12", "x86_64", 34)
 CLICK = [pin for pin in PINS if pin.name == "click"]
 
 
 def test_wheel_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second time nothing is asked of the index; a kept file that is gone is fetched again."""
-    (first,) = wheels.fetch(CLICK, "3.12", "x86_64", tmp_path)
+    (first,) = wheels.fetch(CLICK, AL2023, tmp_path)
     assert first.parent.name in CLICK[0].hashes
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
-    assert wheels.fetch(CLICK, "3.12", "x86_64", tmp_path) == [first]
+    assert wheels.fetch(CLICK, AL2023, tmp_path) == [first]
     first.unlink()
     with pytest.raises(SetupError, match="the wheels could not be fetched") as fault:
-        wheels.fetch(CLICK, "3.12", "x86_64", tmp_path)
+        wheels.fetch(CLICK, AL2023, tmp_path)
     assert "check the network" in fault.value.next
 
 
 def test_package_without_a_wheel_is_named(tmp_path: Path) -> None:
-    """onnxruntime of today has no wheel for Lambda's Python 3.11; that is said, and not taken for a dead network."""
+    """onnxruntime of today has no wheel for Lambda's Python 3.11; the message says so, and does not blame the network."""
     pins = [pin for pin in locks.read(PRICING / "requirements/serve.txt") if pin.name == "onnxruntime"]
     newest = [pin for pin in pins if ">=" in pin.marker]
-    with pytest.raises(BuildError, match=rf"onnxruntime {newest[0].version} has no wheel for Lambda's Python 3\.11"):
-        wheels.fetch(newest, "3.11", "x86_64", tmp_path)
+    with pytest.raises(BuildError, match=rf"onnxruntime {newest[0].version} has no wheel for Python 3\.11 on x86_64"):
+        wheels.fetch(newest, wheels.Platform("3.11", "x86_64", 26), tmp_path)
 
 
 def test_other_bytes_than_the_locks_are_refused(tmp_path: Path) -> None:
@@ -41,7 +43,7 @@ def test_other_bytes_than_the_locks_are_refused(tmp_path: Path) -> None:
 
     altered = [replace(CLICK[0], hashes=("0" * 64,))]
     with pytest.raises(SetupError):
-        wheels.fetch(altered, "3.12", "x86_64", tmp_path)
+        wheels.fetch(altered, AL2023, tmp_path)
     assert not list(tmp_path.glob("*/*.whl"))
 
 
@@ -49,7 +51,7 @@ def test_other_bytes_than_the_locks_are_refused(tmp_path: Path) -> None:
 def test_every_pin_has_a_wheel_for_every_target(tmp_path: Path, target: tuple[str, str]) -> None:
     """The shipped lock can be built for the Pythons and architectures that are offered."""
     pins = locks.for_target(locks.read(PRICING / "requirements/serve.txt"), *target)
-    found = wheels.fetch(pins, *target, tmp_path)
+    found = wheels.fetch(pins, wheels.Platform(*target, TARGET.glibc(target[0])), tmp_path)
     machine = "aarch64" if target[1] == "arm64" else "x86_64"
     assert len(found) == len(pins)
     assert all(wheel.name.endswith("none-any.whl") or machine in wheel.name for wheel in found)

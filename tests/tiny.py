@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 from ml_delivery import config
-from ml_delivery.artifact import build, packers, store
+from ml_delivery.artifact import build
+from ml_delivery.artifact import push as pushing
+from ml_delivery.records import Pushed
 from ml_delivery.release import delivery, deploy
-from ml_delivery.release.plan import Plan
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
@@ -42,7 +43,7 @@ FAULTS = {
     "is another release": (
         "**RELEASE",
         '**RELEASE, "content": "sha256:0"',
-        "is another release: /version says content",
+        "is another release: /version has content",
     ),
     "lacks a dependency": ("import json,", "import not_there, json,", "No module named 'not_there'"),
     "model does not load": (
@@ -157,21 +158,21 @@ class Tiny:
     def open(self, *, prepare: bool = True) -> delivery.Delivery:
         return delivery.open_delivery(self.config, "", "embedded", prepare=prepare)
 
-    def push(self) -> store.Pushed:
+    def push(self) -> Pushed:
         manifest = build.build(self.config)
-        return packers.load(self.config.service.target).push(self.open(), manifest)
+        return pushing.push(self.open(), manifest)
 
-    def deploy(self) -> deploy.Outcome | Plan:
+    def deploy(self) -> deploy.Outcome:
         """Build, push and deploy what is committed."""
         self.push()
-        return deploy.deploy(self.open(), tell=lambda step: None)
+        return deploy.deploy(self.open(), report=lambda step: None)
 
     def rollback(self, to: int = 0) -> deploy.Outcome:
-        return deploy.rollback(self.open(), to, tell=lambda step: None)
+        return deploy.rollback(self.open(), to, report=lambda step: None)
 
     def live(self) -> int:
         """The number of the release that serves; 0 for none."""
-        found = self.open().target.live()
+        found = self.open().deployer.live()
         return found.release if found else 0
 
     # -- delivery, as a user types it

@@ -3,19 +3,28 @@
 What lies where; imports go downward only, here and within each folder, which has such a map of its own:
 
 tasks/          what ``invoke`` runs: words, order, printing, exit codes
+targets/        where releases run, a folder for each; found by name only
 monitoring/     what is seen from the outside: one definition, and all that is made of it
 release/        artifact + configuration + model in one environment: planned, deployed, watched, recorded, rolled back
+containers/     images: built by this machine's engine, pushed to ECR
+account/        what an environment stands on in its account: created, checked, removed
 artifact/       what is built, once: packed, pushed, found again
 commands        those that the service names to train, evaluate and promote a model
-account/        what an environment stands on in its account: made, checked, removed
-notify          who is told
-cloud           the AWS that is talked to
-scanning        what is searched for faults
+notify          notifications, to Slack and SNS
+scanning        security scans
+target          the contract of a target
+packing/        files into archives, the same bytes on any machine
 dependencies/   what is locked, and installed from the locks
 models          which models are promoted
+objects         conditional writes to S3
+formats         how records are kept
 source          the commit, and whether the tree is as it says
-config, keys    ``pipeline.toml``, and what may be in it
-waiting, costs  time, and money
+records         what is passed on: Source, Manifest, Artifact, Release, and what a target reports
+cloud           the AWS that is used
+config          ``pipeline.toml``, read
+keys            what may be in it
+plugin          finds the target that it names
+waiting         waits for a state
 errors          every fault that a user can meet
 """
 

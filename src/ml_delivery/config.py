@@ -16,8 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ml_delivery import plugin
 from ml_delivery.errors import ConfigError
-from ml_delivery.keys import SECTIONS, Build, Command, Deploy, Environment, Function, Github, Monitoring, Probe, Service
+from ml_delivery.keys import (
+    OVERRIDABLE,
+    PYTHONS,
+    SECTIONS,
+    Build,
+    Command,
+    Environment,
+    Function,
+    Github,
+    Monitoring,
+    Place,
+    Service,
+)
 
 __all__ = ["FILE", "Config", "find_root", "load"]
 
@@ -30,12 +43,9 @@ class Config:
 
     root: Path
     service: Service
-    function: Function
     train: Command
     evaluate: Command
     promote: Command
-    probe: Probe
-    deploy: Deploy
     build: Build
     github: Github
     monitoring: Monitoring
@@ -57,15 +67,13 @@ class Config:
             next=f"add --branch {next(iter(self.environments.values())).branch}",
         )
 
-    def variables(self, environment: Environment) -> dict[str, str]:
-        """The function's variables in ``environment``, secrets by reference; the environment's own win over the function's."""
-        return {**self.function.variables, **self.function.secrets, **environment.variables}
+    def name_of(self, environment: Environment) -> str:
+        """``<service>-<environment>``, which names most of what an environment has on AWS."""
+        return f"{self.service.name}-{environment.name}"
 
 
 def find_root(start: Path | None = None) -> Path:
     """The nearest folder at or above ``start`` (default: the current one) that holds ``pipeline.toml``.
-
-    Links are not resolved: a project may link its ``pipeline`` package from elsewhere.
 
     Raises:
         ConfigError: there is none.
@@ -94,7 +102,7 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
     except FileNotFoundError as error:
         raise ConfigError(FILE, [f"no {FILE} in {root}; run this inside a service"]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(FILE, [f"not TOML: {error}"], next=f"mend {path}") from error
+        raise ConfigError(FILE, [f"not TOML: {error}"], next=f"correct {path}") from error
     if (python := variables.get("PIPELINE_PYTHON")) and isinstance(data.get("service"), dict):
         data["service"]["python"] = python
     problems: list[str] = [
@@ -102,31 +110,104 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
         for name in data
         if name not in (*SECTIONS, "environments")
     ]
-    read = {name: _section(name, kind, data.get(name, {}), problems) for name, kind in SECTIONS.items()}
-    environments = _environments(data.get("environments"), problems)
+    kinds = _functions(data, root, problems)
+    read = {
+        name: _section(name, kinds.get("", Function) if name == "function" else kind, data.get(name, {}), problems)
+        for name, kind in SECTIONS.items()
+        if name != "function" or "" in kinds
+    }
+    environments = _environments(data, read, kinds, problems) if "" in kinds else {}
     if problems:
-        raise ConfigError(FILE, problems, next=f"mend {path}")
-    return Config(root=root, environments=environments, **read)
+        raise ConfigError(FILE, problems, next=f"correct {path}")
+    own = {name: section for name, section in read.items() if name not in OVERRIDABLE}  # those are the environments'
+    return Config(root=root, environments=environments, **own)
 
 
-def _environments(tables: Any, problems: list[str]) -> dict[str, Environment]:
+def _functions(data: dict[str, Any], root: Path, problems: list[str]) -> dict[str, type[Function]]:
+    """The class that declares ``[function]``, for each environment by its name; for the others, that of ``service.target``.
+
+    The latter is under the empty name, and is missing when no such target can be found.
+    """
+    service, tables = data.get("service"), data.get("environments")
+    named = {"": service.get("target")} if isinstance(service, dict) else {}
+    for name, table in tables.items() if isinstance(tables, dict) else ():
+        if isinstance(table, dict) and table.get("target"):
+            named[name] = table["target"]
+    found: dict[str, type[Function]] = {}
+    for name, target in named.items():
+        place = f"environments.{name}.target" if name else "service.target"
+        if not isinstance(target, str):
+            continue  # its section says so
+        try:
+            kind = plugin.find(target, root)
+        except plugin.Missing as error:
+            problems.append(f"{place}: {error}")
+            continue
+        found[name] = kind.function
+        python = service.get("python") if isinstance(service, dict) else None
+        if python in PYTHONS and python not in kind.pythons:
+            problems.append(f"service.python: {target} runs {', '.join(kind.pythons)}, not {python}")
+    return found
+
+
+def _environments(
+    data: dict[str, Any], read: dict[str, Any], kinds: dict[str, type[Function]], problems: list[str]
+) -> dict[str, Environment]:
+    tables = data.get("environments")
     if not isinstance(tables, dict) or not tables:
         problems.append("environments: missing; write a table for each: [environments.production]")
         return {}
     found: dict[str, Environment] = {}
     for name, table in tables.items():
-        if isinstance(table, dict) and "name" in table:
-            problems.append(f"environments.{name}.name: unknown key; the table's own name is it, so remove it")
-            table = {k: v for k, v in table.items() if k != "name"}
-        found[name] = _section(
-            f"environments.{name}", Environment, {"name": name, **table} if isinstance(table, dict) else table, problems
-        )
-    branches = [e.branch for e in found.values() if e is not None]
+        place = f"environments.{name}"
+        if not isinstance(table, dict):
+            problems.append(f"{place}: {table!r} is not a table; write [{place}]")
+            continue
+        if "name" in table:
+            problems.append(f"{place}.name: unknown key; the table's own name is it, so remove it")
+        own = {key: value for key, value in table.items() if key not in (*OVERRIDABLE, "name")}
+        where = _section(place, Place, {"name": name, **own}, problems)
+        function = kinds.get(name, kinds[""])
+        sections = {
+            section: _overridden(
+                place, section, function if section == "function" else kind, data, table, read, problems
+            )
+            for section, kind in SECTIONS.items()
+            if section in OVERRIDABLE
+        }
+        if where and read["service"]:
+            target = where.target or read["service"].target
+            found[name] = Environment(
+                name, where.branch, where.account, target, **sections, own_variables=where.variables
+            )
+    branches = [e.branch for e in found.values()]
     problems += [
         f"environments: the branch {b!r} is named twice; name each once"
         for b in sorted({b for b in branches if branches.count(b) > 1})
     ]
     return found
+
+
+def _overridden(
+    place: str,
+    section: str,
+    kind: type[Any],
+    data: dict[str, Any],
+    table: dict[str, Any],
+    read: dict[str, Any],
+    problems: list[str],
+) -> Any:
+    """A section as it is in one environment: the file's own, with what the environment's table overrides."""
+    if section not in table and type(read[section]) is kind:
+        return read[section]
+    override = table.get(section, {})
+    general = data.get(section, {})
+    if isinstance(override, dict) and isinstance(general, dict):
+        known = {field.name for field in dataclasses.fields(kind)}
+        kept = {key: value for key, value in general.items() if key in known and key not in override}
+        tables = {key: {**general.get(key, {}), **value} for key, value in override.items() if isinstance(value, dict)}
+        override = {**kept, **override, **tables}
+    return _section(f"{place}.{section}", kind, override, problems)
 
 
 def _section(place: str, kind: type[Any], table: Any, problems: list[str]) -> Any:
@@ -168,12 +249,12 @@ def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
             if not fits(name):
                 wrong("not a name that can stand here", f"{place}.{name}")
             if not isinstance(text, (str, int, float) if limits["scalars"] else str):
-                wrong(f"{text!r} is not a {'value' if limits['scalars'] else 'text'}", f"{place}.{name}")
+                wrong(f"{text!r} is not a {'value' if limits['scalars'] else 'string'}", f"{place}.{name}")
             elif isinstance(text, str) and limits["values"] and not re.fullmatch(limits["values"], text):
                 wrong("not a reference", f"{place}.{name}")  # it may be the secret itself, which is not to be shown
     elif kind == "tuple":
         if not isinstance(value, list) or not all(map(fits, value)):
-            wrong(f"{value!r} is not a list of what is meant")
+            wrong(f"{value!r} is not such a list")
             return ()
         return tuple(value)
     elif kind == "int":
@@ -183,7 +264,7 @@ def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
         elif not least <= value <= most:
             wrong(f"{value} is not within {least} and {most}")
     elif not isinstance(value, str):
-        wrong(f"{value!r} is not a quoted text")
+        wrong(f"{value!r} is not a quoted string")
     elif limits["choices"] and value not in limits["choices"]:
         wrong(f"{value!r} is not one of {', '.join(limits['choices'])}")
     elif not fits(value):

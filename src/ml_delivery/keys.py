@@ -6,10 +6,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from ml_delivery import plugin
+
 __all__ = [
+    "OVERRIDABLE",
     "PYTHONS",
     "SECTIONS",
-    "TARGETS",
     "Build",
     "Command",
     "Deploy",
@@ -17,13 +19,12 @@ __all__ = [
     "Function",
     "Github",
     "Monitoring",
+    "Place",
     "Probe",
     "Service",
 ]
 
-TARGETS = ("lambda-zip", "lambda-image")
-# Python runtimes that Lambda offers and that the locks are made for:
-# https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
+# The Python versions that the lockfiles are made for; a target may run fewer.
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 ARCHITECTURES = ("x86_64", "arm64")
 
@@ -50,8 +51,7 @@ def key(
 
 
 def variables_key() -> Any:
-    # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
-    return key('a table of texts: LOG_LEVEL = "INFO"', default={}, pattern=r"[A-Za-z][A-Za-z0-9_]+")
+    return key('a table of strings: LOG_LEVEL = "INFO"', default={}, pattern=r"[A-Za-z][A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True)
@@ -63,19 +63,16 @@ class Service:
         '3 to 32 lower-case letters, digits and single dashes: "my-service"',
         pattern=r"(?=.{3,32}$)[a-z][a-z0-9]*(-[a-z0-9]+)*",
     )
-    target: str = key('"lambda-zip" or "lambda-image"', choices=TARGETS)
-    python: str = key('a quoted version that Lambda runs: "3.12"', choices=PYTHONS)
+    target: str = key('a target\'s name, or the dotted path of your own: "my_package:MyTarget"', pattern=plugin.NAME)
+    python: str = key('a quoted version: "3.12"', choices=PYTHONS)
     region: str = key('an AWS region: "eu-west-1"', pattern=r"(?!cn-|us-(gov|iso))[a-z]{2}(-[a-z]+)+-\d")
     architecture: str = key('"x86_64" or "arm64"', default="x86_64", choices=ARCHITECTURES)
 
 
 @dataclass(frozen=True)
 class Function:
-    """The Lambda function's own settings; the same in every environment."""
+    """What every target gives the service: its variables and secrets. A target declares its own keys beside them."""
 
-    memory: int = key("megabytes: 1024", default=1024, within=(128, 10240))
-    timeout: int = key("seconds: 15", default=15, within=(1, 900))
-    tracing: str = key('"PassThrough" or "Active"', default="PassThrough", choices=("PassThrough", "Active"))
     variables: dict[str, str] = variables_key()
     secrets: dict[str, str] = key(
         'a table of references: API_KEY = "ssm:/path" or "secretsmanager:name"',
@@ -87,7 +84,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a version must answer with status 200 before, and through the alias after, it gets the traffic."""
+    """What a release must answer with status 200 before it gets traffic, and again once it serves."""
 
     paths: tuple[str, ...] = key('a list of paths: ["/readyz"]', default=("/readyz",), pattern=r"/.*")
 
@@ -171,15 +168,40 @@ class Monitoring:
 
 
 @dataclass(frozen=True)
-class Environment:
-    """One place that releases go to; ``name`` is its table's own."""
+class Place:
+    """The keys of one environment that are its own; ``name`` is its table's."""
 
     name: str = key('2 to 16 lower-case letters and digits: "staging"', pattern=r"[a-z][a-z0-9]{1,15}")
     branch: str = key('the branch that is delivered here: "main"', pattern=r".+")
     account: str = key('a quoted 12-digit AWS account: "123456789012"', default="", pattern=r"(\d{12})?")
+    target: str = key("a target, if another than service.target", default="", pattern=rf"({plugin.NAME})?")
     variables: dict[str, str] = variables_key()
 
 
+@dataclass(frozen=True)
+class Environment:
+    """Where a branch is delivered to, with everything that may differ from one environment to the next.
+
+    ``function``, ``deploy`` and ``probe`` are the sections of these names, with what ``[environments.NAME.…]`` overrides.
+    """
+
+    name: str
+    branch: str
+    account: str
+    target: str
+    function: Function
+    deploy: Deploy
+    probe: Probe
+    own_variables: dict[str, str]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The service's variables here, secrets by reference; the environment's own override the function's."""
+        return {**self.function.variables, **self.function.secrets, **self.own_variables}
+
+
+# The sections that an environment can override.
+OVERRIDABLE = ("function", "deploy", "probe")
 SECTIONS = {
     "service": Service,
     "function": Function,

@@ -68,7 +68,7 @@ def send(config: Config, environment: Environment, cloud: Cloud, message: Messag
     if cloud.name != "aws":
         return []
     text = message.text(f"{config.service.name} in {environment.name}")
-    topic = f"arn:aws:sns:{cloud.region}:{cloud.account}:{config.service.name}-{environment.name}"
+    topic = f"arn:aws:sns:{cloud.region}:{cloud.account}:{config.name_of(environment)}"
     channels: dict[str, Callable[[], str]] = {"SNS": lambda: _publish(cloud, topic, text)}
     if url := os.environ.get(VARIABLE, ""):
         channels["Slack"] = lambda: _post(url, text)

@@ -6,41 +6,19 @@ import os
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ml_delivery.errors import SourceError
+from ml_delivery.records import Source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Source", "author", "branch", "clone", "commit_of", "files", "read", "require_clean", "time_of"]
+__all__ = ["author", "branch", "clone", "commit_of", "files", "read", "require_clean", "time_of"]
 
 
 # Where the head is; by its full name, since the short one is another where a tag is called like the branch.
 BRANCH = ("--symbolic-full-name", "HEAD")
-
-
-@dataclass(frozen=True)
-class Source:
-    """A commit and what was changed since.
-
-    Attributes:
-        commit: the checked-out commit, 40 hex digits.
-        branch: the checked-out branch; empty on a detached head.
-        tree: git's digest of the working tree's files, ignored ones left out.
-        dirty: whether that tree differs from the commit's.
-    """
-
-    commit: str
-    branch: str
-    tree: str
-    dirty: bool
-
-    @property
-    def version(self) -> str:
-        """The name that artifacts of this source carry: the commit, marked when the tree is dirty."""
-        return f"{self.commit}-dirty-{self.tree[:12]}" if self.dirty else self.commit
 
 
 def read(root: Path) -> Source:
@@ -115,13 +93,9 @@ def time_of(root: Path, commit: str) -> int:
 
 
 def files(root: Path, folder: str) -> list[str]:
-    """The files below ``folder`` that are not ignored, sorted, relative to ``root``; a link is followed."""
-    link = root / folder.partition("/")[0]
-    base = link.resolve() if link.is_symlink() else link
-    listed = _git(
-        base, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", folder.partition("/")[2] or "."
-    )
-    return sorted({f"{link.name}/{name}" for name in listed.split("\0") if name})
+    """The files below ``folder`` that are not ignored, sorted, relative to ``root``."""
+    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", folder)
+    return sorted({name for name in listed.split("\0") if name})
 
 
 def require_clean(tree: Source, cloud: str) -> None:

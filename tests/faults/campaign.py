@@ -20,10 +20,10 @@ sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.par
 
 from tiny import Tiny
 
+from embedded_aws import control as embedded
 from faults import Fault, conflict, cut, error500, expired, kill, lag, lost, throttle, timeout
 from faults.harness import Service, Users, apart
-from embedded_aws import control as embedded
-from ml_delivery.release.head import VERIFIED
+from ml_delivery.records import VERIFIED
 
 CALLS = 45  # about as many as a deploy makes; a fault that is drawn for a later one does not strike
 
@@ -118,7 +118,7 @@ def one(service: Service, dice: random.Random, result: Result, name: str, fault:
 
     def reached() -> bool:
         opened = service.open()
-        now, live = opened.ledger.head(), opened.target.live()
+        now, live = opened.ledger.head(), opened.deployer.live()
         if now.work or live is None:
             return False
         return live.release == goals[0] if back else live.variables.get("NOTE") == note

@@ -17,8 +17,8 @@ from botocore.exceptions import ClientError
 from tiny import Tiny
 
 from ml_delivery.keys import Deploy
+from ml_delivery.records import ROLLED_BACK, VERIFIED
 from ml_delivery.release import delivery, deploy
-from ml_delivery.release.head import ROLLED_BACK, VERIFIED
 
 from . import Fault, faults
 
@@ -60,8 +60,9 @@ class Service:
 
     def open(self, **variables: str) -> delivery.Delivery:
         opened = self._opened
-        function = replace(opened.config.function, variables={**opened.config.function.variables, **variables})
-        return replace(opened, config=replace(opened.config, function=function, deploy=self.rules))
+        known = opened.environment.function
+        function = replace(known, variables={**known.variables, **variables})
+        return replace(opened, environment=replace(opened.environment, function=function, deploy=self.rules))
 
     def deploy(self, *, detach: bool = False, **variables: str) -> Any:
         return deploy.deploy(self.open(**variables), lambda _: None, detach=detach)
@@ -70,7 +71,7 @@ class Service:
         return deploy.rollback(self.open(), to, lambda _: None)
 
     def live(self) -> int:
-        found = self.open().target.live()
+        found = self.open().deployer.live()
         return found.release if found else 0
 
     def reset(self) -> None:
@@ -89,7 +90,7 @@ class Service:
         ``since`` is the first release whose record is looked at.
         """
         opened = self.open()
-        head, live = opened.ledger.head(), opened.target.live()
+        head, live = opened.ledger.head(), opened.deployer.live()
         found = []
         if head.holder or head.work:
             found.append(f"leaked: {head.holder} {head.work}")
@@ -98,8 +99,12 @@ class Service:
         states = {number: opened.ledger.find(number) for number in range(since, head.newest + 1)}
         if missing := [number for number, release in states.items() if release is None or release.state == "staged"]:
             found.append(f"without an end in the ledger: {missing}")
-        if live and (release := states.get(head.live)) and (release.state, release.version) != (VERIFIED, live.version):
-            found.append(f"live is {live.version}, but {release}")
+        if (
+            live
+            and (release := states.get(head.live))
+            and (release.state, release.deployed) != (VERIFIED, live.deployed)
+        ):
+            found.append(f"live is {live.deployed}, but {release}")
         for one in head.kept:
             release = states.get(one.number)
             if release and (release.state != one.state or one.state not in (VERIFIED, ROLLED_BACK)):
@@ -109,7 +114,7 @@ class Service:
     def orphans(self) -> set[str]:
         """Versions that neither a rollback nor anybody else needs."""
         opened = self.open()
-        return set(opened.target.versions()) - {one.version for one in opened.ledger.head().kept}
+        return set(opened.deployer.deployed()) - {one.deployed for one in opened.ledger.head().kept}
 
 
 def apart(work: Callable[[], Any], *planned: Fault) -> tuple[int, list[str]]:

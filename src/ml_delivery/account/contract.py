@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
 
 __all__ = ["METRICS", "check"]
 
@@ -33,13 +34,16 @@ BUILT = {"commit": "c" * 40, "version": "contract", "content": "sha256:contract"
 SECONDS = 60  # for import and answers together
 
 
-def check(config: Config) -> list[Finding]:
-    """One finding for each piece of the contract, in its order; ``ok`` where an optional piece is not there."""
+def check(config: Config, environment: Environment) -> list[Finding]:
+    """One finding for each piece of the contract, in its order; ``ok`` where an optional piece is not there.
+
+    ``environment`` is the one whose variables and probe paths are used.
+    """
     findings = [_look(stage, partial(_command, config, stage)) for stage in commands.STAGES]
     findings += [_look("model.lock", partial(_model, config)), _look(METRICS, partial(_metrics, config.root))]
-    paths = ["/version", *config.probe.paths]
+    paths = ["/version", *environment.probe.paths]
     try:
-        said = _ask(config, paths)
+        said = _ask(config, environment, paths)
     except PipelineError as error:
         return [*findings, Finding("handler", False, error.message, error.next)]
     if said["fault"]:
@@ -47,7 +51,7 @@ def check(config: Config) -> list[Finding]:
         return [*findings, Finding("handler", False, f"service.handler.handler: {said['fault']}", fix)]
     findings.append(Finding("handler", True, "service.handler.handler is imported and answers"))
     findings.append(_look("/version", partial(_version, config, *said["answers"]["/version"])))
-    for path in config.probe.paths:
+    for path in environment.probe.paths:
         findings.append(_look(path, partial(_healthy, path, *said["answers"][path])))
     return findings
 
@@ -107,7 +111,8 @@ def _version(config: Config, status: Any, body: str) -> str:
         said = None
     if not isinstance(said, dict):
         raise PipelineError(
-            f"/version answers {body[:60]!r}, which is no JSON object", next="answer ml_service.release.read().document()"
+            f"/version answers {body[:60]!r}, which is no JSON object",
+            next="answer ml_service.release.read().document()",
         )
     wrong = [
         f"{name} is missing" if name not in said else f"{name} is {said[name]!r}, it must be {value!r}"
@@ -122,12 +127,16 @@ def _version(config: Config, status: Any, body: str) -> str:
 
 def _healthy(path: str, status: Any, body: str) -> str:
     if status != 200:
-        fix = "answer it with 200" if path == "/version" else "answer it with 200, or change [probe] paths in pipeline.toml"
+        fix = (
+            "answer it with 200"
+            if path == "/version"
+            else "answer it with 200, or change [probe] paths in pipeline.toml"
+        )
         raise PipelineError(f"{path} answers {status}, not 200: {body[:100]}", next=fix)
     return "answers 200"
 
 
-def _ask(config: Config, paths: list[str]) -> dict[str, Any]:
+def _ask(config: Config, environment: Environment, paths: list[str]) -> dict[str, Any]:
     """What the handler answers, from a folder laid out as the artifact is.
 
     Raises:
@@ -159,7 +168,7 @@ def _ask(config: Config, paths: list[str]) -> dict[str, Any]:
             done = subprocess.run(
                 [str(python), "-P", "-B", str(script), str(result), *paths],
                 cwd=folder,
-                env={**config.function.variables, **config.function.secrets, **variables},
+                env={**environment.variables, **variables},
                 capture_output=True,
                 text=True,
                 timeout=SECONDS,

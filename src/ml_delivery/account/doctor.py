@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery import source
+from ml_delivery import target as targets
 from ml_delivery.account import infra, stacks
 from ml_delivery.cloud import Cloud, code_of
 from ml_delivery.dependencies import envs, locks
@@ -66,24 +66,20 @@ def local(config: Config) -> list[Finding]:
             raise PipelineError("; ".join(problems), next="nox -s lock")
         return "hold what pyproject.toml declares"
 
-    def engine() -> str:
-        # Only a service of this target has the module.
-        return f"{importlib.import_module('ml_delivery.artifact.engines').find().name} answers"
-
     looks: dict[str, Callable[[], str]] = {
         "git": git,
         "python": lambda: str(envs.find_python(config.service.python)),
         "uv": uv,
         "locks": lock,
     }
-    if config.service.target == "lambda-image":
-        looks["engine"] = engine
+    for target in sorted({environment.target for environment in config.environments.values()}):
+        looks |= targets.load(target, config).checks(config)
     return [_look(name, look) for name, look in looks.items()]
 
 
 def account(config: Config, environment: Environment, cloud: str) -> tuple[list[Finding], Cloud | None]:
     """The environment's account: credentials, identity provider, stacks, roles; and its cloud, if that could be opened."""
-    name = f"{config.service.name}-{environment.name}"
+    name = config.name_of(environment)
     bootstrap = f"invoke bootstrap --branch {environment.branch} --cloud {cloud}"
     try:
         opened = Cloud.open(config, environment, cloud)
@@ -113,7 +109,7 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
         there = _policy(opened, f"{name}-{stage}", bootstrap)
         lacks = {
             action
-            for sid, actions in _wanted(config.root / "infra/pipeline.yaml", stage).items()
+            for sid, actions in _wanted(stacks.INFRA / "pipeline.yaml", stage).items()
             for action in actions - there.get(sid, set())
         }
         if lacks:

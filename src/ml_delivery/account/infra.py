@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ml_delivery.account import stacks
 from ml_delivery.cloud import code_of
 from ml_delivery.errors import CloudError
+from ml_delivery.records import Foundation
 from ml_delivery.waiting import wait
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Change",
     "Event",
-    "Foundation",
     "InfraPlan",
     "apply",
     "delete",
@@ -35,25 +35,6 @@ __all__ = [
 ]
 
 DIGEST_TAG = "template-digest"
-
-
-@dataclass(frozen=True)
-class Foundation:
-    """What the deploy stands on: the stack's outputs, and whether they are those of the template in the tree.
-
-    Attributes:
-        bucket: holds artifacts and the ledger.
-        role: the function's, as ARN.
-        log_group: the function's.
-        repository: where container images lie, without a tag; empty for a target that has none.
-        current: whether the stack is as the template and ``pipeline.toml`` say.
-    """
-
-    bucket: str
-    role: str
-    log_group: str
-    repository: str
-    current: bool
 
 
 @dataclass(frozen=True)
@@ -93,13 +74,7 @@ def foundation(config: Config, environment: Environment, cloud: Cloud) -> Founda
     if stack is None or "Outputs" not in stack:
         return None
     outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
-    return Foundation(
-        bucket=outputs["Bucket"],
-        role=outputs["FunctionRole"],
-        log_group=outputs["LogGroup"],
-        repository=outputs.get("Repository", ""),
-        current=_is_current(wanted, stack),
-    )
+    return Foundation(outputs["Bucket"], outputs, _is_current(wanted, stack))
 
 
 def provider_stands(config: Config, cloud: Cloud) -> bool:

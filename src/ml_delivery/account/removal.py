@@ -26,7 +26,7 @@ def remove(config: Config, environment: Environment, cloud: Cloud, tell: Callabl
     GitHub as identity provider stays: other services of the account trust it. What is gone already is passed over, so
     that a removal that was cut off can be run again. ``tell`` is called with what has gone.
     """
-    name = f"{config.service.name}-{environment.name}"
+    name = config.name_of(environment)
     bucket, parameter = f"{name}-{cloud.account}", f"/{config.service.name}/{environment.name}/image"
     steps: dict[str, Callable[[], object]] = {
         f"the function {name}": lambda: cloud.client("lambda").delete_function(FunctionName=name)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_delivery.costs import dollars_per_gb_second
 from ml_delivery.errors import ConfigError
+from ml_delivery.targets.lambda_function.costs import dollars_per_gb_second
 
 if TYPE_CHECKING:
     from ml_delivery.config import Config
@@ -47,10 +47,10 @@ class Stack:
 def service(config: Config, environment: Environment) -> Stack:
     """What the environment's deploys stand on: ``<service>-<environment>``."""
     region, account = config.service.region, environment.account or "*"
-    secrets = {_secret(region, account, reference) for reference in config.variables(environment).values()}
+    secrets = {_secret(region, account, reference) for reference in environment.variables.values()}
     parameters = {
-        "Target": config.service.target,
-        "Tracing": config.function.tracing,
+        "Target": environment.target,
+        "Tracing": environment.function.tracing,
         "Secrets": ",".join(sorted(secrets - {""})) or "none",
     }
     return _stack(config, environment, "service.yaml", "", parameters)
@@ -80,7 +80,7 @@ def delivering(config: Config, environment: Environment) -> Stack:
         "Branch": environment.branch,
         "Repository": config.github.repository,
         "Subject": subject(config),
-        "Target": config.service.target,
+        "Target": environment.target,
         "Architecture": config.service.architecture,
         "SlackWorkspace": workspace or "NONE",
         "SlackChannel": channel or "NONE",
@@ -100,7 +100,7 @@ def monitoring(config: Config, environment: Environment) -> Stack:
         raise ConfigError("pipeline.toml", [problem])
     parameters = {
         "Branch": environment.branch,
-        "Memory": str(config.function.memory),
+        "Memory": str(environment.function.memory),
         "Price": dollars_per_gb_second(config.service.architecture),
         "MaxErrors": str(known.max_errors),
         "MaxP95": str(known.max_p95),
@@ -158,6 +158,6 @@ def subject(config: Config) -> str:
 
 
 def _stack(config: Config, environment: Environment, file: str, suffix: str, more: dict[str, str]) -> Stack:
-    name = f"{config.service.name}-{environment.name}"
+    name = config.name_of(environment)
     parameters = {"Name": config.service.name, "Environment": environment.name, **more}
     return Stack(f"{name}{suffix}", INFRA / file, parameters)

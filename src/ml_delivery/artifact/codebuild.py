@@ -72,7 +72,7 @@ def run(
     """
     tree = source.read(config.root)
     source.require_clean(tree, "codebuild")
-    project = f"{config.service.name}-{environment.name}"
+    project = config.name_of(environment)
     if cloud.name == "embedded":
         from embedded_aws import control as embedded
 

@@ -1,6 +1,6 @@
 """Hashed requirements files, read for one target, and checked against what ``pyproject.toml`` declares.
 
-``python -m ml_delivery.dependencies.locks`` exits with 1 and names what is stale; with ``--make`` it has uv compile them anew, for all
+``python -m ml_delivery.dependencies.locks`` exits with 1 and names what is stale; with ``--make`` uv compiles them, for all
 platforms and Pythons, keeping the versions that still fit; further words (``--upgrade``) go to uv.
 """
 

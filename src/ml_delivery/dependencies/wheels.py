@@ -1,4 +1,4 @@
-"""Wheels for Lambda's platform, fetched once by their hash and kept."""
+"""Wheels for the platform that a service runs on, fetched once by their hash and kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,33 +20,41 @@ if TYPE_CHECKING:
 
 __all__ = ["fetch"]
 
-# The glibc of each runtime's operating system, Amazon Linux 2 for Python 3.11 and 2023 for those after it:
-# https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
-GLIBC = {"3.11": 26, "3.12": 34, "3.13": 34, "3.14": 34}
+
+@dataclass(frozen=True)
+class Platform:
+    """What wheels must be for: a Python ("3.12"), an architecture ("x86_64" or "arm64"), and the minor version of glibc 2."""
+
+    python: str
+    architecture: str
+    glibc: int
+
+    def __str__(self) -> str:
+        return f"{self.python}-{self.architecture}-{self.glibc}"
 
 
-def fetch(pins: list[Pin], python: str, architecture: str, folder: Path) -> list[Path]:
+def fetch(pins: list[Pin], platform: Platform, folder: Path) -> list[Path]:
     """The wheel of each pin, in their order, as ``<folder>/<sha256>/<file name>``; only missing ones are downloaded.
 
     Raises:
-        BuildError: a pin has no wheel for this Python on Lambda; names it.
+        BuildError: a pin has no wheel for this platform; names it.
         SetupError: the package index does not answer.
     """
-    missing = [pin for pin in pins if _kept(pin, python, architecture, folder) is None]
+    missing = [pin for pin in pins if _kept(pin, platform, folder) is None]
     if missing:
-        _download(missing, python, architecture, folder)
+        _download(missing, platform, folder)
     wheels = []
     for pin in pins:
-        wheel = _kept(pin, python, architecture, folder)
+        wheel = _kept(pin, platform, folder)
         if wheel is None:
-            raise _no_wheel(pin, python, architecture)
+            raise _no_wheel(pin, platform)
         wheels.append(wheel)
     return wheels
 
 
-def _kept(pin: Pin, python: str, architecture: str, folder: Path) -> Path | None:
+def _kept(pin: Pin, platform: Platform, folder: Path) -> Path | None:
     """The kept wheel of ``pin``; one lock covers many platforms, so ``pins`` says for which one it was fetched."""
-    mark = folder / "pins" / f"{pin.name}-{pin.version}-{python}-{architecture}"
+    mark = folder / "pins" / f"{pin.name}-{pin.version}-{platform}"
     try:
         wheel = folder / mark.read_text()
     except FileNotFoundError:
@@ -53,9 +62,9 @@ def _kept(pin: Pin, python: str, architecture: str, folder: Path) -> Path | None
     return wheel if wheel.is_file() and wheel.parent.name in pin.hashes else None
 
 
-def _download(pins: list[Pin], python: str, architecture: str, folder: Path) -> None:
-    machine = MACHINES[architecture]
-    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(GLIBC[python], 4, -1)]
+def _download(pins: list[Pin], platform: Platform, folder: Path) -> None:
+    machine = MACHINES[platform.architecture]
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(platform.glibc, 4, -1)]
     platforms += [f"manylinux2014_{machine}", f"manylinux2010_{machine}", f"manylinux1_{machine}", f"linux_{machine}"]
     lines = [
         f"{pin.name}=={pin.version} " + " ".join(f"--hash=sha256:{digest}" for digest in pin.hashes) for pin in pins
@@ -67,30 +76,31 @@ def _download(pins: list[Pin], python: str, architecture: str, folder: Path) -> 
         words = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         words += ["--only-binary", ":all:", "--require-hashes", "--requirement", str(wanted), "--dest", scratch]
         log = Path(scratch, "log.txt")
-        words += ["--log", str(log), "--implementation", "cp", "--python-version", python]
-        words += [w for abi in (f"cp{python.replace('.', '')}", "abi3", "none") for w in ("--abi", abi)]
-        words += [w for platform in platforms for w in ("--platform", platform)]
+        words += ["--log", str(log), "--implementation", "cp", "--python-version", platform.python]
+        words += [w for abi in (f"cp{platform.python.replace('.', '')}", "abi3", "none") for w in ("--abi", abi)]
+        words += [w for name in platforms for w in ("--platform", name)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise _fault(done.stderr, log, pins, python, architecture)
+            raise _fault(done.stderr, log, pins, platform)
         by_name = {canonicalize_name(wheel.name.split("-")[0]): wheel for wheel in Path(scratch).glob("*.whl")}
         for pin in pins:
             wheel = by_name[canonicalize_name(pin.name)]
             digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
             (folder / digest).mkdir(exist_ok=True)
             wheel.replace(folder / digest / wheel.name)
-            mark = folder / "pins" / f"{pin.name}-{pin.version}-{python}-{architecture}"
+            mark = folder / "pins" / f"{pin.name}-{pin.version}-{platform}"
             mark.write_text(f"{digest}/{wheel.name}")
 
 
-def _no_wheel(pin: Pin, python: str, architecture: str) -> BuildError:
+def _no_wheel(pin: Pin, platform: Platform) -> BuildError:
     return BuildError(
-        f"{pin.name} {pin.version} has no wheel for Lambda's Python {python} on {architecture}",
+        f"{pin.name} {pin.version} has no wheel for Python {platform.python} on {platform.architecture} "
+        f"with glibc 2.{platform.glibc}",
         next=f"declare a version of {pin.name} that has one in pyproject.toml, then nox -s lock",
     )
 
 
-def _fault(said: str, log: Path, pins: list[Pin], python: str, architecture: str) -> Exception:
+def _fault(said: str, log: Path, pins: list[Pin], platform: Platform) -> Exception:
     """Why pip failed: a pin without a wheel, or an index that does not answer.
 
     pip says "No matching distribution" of both; its log tells them apart.
@@ -98,7 +108,7 @@ def _fault(said: str, log: Path, pins: list[Pin], python: str, architecture: str
     unreached = log.exists() and "Could not fetch URL" in log.read_text(errors="replace")
     for pin in pins:
         if f"No matching distribution found for {pin.name}==" in said and not unreached:
-            return _no_wheel(pin, python, architecture)
+            return _no_wheel(pin, platform)
     reasons = [line for line in said.splitlines() if line.startswith("ERROR")] or said.splitlines()[-1:]
     return SetupError(
         f"the wheels could not be fetched: {reasons[0] if reasons else 'pip gave no reason'}",

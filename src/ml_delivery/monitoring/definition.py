@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ml_delivery.costs import DOLLARS_PER_REQUEST
 from ml_delivery.monitoring.queries import (
     LEAST_FOR_DRIFT,
     Place,
@@ -20,6 +19,7 @@ from ml_delivery.monitoring.queries import (
     function,
     own,
 )
+from ml_delivery.targets.lambda_function.costs import DOLLARS_PER_REQUEST
 
 __all__ = ["Panel", "panels"]
 

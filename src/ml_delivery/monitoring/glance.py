@@ -35,12 +35,12 @@ def lines(delivery: Delivery) -> list[str]:
         {s.label: s.points for s in data.read(cloud, known[name], begin, end, 60)}
         for name in ("requests", "errors", "latency-by-version")
     )
-    releases, live = delivery.ledger.latest(RELEASES), delivery.target.live()
-    of = {release.version: release.number for release in reversed(releases)}
+    releases, live = delivery.ledger.latest(RELEASES), delivery.deployer.live()
+    of = {release.deployed: release.number for release in reversed(releases)}
     total = sum(value for points in requests.values() for _, value in points)
     found = [
         f"{at.function} on {cloud.name}, {time.strftime('%H:%M:%S')}",
-        f"  release {live.release} serves as version {live.version}"
+        f"  release {live.release} serves as version {live.deployed}"
         if live
         else "  nothing is live; next: invoke deploy",
         "",
@@ -64,7 +64,7 @@ def lines(delivery: Delivery) -> list[str]:
     for release in releases:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.at))
         found.append(
-            f"  {release.number:>4}  {release.state:<11}  {when}  {release.artifact['version'][:12]}  {release.who}"
+            f"  {release.number:>4}  {release.state:<11}  {when}  {release.artifact.version[:12]}  {release.who}"
         )
     return found
 

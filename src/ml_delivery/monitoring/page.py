@@ -15,8 +15,8 @@ from ml_delivery.monitoring.queries import place
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ml_delivery.records import Release
     from ml_delivery.release.delivery import Delivery
-    from ml_delivery.release.head import Release
 
 __all__ = ["Report", "write"]
 
@@ -121,7 +121,7 @@ def _releases(releases: list[Release]) -> str:
                 "release": str(release.number),
                 "state": release.state,
                 "at": _when(release.at),
-                "commit": release.artifact["version"][:12],
+                "commit": release.artifact.version[:12],
                 "by": release.who,
                 "cause": release.cause,
             }

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ml_delivery.costs import dollars_per_gb_second
-from ml_delivery.release.targets.lambda_alias import ALIAS
+from ml_delivery.targets.lambda_function.alias import ALIAS
+from ml_delivery.targets.lambda_function.costs import dollars_per_gb_second
 
 if TYPE_CHECKING:
     from ml_delivery.config import Config
@@ -85,7 +85,7 @@ def place(config: Config, environment: Environment, account: str) -> Place:
         environment.branch,
         service.region,
         account,
-        str(config.function.memory),
+        str(environment.function.memory),
         dollars_per_gb_second(service.architecture),
     )
 

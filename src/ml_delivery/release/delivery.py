@@ -2,45 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ml_delivery import source
+from ml_delivery import source, target
 from ml_delivery.account import infra, stacks
 from ml_delivery.artifact import store
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, ConfigError, SourceError
-from ml_delivery.release import targets
+from ml_delivery.records import Context
 from ml_delivery.release.ledger import Ledger
 
 if TYPE_CHECKING:
-    from ml_delivery.account.infra import Foundation
     from ml_delivery.config import Config
-    from ml_delivery.keys import Environment
-    from ml_delivery.release.targets import Target
+    from ml_delivery.records import Artifact
+    from ml_delivery.target import Deployer, Target
 
 __all__ = ["Delivery", "checked_out", "open_delivery"]
 
 
-@dataclass(frozen=True)
-class Delivery:
-    """What every verb of delivery works on."""
-
-    config: Config
-    environment: Environment
-    cloud: Cloud
-    foundation: Foundation
+class Delivery(Context):
+    """What every verb of delivery works on: an environment with its ledger and its target."""
 
     @cached_property
     def ledger(self) -> Ledger:
+        """The record of its releases."""
         return Ledger(self.cloud, self.foundation.bucket, self.environment.name)
 
     @cached_property
     def target(self) -> Target:
-        return targets.load(self.config.service.target)(self.config, self.environment, self.cloud, self.foundation)
+        """Where it runs."""
+        return target.load(self.environment.target, self.config)
 
-    def artifact(self) -> store.Artifact:
+    @cached_property
+    def deployer(self) -> Deployer:
+        """What releases there."""
+        return self.target.open(self)
+
+    @property
+    def where(self) -> str:
+        """What has to be added to a command for it to reach the same cloud: `` --cloud aws``, or nothing."""
+        return "" if self.cloud.name == "embedded" else f" --cloud {self.cloud.name}"
+
+    def artifact(self) -> Artifact:
         """The pushed artifact of the environment's branch: of the working tree if that branch is checked out.
 
         Raises:
@@ -99,10 +103,12 @@ def checked_out(config: Config) -> str:
     """The branch that is checked out.
 
     Raises:
-        SourceError: the head is detached, or there is no repository or commit.
+        SourceError: HEAD is detached, or there is no repository or commit.
     """
     branch = source.branch(config.root)
     if not branch:
         first = next(iter(config.environments.values())).branch
-        raise SourceError("the head is detached, so no branch picks the environment", next=f"add --branch {first}")
+        raise SourceError(
+            "no branch is checked out (detached HEAD), so none picks the environment", next=f"add --branch {first}"
+        )
     return branch

@@ -1,7 +1,7 @@
 """The verbs of delivery: deploy, resume, rollback. What they have in common, and its order, is ``machine.py``'s.
 
-Exit is *verified* or nothing: a version gets traffic only after it answered as itself, and whatever stops the deploy
-on the way, Ctrl-C included, puts all traffic back to what served before.
+Exit is *verified* or nothing: a release gets traffic only after it answered as itself, and whatever stops the deploy on the
+way, Ctrl-C included, puts all traffic back to what served before.
 """
 
 from __future__ import annotations
@@ -10,180 +10,205 @@ import os
 import signal
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ml_delivery import source
 from ml_delivery.errors import Interrupted, LockHeld, PipelineError, Refused
+from ml_delivery.records import ROLLED_BACK, VERIFIED
 from ml_delivery.release import plan as planning
-from ml_delivery.release.head import ROLLED_BACK, VERIFIED, Former, Release
-from ml_delivery.release.machine import Machine, Run, Step
+from ml_delivery.release import words
+from ml_delivery.release.head import Previous
+from ml_delivery.release.machine import Machine
+from ml_delivery.release.steps import Planned, Run, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ml_delivery.records import Live, Release
     from ml_delivery.release.delivery import Delivery
     from ml_delivery.release.head import Head, Work
-    from ml_delivery.release.plan import Plan
-    from ml_delivery.release.targets import Live
+    from ml_delivery.release.steps import Restored
+
+__all__ = ["Outcome", "deploy", "resume", "rollback"]
 
 # What the session of a workflow's role (an hour) leaves for pauses.
 SESSION_SECONDS = 2700
 
-__all__ = ["Outcome", "Step", "deploy", "resume", "rollback"]
-
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a deploy or rollback has come to: the release, its version, and the steps that led there.
+    """What a deploy, resume or rollback came to.
 
-    ``former`` is the release that served before; 0 when none of ours did. ``weight`` is 100, or, of a deploy that was left
-    to ``--resume``, its percent of the traffic; then ``due`` says when that goes on (seconds since 1970).
+    Attributes:
+        environment: its name.
+        release: what was released; None when there was nothing to do.
+        live: the release that serves now; 0 for none that this pipeline deployed.
+        seconds: how long it took.
+        previous: the release that served before; 0 for none that this pipeline deployed.
+        weight: 100, or the release's percent of the traffic when the rest is left to ``--resume``.
+        due: when that may go on (seconds since 1970).
+        steps: what was done.
     """
 
     environment: str
-    release: Release
-    version: str
+    release: Release | None
+    live: int
     seconds: float
-    former: int = 0
+    previous: int = 0
     weight: int = 100
     due: float = 0.0
-    steps: list[Step] = field(default_factory=list)
+    steps: tuple[Step, ...] = ()
 
 
 def deploy(
-    delivery: Delivery, tell: Callable[[Step], None], *, approved: str = "", wait: float = 0.0, detach: bool = False
-) -> Outcome | Plan:
+    delivery: Delivery, report: Callable[[Step], None], *, approved: str = "", wait: float = 0.0, detach: bool = False
+) -> Outcome:
     """Plan, and carry the plan out, under the environment's lock, so that what it compares with stays true.
 
-    What a deploy of the same release that died has left is gone on with; what another one has left is put back first.
+    A deploy of the same release that was interrupted is continued; one of another release is put back first.
 
     Args:
         delivery: the environment.
-        tell: called after each step.
+        report: called after each step.
         approved: the plan that may be carried out: its digest, or a file that ``invoke plan --json`` wrote.
-        wait: seconds to wait for a deploy that is at work.
+        wait: seconds to wait for a deploy that is under way.
         detach: leave the pauses to ``resume``.
 
-    Returns:
-        The outcome; or the plan itself when it has no changes.
-
     Raises:
-        Refused: a gate said no; the old version serves, and the ledger says why.
-        LockHeld: another deploy is at work.
-        Interrupted: Ctrl-C; the old version serves.
+        Refused: a gate refused; what served before serves, and the ledger records why.
+        LockHeld: another deploy is under way.
+        Interrupted: Ctrl-C; what served before serves.
     """
+    where = f"--branch {delivery.environment.branch}{delivery.where}"
     if not delivery.foundation.current:
-        raise Refused(
-            f"what {delivery.environment.name} stands on differs from infra/service.yaml",
-            next=f"invoke bootstrap --branch {delivery.environment.branch} --cloud {delivery.cloud.name}",
-        )
-    who, run = source.author(delivery.config.root), Run(tell)
+        raise Refused(f"the stack of {delivery.environment.name} is not up to date", next=f"invoke bootstrap {where}")
+    who, run = source.author(delivery.config.root), Run(report)
     with delivery.ledger.locked(who, "deploy", wait) as lease:
         machine, left = Machine(delivery, lease, run), lease.head.work
         if left and left.detached:
-            raise Refused(f"a {left} is under way", next="invoke deploy --resume, or invoke rollback")
+            raise Refused(
+                f"a {words.work(left)} is paused", next=f"invoke deploy --resume {where}, or invoke rollback {where}"
+            )
         if left and _same(delivery, left, approved):
             return _carry_out(machine, run, delivery, detach)
         if left:
-            machine.put_back("abandoned: its deploy ended without a word", abandoned=True)
-        with run.step("plan") as result:
+            machine.put_back("abandoned: its deploy exited without reporting a result", abandoned=True)
+        with run.step("plan") as results:
             plan = planning.make(delivery)
             if approved:
                 planning.check(approved, plan)
-            result.append(f"{len(plan.changes)} changes" if len(plan.changes) != 1 else "1 change")
+            results.append(Planned(len(plan.changes)))
         if not plan.changes:
-            machine.prune()  # whoever did this deploy may have died before
-            return plan
+            machine.prune()  # whichever command did this deploy may have died before
+            live = plan.live.release if plan.live else 0
+            return Outcome(
+                delivery.environment.name, None, live, time.perf_counter() - run.began, steps=tuple(run.steps)
+            )
         if plan.live and plan.live.traffic.weights:
-            shared = ", ".join(f"version {v} has {p} %" for v, p in plan.live.traffic.weights.items())
-            raise Refused(f"someone else is moving the traffic: {shared}", next="invoke status")
+            raise Refused(
+                f"another traffic split is under way: {words.split(plan.live)}", next=f"invoke status {where}"
+            )
         if delivery.cloud.name == "aws" and os.environ.get("GITHUB_ACTIONS") and not detach and plan.live:
             _fits_a_session(machine)
         machine.begin_deploy(plan, who)
         return _carry_out(machine, run, delivery, detach)
 
 
-def resume(
-    delivery: Delivery, tell: Callable[[Step], None], *, wait: float = 0.0, detach: bool = False
-) -> Outcome | None:
-    """Go on with what ``--detach``, or a process that died, has left; None when there is nothing.
+def resume(delivery: Delivery, report: Callable[[Step], None], *, wait: float = 0.0, detach: bool = False) -> Outcome:
+    """Continue what ``--detach`` has paused, or an interrupted command has left; there may be nothing to do.
 
     Raises:
         Refused, LockHeld, Interrupted: as ``deploy``.
     """
-    run = Run(tell)
+    run = Run(report)
     with delivery.ledger.locked(source.author(delivery.config.root), "resume", wait) as lease:
         if lease.head.work is None:
-            return None
+            live = delivery.deployer.live()
+            return Outcome(
+                delivery.environment.name, None, live.release if live else 0, time.perf_counter() - run.began
+            )
         return _carry_out(Machine(delivery, lease, run), run, delivery, detach)
 
 
-def rollback(delivery: Delivery, to: int, tell: Callable[[Step], None], *, wait: float = 0.0) -> Outcome:
-    """Put a verified release back: code, configuration and model, which are all in its version.
+def rollback(delivery: Delivery, to: int, report: Callable[[Step], None], *, wait: float = 0.0) -> Outcome:
+    """Put a verified release back: code, configuration and model, which are all in its deployed version.
 
-    A deploy that is on its way is put back, and that is all, if it had traffic already.
+    A deploy that is under way is put back, and that is all, if it had traffic already.
 
     Args:
         delivery: the environment.
         to: the release's number; 0 means the newest one before the live one that was verified and not rolled back.
-        tell: called after each step.
-        wait: seconds to wait for a deploy that is at work.
+        report: called after each step.
+        wait: seconds to wait for a deploy that is under way.
 
     Raises:
         Refused: there is no such release, or it no longer answers as itself; what is live stays.
     """
-    who, run = source.author(delivery.config.root), Run(tell)
+    who, run = source.author(delivery.config.root), Run(report)
+    where = f"--branch {delivery.environment.branch}{delivery.where}"
     with delivery.ledger.locked(who, "rollback", wait) as lease:
         machine, left = Machine(delivery, lease, run), lease.head.work
         if left and left.verb == "rollback" and to in (0, left.release.number):
             return _carry_out(machine, run, delivery, detach=False)
         if left:
-            serves, restored = machine.put_back(f"taken back by {who}", abandoned=True)
-            if not restored:
-                raise Refused(serves, next="invoke status")
-            former = left.former.release if left.former else 0
-            if left.verb == "deploy" and left.weight and former and to in (0, former):
-                return _outcome(delivery, former, run)
-        with run.step("plan") as result:
-            live = delivery.target.live()
+            restored = machine.put_back(f"rolled back by {who}", abandoned=True)
+            if not restored.whole:
+                raise Refused(_serves(restored), next=f"invoke status {where}")
+            previous = left.previous.release if left.previous else 0
+            if left.verb == "deploy" and left.weight and previous and to in (0, previous):
+                return _outcome(delivery, previous, run)
+        with run.step("plan") as results:
+            live = delivery.deployer.live()
             if live is None:
-                raise Refused("nothing is live, so there is nothing to roll back", next="invoke deploy")
+                raise Refused("nothing is live, so there is nothing to roll back", next=f"invoke deploy {where}")
             release = _goal(delivery, lease.head, live, to)
-            result.append(f"release {live.release} → {release.number}")
-        machine.begin_rollback(release, Former(live.version, live.release))
+            results.append(Planned(live=live.release, wanted=release.number))
+        machine.begin_rollback(release, Previous(live.deployed, live.release))
         return _carry_out(machine, run, delivery, detach=False)
 
 
 def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> Outcome:
-    """All of it, or on any fault all back."""
+    """All of it, or on any fault put everything back."""
     begun = machine.work
-    former, again = begun.former.release if begun.former else 0, f"invoke {begun.verb}"
+    previous = begun.previous.release if begun.previous else 0
+    again = f"invoke {begun.verb} --branch {delivery.environment.branch}{delivery.where}"
     try:
         if machine.carry_out(detach):
-            return _outcome(delivery, begun.release.number, run, former=former)
+            return _outcome(delivery, begun.release.number, run, previous=previous)
         work = machine.work
-        return _outcome(delivery, begun.release.number, run, former=former, weight=work.weight, due=work.due)
+        return _outcome(delivery, begun.release.number, run, previous=previous, weight=work.weight, due=work.due)
     except LockHeld:
-        raise  # so is the work
+        raise  # the work is with whoever has the lock
     except BaseException as fault:
-        cause = "interrupted" if isinstance(fault, KeyboardInterrupt) else str(fault).split("\n  next: ")[0]
+        interrupted = isinstance(fault, KeyboardInterrupt)
+        cause = "interrupted" if interrupted else fault.message if isinstance(fault, PipelineError) else str(fault)
         with _uninterrupted():
             try:
-                serves, _ = machine.put_back(cause)
-            except LockHeld as taken:  # that may well be why it failed, and now it is not ours to put back
+                restored = machine.put_back(cause)
+            except LockHeld as taken:  # that may well be why it failed, and now the work is with the new holder
                 raise taken from fault
             except PipelineError as second:
                 raise Refused(
                     f"{cause}; then what served before could not be put back: {second.message}; "
-                    "where it stopped is on record",
-                    next=f"{second.next or 'see that the cloud answers'}, then {again}",
+                    "the step where it stopped is recorded",
+                    next=f"{second.next or 'check that the cloud answers'}, then {again}",
                 ) from fault
-        if isinstance(fault, KeyboardInterrupt):
-            raise Interrupted(f"interrupted; {serves}", next=again) from fault
+        if interrupted:
+            raise Interrupted(f"interrupted; {_serves(restored)}", next=again) from fault
         if isinstance(fault, PipelineError):
-            raise Refused(f"refused: {fault.message}; {serves}", next=fault.next) from fault
+            raise Refused(f"refused: {fault.message}; {_serves(restored)}", next=fault.next) from fault
         raise
+
+
+def _serves(restored: Restored) -> str:
+    """What serves after everything was put back, as it was read from the target."""
+    if restored.verified:
+        return f"release {restored.release} is verified and serves"
+    if restored.unread:
+        return f"what serves could not be read: {restored.unread}"
+    serves = words.serving(restored.release, restored.deployed)
+    return f"{serves} as before" if restored.whole else f"{serves}, which is not what served before"
 
 
 def _fits_a_session(machine: Machine) -> None:
@@ -206,39 +231,41 @@ def _goal(delivery: Delivery, head: Head, live: Live, to: int) -> Release:
     """The release that a rollback goes to.
 
     Raises:
-        Refused: there is none, or it is not one to go to.
+        Refused: there is none, or it can't be gone back to.
     """
     name = delivery.environment.name
+    releases = f"invoke releases --branch {delivery.environment.branch}{delivery.where}"
     if to == 0:
         verified = [one.number for one in head.kept if one.state == VERIFIED]
         to = next((number for number in verified if number < live.release or not live.release), 0)
         if to == 0:
-            raise Refused(
-                f"{name} has no verified release before {live.release} to roll back to", next="invoke releases"
-            )
+            raise Refused(f"{name} has no verified release before {live.release} to roll back to", next=releases)
     if to == live.release:
-        raise Refused(f"release {to} is live already", next="invoke releases")
+        raise Refused(f"release {to} is live already", next=releases)
     release = delivery.ledger.read(to)
     if release.state not in (VERIFIED, ROLLED_BACK):
-        raise Refused(f"release {to} was never verified, it is {release.state}", next="invoke releases")
+        raise Refused(f"release {to} was never verified, it is {release.state}", next=releases)
     if to not in [one.number for one in head.kept]:
-        raise Refused(f"release {to} was pruned; its version is gone", next="deploy its commit again")
+        raise Refused(f"release {to} was pruned; its deployed version is gone", next="deploy its commit again")
     return release
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let nobody stop what puts things right: a second Ctrl-C, or CI's SIGTERM after it, changes nothing."""
+    """Ignore a second Ctrl-C, or CI's SIGTERM after it, while things are put right."""
     # Not SIG_IGN, which Python reports as an error when it races with a signal.
-    former = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in former.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-def _outcome(delivery: Delivery, number: int, run: Run, **more: Any) -> Outcome:
-    found = delivery.ledger.read(number)
+def _outcome(
+    delivery: Delivery, number: int, run: Run, previous: int = 0, weight: int = 100, due: float = 0.0
+) -> Outcome:
+    release = delivery.ledger.read(number)
     seconds = time.perf_counter() - run.began
-    return Outcome(delivery.environment.name, found, found.version, seconds, steps=run.steps, **more)
+    live = number if weight == 100 else previous
+    return Outcome(delivery.environment.name, release, live, seconds, previous, weight, due, tuple(run.steps))

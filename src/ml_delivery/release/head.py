@@ -1,64 +1,37 @@
-"""What an environment is at, in one small object: who holds the lock, what is under way, where a rollback can go.
+"""The current state of an environment, in one small object: who holds the lock, what is under way, where a rollback can go.
 
-It is only ever swapped for a new one that names the old one's ETag, so of two writers one loses. All that the ledger
-records goes through it: an event lies in ``outbox`` first, in the same write that makes it true, and is copied to its
-own object afterwards, by whoever comes first.
+It is only ever replaced by compare-and-swap on its ETag, so of two writers one loses. All that the ledger records goes
+through it: an event is in ``outbox`` first, in the same write that makes it true, and is copied to its own object afterwards,
+by whichever command comes first.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
 import uuid
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["FAILED", "ROLLED_BACK", "STAGED", "VERIFIED", "Former", "Head", "Holder", "Kept", "Release", "Work"]
+from ml_delivery import formats
 
-STAGED, VERIFIED, FAILED, ROLLED_BACK = "staged", "verified", "failed", "rolled-back"
-# A holder that wrote nothing for this many seconds is taken for dead. The longest that a deploy is silent is one probe of a
-# function, which may take Lambda's 15 minutes.
+if TYPE_CHECKING:
+    from ml_delivery.records import Release
+
+__all__ = ["Head", "Holder", "Kept", "Previous", "Work"]
+
+# A holder that wrote nothing for this many seconds is taken for dead. The longest that a deploy is silent is one request of
+# a health check, which a target may let take 15 minutes.
 LOCK_SECONDS = 1200
-
-
-@dataclass(frozen=True)
-class Release:
-    """Artifact + configuration in one environment, numbered.
-
-    Attributes:
-        number: counts up from 1 in its environment.
-        state: ``staged``, ``verified``, ``failed`` or ``rolled-back``.
-        artifact: its fields, as pushed (``store.Artifact``).
-        settings: memory (MB), timeout (s), runtime and the like, as the target was told.
-        variables: the function's variables that are ours; a secret is a reference, never its value.
-        who, at: who staged it, and when (seconds since 1970).
-        version: the target's own name for it, known once it is staged there.
-        cause: why it failed or was rolled back.
-        seconds: how long each step took.
-        watched: the numbers that were seen at each look while traffic was moved.
-    """
-
-    number: int
-    state: str
-    artifact: dict[str, Any]
-    settings: dict[str, Any]
-    variables: dict[str, str]
-    who: str
-    at: float
-    version: str = ""
-    cause: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
-    watched: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Holder:
     """Who holds the lock, why, since when, and until when at the latest (seconds since 1970).
 
-    ``boot`` tells machines of one name apart, as those of laptops and of clones are, and this one from before its restart.
+    ``boot`` distinguishes machines with the same host name, and this machine from itself before a restart.
     """
 
     who: str
@@ -91,10 +64,6 @@ class Holder:
             pass
         return False
 
-    def __str__(self) -> str:
-        since = time.strftime("%H:%M:%S", time.localtime(self.at))
-        return f"{self.who} on {self.host} (pid {self.pid}, {self.reason}) since {since}"
-
 
 def _boot() -> str:
     """What this machine has been since it was started."""
@@ -105,32 +74,35 @@ def _boot() -> str:
 
 
 @dataclass(frozen=True)
-class Former:
-    """What served before: its version and release number (0 when it was not one of ours)."""
+class Previous:
+    """What served before: its deployed version and release number (0 when it was not deployed by this pipeline)."""
 
-    version: str
+    deployed: str
     release: int
-
-    def __str__(self) -> str:
-        return f"release {self.release}" if self.release else f"version {self.version}"
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A release whose version and artifact are kept: ``verified``, so that a rollback can go to it, or ``rolled-back``.
+    """A release whose deployed version and artifact are kept.
 
-    ``source`` is what its artifact was built from, ``at`` when it was staged.
+    Attributes:
+        number: the release's.
+        deployed: its deployed version.
+        source: what its artifact was built from (``Source.version``).
+        at: when it was staged; seconds since 1970.
+        state: ``verified``, so that a rollback can go to it, or ``rolled-back``.
     """
 
     number: int
-    version: str
+    deployed: str
     source: str
     at: float
     state: str
 
     @classmethod
     def of(cls, release: Release) -> Kept:
-        return cls(release.number, release.version, release.artifact["version"], release.at, release.state)
+        """What is kept of ``release``."""
+        return cls(release.number, release.deployed, release.artifact.version, release.at, release.state)
 
 
 @dataclass(frozen=True)
@@ -140,19 +112,19 @@ class Work:
     Attributes:
         verb: ``deploy`` or ``rollback``.
         release: what is to serve.
-        former: what served before; None when nothing did.
+        previous: what served before; None when nothing did.
         plan: digest of the plan that it carries out.
         dropped: variables that were ours and are no longer wanted.
         step: the step that was begun last.
         weight: percent of the traffic that the release was last given, or was about to be.
         since: when it was first given any; seconds since 1970, 0 for never.
         due: until when it holds its weight.
-        detached: nobody is at work; ``--resume`` goes on.
+        detached: paused; ``invoke deploy --resume`` goes on.
     """
 
     verb: str
     release: Release
-    former: Former | None
+    previous: Previous | None
     plan: str = ""
     dropped: tuple[str, ...] = ()
     step: str = ""
@@ -160,10 +132,6 @@ class Work:
     since: float = 0.0
     due: float = 0.0
     detached: bool = False
-
-    def __str__(self) -> str:
-        how = f"{self.verb} of release {self.release.number}, at {self.step or 'its start'}"
-        return f"{how}, {self.weight} % of the traffic" if self.weight else how
 
 
 @dataclass(frozen=True)
@@ -180,7 +148,7 @@ class Head:
         owned: names of variables that we set and that may still be there.
         work: what is under way.
         swept: whether all that retention removes is gone.
-        outbox: events that may not have objects of their own yet, by key.
+        outbox: events, as JSON holds them, that may not have objects of their own yet, by key.
     """
 
     revision: int = 0
@@ -195,15 +163,41 @@ class Head:
     outbox: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
+        """As the object holds it."""
+        return formats.dump(self, sort=True)
 
     @classmethod
-    def decode(cls, body: bytes) -> Head:
-        found: dict[str, Any] = json.loads(body)
-        holder, work = found["holder"], found["work"]
-        if work:
-            release, former = Release(**work["release"]), work["former"]
-            changes = {"release": release, "former": former and Former(**former), "dropped": tuple(work["dropped"])}
-            work = Work(**{**work, **changes})
-        kept, owned = tuple(Kept(**one) for one in found["kept"]), tuple(found["owned"])
-        return cls(**{**found, "holder": holder and Holder(**holder), "work": work, "kept": kept, "owned": owned})
+    def decode(cls, place: str, body: bytes) -> Head:
+        """From the object at ``place``, in any format.
+
+        Raises:
+            CloudError: it is damaged, or was written by a newer package.
+        """
+        found = formats.read(place, body)
+        try:
+            holder, work = found["holder"], found["work"]
+            kept = tuple(Kept(**{_NOW.get(name, name): value for name, value in one.items()}) for one in found["kept"])
+            return cls(
+                **found
+                | {
+                    "holder": holder and Holder(**holder),
+                    "work": work and _work(place, work),
+                    "kept": kept,
+                    "owned": tuple(found["owned"]),
+                }
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise formats.damaged(place, error) from error
+
+
+# What format 1 called it.
+_NOW = {"version": "deployed", "former": "previous"}
+
+
+def _work(place: str, found: dict[str, Any]) -> Work:
+    known = {_NOW.get(name, name): value for name, value in found.items()}
+    previous = known["previous"]
+    if previous:
+        previous = Previous(**{_NOW.get(name, name): value for name, value in previous.items()})
+    release = formats.release(place, known["release"])
+    return Work(**{**known, "release": release, "previous": previous, "dropped": tuple(known["dropped"])})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ml_delivery.release.head import Release
+    from ml_delivery.records import Release
 
 __all__ = ["page"]
 
@@ -47,9 +47,9 @@ def page(title: str, releases: Iterable[Release]) -> str:
 def _row(release: Release, longest: float) -> str:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.at))
     names = ("version", "digest", "model")
-    what = "<br>".join(f"<code>{html.escape(str(release.artifact.get(name, ''))[:19])}</code>" for name in names)
+    what = "<br>".join(f"<code>{html.escape(getattr(release.artifact, name)[:19])}</code>" for name in names)
     looks = [
-        f"at {look['weight']} %: {look['errors']} of {look['requests']} failed, p95 {look['p95']:.0f} ms"
+        f"at {look.weight} %: {look.errors} of {look.requests} failed, p95 {look.p95:.0f} ms"
         for look in release.watched
     ]
     notes = "<br>".join(map(html.escape, filter(None, [*looks, release.cause])))

@@ -1,6 +1,6 @@
 """The record of every release of an environment, beside its artifacts.
 
-``releases/<environment>/head.json`` is what the environment is at (``head.py``). An event,
+``releases/<environment>/head.json`` is the environment's current state (``head.py``). An event,
 ``releases/<environment>/<number>/<revision>-<state>.json``, is the whole release as it was then; it is written once and
 never changed. However many releases there are, a deploy reads the head and those releases that it names.
 """
@@ -10,24 +10,24 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from ml_delivery.artifact import store
-from ml_delivery.cloud import code_of
+from ml_delivery import formats, objects
 from ml_delivery.errors import CloudError, LockHeld, Refused
-from ml_delivery.release.head import VERIFIED, Head, Holder, Kept, Release
+from ml_delivery.records import VERIFIED
+from ml_delivery.release import words
+from ml_delivery.release.head import Head, Holder, Kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from ml_delivery.cloud import Cloud
+    from ml_delivery.records import Release
 
 __all__ = ["Lease", "Ledger"]
 
-MISSING = ("NoSuchKey", "404")
 POLL_SECONDS = 1.0
-T = TypeVar("T")
 
 
 class Lease:
@@ -37,46 +37,48 @@ class Lease:
         head: the environment as of our last write.
     """
 
-    def __init__(self, ledger: Ledger, head: Head, tag: str) -> None:
+    def __init__(self, ledger: Ledger, head: Head, etag: str) -> None:
         self.head = head
         self._ledger = ledger
-        self._tag = tag
+        self._etag = etag
         self._unpublished: dict[str, Any] = {}
         self._swept = False
 
     def write(self, *events: Release, **changes: Any) -> None:
-        """Change the head, record ``events`` with the same stroke, and renew the lock.
+        """Change the head, record ``events`` in the same write, and renew the lock.
 
         Raises:
             LockHeld: the lock was taken over; nothing was written.
         """
         revision = self.head.revision + 1
-        outbox = self._unpublished | {self._ledger.key(event, revision): asdict(event) for event in events}
+        outbox = self._unpublished | {
+            self._ledger.key(event, revision): formats.plain_release(event) for event in events
+        }
         holder = self.head.holder and self.head.holder.renewed()
         if self._swept:
             changes, self._swept = {"swept": True, **changes}, False
         new = replace(self.head, **{"revision": revision, "holder": holder, "outbox": outbox, **changes})
-        tag = self._ledger.swap(new, self._tag)
-        if tag is None:
+        etag = self._ledger.swap(new, self._etag)
+        if etag is None:
             raise self._ledger.taken_over()
-        self.head, self._tag, self._unpublished = new, tag, outbox
+        self.head, self._etag, self._unpublished = new, etag, outbox
         self._ledger.publish(new)
         self._unpublished = {}
 
     def swept(self) -> None:
-        """All is removed that had to be; the next write says so."""
+        """Everything is removed that had to be; the next write records it."""
         self._swept = True
 
     def refresh(self) -> None:
-        """Learn what became of a write that ended without a word: it may have taken effect.
+        """Read the head again after a write whose answer was lost: it may have taken effect.
 
         Raises:
             LockHeld: the lock was taken over.
         """
-        head, tag = self._ledger.load()
+        head, etag = self._ledger.load()
         if head.token != self.head.token:
             raise self._ledger.taken_over()
-        self.head, self._tag, self._unpublished = head, tag, head.outbox
+        self.head, self._etag, self._unpublished = head, etag, head.outbox
 
 
 class Ledger:
@@ -92,21 +94,20 @@ class Ledger:
     # -- looking
 
     def head(self) -> Head:
-        """What the environment is at. One call."""
+        """The environment's current state. One call."""
         return self.load()[0]
 
     def load(self) -> tuple[Head, str]:
-        """The head and its tag, which the next one must name."""
-        with self._cloud.faults():
-            body, tag = self._get(self._head, missing=b"")
-        return (_read(self._head, Head.decode, body), tag) if body else (self._rebuilt(), "")
+        """The head and its ETag, which the next write must name; empty when there is no head yet."""
+        found = objects.get(self._cloud, self._bucket, self._head)
+        return (Head.decode(self._head, found[0]), found[1]) if found else (self._rebuilt(), "")
 
     def find(self, number: int) -> Release | None:
         """Release ``number``, as its last event says; None when there is none. Two calls."""
         with self._cloud.faults():
             listed = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=f"{self._prefix}{number:08d}/")
-            keys = sorted(entry["Key"] for entry in listed.get("Contents", []))
-            return _read(keys[-1], _release, self._get(keys[-1])[0]) if keys else None
+        keys = sorted(entry["Key"] for entry in listed.get("Contents", []))
+        return self._event(keys[-1]) if keys else None
 
     def read(self, number: int) -> Release:
         """Release ``number``.
@@ -119,7 +120,7 @@ class Ledger:
         return found
 
     def latest(self, count: int) -> list[Release]:
-        """The ``count`` newest releases, newest first, but those whose objects are gone."""
+        """The ``count`` newest releases, newest first; those whose objects are gone are left out."""
         newest = self.head().newest
         found = (self.find(number) for number in range(newest, max(0, newest - count), -1))
         return [release for release in found if release]
@@ -133,18 +134,18 @@ class Ledger:
         A lock whose holder's time is up, or whose holder was a process of this machine that is gone, is taken over.
 
         Args:
-            who: whom others are told of.
+            who: the holder's name, for others to see.
             reason: why, for them.
             wait: seconds to wait for another holder to end.
 
         Raises:
-            LockHeld: someone else holds it; names them, since when, and until when at the latest.
+            LockHeld: another command holds it; names its user, since when, and until when at the latest.
         """
         lease = self._take(who, reason, wait)
         try:
             yield lease
         except BaseException:
-            with suppress(CloudError, LockHeld):  # what went wrong first is what is told
+            with suppress(CloudError, LockHeld):  # the first fault is the one to report
                 lease.refresh()
                 lease.write(holder=None)
             raise
@@ -152,22 +153,24 @@ class Ledger:
             lease.write(holder=None)
 
     def unlock(self, who: str, reason: str) -> Holder | None:
-        """Take the lock from whoever holds it; who that was. What they had under way stays, for the next to settle.
+        """Release the lock by force; who held it. What was under way stays, for the next deploy or rollback to finish.
 
-        If something is under way, the release's record tells who took the lock, and why.
+        If something is under way, the release's record says who released the lock, and why.
 
         Raises:
             LockHeld: the lock changed hands meanwhile.
         """
-        head, tag = self.load()
+        head, etag = self.load()
         if head.holder is None:
             return None
         revision, outbox = head.revision + 1, dict(head.outbox)
         if head.work:
-            note = replace(head.work.release, cause=f"unlocked by {who}: {reason}; was held by {head.holder}")
-            outbox[self.key(note, revision)] = asdict(note)
+            note = replace(
+                head.work.release, cause=f"unlocked by {who}: {reason}; was held by {words.holder(head.holder)}"
+            )
+            outbox[self.key(note, revision)] = formats.plain_release(note)
         new = replace(head, revision=revision, token=head.token + 1, holder=None, outbox=outbox)
-        if self.swap(new, tag) is None:
+        if self.swap(new, etag) is None:
             raise self.taken_over()
         self.publish(new)
         return head.holder
@@ -177,29 +180,29 @@ class Ledger:
         return f"{self._prefix}{event.number:08d}/{revision:08d}-{event.state}.json"
 
     def publish(self, head: Head) -> None:
-        """Give each event of the outbox its object, unless somebody has."""
+        """Write each event of the outbox to its own object, unless that was done."""
         for key, event in head.outbox.items():
-            self._put(key, json.dumps(event, indent=1, sort_keys=True).encode(), IfNoneMatch="*")
+            objects.create(self._cloud, self._bucket, key, json.dumps(event, indent=1, sort_keys=True).encode())
 
-    def swap(self, new: Head, tag: str) -> str | None:
-        """Put ``new`` in the place of the head that had ``tag``; its own tag, or None when there was another by now."""
+    def swap(self, new: Head, etag: str) -> str | None:
+        """Replace the head that had ``etag`` by ``new``; its ETag, or None when there was another head by now."""
         body = new.encode()
-        condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
+        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         for _ in range(3):
-            if (written := self._put(self._head, body, **condition)) is not None:
+            if (written := objects.put(self._cloud, self._bucket, self._head, body, **condition)) is not None:
                 return written
-            with self._cloud.faults():
-                found, there = self._get(self._head, missing=b"")
-            if found == body:  # it was us: the answer was lost on the way, and botocore asked again
+            found, there = objects.get(self._cloud, self._bucket, self._head) or (b"", "")
+            if found == body:  # this very write: its answer was lost on the way, and botocore retried
                 return there
-            if there != tag:
+            if there != etag:
                 return None
-        return None  # S3 was busy with somebody else's write each time
+        return None  # S3 was busy with another write each time
 
     def taken_over(self) -> LockHeld:
         holder = self.head().holder
         return LockHeld(
-            f"the lock of {self._environment} was taken over by {holder or 'somebody who has gone again'}",
+            f"the lock of {self._environment} was taken over"
+            + (f" by {words.holder(holder)}" if holder else ", and released again"),
             next="invoke status",
         )
 
@@ -208,19 +211,19 @@ class Ledger:
     def _take(self, who: str, reason: str, wait: float) -> Lease:
         end = time.monotonic() + wait
         while True:
-            head, tag = self.load()
+            head, etag = self.load()
             if head.holder is None or head.holder.gone():
-                if head.outbox:  # whoever wrote it may have died before these were copied
+                if head.outbox:  # the command that wrote it may have died before these were copied
                     self.publish(head)
                 mine = replace(
                     head, revision=head.revision + 1, token=head.token + 1, holder=Holder.me(who, reason), outbox={}
                 )
-                if (taken := self.swap(mine, tag)) is not None:
+                if (taken := self.swap(mine, etag)) is not None:
                     return Lease(self, mine, taken)
             elif time.monotonic() >= end:
                 until = time.strftime("%H:%M:%S", time.localtime(head.holder.expires))
                 raise LockHeld(
-                    f"{self._environment} is locked by {head.holder}",
+                    f"{self._environment} is locked by {words.holder(head.holder)}",
                     next=f"wait for it (--wait SECONDS); if its process is gone, the lock ends at {until}, "
                     "or with invoke unlock --reason WHY",
                 )
@@ -228,56 +231,27 @@ class Ledger:
                 time.sleep(min(POLL_SECONDS, max(0.0, end - time.monotonic())))
 
     def _rebuilt(self) -> Head:
-        """The head as the events tell it: empty for a new environment, and good enough when the object was lost."""
+        """The head as the events record it: empty for a new environment, and good enough when the object was lost."""
         last: dict[int, tuple[int, str, str]] = {}
         with self._cloud.faults():
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
             for key in (entry["Key"] for page in pages for entry in page.get("Contents", [])):
                 number, _, event = key.removeprefix(self._prefix).partition("/")
-                if not event:  # the head, which someone has written since
+                if not event:  # the head, which was written since
                     continue
                 revision, _, state = event.removesuffix(".json").partition("-")
                 last[int(number)] = (int(revision), state, key)
-            revision = max((event[0] for event in last.values()), default=0)
-            names = [last[number][2] for number in sorted(last, reverse=True) if last[number][1] == VERIFIED]
-            releases = [_read(name, _release, self._get(name)[0]) for name in names[:100]]
-        kept = tuple(map(Kept.of, releases))
-        owned = tuple(sorted({name for release in releases[:1] for name in release.variables}))
+        revision = max((event[0] for event in last.values()), default=0)
+        names = [last[number][2] for number in sorted(last, reverse=True) if last[number][1] == VERIFIED]
+        releases = [self._event(name) for name in names[:100]]
+        kept = tuple(Kept.of(release) for release in releases if release)
+        owned = tuple(sorted({name for release in releases[:1] if release for name in release.variables}))
         return Head(revision=revision, token=revision, newest=max(last, default=0), kept=kept, owned=owned)
 
-    def _get(self, key: str, missing: bytes | None = None) -> tuple[bytes, str]:
-        try:
-            answer = self._s3.get_object(Bucket=self._bucket, Key=key)
-        except Exception as error:
-            if missing is None or code_of(error) not in MISSING:
-                raise
-            return missing, ""
-        return answer["Body"].read(), answer["ETag"]
-
-    def _put(self, key: str, body: bytes, **condition: str) -> str | None:
-        """Write an object under a condition; its ETag, or None when the condition did not hold."""
-        with self._cloud.faults():
-            return store.put(self._s3, self._bucket, key, body, **condition)
+    def _event(self, key: str) -> Release | None:
+        found = objects.get(self._cloud, self._bucket, key)
+        return formats.release(key, formats.read(key, found[0])) if found else None
 
     @property
     def _s3(self) -> Any:
         return self._cloud.client("s3")
-
-
-def _release(body: bytes) -> Release:
-    return Release(**json.loads(body))
-
-
-def _read(key: str, decode: Callable[[bytes], T], body: bytes) -> T:
-    """What an object of the ledger holds.
-
-    Raises:
-        CloudError: it is damaged, or of a later version of this pipeline.
-    """
-    try:
-        return decode(body)
-    except (ValueError, TypeError, KeyError) as error:
-        raise CloudError(
-            f"{key} can't be read: {type(error).__name__}: {error}",
-            next="cruft update, if a later version of this pipeline wrote it; S3 keeps its former versions",
-        ) from error

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery.errors import ConfigError, Refused
-from ml_delivery.release.targets.lambda_function import RELEASE_VARIABLE
+from ml_delivery.records import RELEASE_VARIABLE
+from ml_delivery.release import words
 
 if TYPE_CHECKING:
-    from ml_delivery.artifact.store import Artifact
+    from ml_delivery.records import Artifact, Live, Release, Settings
     from ml_delivery.release.delivery import Delivery
-    from ml_delivery.release.head import Head, Release
-    from ml_delivery.release.targets import Live
+    from ml_delivery.release.head import Head
 
 __all__ = ["Change", "Plan", "check", "digest_of", "make", "wants"]
 
@@ -24,7 +24,7 @@ __all__ = ["Change", "Plan", "check", "digest_of", "make", "wants"]
 class Change:
     """One difference; empty ``old`` or ``new`` is absence.
 
-    ``what`` is code, model, setting, variable, alias or infrastructure.
+    ``what`` is code, model, setting, variable, traffic or infrastructure.
     """
 
     what: str
@@ -43,9 +43,9 @@ class Plan:
     Attributes:
         artifact: what is to be released.
         live: what serves now; None before the first release.
-        settings, variables: the target's settings, and our variables, after it.
-        dropped: variables that were ours and are no longer wanted.
-        foreign: variables that others set; they are left alone.
+        settings, variables: the target's settings, and this pipeline's variables, after it.
+        dropped: variables that this pipeline set and that are no longer wanted.
+        foreign: variables that something else set; they are left alone.
         changes: empty when there is nothing to do.
         digest: of all of that; another one is another plan.
     """
@@ -53,7 +53,7 @@ class Plan:
     environment: str
     artifact: Artifact
     live: Live | None
-    settings: dict[str, Any]
+    settings: Settings
     variables: dict[str, str]
     dropped: tuple[str, ...]
     foreign: tuple[str, ...]
@@ -65,20 +65,20 @@ def make(delivery: Delivery) -> Plan:
     """Compare what the branch and ``pipeline.toml`` ask for with what is live.
 
     Raises:
-        PipelineError: as ``Delivery.artifact``, ``Target.live`` and the ledger raise them.
+        PipelineError: as ``Delivery.artifact``, ``Deployer.live`` and the ledger raise them.
     """
     artifact = delivery.artifact()
-    live = delivery.target.live()
+    live = delivery.deployer.live()
     head = delivery.ledger.head()
-    settings = delivery.target.settings()
-    variables = delivery.config.variables(delivery.environment)
+    settings = delivery.deployer.settings()
+    variables = delivery.environment.variables
     dropped = set(head.owned) - set(variables)
     there = live.variables if live else {}
     foreign = sorted(set(there) - set(variables) - dropped - {RELEASE_VARIABLE})
     plan = Plan(
         environment=delivery.environment.name,
         artifact=artifact,
-        # What others set may be a secret, and is no part of what is planned: their names are enough.
+        # A variable that something else set may be a secret, and is not part of the plan: its name is enough.
         live=live and replace(live, variables={n: v for n, v in there.items() if n not in foreign}),
         settings=settings,
         variables=variables,
@@ -88,16 +88,16 @@ def make(delivery: Delivery) -> Plan:
     )
     content = asdict(plan)
     if live:
-        del content["live"]["traffic"]["tag"]  # changes with each move to and fro
+        del content["live"]["traffic"]["revision"]  # changes with each shift
     return replace(plan, digest="sha256:" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest())
 
 
 def wants(delivery: Delivery, release: Release) -> bool:
     """Whether a deploy begun now would be of the same content as ``release``."""
     return (
-        release.artifact == asdict(delivery.artifact())
-        and release.settings == delivery.target.settings()
-        and release.variables == delivery.config.variables(delivery.environment)
+        release.artifact == delivery.artifact()
+        and release.settings == delivery.deployer.settings()
+        and release.variables == delivery.environment.variables
     )
 
 
@@ -144,7 +144,7 @@ def _differences(old: Any, new: Any, place: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             line
-            for name in sorted({*old, *new} - {"changes", "cost", "digest", "drift", "tag"})
+            for name in sorted({*old, *new} - {"changes", "cost", "digest", "drift", "revision"})
             for line in _differences(old.get(name), new.get(name), f"{place}.{name}".lstrip("."))
         ]
     return [] if old == new else [f"{place} was {old!r}, is {new!r}"]
@@ -155,26 +155,28 @@ def _changes(
     head: Head,
     artifact: Artifact,
     live: Live | None,
-    settings: dict[str, Any],
+    settings: Settings,
     variables: dict[str, str],
     dropped: set[str],
 ) -> list[Change]:
     if live is None:
-        old_settings: dict[str, Any] = {}
+        old_settings: Settings = {}
         there: dict[str, str] = {}
         changes = [Change("code", "version", "", artifact.version)]
         if artifact.model:
             changes.append(Change("model", "primary", "", artifact.model))
     else:
         old_settings, there, changes = live.settings, live.variables, []
-        if live.code_sha256 != artifact.code_sha256:
+        if live.digest != artifact.digest:
             release = delivery.ledger.find(live.release)
-            known = release.artifact if release else {}
-            changes.append(Change("code", "version", known.get("version", live.code_sha256), artifact.version))
-            if known.get("model", "") != artifact.model:
-                changes.append(Change("model", "primary", known.get("model", ""), artifact.model))
+            known = release.artifact if release else None
+            changes.append(Change("code", "version", known.version if known else live.digest, artifact.version))
+            if (known.model if known else "") != artifact.model:
+                changes.append(Change("model", "primary", known.model if known else "", artifact.model))
         if (head.live and live.release != head.live) or live.traffic.weights:
-            changes.append(Change("alias", f"live (release {head.live} was deployed)", _shares(live), "a new version"))
+            changes.append(
+                Change("traffic", f"live (release {head.live} was deployed)", words.split(live), "the new release")
+            )
     for name, value in settings.items():
         if old_settings.get(name) != value:
             changes.append(Change("setting", name, str(old_settings.get(name, "")), str(value)))
@@ -182,10 +184,5 @@ def _changes(
         if there.get(name) != variables.get(name):
             changes.append(Change("variable", name, there.get(name, ""), variables.get(name, "")))
     if not delivery.foundation.current:
-        changes.append(Change("infrastructure", "infra/service.yaml", "as applied", "as in the tree"))
+        changes.append(Change("infrastructure", delivery.name, "as applied", "as the package and pipeline.toml say"))
     return changes
-
-
-def _shares(live: Live) -> str:
-    others = [f"version {version} {percent} %" for version, percent in live.traffic.weights.items()]
-    return ", ".join([f"version {live.version} (release {live.release or 'unknown'})", *others])

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ml_delivery.artifact import store
-from ml_delivery.release.head import VERIFIED
+from ml_delivery.records import VERIFIED, Removed
 
 if TYPE_CHECKING:
     from ml_delivery.keys import Deploy
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ml_delivery.release.head import Kept
     from ml_delivery.release.ledger import Lease
 
-__all__ = ["prune", "retained"]
+__all__ = ["DAY", "prune", "retained"]
 
 DAY = 86_400.0
 # The head must stay small: of those kept for their age alone, no more than this.
@@ -32,27 +32,30 @@ def retained(kept: tuple[Kept, ...], live: int, rules: Deploy, now: float) -> tu
     return tuple(one for one in kept if one.number in needed or one.number in young)
 
 
-def prune(delivery: Delivery, lease: Lease) -> list[str]:
-    """Remove versions and artifacts that no retained release needs; what was removed, in words. Tells the lease when done.
+def prune(delivery: Delivery, lease: Lease) -> tuple[Removed, ...]:
+    """Remove deployed versions and artifacts that no retained release needs. Marks the lease as swept when all are gone.
 
-    The head says first that they can't be gone back to. Versions of releases that are newer than the head knows belong
-    to whoever took the lock over; artifacts younger than a day may wait for their deploy.
+    The head first records that no rollback can go to them. Deployed versions of releases that are newer than the head knows
+    belong to whoever took the lock over; artifacts younger than a day may wait for their deploy.
+
+    Raises:
+        CloudError: something could not be removed.
     """
-    now, rules = time.time(), delivery.config.deploy
+    now, rules = time.time(), delivery.environment.deploy
     kept = retained(lease.head.kept, lease.head.live, rules, now)
     if kept != lease.head.kept:
         lease.write(kept=kept)
-    traffic = delivery.target.traffic()
-    needed, serving = {one.version for one in kept}, traffic.versions if traffic else set()
+    traffic = delivery.deployer.traffic()
+    needed, serving = {one.deployed for one in kept}, traffic.all if traffic else set()
     removed = []
-    for version, number in delivery.target.versions().items():
-        if version not in needed | serving and number <= lease.head.newest:
-            delivery.target.remove(version)
-            removed.append(f"version {version}")
+    for deployed, number in delivery.deployer.deployed().items():
+        if deployed not in needed | serving and number <= lease.head.newest:
+            delivery.deployer.remove(deployed)
+            removed.append(Removed("version", deployed))
     before = now - max(rules.keep_days, 1) * DAY
     sources = {one.source for one in kept}
-    artifacts = store.prune(delivery.cloud, delivery.foundation.bucket, sources, before)
-    artifacts += delivery.target.discard(sources, before)
-    if serving <= needed:  # else a version was spared that may only seem to serve: what is read can be old
+    removed += store.prune(delivery.cloud, delivery.foundation.bucket, sources, before)
+    removed += delivery.deployer.discard(sources, before)
+    if serving <= needed:  # else one was spared that may only seem to serve: what is read can be old
         lease.swept()
-    return removed + artifacts
+    return tuple(removed)

@@ -1,43 +1,24 @@
-"""What users meet at a version that has a share of the traffic, and whether that crosses a line."""
+"""What users meet at a release that has a share of the traffic, and whether that crosses a limit."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ml_delivery.records import Look
 
 if TYPE_CHECKING:
     from ml_delivery.keys import Deploy
     from ml_delivery.release.delivery import Delivery
 
-__all__ = ["Look", "look", "weights"]
+__all__ = ["look", "weights"]
 
 COMMAND_SECONDS = 60
 
 
-@dataclass(frozen=True)
-class Look:
-    """What was seen at one moment: the version's numbers since it had traffic, and ``breach``, the line that was crossed.
-
-    ``alarms`` are those that ring; ``command`` is the exit code of the user's own probe.
-    """
-
-    weight: int
-    requests: int
-    errors: int
-    p95: float
-    throttles: int
-    alarms: tuple[str, ...]
-    command: int
-    breach: str
-
-    def __str__(self) -> str:
-        return f"{self.errors} of {self.requests} requests failed, p95 {self.p95:.0f} ms"
-
-
 def weights(rules: Deploy) -> list[int]:
-    """The percents that a new version is given one after the other, before it gets all."""
+    """The percentages that a new release is given one after the other, before it gets all the traffic."""
     if rules.strategy == "all-at-once":
         return []
     if rules.strategy == "canary":
@@ -45,22 +26,22 @@ def weights(rules: Deploy) -> list[int]:
     return list(range(rules.weight, 100, rules.weight))
 
 
-def look(delivery: Delivery, version: str, weight: int, since: float) -> Look:
-    """Look at all that is watched, once.
+def look(delivery: Delivery, deployed: str, weight: int, since: float) -> Look:
+    """Measure everything that is watched, once.
 
     Args:
         delivery: the environment.
-        version: the one that was given traffic.
-        weight: how many percent it has.
+        deployed: the deployed version that was given traffic.
+        weight: its percent of the traffic.
         since: when it was first given any; seconds since 1970.
     """
-    rules = delivery.config.deploy
-    seen = delivery.target.numbers(version, since)
+    rules = delivery.environment.deploy
+    seen = delivery.deployer.numbers(deployed, since)
     # One list for all environments, whose alarms have names of their own.
     alarms = _ringing(
         delivery, tuple(name.replace("{environment}", delivery.environment.name) for name in rules.alarms)
     )
-    command = _run(delivery, version, weight) if rules.command else 0
+    command = _run(delivery, deployed, weight) if rules.command else 0
     breach = ""
     if seen.errors * 100 > rules.max_errors * seen.requests:
         share = 100 * seen.errors / max(seen.requests, 1)
@@ -70,14 +51,14 @@ def look(delivery: Delivery, version: str, weight: int, since: float) -> Look:
     elif seen.throttles > rules.max_throttles:
         breach = f"{seen.throttles} calls were throttled; deploy.max_throttles is {rules.max_throttles}"
     elif alarms:
-        breach = f"the alarm {alarms[0]} rings"
+        breach = f"the alarm {alarms[0]} is in alarm"
     elif command:
-        breach = f"{' '.join(rules.command)} ended with exit code {command}"
+        breach = f"{' '.join(rules.command)} exited with code {command}"
     return Look(weight, seen.requests, seen.errors, seen.p95, seen.throttles, alarms, command, breach)
 
 
 def _ringing(delivery: Delivery, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of ``names`` that are in state ALARM; a name that no alarm has counts, since nobody is watching."""
+    """Those of ``names`` that are in state ALARM; a name that no alarm has counts, since nothing is being watched."""
     if not names:
         return ()
     with delivery.cloud.faults():
@@ -94,14 +75,18 @@ def _ringing(delivery: Delivery, names: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
-def _run(delivery: Delivery, version: str, weight: int) -> int:
-    """The user's own probe: 0 is good. It is told the version and its share in the environment."""
-    told = {"RELEASE_VERSION": version, "RELEASE_WEIGHT": str(weight), "RELEASE_ENVIRONMENT": delivery.environment.name}
+def _run(delivery: Delivery, deployed: str, weight: int) -> int:
+    """The user's own check: 0 is good. Its variables name the deployed version and its share."""
+    facts = {
+        "RELEASE_VERSION": deployed,
+        "RELEASE_WEIGHT": str(weight),
+        "RELEASE_ENVIRONMENT": delivery.environment.name,
+    }
     try:
         return subprocess.run(
-            delivery.config.deploy.command,
+            delivery.environment.deploy.command,
             cwd=delivery.config.root,
-            env={**os.environ, **told},
+            env={**os.environ, **facts},
             timeout=COMMAND_SECONDS,
             stdout=subprocess.DEVNULL,
             check=False,

@@ -1,7 +1,7 @@
 """What ``invoke`` runs: words, order, printing and exit codes; what is done lies in the modules beside this package.
 
 account, artifacts, cloud, models, monitor, releases, reports    the tasks, by what they are about
-telling         who is told how a build, deploy or rollback ended
+reporting       notifications of how a build, deploy or rollback ended
 base            what every task is: its faults end as one message and an exit code
 console         what is printed
 

@@ -96,7 +96,7 @@ def doctor(
     if contract:
         from ml_delivery.account import contract as service
 
-        return _show(service.check(config), json)
+        return _show(service.check(config, config.environment(branch or checked_out(config))), json)
     findings = looking.local(config)
     opened, environment = None, None
     try:
@@ -107,9 +107,7 @@ def doctor(
         found, opened = looking.account(config, environment, chosen(cloud))
         findings += found
     if environment and opened and claims:
-        findings += looking.trust(
-            environment, opened, f"{config.service.name}-{environment.name}", looking.claims_of(claims)
-        )
+        findings += looking.trust(environment, opened, config.name_of(environment), looking.claims_of(claims))
     if environment and opened and (token := os.environ.get("GH_TOKEN") or os.environ.get("GITHUB_TOKEN")):
         findings += looking.github(config, environment, opened.account, token)
     _show(findings, json)

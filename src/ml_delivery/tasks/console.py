@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ml_delivery.artifact.codebuild import Phase
-    from ml_delivery.release.deploy import Outcome, Step
+    from ml_delivery.records import Cost
+    from ml_delivery.release.delivery import Delivery
+    from ml_delivery.release.deploy import Outcome
+    from ml_delivery.release.steps import Result, Step
 
 __all__ = [
     "agrees",
+    "cost",
     "document",
     "megabytes",
     "outcome",
@@ -43,8 +47,41 @@ def warn(line: str) -> None:
 
 
 def step(done: Step) -> None:
-    """A step of a deploy or rollback that is done."""
-    say(f"  {done.name:<14} {done.seconds:6.2f} s  {done.result}")
+    """A step of a deploy or rollback that is done, or was stopped."""
+    say(f"  {done.name:<14} {done.seconds:6.2f} s  {_words(done.result) if done.result else 'stopped here'}")
+
+
+def _words(result: Result) -> str:
+    """What a step did."""
+    from ml_delivery.release import steps, words
+
+    match result:
+        case steps.Planned(changes=changes, wanted=0):
+            return f"{changes} changes" if changes != 1 else "1 change"
+        case steps.Planned(live=live, wanted=wanted):
+            return f"release {live} → {wanted}"
+        case steps.Staged(release=release, deployed=deployed):
+            return f"release {release} is version {deployed}"
+        case steps.Probed(asked=asked):
+            return ", ".join(f"{one.path} {one.status} in {one.seconds * 1000:.0f} ms" for one in asked)
+        case steps.Shifted(old=old, new=new, weight=100):
+            return f"live: version {old or 'none'} → {new}"
+        case steps.Shifted(old=old, new=new):
+            return f"version {new} beside {old}"
+        case steps.Watched(look=look, paused=paused):
+            return words.look(look) + (f"; paused, due in {paused:.0f} s" if paused else "")
+        case steps.Restored():
+            serves = words.serving(result.release, result.deployed)
+            if result.unread:
+                serves = f"what serves could not be read: {result.unread}"
+            elif not result.whole:
+                serves += ", which is not what served before"
+            return serves + (f", release {result.abandoned} was abandoned" if result.abandoned else "")
+        case steps.Pruned(removed=removed, postponed=postponed):
+            gone = [f"{one.kind} {one.name[:12]}" for one in removed]
+            return ", ".join(
+                [*gone, *([f"the rest is postponed to the next deploy: {postponed}"] if postponed else [])]
+            )
 
 
 def phase(done: Phase) -> None:
@@ -56,17 +93,29 @@ def quiet(_: Any) -> None:
     """Nothing: a JSON document follows, which holds the step."""
 
 
-def outcome(done: Outcome, cloud: str) -> None:
-    """Where a deploy or rollback has come to."""
+def outcome(done: Outcome, delivery: Delivery) -> None:
+    """What a deploy or rollback came to."""
+    assert done.release is not None
+    where = f"{done.environment} on {delivery.cloud.name}"
     if done.weight < 100:
         due = time.strftime("%H:%M:%S", time.localtime(done.due))
+        branch = delivery.environment.branch
         say(
-            f"release {done.release.number} has {done.weight} % of the traffic of {done.environment} on {cloud}; "
-            f"next: invoke deploy --resume, after {due}"
+            f"release {done.release.number} has {done.weight} % of the traffic of {where}, paused until {due}; "
+            f"next: invoke deploy --resume --branch {branch}{delivery.where}"
         )
         return
-    where = f"version {done.version} serves {done.environment} on {cloud}"
-    say(f"release {done.release.number} is verified: {where} ({done.seconds:.2f} s)")
+    serves = f"version {done.release.deployed} serves {where}"
+    say(f"release {done.release.number} is verified: {serves} ({done.seconds:.2f} s)")
+
+
+def cost(estimated: Cost) -> str:
+    """A cost, with what it rests on."""
+    source = "as in the last day" if estimated.measured else "assumed: there were no requests in the last day"
+    return (
+        f"about {estimated.dollars:.2f} USD a month at {estimated.requests_per_second:g} requests a second "
+        f"of {estimated.milliseconds:.0f} ms ({source}), by list prices"
+    )
 
 
 def table(rows: list[dict[str, str]]) -> None:

@@ -69,7 +69,7 @@ def report(_: Any, days: int = 1, branch: str = "", cloud: str = "", json: bool 
 def _upload(branch: str, cloud: str) -> None:
     from ml_delivery.monitoring import api, drift, files
     from ml_delivery.monitoring.queries import place
-    from ml_delivery.release.head import ROLLED_BACK, VERIFIED
+    from ml_delivery.records import ROLLED_BACK, VERIFIED
 
     delivery = open_environment(branch, cloud)
     config = delivery.config
@@ -86,5 +86,5 @@ def _upload(branch: str, cloud: str) -> None:
             grafana.write(part, missing=how == "missing")
         console.say(f"  {part.name:<14} {'was up to date' if not how else f'was {how}; written'}")
     served = [release for release in delivery.ledger.latest(50) if release.state in (VERIFIED, ROLLED_BACK)]
-    texts = ((r.number, r.at, f"release {r.number}: {r.artifact['version'][:12]} by {r.who}") for r in served)
+    texts = ((r.number, r.at, f"release {r.number}: {r.artifact.version[:12]} by {r.who}") for r in served)
     console.say(f"  {'releases':<14} {grafana.annotate(at, texts)} newly marked")

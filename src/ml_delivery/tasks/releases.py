@@ -8,31 +8,27 @@ from invoke import Exit
 
 from ml_delivery.tasks import console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, open_environment
-from ml_delivery.tasks.telling import telling_release
+from ml_delivery.tasks.reporting import reporting_release
 
-WAIT = "seconds to wait for a deploy that is at work; default: 0"
+WAIT = "seconds to wait for a deploy that is under way; default: 0"
 
 
 @action(
     help={
         "branch": BRANCH,
         "cloud": CLOUD,
-        "requests-per-second": "estimate what Lambda would ask for so many",
+        "requests-per-second": "estimate the cost of so many, by list prices",
         "json": JSON,
     }
 )
 def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float = 0.0, json: bool = False) -> None:
     """Show what a deploy would change; exit 0 for nothing, 2 for something."""
-    from ml_delivery import costs
     from ml_delivery.monitoring import drift
     from ml_delivery.release import plan as planning
 
     delivery = open_environment(branch, cloud)
     made, drifted = planning.make(delivery), drift.find(delivery)
-    cost = None
-    if requests_per_second:
-        memory, architecture = made.settings["memory"], made.settings["architecture"]
-        cost = costs.estimate(requests_per_second, memory, architecture, delivery.target.milliseconds())
+    cost = delivery.deployer.cost(requests_per_second) if requests_per_second else None
     if json:
         console.document({**vars(made), "drift": drifted, "cost": cost})
     else:
@@ -40,13 +36,14 @@ def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float =
         for change in made.changes:
             console.say(f"  {change}")
         for name in made.foreign:
-            console.say(f"  variable {name} is not ours; it stays")
+            console.say(f"  variable {name} was not set by this pipeline; it stays")
         for one in drifted:
             console.say(f"  drift {one.name}: as defined → {one.how}; next: {one.next}")
         if cost:
-            console.say(f"  cost: {cost}")
+            console.say(f"  cost: {console.cost(cost)}")
         if made.changes:
-            console.say(f"  to have exactly this carried out: invoke deploy --plan {made.digest}")
+            where = f"--branch {delivery.environment.branch}{delivery.where}"
+            console.say(f"  to carry out exactly this: invoke deploy --plan {made.digest} {where}")
     lines = [*map(str, made.changes), *(f"drift {one.name}: {one.how}" for one in drifted)]
     console.summary("\n".join([f"plan for {made.environment}:", *(lines or ["nothing to do"])]))
     console.output(digest=made.digest)
@@ -58,10 +55,10 @@ def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float =
     help={
         "branch": BRANCH,
         "cloud": CLOUD,
-        "plan": "carry out this plan or none: its digest, or the file that `plan --json` wrote",
+        "plan": "carry out this plan and no other: its digest, or the file that `plan --json` wrote",
         "wait": WAIT,
-        "detach": "end once the first traffic step stands; the rest is left to --resume",
-        "resume": "go on with a deploy that was detached or has died; nothing to do is fine",
+        "detach": "exit once the first traffic step is made; --resume continues",
+        "resume": "continue a deploy that was detached or interrupted; it is fine if there is none",
         "json": JSON,
     }
 )
@@ -77,21 +74,19 @@ def deploy(
 ) -> None:
     """Release the branch's artifact; exit 0 means that it is verified, or that there was nothing to do."""
     from ml_delivery.release import deploy as deploying
-    from ml_delivery.release import plan as planning
 
     delivery = open_environment(branch, cloud, prepare=True)
-    tell = console.quiet if json else console.step
-    outcome: deploying.Outcome | planning.Plan | None
-    with telling_release("deploy", delivery) as done:
+    report = console.quiet if json else console.step
+    with reporting_release("deploy", delivery) as reported:
         if resume:
-            outcome = done(deploying.resume(delivery, tell, wait=wait, detach=detach))
+            outcome = reported(deploying.resume(delivery, report, wait=wait, detach=detach))
         else:
-            outcome = done(deploying.deploy(delivery, tell, approved=plan, wait=wait, detach=detach))
+            outcome = reported(deploying.deploy(delivery, report, approved=plan, wait=wait, detach=detach))
     if json:
         return console.document(outcome)
-    if isinstance(outcome, deploying.Outcome):
-        return console.outcome(outcome, delivery.cloud.name)
-    live = f"release {outcome.live.release if outcome.live else 0} is live" if outcome else "no deploy is under way"
+    if outcome.release:
+        return console.outcome(outcome, delivery)
+    live = f"release {outcome.live} is live" if outcome.live else "no release is live"
     console.say(f"nothing to do: {live} in {delivery.environment.name}")
 
 
@@ -109,20 +104,23 @@ def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, wait: int =
     from ml_delivery.release import deploy as deploying
 
     delivery = open_environment(branch, cloud)
-    with telling_release("rollback", delivery) as done:
-        outcome = done(deploying.rollback(delivery, to, tell=console.quiet if json else console.step, wait=wait))
+    with reporting_release("rollback", delivery) as reported:
+        outcome = reported(deploying.rollback(delivery, to, console.quiet if json else console.step, wait=wait))
     if json:
         return console.document(outcome)
-    console.outcome(outcome, delivery.cloud.name)
+    console.outcome(outcome, delivery)
 
 
 @action(help={"reason": "why; it is recorded", "branch": BRANCH, "cloud": CLOUD})
 def unlock(_: Any, reason: str = "", branch: str = "", cloud: str = "") -> None:
-    """Take the lock from whoever holds it; what they had under way is settled by the next deploy or rollback."""
+    """Release the lock by force; what was under way is finished or put back by the next deploy or rollback."""
     from ml_delivery import source
+    from ml_delivery.release import words
 
     if not reason.strip():
-        raise Exit("✗ a lock is not taken without a reason\n  next: invoke unlock --reason WHY", 1)
+        raise Exit("✗ --reason is missing; it is recorded\n  next: invoke unlock --reason WHY", 1)
     delivery = open_environment(branch, cloud)
     held = delivery.ledger.unlock(source.author(delivery.config.root), reason)
-    console.say(f"unlocked; it was held by {held}" if held else f"{delivery.environment.name} is not locked")
+    console.say(
+        f"unlocked; it was held by {words.holder(held)}" if held else f"{delivery.environment.name} is not locked"
+    )

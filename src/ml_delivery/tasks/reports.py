@@ -24,8 +24,8 @@ WATCH_SECONDS = 5  # CloudWatch itself measures by the minute
 
 @action(help={"path": "what to ask for: /version", "branch": BRANCH, "cloud": CLOUD}, positional=["path"])
 def call(_: Any, path: str, branch: str = "", cloud: str = "") -> None:
-    """Ask what is live for PATH and print the answer; exit 1 unless its status is below 400."""
-    answer = open_environment(branch, cloud).target.call(path if path.startswith("/") else f"/{path}")
+    """Ask what is live for PATH and print the answer; exit 1 for a status of 400 or above."""
+    answer = open_environment(branch, cloud).deployer.call(path if path.startswith("/") else f"/{path}")
     print(answer.body)
     if answer.fault or answer.status >= 400:
         raise Exit(f"✗ {answer.fault or f'status {answer.status}'}", 1)
@@ -41,11 +41,13 @@ def call(_: Any, path: str, branch: str = "", cloud: str = "") -> None:
     }
 )
 def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch: bool = False, looks: int = 0) -> None:
-    """Show what is live, and who is at work on it."""
+    """Show what is live, and what is under way."""
+    from ml_delivery.release import words
+
     delivery = open_environment(branch, cloud)
     if watch:
         return _watch(delivery, looks)
-    live, head = delivery.target.live(), delivery.ledger.head()
+    live, head = delivery.deployer.live(), delivery.ledger.head()
     if json:
         return console.document(
             {
@@ -58,18 +60,19 @@ def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch:
     if live is None:
         console.say("  nothing is live; next: invoke deploy")
     else:
-        console.say(f"  release {live.release} serves as version {live.version}, code {live.code_sha256}")
+        console.say(f"  release {live.release} serves as version {live.deployed}, digest {live.digest}")
         for version, percent in live.traffic.weights.items():
             console.say(f"  version {version} has {percent} % of the traffic")
     if head.work:
-        how = "left to" if head.work.detached else "if nobody is at work:"
-        console.say(f"  a {head.work} is under way; {how} invoke deploy --resume")
+        how = "paused; continue with" if head.work.detached else "under way; if it was interrupted, continue with"
+        where = f"--branch {delivery.environment.branch}{delivery.where}"
+        console.say(f"  a {words.work(head.work)} is {how} invoke deploy --resume {where}")
     if head.holder:
-        console.say(f"  locked by {head.holder}")
+        console.say(f"  locked by {words.holder(head.holder)}")
 
 
 def _ours(variables: dict[str, str], head: Head) -> dict[str, str]:
-    """Those that we set: what others set may be a secret."""
+    """Those that this pipeline set: any other may be a secret."""
     return {name: value for name, value in variables.items() if name in head.owned}
 
 
@@ -96,7 +99,7 @@ def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, html: s
         return console.document(found)
     for release in found:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.at))
-        version = release.artifact["version"]
+        version = release.artifact.version
         console.say(f"{release.number:>4}  {release.state:<11}  {when}  {version[:12]}  {release.who}")
         if release.cause:
             console.say(f"      {release.cause}")
@@ -112,19 +115,12 @@ def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, html: s
     }
 )
 def logs(_: Any, query: str = "", branch: str = "", cloud: str = "", minutes: int = 10, json: bool = False) -> None:
-    """Print the function's log of the last minutes, or what a query finds in it."""
+    """Print the log of the last minutes, or what a query finds in it."""
     if query:
         return _query(query, branch, cloud, minutes, json)
     delivery = open_environment(branch, cloud)
-    client = delivery.cloud.client("logs")
-    since = int((time.time() - minutes * 60) * 1000)
-    with delivery.cloud.faults():
-        pages = client.get_paginator("filter_log_events").paginate(
-            logGroupName=delivery.foundation.log_group, startTime=since
-        )
-        for page in pages:
-            for event in page["events"]:
-                print(event["message"].rstrip("\n"))
+    for line in delivery.deployer.logs(time.time() - minutes * 60):
+        print(line)
 
 
 def _watch(delivery: Delivery, looks: int) -> None:
@@ -149,7 +145,7 @@ def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None
         listed = [f"{other}: {text.splitlines()[0].lstrip('# ')}" for other, text in known.items()]
         raise ConfigError("--query", [f"infra/queries/{name}.txt does not exist; there are:", *listed])
     delivery = open_environment(branch, cloud)
-    rows = data.ask_log(delivery.cloud, delivery.foundation.log_group, known[name], minutes)
+    rows = data.ask_log(delivery.cloud, delivery.foundation.outputs["LogGroup"], known[name], minutes)
     if json:
         return console.document(rows)
     console.table(rows)
@@ -165,7 +161,7 @@ def verify(_: Any, branch: str = "", cloud: str = "", rebuild: bool = False, jso
     def say(link: verifying.Link) -> None:
         console.say(f"✓ {link.name}\n    {link.digest}")
 
-    links = verifying.verify(open_environment(branch, cloud), rebuild=rebuild, tell=console.quiet if json else say)
+    links = verifying.verify(open_environment(branch, cloud), rebuild=rebuild, report=console.quiet if json else say)
     if json:
         console.document(links)
 

@@ -10,13 +10,14 @@ import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml_delivery.artifact import engines, store
+from ml_delivery.artifact import store
+from ml_delivery.containers import engines
 from ml_delivery.errors import CloudError
+from ml_delivery.records import Artifact, Pushed
 
 if TYPE_CHECKING:
-    from ml_delivery.account.infra import Foundation
-    from ml_delivery.artifact.build import Manifest
     from ml_delivery.cloud import Cloud
+    from ml_delivery.records import Manifest
 
 __all__ = ["Registry", "push"]
 
@@ -122,39 +123,45 @@ class _Nothing:
         return None
 
 
-def push(cloud: Cloud, foundation: Foundation, manifest: Manifest, parameter: str) -> store.Pushed:
-    """Push the built image under its version, check that all of it is there, record it, then name it in SSM.
+def push(cloud: Cloud, bucket: str, repository: str, manifest: Manifest, parameter: str) -> Pushed:
+    """Push the built image under its version, check that all of it arrived, record it, then name it in SSM.
 
-    The order is the point: whoever finds the name finds the image. Pushing the same again moves nothing.
+    The order is the point: whoever finds the name finds the image. Pushing the same image again changes nothing.
+
+    Args:
+        cloud, bucket: where the record is kept.
+        repository: the image repository's URI.
+        manifest: of the build.
+        parameter: the SSM parameter that names the last pushed image, for other systems.
 
     Raises:
         CloudError: the registry refused, dropped a layer, or has another image under this version.
         BuildError, SetupError: the engine lost the image, or does not answer.
     """
-    registry = Registry(cloud, foundation.repository)
-    known, there = store.known(cloud, foundation.bucket, manifest.version), registry.find(manifest.version)
+    registry = Registry(cloud, repository)
+    known, there = store.known(cloud, bucket, manifest.version), registry.find(manifest.version)
     same = known and there and (known.content, known.digest) == (manifest.content, there.digest)
     if known and there and same and not registry.missing(there):
-        pushed = store.Pushed(known, uploaded=False)
+        pushed = Pushed(known, uploaded=False)
     else:
-        pushed = store.record(cloud, foundation.bucket, _push(registry, manifest), uploaded=True)
+        pushed = store.record(cloud, bucket, _push(registry, manifest), uploaded=True)
     with cloud.faults():
-        cloud.client("ssm").put_parameter(Name=parameter, Value=pushed.artifact.key, Type="String", Overwrite=True)
+        cloud.client("ssm").put_parameter(Name=parameter, Value=pushed.artifact.location, Type="String", Overwrite=True)
     return pushed
 
 
-def _push(registry: Registry, manifest: Manifest) -> store.Artifact:
-    """Have the image in the registry, whole; its artifact."""
+def _push(registry: Registry, manifest: Manifest) -> Artifact:
+    """Upload the image, unless the registry has it; its artifact."""
     engine = engines.find()
     image = engine.inspect(manifest.image)
     there = registry.find(manifest.version)
     if there and registry.layers(there) != image.layers:
         raise CloudError(
             f"{manifest.version} is in the registry already, as {there.digest}, with other content than this build",
-            next="commit something and build that: a tag is never given away twice",
+            next="commit something and build that: image tags are immutable",
         )
     if not there or registry.missing(there):
-        registry.has(image.id)  # an engine can't say which right it lacks: this question is answered without words
+        registry.has(image.id)  # an engine can't say which right it lacks; this request's refusal names it
         engine.push(
             manifest.image, f"{registry.address}:{manifest.version}", registry.user, registry.password, tls=registry.tls
         )
@@ -164,9 +171,7 @@ def _push(registry: Registry, manifest: Manifest) -> store.Artifact:
             f"the registry took {manifest.version} but does not have all of it: {_lacks(registry, there)}",
             next="invoke push again; nothing names the image yet",
         )
-    return store.artifact(
-        manifest, there.digest, there.digest.removeprefix("sha256:"), f"{registry.uri}@{there.digest}"
-    )
+    return Artifact.of(manifest, there.digest, f"{registry.uri}@{there.digest}")
 
 
 def _lacks(registry: Registry, there: Named | None) -> str:

@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ml_delivery.release.targets import Numbers
+from ml_delivery.records import Numbers
 
 if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ml_delivery.records import Cost
 
-__all__ = ["DOLLARS_PER_REQUEST", "Cost", "dollars_per_gb_second", "estimate"]
+__all__ = ["DOLLARS_PER_REQUEST", "dollars_per_gb_second", "estimate"]
 
 # https://aws.amazon.com/lambda/pricing/ (first tier, US East, as published in 2025; other regions differ by some percent)
 DOLLARS_PER_REQUEST = 0.20 / 1e6
 DOLLARS_PER_GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
 SECONDS_PER_MONTH = 30 * 86_400
 ASSUMED_MILLISECONDS = 100.0
-
-
-@dataclass(frozen=True)
-class Cost:
-    """``dollars`` a month at so many requests a second of so many ``milliseconds``; ``measured`` or assumed."""
-
-    requests_per_second: float
-    milliseconds: float
-    measured: bool
-    dollars: float
-
-    def __str__(self) -> str:
-        source = "as in the last day" if self.measured else "assumed: nothing was asked in the last day"
-        return (
-            f"about {self.dollars:.2f} USD a month at {self.requests_per_second:g} requests a second "
-            f"of {self.milliseconds:.0f} ms ({source}), by Lambda's list prices"
-        )
 
 
 def dollars_per_gb_second(architecture: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_delivery.cloud import code_of
 from ml_delivery.errors import Moved
-from ml_delivery.release.targets import Traffic
+from ml_delivery.records import Traffic
 
 __all__ = ["ALIAS", "CHANGED", "GONE", "shift", "traffic"]
 
@@ -16,7 +16,7 @@ CHANGED = ("PreconditionFailedException", "ResourceConflictException")
 
 
 def traffic(client: Any, function: str) -> Traffic | None:
-    """Where the alias leads, as ``Target.traffic`` answers it."""
+    """Where the alias leads, as ``Deployer.traffic`` answers it."""
     try:
         alias = client.get_alias(FunctionName=function, Name=ALIAS)
     except Exception as error:
@@ -29,7 +29,7 @@ def traffic(client: Any, function: str) -> Traffic | None:
 
 
 def shift(client: Any, function: str, wanted: Traffic | None, seen: Traffic | None, note: str) -> None:
-    """Have it lead to ``wanted``, as ``Target.shift`` asks; None removes it.
+    """Have it lead to ``wanted``, as ``Deployer.shift`` asks; None removes it.
 
     Raises:
         Moved: it is no longer as it was ``seen``.
@@ -39,17 +39,17 @@ def shift(client: Any, function: str, wanted: Traffic | None, seen: Traffic | No
         if wanted is None:
             client.delete_alias(**name)
         elif seen is None:
-            client.create_alias(**name, FunctionVersion=wanted.version, Description=note)
+            client.create_alias(**name, FunctionVersion=wanted.deployed, Description=note)
         else:
             weights = {version: percent / 100 for version, percent in wanted.weights.items()}
             client.update_alias(
                 **name,
-                FunctionVersion=wanted.version,
+                FunctionVersion=wanted.deployed,
                 RoutingConfig={"AdditionalVersionWeights": weights},
                 Description=note,
-                RevisionId=seen.tag,
+                RevisionId=seen.revision,
             )
     except Exception as error:
         if code_of(error) not in CHANGED:
             raise
-        raise Moved("the traffic was moved by someone else meanwhile", next="invoke status") from error
+        raise Moved("the traffic was changed meanwhile, not by this deploy", next="invoke status") from error

@@ -20,19 +20,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from ml_delivery.artifact.archive import Entry, Writer
 from ml_delivery.dependencies import envs
 from ml_delivery.errors import BuildError
+from ml_delivery.packing.archive import Entry, Writer
 
 if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.dependencies.locks import Pin
+    from ml_delivery.target import Target
 
 __all__ = ["Bundle", "Part", "compiled", "make"]
 
-# In Lambda's Python already: https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
-PROVIDED = {"boto3", "botocore", "jmespath", "s3transfer"}
-# Left out: what a function never opens. A deploy's probe shows if one did.
+# Left out: what a service never opens. A deploy's health check shows if one did.
 PRUNED = (
     "*/__pycache__/*",
     "*/tests/*",
@@ -73,8 +72,8 @@ class Bundle:
     sbom: str
 
 
-def make(config: Config, lock: Path) -> Bundle:
-    """The bundle of what ``lock`` holds for the service's target; made if it is not kept yet.
+def make(config: Config, target: Target, lock: Path) -> Bundle:
+    """The bundle of what ``lock`` holds for ``target``; made if it is not kept yet.
 
     Raises:
         BuildError: a pin has no wheel for the target, or two packages bring the same file.
@@ -87,19 +86,22 @@ def make(config: Config, lock: Path) -> Bundle:
         content = hashlib.sha256(lock.read_bytes()).hexdigest()
     except OSError as error:
         raise BuildError(f"{lock.name} can't be read: {error}", next="nox -s lock") from error
+    glibc, provided = target.glibc(service.python), target.provided
     inputs = [_made_by(), content, service.name, service.python, service.architecture, _full_version(python)]
-    key = hashlib.sha256(json.dumps([*inputs, *config.build.exclude]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([*inputs, glibc, sorted(provided), *config.build.exclude]).encode()).hexdigest()
     archive, index, bill = (folder / "bundles" / f"{key}{suffix}" for suffix in (".zip", ".json", ".cdx.json"))
     if not index.is_file():
         with envs.exclusive(folder / "bundles" / "making.lock"):
             if not index.is_file():
                 # A build that finds its bundle made starts without them.
-                from ml_delivery.artifact import sbom
                 from ml_delivery.dependencies import locks, wheels
+                from ml_delivery.packing import sbom
 
                 pins = locks.for_target(locks.read(lock), service.python, service.architecture)
-                pins = [pin for pin in pins if pin.name not in PROVIDED]
-                found = wheels.fetch(pins, service.python, service.architecture, folder / "wheels")
+                pins = [pin for pin in pins if pin.name not in provided]
+                found = wheels.fetch(
+                    pins, wheels.Platform(service.python, service.architecture, glibc), folder / "wheels"
+                )
                 with _appears(bill) as out:
                     out.write(sbom.make(service.name, pins, found, key).encode())
                 with _appears(archive) as out:
@@ -118,12 +120,12 @@ def compiled(modules: list[tuple[str, str, str]], python: Path) -> list[tuple[st
     if not modules:
         return []
     if python.samefile(getattr(sys, "_base_executable", sys.executable)):
-        from ml_delivery.artifact.bytecode import answers  # the same code, without the cost of a process
+        from ml_delivery.packing.bytecode import answers  # the same code, without the cost of a process
 
         try:
             found = answers(modules)
         except SyntaxError as error:
-            raise BuildError(str(error), next="mend that line") from error
+            raise BuildError(str(error), next="correct that line") from error
     else:
         script = Path(__file__).parent / "bytecode.py"
         done = subprocess.run(
@@ -131,7 +133,7 @@ def compiled(modules: list[tuple[str, str, str]], python: Path) -> list[tuple[st
         )
         if done.returncode != 0:
             reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-            raise BuildError(reason[0] if reason else f"{python} could not compile", next="mend that line")
+            raise BuildError(reason[0] if reason else f"{python} could not compile", next="correct that line")
         found = json.loads(done.stdout)
     return [(path, base64.b64decode(content)) for path, content in found]
 

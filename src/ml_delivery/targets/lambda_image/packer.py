@@ -10,23 +10,19 @@ import zipfile
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from ml_delivery import source
-from ml_delivery.artifact import engines
-from ml_delivery.artifact.packers import Layer, Packed
+from ml_delivery.containers import engines
 from ml_delivery.errors import BuildError
+from ml_delivery.records import Layer, Packed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from ml_delivery.artifact.build import Manifest
-    from ml_delivery.artifact.bundle import Bundle
-    from ml_delivery.artifact.packers import Ingredients
-    from ml_delivery.artifact.store import Pushed
     from ml_delivery.config import Config
-    from ml_delivery.release.delivery import Delivery
+    from ml_delivery.packing.bundle import Bundle
+    from ml_delivery.packing.ingredients import Ingredients
 
-__all__ = ["pack", "push"]
+__all__ = ["pack"]
 
 FILE = "Dockerfile.lambda"
 # Where Lambda's images have the function: https://docs.aws.amazon.com/lambda/latest/dg/python-image.html
@@ -43,12 +39,11 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
         BuildError: the base image can't be had, or the engine could not build.
     """
     service = config.service
-    engine = engines.find(source.time_of(config.root, made.commit))
+    engine = engines.find(made.time)
     _share(_dependencies(made.bundle), scratch / "dependencies.tar.gz")
-    layers = [("dependencies", sum(part.entry.size for part in made.bundle.parts))]
     for name, files in (("model", made.model), ("source", made.source)):
         _write(scratch / f"{name}.tar", files)
-        layers.append((name, sum(len(data) for _, data in files)))
+    layers = made.weights()
     tag = f"{service.name}:{made.version}"
     arguments = {"PYTHON": service.python, "PLATFORM": f"linux/{PLATFORMS[service.architecture]}"}
     if config.build.base:
@@ -67,24 +62,11 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
     ours = image.layers[-len(layers) :]
     return Packed(
         digest=image.id,
-        code_sha256="",
-        size=sum(size for _, size in layers),
+        size=sum(layers.values()),
         contents=made.contents(service.name),
         image=tag,
-        layers=tuple(Layer(name, digest, size) for (name, size), digest in zip(layers, ours, strict=True)),
+        layers=tuple(Layer(name, digest, size) for (name, size), digest in zip(layers.items(), ours, strict=True)),
     )
-
-
-def push(delivery: Delivery, manifest: Manifest) -> Pushed:
-    """Put it into the environment's repository, and name it in SSM as the last one, for other systems.
-
-    Raises:
-        CloudError, BuildError, SetupError: as ``registry.push`` raises them.
-    """
-    from ml_delivery.artifact import registry  # not needed to pack
-
-    name = f"/{delivery.config.service.name}/{delivery.environment.name}/image"
-    return registry.push(delivery.cloud, delivery.foundation, manifest, name)
 
 
 def _dependencies(bundle: Bundle) -> Path:

@@ -8,7 +8,7 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from ml_delivery.release.targets import Answer
+from ml_delivery.records import Answer
 
 __all__ = ["http_event", "read_answer"]
 

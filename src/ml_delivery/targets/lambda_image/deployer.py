@@ -2,55 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_delivery.cloud import code_of
 from ml_delivery.errors import Refused
-from ml_delivery.release.targets.lambda_function import LambdaFunction
+from ml_delivery.records import Removed
+from ml_delivery.targets.lambda_function.deployer import LambdaDeployer
 
-__all__ = ["LambdaImage"]
+if TYPE_CHECKING:
+    from ml_delivery.records import Artifact, Settings
+
+__all__ = ["ImageDeployer"]
 
 MOST = 100  # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchDeleteImage.html
 
 
-class LambdaImage(LambdaFunction):
+class ImageDeployer(LambdaDeployer):
     """The function of one environment, from an image; its handler and runtime are the image's own."""
 
     package = "Image"
 
-    def package_settings(self) -> dict[str, Any]:
+    def package_settings(self) -> Settings:
         return {"package": self.package}
 
-    def package_options(self, settings: dict[str, Any]) -> dict[str, Any]:
+    def package_options(self, settings: Settings) -> dict[str, Any]:
         return {}
 
-    def read_package(self, found: dict[str, Any]) -> dict[str, Any]:
+    def read_package(self, found: dict[str, Any]) -> Settings:
         return {"package": found.get("PackageType", "Zip")}
 
     def create_options(self) -> dict[str, Any]:
         return {"PackageType": self.package}
 
-    def code(self, artifact: dict[str, Any]) -> dict[str, Any]:
+    def code(self, artifact: Artifact) -> dict[str, Any]:
         """The image by its digest, which the registry must still have under the artifact's version.
 
         Raises:
             Refused: it has not, or has another one; the ledger and the registry do not agree.
         """
-        if (digest := self.stored(artifact)) != artifact["digest"]:
+        if (digest := self.stored(artifact)) != artifact.digest:
             raise Refused(
-                f"the registry has {digest or 'nothing'} under {artifact['version']}, the artifact that was pushed is "
-                f"{artifact['digest']}",
+                f"the registry has {digest or 'nothing'} under {artifact.version}, the artifact that was pushed is "
+                f"{artifact.digest}",
                 next="invoke build && invoke push, which push what is missing, then invoke deploy",
             )
-        return {"ImageUri": artifact["key"]}
+        return {"ImageUri": artifact.location}
 
-    def stored(self, artifact: dict[str, Any]) -> str:
+    def digest(self, code_sha256: str) -> str:
+        return f"sha256:{code_sha256}"
+
+    def stored(self, artifact: Artifact) -> str:
         """What the registry has under the artifact's version."""
-        repository = _name(artifact["key"].partition("@")[0])
-        with self._cloud.faults():
+        repository = _name(artifact.location.partition("@")[0])
+        with self.context.cloud.faults():
             try:
-                found = self._cloud.client("ecr").describe_images(
-                    repositoryName=repository, imageIds=[{"imageTag": artifact["version"]}]
+                found = self.context.cloud.client("ecr").describe_images(
+                    repositoryName=repository, imageIds=[{"imageTag": artifact.version}]
                 )
             except Exception as error:
                 if code_of(error) not in ("ImageNotFoundException", "RepositoryNotFoundException"):
@@ -58,10 +65,10 @@ class LambdaImage(LambdaFunction):
                 return ""
         return next((str(image["imageDigest"]) for image in found["imageDetails"]), "")
 
-    def discard(self, keep: set[str], before: float) -> list[str]:
+    def discard(self, keep: set[str], before: float) -> list[Removed]:
         # By tag: an image goes with its last one, and two commits with the same content share an image.
-        repository, ecr = _name(self._foundation.repository), self._cloud.client("ecr")
-        with self._cloud.faults():
+        repository, ecr = _name(self.context.foundation.outputs["Repository"]), self.context.cloud.client("ecr")
+        with self.context.cloud.faults():
             pages = ecr.get_paginator("describe_images").paginate(repositoryName=repository)
             old = [
                 tag
@@ -73,7 +80,7 @@ class LambdaImage(LambdaFunction):
             for first in range(0, len(old), MOST):
                 tags = [{"imageTag": tag} for tag in old[first : first + MOST]]
                 ecr.batch_delete_image(repositoryName=repository, imageIds=tags)
-        return [f"image {tag[:12]}" for tag in sorted(old)]
+        return [Removed("image", tag) for tag in sorted(old)]
 
 
 def _name(uri: str) -> str:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 
-from ml_delivery.artifact.archive import Writer
-from ml_delivery.artifact.packers import Packed, shares
+from ml_delivery.packing.archive import Writer
+from ml_delivery.packing.ingredients import shares
+from ml_delivery.records import Packed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ml_delivery.artifact.build import Manifest
-    from ml_delivery.artifact.packers import Ingredients
-    from ml_delivery.artifact.store import Pushed
     from ml_delivery.config import Config
-    from ml_delivery.release.delivery import Delivery
+    from ml_delivery.packing.ingredients import Ingredients
 
-__all__ = ["pack", "push"]
+__all__ = ["pack"]
 
 
 def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
@@ -29,23 +26,9 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
             writer.adopt(dependencies, [part.entry for part in made.bundle.parts])
         for package, files in (("models", made.model), (config.service.name, made.source)):
             parts += [(package, writer.add(name, data)) for name, data in files]
-    digest = writer.digest.digest()
     return Packed(
-        digest=f"sha256:{digest.hex()}",
-        code_sha256=base64.b64encode(digest).decode(),
+        digest=f"sha256:{writer.digest.hexdigest()}",
         size=path.stat().st_size,
         contents=shares((package, entry.size, entry.zipped) for package, entry in parts),
         files=((path, path.name),),
     )
-
-
-def push(delivery: Delivery, manifest: Manifest) -> Pushed:
-    """Put it into the environment's bucket.
-
-    Raises:
-        CloudError: as ``store.push`` raises it.
-    """
-    from ml_delivery.artifact import store  # not needed to pack
-
-    archive = delivery.config.root / "build/artifact.zip"
-    return store.push(delivery.cloud, delivery.foundation.bucket, archive, manifest)

@@ -1,0 +1,123 @@
+"""How records are kept: in the bucket, in the ledger and in ``build/``, each with the format and the package that wrote it.
+
+Every older format is read; one that is newer than this package is refused. Format 1 is that of services whose delivery code
+was copied from the template: without a stamp, with Lambda's own names.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
+
+from ml_delivery import __version__
+from ml_delivery.errors import CloudError
+from ml_delivery.records import Artifact, Content, Layer, Look, Manifest, Release
+
+__all__ = [
+    "FORMAT",
+    "artifact",
+    "dump",
+    "manifest",
+    "plain_release",
+    "read",
+    "release",
+]
+
+FORMAT = 2
+T = TypeVar("T")
+
+
+def dump(record: Any, *, sort: bool = False) -> bytes:
+    """A record as JSON, stamped."""
+    return json.dumps({**_stamp(), **asdict(record)}, indent=1, sort_keys=sort).encode() + b"\n"
+
+
+def read(place: str, body: bytes) -> dict[str, Any]:
+    """The fields of what ``dump`` wrote, without the stamp.
+
+    Args:
+        place: where ``body`` was found, for the message.
+        body: the JSON.
+
+    Raises:
+        CloudError: it is damaged, or was written by a newer package.
+    """
+    try:
+        found = json.loads(body)
+        if not isinstance(found, dict):
+            raise ValueError("not a JSON object")
+    except ValueError as error:
+        raise damaged(place, error) from error
+    written, package = found.pop("format", 1), found.pop("package", "")
+    if not isinstance(written, int) or written > FORMAT:
+        raise CloudError(
+            f"{place} was written by ml-delivery {package or 'of a later version'}, in format {written}; "
+            f"this is {__version__}, which reads up to format {FORMAT}",
+            next="invoke upgrade",
+        )
+    return found
+
+
+def damaged(place: str, error: Exception) -> CloudError:
+    """The fault of an object that can't be read, and what to do about it."""
+    return CloudError(
+        f"{place} can't be read: {type(error).__name__}: {error}",
+        next="restore its previous version, which S3 keeps: aws s3api list-object-versions --prefix " + place,
+    )
+
+
+def artifact(place: str, found: dict[str, Any]) -> Artifact:
+    """An artifact from its fields, of any format.
+
+    Raises:
+        CloudError: a field is missing.
+    """
+    return _made(place, Artifact, {"location" if name == "key" else name: value for name, value in found.items()})
+
+
+def release(place: str, found: dict[str, Any]) -> Release:
+    """A release from its fields, of any format.
+
+    Raises:
+        CloudError: a field is missing.
+    """
+    try:
+        known = {"deployed" if name == "version" else name: value for name, value in found.items()}
+        known["artifact"] = artifact(place, known["artifact"])
+        known["watched"] = tuple(Look(**{**look, "alarms": tuple(look["alarms"])}) for look in known.get("watched", ()))
+    except (KeyError, TypeError) as error:
+        raise damaged(place, error) from error
+    return _made(place, Release, known)
+
+
+def plain_release(one: Release) -> dict[str, Any]:
+    """A release's fields, stamped, to be kept inside another document."""
+    return {**_stamp(), **asdict(one)}
+
+
+def manifest(place: str, found: dict[str, Any]) -> Manifest:
+    """A manifest from its fields.
+
+    Raises:
+        CloudError: a field is missing.
+    """
+    try:
+        parts = {"contents": (Content, found["contents"]), "layers": (Layer, found["layers"])}
+        known = found | {name: tuple(kind(**f) for f in listed) for name, (kind, listed) in parts.items()}
+    except (KeyError, TypeError) as error:
+        raise damaged(place, error) from error
+    return _made(place, Manifest, known)
+
+
+def _stamp() -> dict[str, Any]:
+    return {"format": FORMAT, "package": __version__}
+
+
+def _made(place: str, kind: type[T], found: dict[str, Any]) -> T:
+    """``kind`` from its fields; those of older formats that it no longer has are left out."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    try:
+        return kind(**{name: value for name, value in found.items() if name in names})
+    except TypeError as error:
+        raise damaged(place, error) from error

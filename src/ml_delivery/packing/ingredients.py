@@ -1,0 +1,60 @@
+"""What goes into an artifact, whatever it is packed as, and what each package weighs in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ml_delivery.records import Content
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ml_delivery.packing.bundle import Bundle
+
+__all__ = ["Ingredients", "shares"]
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What goes in.
+
+    Attributes:
+        bundle: the dependencies.
+        model, source: path in the artifact and bytes, of the promoted models and of the service's own files.
+        version, commit, time: the source's; ``time`` is when it was committed, in seconds since 1970.
+        content: digest of all of it.
+    """
+
+    bundle: Bundle
+    model: list[tuple[str, bytes]]
+    source: list[tuple[str, bytes]]
+    version: str
+    commit: str
+    time: int
+    content: str
+
+    def contents(self, service: str) -> tuple[Content, ...]:
+        """What each package weighs, heaviest first; of the dependencies zipped too."""
+        parts = [(part.package, part.entry.size, part.entry.zipped) for part in self.bundle.parts]
+        parts += [("models", len(data), 0) for _, data in self.model]
+        parts += [(service, len(data), 0) for _, data in self.source]
+        return shares(parts)
+
+    def weights(self) -> dict[str, int]:
+        """Bytes of the dependencies, the model and the source."""
+        return {
+            "dependencies": sum(part.entry.size for part in self.bundle.parts),
+            "model": sum(len(data) for _, data in self.model),
+            "source": sum(len(data) for _, data in self.source),
+        }
+
+
+def shares(parts: Iterable[tuple[str, int, int]]) -> tuple[Content, ...]:
+    """The sum of (package, size, zipped) by package, heaviest first."""
+    sums: dict[str, list[int]] = {}
+    for package, size, zipped in parts:
+        share = sums.setdefault(package, [0, 0, 0])
+        for i, amount in enumerate((1, size, zipped)):
+            share[i] += amount
+    return tuple(sorted((Content(name, *share) for name, share in sums.items()), key=lambda c: (-c.size, c.package)))

@@ -1,0 +1,136 @@
+"""What each step of a deploy or rollback did: records, which tasks print and ``--json`` carries."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ml_delivery.records import Look, Removed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Asked", "Planned", "Probed", "Pruned", "Restored", "Result", "Run", "Shifted", "Staged", "Step", "Watched"]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan was made: how many changes it has; of a rollback, which release serves and which is wanted."""
+
+    changes: int = 0
+    live: int = 0
+    wanted: int = 0
+
+
+@dataclass(frozen=True)
+class Staged:
+    """The release exists on the target under the name ``deployed``; no traffic moved."""
+
+    release: int
+    deployed: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question of a health check that was answered as it must: its path, status, and seconds."""
+
+    path: str
+    status: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The health check passed."""
+
+    asked: tuple[Asked, ...]
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """``new`` was given ``weight`` percent of the traffic; ``old`` (empty: none) has the rest."""
+
+    old: str
+    new: str
+    weight: int
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A weight's numbers: those of the last look. ``paused`` is the seconds until its time is up, if the deploy was detached."""
+
+    look: Look
+    paused: float = 0.0
+
+
+@dataclass(frozen=True)
+class Restored:
+    """All traffic is where it was before.
+
+    Attributes:
+        release, deployed: what serves, read back from the target; 0 and empty for nothing.
+        whole: whether that is what served before; False when the traffic was changed by something else meanwhile.
+        verified: whether the work had been verified already, so that there was nothing to put back.
+        abandoned: the release whose deploy exited without reporting a result; 0 for none.
+        unread: why what serves could not be read; mostly empty.
+    """
+
+    release: int
+    deployed: str
+    whole: bool = True
+    verified: bool = False
+    abandoned: int = 0
+    unread: str = ""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What retention removed, and why the rest has to wait for the next deploy; ``postponed`` is mostly empty."""
+
+    removed: tuple[Removed, ...]
+    postponed: str = ""
+
+
+Result = Planned | Staged | Probed | Shifted | Watched | Restored | Pruned
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its name, how many seconds it took, and what it did; None when it was stopped by a fault."""
+
+    name: str
+    seconds: float
+    result: Result | None
+
+
+class Run:
+    """Times steps and reports each one to the caller."""
+
+    def __init__(self, report: Callable[[Step], None]) -> None:
+        self.steps: list[Step] = []
+        self.began = time.perf_counter()
+        self._report = report
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[list[Result]]:
+        """Time a step; the body appends its result to the list. A step without a result and without a fault is not reported."""
+        results: list[Result] = []
+        began = time.perf_counter()
+        try:
+            yield results
+        except BaseException:
+            self._add(Step(name, time.perf_counter() - began, None))
+            raise
+        if results:
+            self._add(Step(name, time.perf_counter() - began, results[0]))
+
+    def _add(self, step: Step) -> None:
+        self.steps.append(step)
+        self._report(step)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long each step took so far."""
+        return {step.name: round(step.seconds, 3) for step in self.steps}

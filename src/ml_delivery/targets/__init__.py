@@ -1,0 +1,6 @@
+"""Where releases run: a folder for each target, which ``pipeline.toml`` names; nothing outside this folder imports them.
+
+lambda_zip/         a function on AWS Lambda, from a ZIP
+lambda_image/       a function on AWS Lambda, from a container image
+lambda_function/    what both have in common
+"""

@@ -1,0 +1,56 @@
+"""A function on AWS Lambda, from a ZIP in the environment's bucket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml_delivery.records import Limit
+from ml_delivery.targets.lambda_function.target import LambdaTarget
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ml_delivery.config import Config
+    from ml_delivery.packing.ingredients import Ingredients
+    from ml_delivery.records import Context, Manifest, Packed, Pushed
+    from ml_delivery.target import Deployer
+
+__all__ = ["DIRECT_LIMIT", "TARGET", "UNZIPPED_LIMIT"]
+
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 250 MB unzipped, however it is uploaded.
+UNZIPPED_LIMIT = 250 * 1024 * 1024
+DIRECT_LIMIT = 50 * 1024 * 1024  # zipped, in a request; a larger one goes through S3
+
+
+class LambdaZip(LambdaTarget):
+    """The target ``lambda-zip``."""
+
+    def limits(self, config: Config) -> list[Limit]:
+        return [Limit(UNZIPPED_LIMIT, "Lambda takes 250 MB")]
+
+    def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:
+        from ml_delivery.targets.lambda_zip import packer
+
+        return packer.pack(config, made, scratch)
+
+    def push(self, context: Context, manifest: Manifest) -> Pushed:
+        from ml_delivery.artifact import store
+
+        archive = context.config.root / "build/artifact.zip"
+        return store.push(context.cloud, context.foundation.bucket, archive, manifest)
+
+    def open(self, context: Context) -> Deployer:
+        from ml_delivery.targets.lambda_zip.deployer import ZipDeployer
+
+        return ZipDeployer(context)
+
+    def advice(self, manifest: Manifest) -> list[str]:
+        if manifest.size <= DIRECT_LIMIT:
+            return []
+        heaviest = ", ".join(f"{c.package} {c.zipped / 1e6:.1f} MB" for c in manifest.contents[:5])
+        return [
+            f"over 50 MB zipped: Lambda takes it through S3 only, as push does; the largest packages are {heaviest}"
+        ]
+
+
+TARGET = LambdaZip()

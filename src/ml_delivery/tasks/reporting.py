@@ -1,0 +1,94 @@
+"""Notifies the channels how a build, deploy or rollback ended, and puts the same into GitHub's summary."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ml_delivery.errors import PipelineError
+from ml_delivery.tasks import console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ml_delivery.artifact.codebuild import Done
+    from ml_delivery.cloud import Cloud
+    from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
+    from ml_delivery.release.delivery import Delivery
+    from ml_delivery.release.deploy import Outcome
+
+__all__ = ["reporting", "reporting_build", "reporting_release"]
+
+
+@contextmanager
+def reporting(what: str, config: Config, environment: Environment, cloud: Cloud) -> Iterator[Callable[..., None]]:
+    """Report how the block ends: that it failed, and why; or what it gives to the function that it is handed.
+
+    That takes ``result``, ``undo``, and the commits ``old`` and ``new``; a block that does not call it is not reported.
+    """
+    from ml_delivery import notify, source
+
+    began = time.monotonic()
+    facts: dict[str, str] = {}
+
+    def report(failed: str = "", result: str = "", old: str = "", new: str = "", undo: str = "") -> None:
+        where = notify.link(config.github.repository, old, new)
+        took = time.monotonic() - began
+        message = notify.Message(what, failed, result, source.author(config.root), where, took, undo)
+        console.summary(message.text(f"{config.service.name} in {environment.name}"))
+        for problem in notify.send(config, environment, cloud, message):
+            console.warn(problem)
+
+    try:
+        yield facts.update
+    except (PipelineError, KeyboardInterrupt) as error:
+        report(failed=error.message if isinstance(error, PipelineError) else "interrupted")
+        raise
+    if facts:
+        report(**facts)
+
+
+@contextmanager
+def reporting_build(config: Config, environment: Environment, cloud: Cloud) -> Iterator[Callable[[Done], Done]]:
+    """``reporting`` of a build on CodeBuild; its digest is an output for a workflow's next steps, too."""
+    with reporting("build", config, environment, cloud) as report:
+
+        def reported(done: Done) -> Done:
+            console.output(artifact_digest=done.exported.get("ARTIFACT_DIGEST", ""))
+            report(result=f"CodeBuild built and pushed {done.commit}", new=done.commit)
+            return done
+
+        yield reported
+
+
+@contextmanager
+def reporting_release(what: str, delivery: Delivery) -> Iterator[Callable[[Outcome], Outcome]]:
+    """``reporting`` of a deploy or rollback, with the command that undoes it. A deploy with nothing to do is not reported."""
+    with reporting(what, delivery.config, delivery.environment, delivery.cloud) as report:
+
+        def reported(done: Outcome) -> Outcome:
+            if release := done.release:
+                if done.weight == 100:
+                    how = f"is verified: version {release.deployed} serves"
+                else:
+                    how = f"has {done.weight} % of the traffic as version {release.deployed}, paused until --resume"
+                report(
+                    result=f"release {release.number} {how}",
+                    new=release.artifact.commit,
+                    **(_before(done.previous, delivery) if done.previous else {}),
+                )
+            return done
+
+        yield reported
+
+
+def _before(previous: int, delivery: Delivery) -> dict[str, str]:
+    """The commit of the release that served before, and the command that puts it back; empty when it can't be read."""
+    try:
+        commit = delivery.ledger.read(previous).artifact.commit
+    except PipelineError:  # the deploy itself is done, and is reported without this
+        return {}
+    where = f"--branch {delivery.environment.branch} --cloud {delivery.cloud.name}"
+    return {"old": commit, "undo": f"invoke rollback --to {previous} {where}"}
