@@ -137,7 +137,7 @@ def story(demo: Demo, into: Path) -> None:
     demo.title("Set it up: its tools, hashed and locked")
     demo.run("set up", "make", "setup")
     demo.title("Train its models (one trial of each kind, to be quick), judge them, and name the best in model.lock")
-    demo.run("train", "invoke", "train", "--trials", "1")
+    demo.run("train", "invoke", "train", "--option", "trials=1")
     demo.run("judge", "invoke", "evaluate")
     demo.run("promote", "invoke", "promote")
     demo.commit("Train the first models")
