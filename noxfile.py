@@ -35,7 +35,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
-    """Deploys under faults: 500 of steps × faults, and 300 random histories against a model; words go to the former."""
+    """Deploys under faults: 500 of steps × faults, and 300 random histories against a model; further words go to the campaign."""
     shipped.install(session, "check")
     session.run("python", "tests/faults/campaign.py", *session.posargs)
     session.run("pytest", "-q", "-s", "tests/test_histories.py", env={"HISTORIES": "300"})

@@ -10,6 +10,7 @@ from tiny import SETTINGS
 from ml_delivery import config
 from ml_delivery.cloud import chosen
 from ml_delivery.errors import ConfigError
+from ml_delivery.targets.lambda_function.settings import of
 
 GOOD = SETTINGS.format(name="demand-pricing", python="3.12")
 
@@ -54,10 +55,10 @@ branch = "main"
         '"my-service"',
         'service.python: missing; write a quoted version: "3.12"',
         "service.region: 'mars' is not allowed; write an AWS region: \"eu-west-1\"",
-        "function.memory: 'big' is not a whole number; write megabytes: 1024",
-        "function.timeout: 9000 is not within 1 and 900; write seconds: 15",
         'function.variables.9X: not a name that can stand here; write a table of strings: LOG_LEVEL = "INFO"',
         'function.variables.XX: 1 is not a string; write a table of strings: LOG_LEVEL = "INFO"',
+        "function.memory: 'big' is not a whole number; write megabytes: 1024",
+        "function.timeout: 9000 is not within 1 and 900; write seconds: 15",
         "probe.paths: ['healthz'] is not such a list; write a list of paths: [\"/readyz\"]",
         'environments.production.account: 123 is not a quoted string; write a quoted 12-digit AWS account: "123456789012"',
         "environments.Staging.name: 'Staging' is not allowed; write 2 to 16 lower-case letters and digits: \"staging\"",
@@ -110,6 +111,58 @@ def test_environments_own_variables_win(tmp_path: Path) -> None:
         ConfigError, match=r"the branch 'x'; the branches are: main \(production\), develop \(staging\)"
     ):
         loaded.environment("x")
+
+
+OVERRIDES = """
+[deploy]
+strategy = "canary"
+pause = 60
+
+[environments.staging.function]
+memory = 512
+[environments.staging.function.variables]
+EXTRA = "1"
+[environments.staging.deploy]
+strategy = "all-at-once"
+[environments.staging.probe]
+paths = ["/healthz"]
+"""
+
+
+def test_environment_overrides_sections(tmp_path: Path) -> None:
+    """An environment's own table overrides single keys of function, deploy and probe; the others have the file's."""
+    (tmp_path / "pipeline.toml").write_text(GOOD + OVERRIDES)
+    loaded = config.load(tmp_path, {})
+    staging, production = loaded.environments["staging"], loaded.environments["production"]
+    assert (of(staging).memory, of(staging).timeout) == (512, 3)
+    assert (of(production).memory, of(production).timeout) == (256, 3)
+    assert staging.variables == {"LOG_LEVEL": "INFO", "EXTRA": "1"}
+    assert (staging.deploy.strategy, staging.deploy.pause) == ("all-at-once", 60)
+    assert (production.deploy.strategy, production.deploy.pause) == ("canary", 60)
+    assert (staging.probe.paths, production.probe.paths) == (("/healthz",), ("/readyz",))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[environments.staging.function]\nmemory = 1", "environments.staging.function.memory: 1 is not within 128"),
+        ("[environments.staging.deploy]\nkeeep = 1", "environments.staging.deploy.keeep: unknown key; did you mean keep?"),
+        ('target = "moon"', "environments.staging.target: 'moon' is not one of"),
+        ("function = 1", "environments.staging.function: 1 is not a table; write [environments.staging.function]"),
+    ],
+)
+def test_overrides_are_checked(tmp_path: Path, text: str, says: str) -> None:
+    """What an environment overrides is checked as the sections are, and named by its own place, once."""
+    found = problems(tmp_path, GOOD + text + "\n")
+    assert len(found) == 1
+    assert says in found[0]
+
+
+def test_environment_has_a_target_of_its_own(tmp_path: Path) -> None:
+    """One environment may run elsewhere than the others; keys that its target does not have are left out there."""
+    (tmp_path / "pipeline.toml").write_text(GOOD + 'target = "lambda-image"\n')
+    loaded = config.load(tmp_path, {})
+    assert [e.target for e in loaded.environments.values()] == ["lambda-zip", "lambda-image"]
 
 
 def test_file_is_found_from_below_and_missed_clearly(tmp_path: Path) -> None:

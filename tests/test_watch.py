@@ -67,14 +67,14 @@ def test_linear_deploy_of_a_good_version_ends_verified(tiny: Tiny) -> None:
     ("variables", "rules", "says"),
     [
         ({"BAD": "slow"}, {"max_p95": 200}, r"p95 is \d+ ms; deploy.max_p95 is 200 ms"),
-        ({"NOTE": "x"}, {"alarms": ("rings",)}, "the alarm rings rings"),
-        ({"NOTE": "x"}, {"alarms": ("not-there",)}, r"not-there \(which does not exist\) rings"),
+        ({"NOTE": "x"}, {"alarms": ("rings",)}, "the alarm rings is in alarm"),
+        ({"NOTE": "x"}, {"alarms": ("not-there",)}, r"not-there \(which does not exist\) is in alarm"),
         (
             {"NOTE": "x"},
             {"command": (sys.executable, "-c", "import os, sys; sys.exit(os.environ['RELEASE_WEIGHT'] == '10')")},
-            "ended with exit code 1",
+            "exited with code 1",
         ),
-        ({"NOTE": "x"}, {"command": ("no-such-command",)}, "no-such-command ended with exit code 127"),
+        ({"NOTE": "x"}, {"command": ("no-such-command",)}, "no-such-command exited with code 127"),
     ],
     ids=["p95", "alarm", "missing alarm", "command", "missing command"],
 )
@@ -110,7 +110,7 @@ def test_throttled_calls_stop_a_canary(tiny: Tiny) -> None:
     service.deploy(NOTE="good")
     users = Users(service, rate=20, path="/")
     opened = service.open(NOTE="x")
-    shift = type(opened.target).shift
+    shift = type(opened.deployer).shift
 
     def throttling(self: object, *words: object) -> None:
         shift(self, *words)
@@ -119,7 +119,7 @@ def test_throttled_calls_stop_a_canary(tiny: Tiny) -> None:
         )
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(opened.target), "shift", throttling)
+        patch.setattr(type(opened.deployer), "shift", throttling)
         with pytest.raises(Refused, match=r"calls were throttled; deploy.max_throttles is 0"):
             service.deploy(NOTE="x")
     client(embedded.up(tiny.root), "lambda").delete_function_concurrency(FunctionName=service.name)
@@ -136,16 +136,11 @@ def test_detached_deploy_is_resumed(tiny: Tiny) -> None:
     )
     tiny.mend("second")
     tiny.push()
-    assert "has 10 % of the traffic of production on embedded; next: invoke deploy --resume" in tiny.invoke(
-        "deploy", "--detach"
-    )
+    assert "has 10 % of the traffic of production on embedded, paused until " in tiny.invoke("deploy", "--detach")
     assert tiny.live() == 1
     status = tiny.invoke("status")
     assert "version 2 has 10 % of the traffic" in status
-    assert (
-        "a deploy of release 2, at shift 10 %, 10 % of the traffic is under way; left to invoke deploy --resume"
-        in status
-    )
+    assert "a deploy of release 2, at shift 10 %, 10 % of the traffic is paused; continue with invoke deploy" in status
     assert json.loads(tiny.invoke("status", "--json"))["work"]["release"]["number"] == 2
     assert "a deploy of release 2, at shift 10 %" in tiny.invoke("deploy", code=1)
     assert "release 2 is verified" in tiny.invoke("deploy", "--resume")
@@ -169,12 +164,14 @@ def test_pauses_that_outlast_a_workflow_are_refused(tiny: Tiny, monkeypatch: pyt
 
 def test_shares_are_held_on_aws_until_their_numbers_have_come(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lambda's metrics come minutes late: on AWS a shorter pause would look at nothing, and move on."""
-    opened = replace(tiny.open(), config=replace(tiny.config, deploy=replace(CANARY, pause=1)))
+    opened = tiny.open()
+    opened = replace(opened, environment=replace(opened.environment, deploy=replace(CANARY, pause=1)))
     with opened.ledger.locked("tests", "look") as lease:
         machine = Machine(opened, lease, Run(lambda _: None))
         assert machine.pauses == 1
         monkeypatch.setattr(opened.cloud, "name", "aws")
-        assert machine.pauses == 180 + opened.config.function.timeout
+        machine = Machine(replace(opened), lease, Run(lambda _: None))
+        assert machine.pauses == 180 + opened.environment.function.timeout
         monkeypatch.undo()
 
 
@@ -186,7 +183,7 @@ def test_rollback_says_that_somebody_moved_the_traffic(tiny: Tiny) -> None:
     service.deploy(NOTE="3", detach=True)
     aws = client(embedded.up(tiny.root), "lambda")
     aws.update_alias(FunctionName=service.name, Name="live", FunctionVersion="1", RoutingConfig={})
-    with pytest.raises(Refused, match="version 1 serves, by someone else's doing"):
+    with pytest.raises(Refused, match="release 1 serves, which is not what served before"):
         service.rollback()
     assert service.open().ledger.read(3).state == "failed"
 
@@ -200,4 +197,4 @@ def test_rollback_takes_a_detached_deploy_back(tiny: Tiny) -> None:
     assert service.open().deployer.live().traffic.weights == {"2": 10}
     assert service.rollback(to=1).release.number == 1
     assert (service.live(), service.problems()) == (1, [])
-    assert service.open().ledger.read(2).cause == "taken back by tests@localhost"
+    assert service.open().ledger.read(2).cause == "rolled back by tests@localhost"

@@ -103,7 +103,7 @@ class Cloud:
         if account != environment.account:
             raise CloudError(
                 f"the credentials are of account {account}, {environment.name} is in {environment.account}",
-                next=f"sign in to {environment.account}, or mend environments.{environment.name}.account",
+                next=f"sign in to {environment.account}, or correct environments.{environment.name}.account",
             )
         return cloud
 

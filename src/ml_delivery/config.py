@@ -198,7 +198,7 @@ def _overridden(
     problems: list[str],
 ) -> Any:
     """A section as it is in one environment: the file's own, with what the environment's table overrides."""
-    if section not in table and type(read[section]) is kind:
+    if section not in table and (read[section] is None or type(read[section]) is kind):
         return read[section]
     override = table.get(section, {})
     general = data.get(section, {})

@@ -9,7 +9,7 @@ PipelineError            what failed, on what, and the next command to type (exi
 ├── CloudError           AWS (embedded or real) refused, failed or did not answer
 │   └── Unsettled        what was waited for did not come
 ├── LockHeld             another deploy holds the environment
-├── Moved                the traffic was changed by someone else since it was looked at
+├── Moved                the traffic was changed since it was read
 ├── Refused              a gate stopped the release; the old version serves
 └── Interrupted          Ctrl-C; everything was put back (exit code 130)
 """
@@ -89,7 +89,7 @@ class LockHeld(PipelineError):
 
 
 class Moved(PipelineError):
-    """The traffic is not what it was when it was looked at."""
+    """The traffic is not what it was when it was read."""
 
 
 class Refused(PipelineError):

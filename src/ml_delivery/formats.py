@@ -1,7 +1,7 @@
 """How records are kept: in the bucket, in the ledger and in ``build/``, each with the format and the package that wrote it.
 
 Every older format is read; one that is newer than this package is refused. Format 1 is that of services whose delivery code
-was copied from the template: without a stamp, with Lambda's own names.
+was copied from the template: without a stamp, and with other names for some fields.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class Build:
 
     exclude: tuple[str, ...] = key('a list of glob patterns: ["numpy/f2py/*"]', default=(), pattern=r".+")
     budget: int = key("megabytes: 200", default=200, within=(1, 10_000))
-    base: str = key('an image: "public.ecr.aws/lambda/python:3.12"', default="", pattern=r"([a-z0-9][\w./:@-]*)?")
+    base: str = key('an image: "python:3.12-slim"', default="", pattern=r"([a-z0-9][\w./:@-]*)?")
 
 
 @dataclass(frozen=True)

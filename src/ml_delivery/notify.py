@@ -1,7 +1,7 @@
-"""Says on Slack and on the environment's SNS topic what was built, deployed or rolled back, and how it ended.
+"""Notifies Slack and the environment's SNS topic of what was built, deployed or rolled back, and how it ended.
 
-Only what happens on AWS is told: a rehearsal on the embedded cloud concerns nobody. A channel that does not take the
-message changes nothing but a warning, and costs a few seconds at most.
+Only what happens on AWS is reported; a rehearsal on the embedded cloud is not. A channel that does not take the message
+costs a warning and a few seconds at most.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def link(repository: str, old: str, new: str) -> str:
 
 
 def send(config: Config, environment: Environment, cloud: Cloud, message: Message) -> list[str]:
-    """Tell every channel that there is; one line for each that did not take it, without its address or answer."""
+    """Notify every channel that is configured; one line for each that failed, without its address or answer."""
     if cloud.name != "aws":
         return []
     text = message.text(f"{config.service.name} in {environment.name}")
@@ -77,7 +77,7 @@ def send(config: Config, environment: Environment, cloud: Cloud, message: Messag
     def attempt(name: str, channel: Callable[[], str]) -> None:
         try:
             problems[name] = channel()
-        except Exception as error:  # whatever it is, it must not fail what it tells of
+        except Exception as error:  # whatever it is, it must not fail the deploy that it reports
             problems[name] = code_of(error) or type(error).__name__
 
     threads = {n: threading.Thread(target=attempt, args=(n, c), daemon=True) for n, c in channels.items()}
@@ -87,7 +87,7 @@ def send(config: Config, environment: Environment, cloud: Cloud, message: Messag
     for thread in threads.values():
         thread.join(max(0.0, end - time.monotonic()))
     found = {name: problems.get(name, f"no answer within {SECONDS:.0f} s") for name in channels}
-    return [f"{name} was not told: {problem}" for name, problem in found.items() if problem]
+    return [f"could not notify {name}: {problem}" for name, problem in found.items() if problem]
 
 
 def _publish(cloud: Cloud, topic: str, text: str) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["create", "get", "put"]
 
-# S3's answers to a conditional write that lost; the latter: somebody else is writing it at this moment, so try again.
+# S3's answers to a conditional write that lost; the latter: another write is under way at this moment, so try again.
 LOST, BUSY = "PreconditionFailed", "ConditionalRequestConflict"
 MISSING = ("NoSuchKey", "NoSuchBucket", "404")
 TRIES = 3

@@ -11,7 +11,7 @@ from typing import Any
 __all__ = ["NAME", "Missing", "built_in", "find"]
 
 FOLDER = Path(__file__).parent / "targets"
-# "lambda-zip", or "my_package.module:MyTarget"
+# The name of a folder in ``targets/``, with dashes; or a dotted path: "my_package.module:MyTarget"
 NAME = r"[a-z]+(-[a-z]+)*|[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 
 

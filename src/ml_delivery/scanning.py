@@ -33,7 +33,7 @@ class Found(PipelineError):
 
 
 class NotChecked(PipelineError):
-    """Nobody who knows answered."""
+    """The vulnerability service did not answer."""
 
     exit_code = NOT_CHECKED
 
@@ -64,7 +64,7 @@ def _bandit(more: list[str]) -> str:
     if done.returncode != 0:
         raise SetupError(f"bandit failed: {done.stderr.strip() or done.stdout.strip()}")
     if subprocess.run(words, check=False).returncode != 0:
-        raise Found("bandit found something", next="mend it, or say beside it why it is none: # nosec B000 reason")
+        raise Found("bandit found something", next="fix it, or write beside it why it is none: # nosec B000 reason")
     return "bandit found nothing"
 
 
@@ -121,7 +121,7 @@ def _snyk(kind: str, words: list[str], more: list[str]) -> Any:
     said = (done.stdout.strip() or done.stderr.strip()).replace(os.environ["SNYK_TOKEN"], "***")
     if done.returncode == 1:
         raise Found(
-            f"snyk {' '.join(words[:2])} {meaning}:\n{said}", next=f"mend it, or accept it for a time in {POLICY}"
+            f"snyk {' '.join(words[:2])} {meaning}:\n{said}", next=f"fix it, or accept it for a time in {POLICY}"
         )
     if done.returncode != 0:
         raise SetupError(f"snyk {meaning}, so nothing was scanned:\n{said}", next="snyk auth, or unset SNYK_TOKEN")

@@ -186,13 +186,13 @@ def _told(read: int) -> bool:
 
 def _use(service: Service, rate: float, path: str, told: Callable[[], bool]) -> Met:
     opened, requests, failures = service.open(), 0, []
-    timeout = opened.config.function.timeout + 15
+    timeout = opened.environment.function.timeout + 15
     once = Options(retries={"total_max_attempts": 1}, read_timeout=timeout)  # a user has no second try
     cloud = opened.cloud
     cloud._clients["lambda", timeout] = cloud._session.create_client(
         "lambda", endpoint_url=cloud._endpoint, config=once
     )
-    target = opened.target
+    target = opened.deployer
     while not told():
         began = time.monotonic()
         requests += 1

@@ -121,7 +121,7 @@ def _build(config: Config, branch: str) -> Manifest:
 def _gather(config: Config, kind: Target, tree: Source, promoted: list[models.Promoted]) -> Ingredients:
     """All that goes in, and the digest of it, which the service answers at ``/version``."""
     root = config.root
-    bundle = bundling.make(config, kind, root / LOCK)
+    bundle = bundling.make(config, root / LOCK, kind.glibc(config.service.python), kind.provided)
     files = list(_source(root))
     named = [*(m.file for m in promoted), models.LOCK] if promoted else []
     model = [(name, (root / name).read_bytes()) for name in named]

@@ -177,5 +177,5 @@ def _failure(build: dict[str, Any], phases: list[Phase]) -> BuildError:
         "TIMED_OUT": "raise TimeoutInMinutes in infra/pipeline.yaml, or find what takes so long",
         "STOPPED": "run this again",
     }
-    remedy = remedies.get(build["buildStatus"], "mend what the log says, commit, push the commit, and run this again")
+    remedy = remedies.get(build["buildStatus"], "fix what the log says, commit, git push, then run this again")
     return BuildError(f"CodeBuild ended {build['id']} as {build['buildStatus']}{where}", next=remedy)

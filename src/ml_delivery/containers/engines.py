@@ -147,8 +147,8 @@ class Engine:
         if why := self.answers():
             remedy = f"start {self.name}, then run this again"
             return SetupError(f"{self.name} went away while it was to {what}: {why}", next=remedy)
-        whole = "the former build is whole" if kind is BuildError else "nothing names the image yet"
-        remedy = f"mend what the reason names, then run this again; {whole}"
+        whole = "the previous build is unchanged" if kind is BuildError else "nothing names the image yet"
+        remedy = f"fix what the reason names, then run this again; {whole}"
         return kind(f"{self.name} could not {what}: {said}", next=remedy)
 
     def _run(self, *words: str, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
@@ -181,7 +181,7 @@ def find(epoch: int = 0) -> Engine:
 
 def _environment(name: str, epoch: int) -> dict[str, str]:
     """The environment of the client: with the engine's address, which it would else look for in its own settings."""
-    # An attestation would make the image an index of two, which Lambda does not take.
+    # An attestation would make the image an index of two manifests, which not every target takes.
     more = {"SOURCE_DATE_EPOCH": str(epoch), "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     if name == "docker" and "DOCKER_HOST" not in os.environ:
         words = [name, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]

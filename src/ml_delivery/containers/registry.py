@@ -104,7 +104,7 @@ class Registry:
             if error.code == 403 and (right := RIGHTS.get(kind) or RIGHTS.get(f"{kind} {method}")):
                 raise CloudError(
                     f"{self.address}: who signed in is not authorized to perform: {right}",
-                    next="invoke doctor, which says what is wrong with the role; invoke bootstrap mends its rights",
+                    next="invoke doctor, which says what is wrong with the role; invoke bootstrap updates its rights",
                 ) from error
             raise CloudError(
                 f"the registry {self.address} refused {method} {path}: {error}", next="run this again"

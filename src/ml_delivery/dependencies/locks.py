@@ -70,7 +70,7 @@ def read(path: Path) -> list[Pin]:
 
 
 def for_target(pins: list[Pin], python: str, architecture: str) -> list[Pin]:
-    """The pins that apply to Lambda's ``python`` ("3.12") on ``architecture`` ("x86_64" or "arm64")."""
+    """The pins that apply to CPython ``python`` ("3.12") on ``architecture`` ("x86_64" or "arm64")."""
     environment = {
         "implementation_name": "cpython",
         "implementation_version": f"{python}.0",

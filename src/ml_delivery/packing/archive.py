@@ -39,7 +39,7 @@ class Entry:
 class Writer:
     """Writes an archive to ``out``, a file opened for writing at its start; a context manager that ends it well.
 
-    An archive that Lambda takes has less than 4 GB and 65,535 members, so ZIP64 is not needed.
+    An artifact has less than 4 GB and 65,535 members, so ZIP64 is not needed.
     """
 
     def __init__(self, out: IO[bytes]) -> None:

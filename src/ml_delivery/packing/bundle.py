@@ -27,7 +27,6 @@ from ml_delivery.packing.archive import Entry, Writer
 if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.dependencies.locks import Pin
-    from ml_delivery.target import Target
 
 __all__ = ["Bundle", "Part", "compiled", "make"]
 
@@ -74,8 +73,14 @@ class Bundle:
     sbom: str
 
 
-def make(config: Config, target: Target, lock: Path) -> Bundle:
-    """The bundle of what ``lock`` holds for ``target``; made if it is not kept yet.
+def make(config: Config, lock: Path, glibc: int, provided: frozenset[str]) -> Bundle:
+    """The bundle of what ``lock`` holds for the service's Python; made if it is not kept yet.
+
+    Args:
+        config: the service's configuration.
+        lock: a lockfile.
+        glibc: the minor version of the glibc 2 that it runs on.
+        provided: packages that are left out, since the target has them.
 
     Raises:
         BuildError: a pin has no wheel for the target, or two packages bring the same file.
@@ -88,7 +93,6 @@ def make(config: Config, target: Target, lock: Path) -> Bundle:
         content = hashlib.sha256(lock.read_bytes()).hexdigest()
     except OSError as error:
         raise BuildError(f"{lock.name} can't be read: {error}", next="nox -s lock") from error
-    glibc, provided = target.glibc(service.python), target.provided
     inputs = [_made_by(), content, service.name, service.python, service.architecture, _full_version(python)]
     key = hashlib.sha256(json.dumps([*inputs, glibc, sorted(provided), *config.build.exclude]).encode()).hexdigest()
     archive, index, bill = (folder / "bundles" / f"{key}{suffix}" for suffix in (".zip", ".json", ".cdx.json"))

@@ -46,7 +46,7 @@ class Outcome:
         live: the release that serves now; 0 for none that this pipeline deployed.
         seconds: how long it took.
         previous: the release that served before; 0 for none that this pipeline deployed.
-        weight: 100, or the release's percent of the traffic when the rest is left to ``--resume``.
+        weight: 100, or the release's percent of the traffic when the deploy is paused until ``--resume``.
         due: when that may go on (seconds since 1970).
         steps: what was done.
     """

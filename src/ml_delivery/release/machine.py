@@ -189,7 +189,7 @@ class Machine:
         raise Refused("the traffic is changed by something else again and again", next=status)
 
     def _watch(self, weight: int, detach: bool) -> bool:
-        """Look at the numbers until the weight's time is up; False when the rest is left to ``--resume``.
+        """Look at the numbers until the weight's time is up; False when the deploy is paused until ``--resume``.
 
         Raises:
             Refused: a number crossed its limit.

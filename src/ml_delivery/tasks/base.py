@@ -83,7 +83,7 @@ def open_environment(branch: str, cloud: str, *, config: Config | None = None, p
 
 
 def _interrupt_once(*_: Any) -> None:
-    """Stop, and let nobody stop what is put right on the way out; not SIG_IGN, which Python reports when it races."""
+    """Stop, and ignore further signals while things are put right; not SIG_IGN, which Python reports when it races."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     raise KeyboardInterrupt

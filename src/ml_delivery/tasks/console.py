@@ -154,12 +154,12 @@ def megabytes(size: int) -> str:
 
 
 def agrees(question: str) -> bool:
-    """Whether the user says yes; without a terminal nobody does."""
+    """Whether the user says yes; without a terminal the answer is no."""
     return sys.stdin.isatty() and answer(f"{question} [y/N] ").lower() == "y"
 
 
 def answer(question: str) -> str:
-    """What the user types; nothing when nobody is there."""
+    """What the user types; nothing without a terminal."""
     try:
         return input(question).strip()
     except EOFError:

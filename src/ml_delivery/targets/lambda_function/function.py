@@ -6,7 +6,7 @@ second change. https://docs.aws.amazon.com/lambda/latest/dg/functions-states.htm
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ml_delivery.cloud import code_of
 from ml_delivery.errors import Refused
@@ -15,10 +15,36 @@ from ml_delivery.targets.lambda_function.alias import GONE
 from ml_delivery.waiting import wait
 
 if TYPE_CHECKING:
-    from ml_delivery.records import Release, Settings
-    from ml_delivery.targets.lambda_function.deployer import LambdaDeployer
+    from ml_delivery.records import Artifact, Context, Release, Settings
 
-__all__ = ["Convergence", "variables_of"]
+__all__ = ["Convergence", "Package", "variables_of"]
+
+
+class Package(Protocol):
+    """What the function needs to know of its kind of package; a deployer is one."""
+
+    package: str
+    function: str
+    context: Context
+
+    @property
+    def client(self) -> Any:
+        """Lambda's client."""
+
+    def create_options(self) -> dict[str, Any]:
+        """What Lambda takes for a new function only."""
+
+    def package_options(self, settings: Settings) -> dict[str, Any]:
+        """What Lambda takes for this kind of package."""
+
+    def code(self, artifact: Artifact) -> dict[str, Any]:
+        """Where Lambda takes the code from."""
+
+    def digest(self, code_sha256: str) -> str:
+        """The artifact's digest, from Lambda's own CodeSha256."""
+
+    def read(self, found: dict[str, Any]) -> Settings:
+        """The settings of a function as Lambda reports it."""
 
 
 class Convergence:
@@ -28,7 +54,7 @@ class Convergence:
         digest: of the code that the function had when it was last read; empty before that.
     """
 
-    def __init__(self, deployer: LambdaDeployer, release: Release, dropped: tuple[str, ...]) -> None:
+    def __init__(self, deployer: Package, release: Release, dropped: tuple[str, ...]) -> None:
         self.digest = ""
         self._deployer, self._release, self._dropped = deployer, release, dropped
         self._name = {"FunctionName": deployer.function}

@@ -1,0 +1,82 @@
+"""A target from outside the package, named by a dotted path: released, shifted, refused, rolled back and pruned like any other."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny import ROOT, Tiny
+
+from ml_delivery import config
+from ml_delivery.errors import ConfigError, Refused
+
+OWN = 'target = "folder_target:FolderTarget"'
+
+
+@pytest.fixture
+def own(tiny: Tiny) -> Tiny:
+    """A tiny service with a target of its own in its tree."""
+    shutil.copy(ROOT / "tests/folder_target.py", tiny.root)
+    tiny.replace("pipeline.toml", 'target = "lambda-zip"', OWN)
+    tiny.replace("pipeline.toml", "memory = 256\ntimeout = 3\n", 'greeting = "hello"\n')
+    tiny.write(".gitignore", ".pipeline\nbuild/\ndeployed/\n")
+    tiny.write("pipeline.toml", (tiny.root / "pipeline.toml").read_text() + "\n[deploy]\nkeep = 1\nkeep_days = 0\n")
+    tiny.commit("A target of its own")
+    return tiny
+
+
+def test_own_target_has_the_whole_life(own: Tiny) -> None:
+    """Deployed, refused when broken, canaried, pruned and rolled back: the same machine, the same ledger, other hands."""
+    outcome = own.deploy()
+    assert outcome.release is not None
+    assert (outcome.release.deployed, outcome.release.settings) == ("v1", {"greeting": "hello"})
+    assert own.deploy().release is None
+    says = own.fault("raises")
+    with pytest.raises(Refused, match=rf"{says}.*; release 1 serves as before"):
+        own.deploy()
+    assert own.open().deployer.deployed() == {"v1": 1}  # what was refused is removed
+    own.mend()
+    own.replace("pipeline.toml", "keep = 1", 'keep = 1\nstrategy = "canary"\npause = 1\nperiod = 1')
+    own.commit()
+    outcome = own.deploy()
+    assert [step.name for step in outcome.steps if step.name.startswith(("shift", "watch"))] == [
+        "shift 10 %",
+        "watch 10 %",
+        "shift",
+    ]
+    own.mend("third")
+    own.deploy()
+    assert set(own.open().deployer.deployed().values()) == {3, 4}
+    assert own.rollback().release.number == 3  # type: ignore[union-attr]
+    assert own.live() == 3
+
+
+def test_own_target_works_from_the_command_line(own: Tiny) -> None:
+    """The tasks find it in the service's tree; its own keys are checked like any others."""
+    own.invoke("build")
+    own.invoke("push")
+    assert "release 1 is verified: version v1 serves production" in own.invoke("deploy")
+    assert "✓ its bytes in artifacts/" in own.invoke("verify", "--rebuild")
+    own.replace("pipeline.toml", 'greeting = "hello"', "greeting = 7\nmemory = 1")
+    printed = own.invoke("plan", code=1)
+    assert 'function.greeting: 7 is not a quoted string; write a word: "hello"' in printed
+    assert "function.memory: unknown key" in printed
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("lambda-zap", "'lambda-zap' is not one of lambda-image, lambda-zip, nor a dotted path"),
+        ("no_such_module:Target", "'no_such_module:Target' can't be loaded: No module named 'no_such_module'"),
+        ("json:Target", "'json:Target' can't be loaded: module 'json' has no attribute 'Target'"),
+    ],
+)
+def test_missing_target_is_named(tmp_path: Path, target: str, says: str) -> None:
+    """A target that does not exist is a problem of the configuration, never a traceback."""
+    from tiny import SETTINGS
+
+    text = SETTINGS.format(name="demand-pricing", python="3.12").replace('"lambda-zip"', f'"{target}"')
+    (tmp_path / "pipeline.toml").write_text(text)
+    with pytest.raises(ConfigError, match="service.target: " + says.replace("(", r"\(")):
+        config.load(tmp_path, {})
