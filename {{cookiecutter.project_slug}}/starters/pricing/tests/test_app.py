@@ -183,7 +183,7 @@ def test_request_id_is_the_callers_or_a_new_one(client: FlaskClient, capsys: pyt
 def test_fault_of_ones_own_is_a_problem_and_logged(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A fault that nobody thought of is 500 without a word of it; the log has all of it, under the same request."""
+    """An unexpected fault is answered with 500 and none of its details; the log has them, under the same request."""
     from service import pricing
 
     def broken(*_: object) -> object:
