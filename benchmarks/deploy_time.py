@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 from tiny import Tiny
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 
 RUNS = 5
 LIMIT = 1.5
@@ -69,7 +69,7 @@ def main() -> int:
                 ratios.append(seconds / (spent + states))
                 print(f"{seconds:7.2f} s {calls:>6} {spent:7.2f} s {states:5.1f} s {ratios[-1]:6.2f}")
         finally:
-            embedded.down(tiny.root)
+            emulator.down(tiny.root)
     median = statistics.median(ratios)
     print(f"median ratio {median:.2f}, limit {LIMIT}")
     return 0 if median <= LIMIT else 1

@@ -24,7 +24,7 @@ import pip
 from build_time import HANDLER, NEEDS
 from tiny import BASE, PRICING, Tiny
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.containers import engines
 from ml_delivery.containers.registry import Registry
 from ml_delivery.errors import PipelineError
@@ -64,7 +64,7 @@ def main() -> int:
         try:
             return measure(service, folder)
         finally:
-            embedded.down(service.root)
+            emulator.down(service.root)
 
 
 def measure(service: Tiny, folder: Path) -> int:

@@ -21,8 +21,7 @@ from faults import faults
 from faults.harness import Service
 from tiny import Tiny
 
-from embedded_aws import control as embedded
-from ml_delivery import formats
+from ml_delivery import emulator, formats
 
 SIZES = (10, 10_000)
 ROUNDS = 9
@@ -83,7 +82,7 @@ def main() -> int:
                 for size in SIZES if number % 2 else reversed(SIZES):  # what else the machine does falls on both
                     rounds[size].append(measure(services[size], f"round {number}"))
         finally:
-            embedded.down(services[10].tiny.root)
+            emulator.down(services[10].tiny.root)
     good = True
     print(f"{'command':<9} {'calls at 10':>12} {'at 10,000':>10} {'seconds at 10':>14} {'at 10,000':>10} {'ratio':>6}")
     for name in ("deploy", "status", "rollback"):

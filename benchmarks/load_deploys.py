@@ -26,7 +26,7 @@ from botocore.credentials import Credentials
 from faults.harness import Service
 from tiny import Tiny
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.targets.lambda_function.http import http_event
 
 RATE = 200.0
@@ -40,7 +40,7 @@ class Load:
     Who was kept waiting asks the sooner afterwards, so that a slow answer lowers no rate.
     """
 
-    def __init__(self, running: embedded.Running, function: str, url: str) -> None:
+    def __init__(self, running: emulator.Running, function: str, url: str) -> None:
         self.failures: list[str] = []
         self.seconds: list[float] = []
         self.stop = threading.Event()
@@ -97,7 +97,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         (shared := Path(folder, "shared")).mkdir()
         service = Service(Tiny(Path(folder, "service"), shared, "load"))
-        running = embedded.up(service.tiny.root)
+        running = emulator.up(service.tiny.root)
         try:
             service.deploy(NOTE="first")
             client = service.open().cloud.client("lambda")
@@ -128,7 +128,7 @@ def main() -> int:
                 f"{deploys} deploys meanwhile; release {service.live()} serves; {service.problems() or 'all in order'}"
             )
         finally:
-            embedded.down(service.tiny.root)
+            emulator.down(service.tiny.root)
     print(f"promise: none fails at {RATE:.0f} a second: {'kept' if code == 0 else 'MISSED'}")
     return code
 

@@ -13,7 +13,7 @@ import pytest
 from emulated import project
 from tiny import BASE, Tiny
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.containers import engines
 from ml_delivery.errors import PipelineError
 
@@ -38,7 +38,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
     (folder.parent / "root").mkdir()
     (folder.parent / "root/.pipeline").symlink_to(folder)
-    embedded.down(folder.parent / "root")
+    emulator.down(folder.parent / "root")
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def tiny_alone(tmp_path: Path) -> Iterator[Tiny]:
     (tmp_path / "own").mkdir()
     service = Tiny(tmp_path / "service", tmp_path / "own", "alone")
     yield service
-    embedded.down(service.root)
+    emulator.down(service.root)
 
 
 @pytest.fixture(scope="session")
@@ -77,17 +77,17 @@ def port() -> int:
 
 
 @pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Running]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[emulator.Running]:
     root = project(tmp_path_factory.mktemp("embedded"), tmp_path_factory.mktemp("pipeline"))
-    yield embedded.up(root)
-    embedded.down(root)
+    yield emulator.up(root)
+    emulator.down(root)
 
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[Path]:
     root = project(tmp_path / "alone", tmp_path / "alone-pipeline")
     yield root
-    embedded.down(root)
+    emulator.down(root)
 
 
 @pytest.fixture(scope="session")

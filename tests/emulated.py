@@ -21,13 +21,13 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.session import Session
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.waiting import wait
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def client(running: embedded.Running, service: str, key: str = "", secret: str = "", **options: Any) -> Any:
+def client(running: emulator.Running, service: str, key: str = "", secret: str = "", **options: Any) -> Any:
     return Session().create_client(
         service,
         region_name="eu-west-1",
@@ -40,7 +40,7 @@ def client(running: embedded.Running, service: str, key: str = "", secret: str =
     )
 
 
-def get_by_url(running: embedded.Running, url: str, path: str = "/", **headers: str) -> tuple[int, bytes]:
+def get_by_url(running: emulator.Running, url: str, path: str = "/", **headers: str) -> tuple[int, bytes]:
     """Ask a Function URL, signed; the embedded AWS tells functions by the host that is asked for."""
     signed = AWSRequest("GET", url.rstrip("/") + path, headers=headers)
     SigV4Auth(Credentials(running.access_key, running.secret_key), "lambda", "eu-west-1").add_auth(signed)
@@ -73,7 +73,7 @@ def package(code: str, **files: str) -> bytes:
 class Function:
     """A function on the embedded AWS, with a role of its own."""
 
-    def __init__(self, running: embedded.Running, name: str, code: str, **settings: Any) -> None:
+    def __init__(self, running: emulator.Running, name: str, code: str, **settings: Any) -> None:
         self.name = name
         self.aws = client(running, "lambda")
         iam = client(running, "iam")

@@ -18,8 +18,7 @@ from botocore.session import Session
 from issuer import Issuer
 from tiny import HANDLER, Tiny
 
-from embedded_aws import control as embedded
-from ml_delivery import notify
+from ml_delivery import emulator, notify
 from ml_delivery.account import infra, stacks
 from ml_delivery.artifact import build, codebuild, store
 from ml_delivery.artifact import push as pushing
@@ -83,7 +82,7 @@ class Roles:
             wanted = stack(self.tiny.config) if stack is stacks.github else stack(self.tiny.config, self.environment)
             infra.ensure(wanted, self.admin)
         self.issuer = Issuer()
-        self.issuer.publish(self.tiny.root / ".src/ml_delivery/cloud")
+        self.issuer.publish(self.tiny.root / ".pipeline/cloud")
         self._trust_developer()
         for commit in self.commits.values():
             self.head(commit)
@@ -260,7 +259,7 @@ class Roles:
         return delivery.open_delivery(self.tiny.config, "main", self.cloud)
 
     def _build(self) -> None:
-        embedded.offer(self.tiny.root, self.name, "https://github.com/an-owner/a-repository.git", {})
+        emulator.offer(self.tiny.root, self.name, "https://github.com/an-owner/a-repository.git", {})
         opened = Cloud.open(self.tiny.config, self.environment, self.cloud)
         lines: list[str] = []
         codebuild.run(self.tiny.config, self.environment, opened, lambda phase: None, lines.append)

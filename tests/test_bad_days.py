@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 from tiny import ANSWER, Tiny
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.errors import LockHeld
 from ml_delivery.release import words
 from ml_delivery.release.head import LOCK_SECONDS, Holder
@@ -150,7 +150,7 @@ def test_unlock_takes_the_lock_with_a_reason(tiny: Tiny) -> None:
 def test_cloud_killed_in_mid_deploy(tiny_alone: Tiny) -> None:
     """The embedded AWS dies under a deploy: one clear message; started again, a second deploy puts things right."""
     process = start_slow_deploy(tiny_alone)
-    running = embedded.status(tiny_alone.root)
+    running = emulator.status(tiny_alone.root)
     os.kill(running.pid, signal.SIGKILL)
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 1, output

@@ -11,7 +11,7 @@ import pytest
 from botocore.session import Session
 from tiny import Tiny
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, ConfigError
 from ml_delivery.keys import Environment
@@ -23,7 +23,7 @@ def environment(tiny: Tiny) -> Environment:
 
 
 @pytest.fixture
-def chain(running: embedded.Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def chain(running: emulator.Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ordinary AWS chain of settings, pointing at the embedded AWS in place of the real one."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", running.access_key)
@@ -73,7 +73,7 @@ def test_refusal_names_operation_code_and_message(tiny: Tiny, environment: Envir
 
 def test_dead_embedded_cloud_says_how_to_go_on(alone: Path) -> None:
     """When the embedded AWS has been killed, the fault names it and the next command."""
-    running = embedded.up(alone)
+    running = emulator.up(alone)
     session = Session()
     session.set_config_variable("region", "eu-west-1")
     session.set_credentials(running.access_key, running.secret_key)
@@ -86,5 +86,5 @@ def test_dead_embedded_cloud_says_how_to_go_on(alone: Path) -> None:
 
 def test_keys_are_not_printed(alone: Path) -> None:
     """The secret key is in no representation."""
-    running = embedded.up(alone)
+    running = emulator.up(alone)
     assert running.secret_key not in repr(running)

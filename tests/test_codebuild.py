@@ -14,9 +14,9 @@ from bake import ROOT
 from emulated import client
 from tiny import TEMPLATE, Tiny
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 
-INVOKE = f"PYTHONPATH=$PWD {sys.executable} -m invoke"
+INVOKE = f"PYTHONPATH={ROOT / 'src'} {sys.executable} -m invoke"
 SPEC = f"""\
 version: 0.2
 env:
@@ -85,7 +85,7 @@ def test_a_build_that_takes_too_long_fails_the_command(service: Tiny) -> None:
     service.write("buildspec.yml", SPEC.replace(f"{INVOKE} build", "sleep 300"))
     service.commit("Slow")
     service.invoke("bootstrap")
-    aws = client(embedded.up(service.root), "codebuild", parameter_validation=False)  # AWS's own least is five minutes
+    aws = client(emulator.up(service.root), "codebuild", parameter_validation=False)  # AWS's own least is five minutes
     aws.update_project(name=f"{service.name}-production", timeoutInMinutes=0.02)
     output = service.invoke("build", "--on", "codebuild", code=1)
     assert "as TIMED_OUT in BUILD" in output
@@ -96,7 +96,7 @@ def test_what_is_not_committed_is_not_built_elsewhere(service: Tiny) -> None:
     """CodeBuild sees commits only; a changed tree is refused before anything starts."""
     service.write("src/service/more.py", "")
     assert "changes that are not committed" in service.invoke("build", "--on", "codebuild", code=1)
-    assert "'jenkins' builds nothing; write codebuild" in service.invoke("build", "--on", "jenkins", code=1)
+    assert "'jenkins' is not a place to build on; write codebuild" in service.invoke("build", "--on", "jenkins", code=1)
 
 
 def test_interrupting_the_command_stops_the_build(service: Tiny) -> None:

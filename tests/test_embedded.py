@@ -1,11 +1,10 @@
-"""The embedded AWS: how it starts, ends, is found again and loses state."""
+"""The emulator: how it starts, stops, is found again and loses state."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import json
 import os
-import runpy
 import shutil
 import signal
 import socket
@@ -19,34 +18,37 @@ from pathlib import Path
 
 import pytest
 from emulated import Function, client, code_of, environment_of
-from tiny import ROOT, TEMPLATE
+from tiny import ROOT
 
-from embedded_aws import control as embedded
+from embedded_aws import control, process
+from embedded_aws.server import saving
+from ml_delivery import emulator
+from ml_delivery.dependencies import envs
 from ml_delivery.errors import SetupError
 from ml_delivery.waiting import wait
 
 
 def test_starts_once_and_ends(alone: Path) -> None:
-    """Starting twice gives one server; it is found again; it ends, and ending twice is no fault."""
-    first = embedded.up(alone)
-    assert embedded.up(alone) == first
-    assert embedded.status(alone).endpoint == first.endpoint
-    assert embedded.down(alone)
-    assert not embedded.down(alone)
-    assert not embedded.status(alone).running
+    """Starting twice gives one server; it is found again; it stops, and stopping twice is no error."""
+    first = emulator.up(alone)
+    assert emulator.up(alone) == first
+    assert emulator.status(alone).endpoint == first.endpoint
+    assert emulator.down(alone)
+    assert not emulator.down(alone)
+    assert not emulator.status(alone).running
     assert not Path(f"/proc/{first.pid}").exists() or "Z" in Path(f"/proc/{first.pid}/stat").read_text()
 
 
 def test_two_starts_at_once_share_one_server(alone: Path) -> None:
     """Two commands that need it at the same moment get the same server."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        pids = {found.pid for found in pool.map(lambda _: embedded.up(alone), range(4))}
+        pids = {found.pid for found in pool.map(lambda _: emulator.up(alone), range(4))}
     assert len(pids) == 1
 
 
-def test_two_projects_do_not_collide(alone: Path, running: embedded.Running) -> None:
-    """Each project has its own server, port and keys; the key of one is nobody in the other."""
-    other = embedded.up(alone)
+def test_two_projects_do_not_collide(alone: Path, running: emulator.Running) -> None:
+    """Each project has its own server, port and keys; the key of one is unknown to the other."""
+    other = emulator.up(alone)
     assert (other.endpoint, other.access_key) != (running.endpoint, running.access_key)
     stranger = client(other, "s3", running.access_key, running.secret_key)
     assert code_of(stranger.list_buckets) in (
@@ -57,17 +59,18 @@ def test_two_projects_do_not_collide(alone: Path, running: embedded.Running) -> 
 
 
 def test_taken_port_is_refused_and_named(alone: Path) -> None:
-    """A port that is asked for and taken is a clear fault; without asking, another is found."""
+    """A requested port that is taken is a clear error; without a request, another one is found."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(SetupError, match=f"port {port} is taken"):
-            embedded.up(alone, port=port)
-        assert embedded.up(alone).endpoint != f"http://127.0.0.1:{port}"
+        with pytest.raises(SetupError, match=f"port {port} is taken") as fault:
+            emulator.up(alone, port=port)
+        assert fault.value.next.startswith("invoke cloud.up")
+        assert emulator.up(alone).endpoint != f"http://127.0.0.1:{port}"
 
 
-def test_listens_on_loopback_only(running: embedded.Running) -> None:
+def test_listens_on_loopback_only(running: emulator.Running) -> None:
     """No socket of the server is reachable from another machine."""
     inodes = set()
     for link in Path(f"/proc/{running.pid}/fd").iterdir():
@@ -88,43 +91,44 @@ def test_listens_on_loopback_only(running: embedded.Running) -> None:
 
 def test_credentials_are_private(alone: Path) -> None:
     """Only the owner may read the keys."""
-    embedded.up(alone)
-    mode = (alone / ".src/ml_delivery/cloud/credentials.json").stat().st_mode
+    emulator.up(alone)
+    mode = (alone / ".pipeline/cloud/credentials.json").stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
 
 
 def test_reused_process_number_is_not_taken_for_it(alone: Path) -> None:
     """A record whose process number now belongs to something else means that nothing runs."""
-    embedded.up(alone)
-    embedded.down(alone)
-    record = alone / ".src/ml_delivery/cloud/process.json"
+    emulator.up(alone)
+    emulator.down(alone)
+    record = alone / ".pipeline/cloud/process.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "pid": os.getpid()}))
-    assert not embedded.status(alone).running
+    assert not emulator.status(alone).running
 
 
 def test_server_that_does_not_start_says_why(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the server ends at once, its last words are in the fault."""
-    monkeypatch.setattr(embedded.envs, "ensure", lambda *words: Path("/bin/false"))
-    with pytest.raises(SetupError, match="the embedded AWS did not start"):
-        embedded.up(alone)
+    """When the server ends at once, the last lines of its log are in the error."""
+    monkeypatch.setattr(envs, "ensure", lambda *words: Path("/bin/false"))
+    with pytest.raises(SetupError, match="the embedded AWS did not start") as fault:
+        emulator.up(alone)
+    assert fault.value.next == f"read {(alone / '.pipeline/cloud').resolve() / 'log.txt'}"
 
 
 def test_state_outlives_stop_and_kill(alone: Path) -> None:
-    """State is there after a stop, without a word, and after kill -9, with the word that some may be lost."""
-    running = embedded.up(alone)
+    """State is kept after a stop, without a notice, and after kill -9, with a notice that some may be lost."""
+    running = emulator.up(alone)
     function = Function(running, "kept", "handler = lambda event, context: 1")
     client(running, "s3").create_bucket(Bucket="kept", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    embedded.down(alone)
-    running = embedded.up(alone)
+    emulator.down(alone)
+    running = emulator.up(alone)
     assert running.notice == ""
     function.aws = client(running, "lambda")
     function.aws.publish_version(FunctionName="kept")
     time.sleep(2.5)  # more than the pause before a save, and no other sign of it
     os.kill(running.pid, signal.SIGKILL)
-    wait(lambda: None if embedded.status(alone).running else True, what="the end")
-    assert "may be lost" in embedded.status(alone).notice
-    running = embedded.up(alone)
-    assert "ended without a word" in running.notice
+    wait(lambda: None if emulator.status(alone).running else True, what="the end")
+    assert "may be lost" in emulator.status(alone).notice
+    running = emulator.up(alone)
+    assert "ended without saving" in running.notice
     versions = client(running, "lambda").list_versions_by_function(FunctionName="kept")["Versions"]
     assert [v["Version"] for v in versions] == ["$LATEST", "1"]
     assert client(running, "s3").list_buckets()["Buckets"][0]["Name"] == "kept"
@@ -132,28 +136,29 @@ def test_state_outlives_stop_and_kill(alone: Path) -> None:
 
 def test_key_is_good_after_an_end_before_the_first_save(alone: Path) -> None:
     """The key that a start gives is one that the server knows, even when the user it was made for is lost."""
-    os.kill(embedded.up(alone).pid, signal.SIGKILL)
-    wait(lambda: None if embedded.status(alone).running else True, what="the end")
-    users = client(embedded.up(alone), "iam").list_users()["Users"]
+    os.kill(emulator.up(alone).pid, signal.SIGKILL)
+    wait(lambda: None if emulator.status(alone).running else True, what="the end")
+    users = client(emulator.up(alone), "iam").list_users()["Users"]
     assert [user["UserName"] for user in users] == ["developer"]
 
 
 def test_start_whose_starter_was_killed_is_found(alone: Path) -> None:
     """A server that was started and not yet waited for is the one that the next command uses."""
-    home = embedded._home(alone)
-    python = embedded.envs.ensure(alone, "cloud", alone / "requirements/cloud.txt", Path(sys.executable))
-    record = embedded._start(home, python, 0)
-    running = embedded.up(alone)
+    home = alone / ".pipeline/cloud"
+    home.mkdir()
+    python = envs.ensure(alone, "cloud", control.REQUIREMENTS, Path(sys.executable))
+    record = process.start(home.resolve(), python, [], 0)
+    running = emulator.up(alone)
     assert running.pid == record["pid"]
     assert client(running, "sts").get_caller_identity()["Account"] == "123456789012"
 
 
 def test_server_of_a_removed_folder_ends(alone: Path) -> None:
-    """When its folder is gone nobody can find the server, so it ends, and does not bring the folder back."""
-    running = embedded.up(alone)
-    home = embedded._home(alone)
+    """When its folder is gone no command can find the server, so it ends, and does not bring the folder back."""
+    running = emulator.up(alone)
+    home = alone / ".pipeline/cloud"
     shutil.rmtree(home)
-    wait(lambda: None if embedded._began(running.pid) else True, what="the end")
+    wait(lambda: None if process._began(running.pid) else True, what="the end")
     assert not home.exists()
 
 
@@ -174,16 +179,15 @@ def test_ordinary_users_can_clear_packages(tmp_path: Path) -> None:
         try:
             if os.getuid() == 0:
                 os.setuid(65534)
-            embedded._clear(tmp_path / "packages")
+            process.clear(tmp_path / "packages")
             left = (tmp_path / "packages").exists()
         finally:  # whatever came, this process is not to go on with the tests
             os._exit(left)
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_save_stands_still_and_ends(tmp_path: Path) -> None:
+def test_save_stands_still_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What changes while it is saved is saved as it was; a save that hangs is ended, and the server goes on."""
-    saving = runpy.run_path(str(ROOT / "src/embedded_aws/saving.py"))
     state, begun, saved = ["before"], tmp_path / "begun", tmp_path / "saved"
 
     def slowly() -> None:
@@ -197,41 +201,41 @@ def test_save_stands_still_and_ends(tmp_path: Path) -> None:
 
     changing = threading.Thread(target=change)
     changing.start()
-    saving["in_a_copy"](slowly)
+    saving.in_a_copy(slowly)
     changing.join()
     assert (state, saved.read_text()) == (["after"], "before")
-    saving["in_a_copy"].__globals__["LONGEST"] = 0.1
-    saving["in_a_copy"](lambda: time.sleep(60))
+    monkeypatch.setattr(saving, "LONGEST", 0.1)
+    saving.in_a_copy(lambda: time.sleep(60))
 
 
 def test_update_that_was_under_way_is_done_after_a_restart(alone: Path) -> None:
     """A function that was being updated when the server ended can be used and updated again."""
-    function = Function(embedded.up(alone), "updating", "handler = lambda event, context: 1")
+    function = Function(emulator.up(alone), "updating", "handler = lambda event, context: 1")
     function.aws.update_function_configuration(FunctionName="updating", MemorySize=256)
-    embedded.down(alone)
-    function.aws = client(embedded.up(alone), "lambda")
+    emulator.down(alone)
+    function.aws = client(emulator.up(alone), "lambda")
     assert function.settle()["MemorySize"] == 256
 
 
 def test_state_is_its_owners_alone(alone: Path) -> None:
     """Whoever could read the state would hold the administrator's keys, and run code as the developer."""
-    embedded.up(alone)
-    assert stat.S_IMODE((alone / ".src/ml_delivery/cloud").stat().st_mode) == 0o700
+    emulator.up(alone)
+    assert stat.S_IMODE((alone / ".pipeline/cloud").stat().st_mode) == 0o700
 
 
 def test_port_is_kept(alone: Path) -> None:
     """The next start answers where the last one did."""
-    first = embedded.up(alone).endpoint
-    embedded.down(alone)
-    assert embedded.up(alone).endpoint == first
+    first = emulator.up(alone).endpoint
+    emulator.down(alone)
+    assert emulator.up(alone).endpoint == first
 
 
 def test_reset_forgets_everything(alone: Path) -> None:
     """After a reset the next start is a first start."""
-    running = embedded.up(alone)
+    running = emulator.up(alone)
     Function(running, "gone", "handler = lambda event, context: 1")
-    embedded.reset(alone)
-    running = embedded.up(alone)
+    emulator.reset(alone)
+    running = emulator.up(alone)
     assert running.notice == ""
     assert client(running, "lambda").list_functions()["Functions"] == []
 
@@ -239,9 +243,9 @@ def test_reset_forgets_everything(alone: Path) -> None:
 STARTER = """
 import sys, time; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 print("starting", flush=True)
-embedded.up(Path(sys.argv[2]))
+emulator.up(Path(sys.argv[2]))
 print("started", flush=True)
 time.sleep(60)
 """
@@ -249,7 +253,7 @@ time.sleep(60)
 
 def _starter(root: Path) -> subprocess.Popen[str]:
     """A command, in a process group of its own, that starts the embedded AWS and stays."""
-    command = [sys.executable, "-c", STARTER, str(TEMPLATE), str(root)]
+    command = [sys.executable, "-c", STARTER, str(ROOT / "src"), str(root)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, **streams, text=True, start_new_session=True)
     assert process.stdout is not None
@@ -258,7 +262,7 @@ def _starter(root: Path) -> subprocess.Popen[str]:
 
 
 def test_ctrl_c_during_the_start_leaves_nothing_running(alone: Path) -> None:
-    """An interrupted start ends the server that it has begun to start, and nothing is said to be lost."""
+    """An interrupted start ends the server that it has begun to start, and nothing is reported as lost."""
     process = _starter(alone)
     home = str((alone / ".pipeline").resolve())
 
@@ -273,7 +277,7 @@ def test_ctrl_c_during_the_start_leaves_nothing_running(alone: Path) -> None:
     process.send_signal(signal.SIGINT)
     process.wait(30)
     assert servers() == []
-    assert str(embedded.status(alone)) == "the embedded AWS does not run"
+    assert str(emulator.status(alone)) == "the embedded AWS does not run"
 
 
 def test_ctrl_c_after_the_start_is_not_meant_for_the_server(alone: Path) -> None:
@@ -283,5 +287,5 @@ def test_ctrl_c_after_the_start_is_not_meant_for_the_server(alone: Path) -> None
     assert process.stdout.readline() == "started\n"
     os.killpg(process.pid, signal.SIGINT)
     process.wait(30)
-    assert client(embedded.up(alone), "sts").get_caller_identity()["Account"] == "123456789012"
-    assert embedded.status(alone).notice == ""
+    assert client(emulator.up(alone), "sts").get_caller_identity()["Account"] == "123456789012"
+    assert emulator.status(alone).notice == ""

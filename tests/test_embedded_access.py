@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from botocore.session import Session
 from emulated import Function, client, code_of, environment_of
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 
 
 def test_server_knows_nothing_of_the_developer(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +21,7 @@ def test_server_knows_nothing_of_the_developer(alone: Path, monkeypatch: pytest.
     monkeypatch.setenv("DOCKER_HOST", "unix:///var/run/docker.sock")
     found = dict(
         line.split("=", 1)
-        for line in environment_of(Path(f"/proc/{embedded.up(alone).pid}")).decode().split("\0")
+        for line in environment_of(Path(f"/proc/{emulator.up(alone).pid}")).decode().split("\0")
         if line
     )
     assert "mine" not in found.values()
@@ -33,7 +33,7 @@ def test_server_knows_nothing_of_the_developer(alone: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("key", ["test", "123456789012", "000000000000", "AKIA0000000000000000"])
-def test_only_known_keys_are_somebody(running: embedded.Running, key: str) -> None:
+def test_only_known_keys_have_an_identity(running: emulator.Running, key: str) -> None:
     """A key that was not issued, the emulator's well-known ones among them, is refused."""
     assert code_of(client(running, "iam", key, "test").list_users) in (
         "InvalidClientTokenId",
@@ -41,8 +41,8 @@ def test_only_known_keys_are_somebody(running: embedded.Running, key: str) -> No
     )
 
 
-def test_unsigned_requests_are_refused(running: embedded.Running) -> None:
-    """A request without a signature is nobody's."""
+def test_unsigned_requests_are_refused(running: emulator.Running) -> None:
+    """A request without a signature is refused."""
     from botocore import UNSIGNED
 
     unsigned = Session().create_client(
@@ -52,12 +52,12 @@ def test_unsigned_requests_are_refused(running: embedded.Running) -> None:
         unsigned.list_functions()
 
 
-def test_wrong_secret_is_refused(running: embedded.Running) -> None:
+def test_wrong_secret_is_refused(running: emulator.Running) -> None:
     """Signatures are checked."""
     assert code_of(client(running, "iam", running.access_key, "wrong").list_users) == "SignatureDoesNotMatch"
 
 
-def test_function_has_its_roles_rights_only(running: embedded.Running) -> None:
+def test_function_has_its_roles_rights_only(running: emulator.Running) -> None:
     """A function signs as its role, and what the role does not allow is denied to it."""
     code = """
 import os

@@ -12,7 +12,7 @@ import pytest
 from bake import git, start
 from emulated import client, project
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.waiting import wait
 
 URL = "https://github.com/your-organisation/built.git"
@@ -22,7 +22,7 @@ LOGS = {"Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents
 class Builds:
     """A project whose source is a repository on this machine; each test has a buildspec of its own."""
 
-    def __init__(self, root: Path, running: embedded.Running) -> None:
+    def __init__(self, root: Path, running: emulator.Running) -> None:
         self.root, self.running = root, running
         self.aws = client(running, "codebuild")
         self.role("builder", LOGS)
@@ -39,7 +39,7 @@ class Builds:
             },
             serviceRole=f"arn:aws:iam::{running.account}:role/builder",
         )
-        embedded.offer(root, "built", URL, {"PIP_NO_INPUT": "1"})
+        emulator.offer(root, "built", URL, {"PIP_NO_INPUT": "1"})
 
     def role(self, name: str, *statements: dict[str, Any]) -> None:
         iam = client(self.running, "iam")
@@ -84,8 +84,8 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builds]:
     (root / ".gitignore").write_text(".pipeline\nrequirements\n")
     (root / "kept.txt").write_text("in the commit")
     start(root)
-    yield Builds(root, embedded.up(root))
-    embedded.down(root)
+    yield Builds(root, emulator.up(root))
+    emulator.down(root)
 
 
 def spec(*commands: str, more: str = "", phase: str = "build", rest: str = "") -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from emulated import Function, client, code_of
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 
 CONFIG = json.dumps({"architecture": "amd64", "config": {}, "rootfs": {"diff_ids": []}}).encode()
 
@@ -24,7 +24,7 @@ def digest(content: bytes) -> str:
 class Repository:
     """A repository on the embedded AWS, and its address for engines."""
 
-    def __init__(self, running: embedded.Running, name: str) -> None:
+    def __init__(self, running: emulator.Running, name: str) -> None:
         self.name, self.running = name, running
         self.aws = client(running, "ecr")
         self.uri = self.aws.create_repository(repositoryName=name, imageTagMutability="IMMUTABLE")["repository"][
@@ -65,12 +65,12 @@ class Repository:
 
 
 @pytest.fixture(scope="module")
-def repository(running: embedded.Running) -> Iterator[Repository]:
+def repository(running: emulator.Running) -> Iterator[Repository]:
     return Repository(running, "images")
 
 
 def test_registry_wants_ecrs_token(repository: Repository) -> None:
-    """Without a token, or with a made-up one, nobody reads or writes."""
+    """Without a token, or with an invented one, reads and writes are refused."""
     made_up = base64.b64encode(b"AWS:anything").decode()
     for token in ("", made_up):
         assert repository.ask("GET", "manifests/x", token=token) == 401

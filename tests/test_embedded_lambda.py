@@ -1,4 +1,4 @@
-"""Functions on the embedded AWS: what it must do as AWS does, one test per mended gap."""
+"""Functions on the embedded AWS behave as on AWS: one test per gap of ministack that is closed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 from emulated import PYTHON, Function, client, code_of, package
-from tiny import ROOT, TEMPLATE
+from tiny import ROOT
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.waiting import wait
 
 # -- functions
 
 
-def test_function_sees_its_own_package_only(running: embedded.Running) -> None:
+def test_function_sees_its_own_package_only(running: emulator.Running) -> None:
     """Neither the server's packages nor the developer's are importable; the standard library and AWS's SDK are."""
     code = """
 import importlib.util, sys
@@ -35,7 +35,7 @@ def handler(event, context):
     ]
 
 
-def test_missing_dependency_is_an_import_error(running: embedded.Running) -> None:
+def test_missing_dependency_is_an_import_error(running: emulator.Running) -> None:
     """A module that can't be imported is reported as Lambda does, by name."""
     answer = Function(running, "lacking", "import not_there\ndef handler(e, c): pass").call()
     assert answer["fault"] == "Unhandled"
@@ -43,7 +43,7 @@ def test_missing_dependency_is_an_import_error(running: embedded.Running) -> Non
     assert answer["body"]["errorMessage"] == "Unable to import module 'main': No module named 'not_there'"
 
 
-def test_missing_handler_is_named(running: embedded.Running) -> None:
+def test_missing_handler_is_named(running: emulator.Running) -> None:
     """A module without the handler is reported as Lambda does."""
     answer = Function(running, "nameless", "def other(event, context): pass").call()
     assert answer["body"] == {
@@ -52,7 +52,7 @@ def test_missing_handler_is_named(running: embedded.Running) -> None:
     }
 
 
-def test_handlers_exception_is_reported_with_its_type(running: embedded.Running) -> None:
+def test_handlers_exception_is_reported_with_its_type(running: emulator.Running) -> None:
     """What a handler raises comes back with its type, message and stack, and is in the log."""
     function = Function(running, "raising", "def handler(event, context): raise KeyError('x')")
     answer = function.call()
@@ -65,14 +65,14 @@ def test_handlers_exception_is_reported_with_its_type(running: embedded.Running)
     assert function.call()["fault"] == "Unhandled"  # and the next call is a call like any other
 
 
-def test_handler_that_never_answers_times_out(running: embedded.Running) -> None:
+def test_handler_that_never_answers_times_out(running: emulator.Running) -> None:
     """After the function's timeout the call ends, as Lambda ends it."""
     answer = Function(running, "sleeping", "import time\ndef handler(e, c): time.sleep(30)", Timeout=1).call()
     assert answer["fault"] == "Unhandled"
     assert "Task timed out after 1.00 seconds" in answer["body"]["errorMessage"]
 
 
-def test_process_that_ends_is_reported(running: embedded.Running) -> None:
+def test_process_that_ends_is_reported(running: emulator.Running) -> None:
     """A handler that takes its process down is a fault of that call, not of the server."""
     function = Function(running, "ending", "import os\ndef handler(event, context): os._exit(3) if event else None\n")
     assert function.call(1)["body"]["errorType"] == "Runtime.ExitError"
@@ -80,17 +80,19 @@ def test_process_that_ends_is_reported(running: embedded.Running) -> None:
 
 
 @pytest.mark.skipif(bool(shutil.which("python3.8")) and not shutil.which("pyenv"), reason="there is a python3.8 here")
-def test_missing_interpreter_is_named(running: embedded.Running) -> None:
+def test_missing_interpreter_is_named(running: emulator.Running) -> None:
     """A runtime that this machine has no interpreter for says so."""
     answer = Function(running, "elsewhere", "handler = None", Runtime="python3.8").call()
     assert answer["fault"] == "Unhandled"
-    assert answer["body"] == {
-        "errorType": "Runtime.InvalidRuntime",
-        "errorMessage": "the embedded AWS has no interpreter for python3.8",
-    }
+    assert answer["body"]["errorType"] == "Runtime.InvalidRuntime"
+    message, _, remedy = answer["body"]["errorMessage"].partition("\n")
+    assert message.startswith(
+        "the embedded AWS has no interpreter for python3.8: there is no Python 3.8 on this machine"
+    )
+    assert "uv python install 3.8" in remedy
 
 
-def test_log_is_complete_and_each_calls_own(running: embedded.Running) -> None:
+def test_log_is_complete_and_each_calls_own(running: emulator.Running) -> None:
     """What a call prints, to either stream, is in its log and in CloudWatch Logs; a silent call has none."""
     code = """
 import sys
@@ -113,7 +115,7 @@ def handler(event, context):
     assert sum(message.startswith("REPORT") for message in messages) == 3
 
 
-def test_version_and_alias_are_told_to_the_function(running: embedded.Running) -> None:
+def test_version_and_alias_are_visible_to_the_function(running: emulator.Running) -> None:
     """The context names the version that runs and the alias that was asked for."""
     code = "def handler(event, context): return [context.function_version, context.invoked_function_arn.split(':')[-1]]"
     function = Function(running, "versioned", code)
@@ -123,7 +125,7 @@ def test_version_and_alias_are_told_to_the_function(running: embedded.Running) -
     assert function.call()["body"][0] == "$LATEST"
 
 
-def test_many_calls_at_once_wait_instead_of_failing(running: embedded.Running) -> None:
+def test_many_calls_at_once_wait_instead_of_failing(running: emulator.Running) -> None:
     """More calls than processes are answered, in turn, by no more processes than the cap."""
     code = "import os, time\ndef handler(event, context):\n    time.sleep(0.05)\n    return os.getpid()"
     function = Function(running, "busy", code)
@@ -133,7 +135,7 @@ def test_many_calls_at_once_wait_instead_of_failing(running: embedded.Running) -
     assert 1 < len({answer["body"] for answer in answers}) <= 2 * (os.cpu_count() or 1)
 
 
-def test_calls_that_wait_for_one_function_do_not_hold_up_another(running: embedded.Running, tmp_path: Path) -> None:
+def test_calls_that_wait_for_one_function_do_not_hold_up_another(running: emulator.Running, tmp_path: Path) -> None:
     """A process that becomes free is used, however many calls of other functions are waiting."""
     code = """
 import os, pathlib, time
@@ -154,15 +156,14 @@ def handler(folder, context):
     assert {call.result()["fault"] for call in (*others, *done)} == {None}
 
 
-def test_idle_processes_end(running: embedded.Running, tmp_path: Path) -> None:
+def test_idle_processes_end(running: emulator.Running, tmp_path: Path) -> None:
     """No process stays for ever, not even the last one of a version."""
     code = """
-import sys; sys.path[:0] = sys.argv[2:]
+import sys; sys.path.append(sys.argv[2])
 import pathlib
-import functions
-from ministack.core import lambda_runtime
+from embedded_aws.aws_lambda import functions
 from ministack.services import lambda_svc
-functions.mend(pathlib.Path(sys.argv[1]))
+functions.patch(pathlib.Path(sys.argv[1]))
 config = {"Runtime": "python3.11", "FunctionArn": "arn:aws:lambda:eu-west-1:123456789012:function:f"}
 worker, _ = lambda_svc.acquire_worker("f", config, b"")
 assert lambda_svc.reap_idle_workers() == 0
@@ -171,12 +172,12 @@ assert lambda_svc.reap_idle_workers() == 1
 """
     python = os.readlink(f"/proc/{running.pid}/cwd") + "/../envs/cloud/bin/python"
     environment = {**os.environ, "LAMBDA_WARM_TTL_SECONDS": "0", "PYTHONDONTWRITEBYTECODE": "1"}
-    words = [python, "-c", code, str(tmp_path), str(ROOT / "src/embedded_aws"), str(TEMPLATE)]
+    words = [python, "-c", code, str(tmp_path), str(ROOT / "src")]
     subprocess.run(words, env=environment, check=True)
 
 
-def test_weighted_alias_splits_traffic(running: embedded.Running) -> None:
-    """The additional version of an alias gets its share, and is told the alias; without weights it gets nothing."""
+def test_weighted_alias_splits_traffic(running: emulator.Running) -> None:
+    """The additional version of an alias gets its share, and sees the alias; without weights it gets nothing."""
     code = "def handler(event, context): return [context.function_version, context.invoked_function_arn.split(':')[-1]]"
     function = Function(running, "weighted", code)
     aws = function.aws
@@ -195,7 +196,7 @@ def test_weighted_alias_splits_traffic(running: embedded.Running) -> None:
     assert {function.call(Qualifier="live")["body"][0] for _ in range(20)} == {"1"}
 
 
-def test_package_is_unpacked_once_and_read_only(running: embedded.Running) -> None:
+def test_package_is_unpacked_once_and_read_only(running: emulator.Running) -> None:
     """Processes of one package share one folder, whose files are not writable."""
     code = """
 import os, stat, time
@@ -213,16 +214,16 @@ def handler(event, context):
 # -- updates
 
 
-def test_dry_run_changes_nothing(running: embedded.Running) -> None:
+def test_dry_run_changes_nothing(running: emulator.Running) -> None:
     """``DryRun`` validates new code and leaves the old in place."""
     function = Function(running, "trial", "handler = lambda event, context: 'old'")
     new = package("handler = lambda event, context: 'new'")
-    said = function.aws.update_function_code(FunctionName="trial", ZipFile=new, DryRun=True)
-    assert said["CodeSha256"] == base64.b64encode(hashlib.sha256(new).digest()).decode()
+    answer = function.aws.update_function_code(FunctionName="trial", ZipFile=new, DryRun=True)
+    assert answer["CodeSha256"] == base64.b64encode(hashlib.sha256(new).digest()).decode()
     assert function.call()["body"] == "old"
 
 
-def test_updates_exclude_each_other(running: embedded.Running) -> None:
+def test_updates_exclude_each_other(running: emulator.Running) -> None:
     """During an update, another update and a publication are refused with ResourceConflictException."""
     function = Function(running, "conflict", "handler = lambda event, context: 1")
     aws = function.aws
@@ -237,7 +238,7 @@ def test_updates_exclude_each_other(running: embedded.Running) -> None:
     assert aws.publish_version(FunctionName="conflict")["Version"] == "1"
 
 
-def test_publication_of_something_else_is_refused(running: embedded.Running) -> None:
+def test_publication_of_something_else_is_refused(running: emulator.Running) -> None:
     """A digest or revision that is not the current one's publishes nothing."""
     function = Function(running, "publish", "handler = lambda event, context: 1")
     aws = function.aws

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from emulated import Function, client, code_of, get_by_url
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 
 CODE = """
 import time
@@ -20,7 +20,7 @@ def handler(event, context):
 """
 
 
-def statistics(running: embedded.Running, metric: str, statistic: str, **dimensions: str) -> list[float]:
+def statistics(running: emulator.Running, metric: str, statistic: str, **dimensions: str) -> list[float]:
     """What GetMetricData answers for the last minutes."""
     asked = {
         "Id": "q",
@@ -41,7 +41,7 @@ def statistics(running: embedded.Running, metric: str, statistic: str, **dimensi
     return values
 
 
-def published(running: embedded.Running, name: str, **settings: Any) -> Function:
+def published(running: emulator.Running, name: str, **settings: Any) -> Function:
     """A function with versions 1 and 2, and the alias ``live`` at version 1."""
     function = Function(running, name, CODE, **settings)
     function.aws.publish_version(FunctionName=name)
@@ -52,7 +52,7 @@ def published(running: embedded.Running, name: str, **settings: Any) -> Function
     return function
 
 
-def test_calls_are_counted_by_function_alias_and_version(running: embedded.Running) -> None:
+def test_calls_are_counted_by_function_alias_and_version(running: emulator.Running) -> None:
     """A call counts under the function, under what was asked for, and by alias under the version that ran."""
     function = published(running, "counted")
     for event in ({}, {}, 1):
@@ -72,7 +72,7 @@ def test_calls_are_counted_by_function_alias_and_version(running: embedded.Runni
     assert statistics(running, "Invocations", "Sum", **live, ExecutedVersion="2") == []
 
 
-def test_durations_have_percentiles(running: embedded.Running) -> None:
+def test_durations_have_percentiles(running: emulator.Running) -> None:
     """Duration is in milliseconds, and its extended statistics tell the slow calls from the others."""
     function = published(running, "timed")
     for seconds in (0, 0, 0, 0.3):
@@ -93,7 +93,7 @@ def test_durations_have_percentiles(running: embedded.Running) -> None:
     assert max(point["ExtendedStatistics"]["p99"] for point in answer["Datapoints"]) > 290
 
 
-def test_calls_by_function_url_are_counted_and_told_the_alias(running: embedded.Running) -> None:
+def test_calls_by_function_url_are_counted_and_see_the_alias(running: emulator.Running) -> None:
     """A call of a Function URL is a call like any other."""
     function = published(running, "byurl")
     made = function.aws.create_function_url_config(FunctionName="byurl", Qualifier="live", AuthType="AWS_IAM")
@@ -102,7 +102,7 @@ def test_calls_by_function_url_are_counted_and_told_the_alias(running: embedded.
     assert statistics(running, "Invocations", "Sum", **named) == [1]
 
 
-def test_throttled_call_ran_no_version(running: embedded.Running) -> None:
+def test_throttled_call_ran_no_version(running: emulator.Running) -> None:
     """A call beyond the reserved concurrency counts as throttled, not as a request."""
     function = published(running, "throttled")
     function.aws.put_function_concurrency(FunctionName="throttled", ReservedConcurrentExecutions=0)
@@ -115,7 +115,7 @@ def test_throttled_call_ran_no_version(running: embedded.Running) -> None:
 @pytest.mark.parametrize(
     "change", [{"FunctionVersion": "9"}, {"RoutingConfig": {"AdditionalVersionWeights": {"9": 0.1}}}]
 )
-def test_alias_of_a_version_that_is_not_there_is_refused(running: embedded.Running, change: dict[str, Any]) -> None:
+def test_alias_of_a_version_that_is_not_there_is_refused(running: emulator.Running, change: dict[str, Any]) -> None:
     """An alias can't be moved to a version that was removed, whether with all or a part of the traffic."""
     name = f"missing-{len(change)}-{next(iter(change)).lower()}"
     function = published(running, name)

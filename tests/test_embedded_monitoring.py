@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from emulated import Function, client, code_of
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.waiting import wait
 
 EMF = {
@@ -36,7 +36,7 @@ def when(seconds: float) -> datetime:
 
 
 def read(
-    running: embedded.Running, *queries: dict[str, Any], seconds: int = 600, **options: Any
+    running: emulator.Running, *queries: dict[str, Any], seconds: int = 600, **options: Any
 ) -> dict[str, list[Any]]:
     answer = client(running, "cloudwatch").get_metric_data(
         MetricDataQueries=list(queries),
@@ -53,7 +53,7 @@ def metric(name: str, namespace: str, metric: str, statistic: str = "Sum", **dim
     return {"Id": name, "Label": name, "MetricStat": {"Metric": what, "Period": 3600, "Stat": statistic}}
 
 
-def put(running: embedded.Running, namespace: str, metric: str, *values: float, ago: float = 0, **dims: str) -> None:
+def put(running: emulator.Running, namespace: str, metric: str, *values: float, ago: float = 0, **dims: str) -> None:
     data = {
         "MetricName": metric,
         "Dimensions": [{"Name": k, "Value": v} for k, v in dims.items()],
@@ -68,7 +68,7 @@ def emf(**changes: Any) -> str:
     return json.dumps({**event, **changes})
 
 
-def test_embedded_metrics_of_a_function(running: embedded.Running) -> None:
+def test_embedded_metrics_of_a_function(running: emulator.Running) -> None:
     """What a function prints in the embedded format is measured once per set of dimensions; the line stays in the log."""
     line = emf(Function="printed")
     Function(running, "printed", f"def handler(event, context):\n    print({line!r})\n").call()
@@ -94,7 +94,7 @@ def test_embedded_metrics_of_a_function(running: embedded.Running) -> None:
     ],
     ids=["dimension is no text", "value is no number", "over 100 values", "no JSON", "no namespace"],
 )
-def test_malformed_embedded_metrics_make_none(running: embedded.Running, line: str) -> None:
+def test_malformed_embedded_metrics_make_none(running: emulator.Running, line: str) -> None:
     """A line that breaks the format makes no metric, and no fault."""
     logs = client(running, "logs")
     group = f"/contract/{abs(hash(line))}"
@@ -105,14 +105,14 @@ def test_malformed_embedded_metrics_make_none(running: embedded.Running, line: s
     assert read(running, metric("a", "contract", "Latency", Function="broken")) == {"a a": []}
 
 
-def test_metrics_with_other_dimensions_are_others(running: embedded.Running) -> None:
+def test_metrics_with_other_dimensions_are_others(running: emulator.Running) -> None:
     """A query without dimensions means the metric that has none."""
     put(running, "dims", "Requests", 5, Function="f")
     assert read(running, metric("a", "dims", "Requests")) == {"a a": []}
     assert read(running, metric("a", "dims", "Requests", Function="f")) == {"a a": [5.0]}
 
 
-def test_expressions_are_computed(running: embedded.Running) -> None:
+def test_expressions_are_computed(running: emulator.Running) -> None:
     """Arithmetic, FILL, IF, SUM and percentile ranks give what CloudWatch's documents say."""
     put(running, "math", "Requests", 1, 1, 1, 1)
     put(running, "math", "Errors", 1)
@@ -141,7 +141,7 @@ def test_expressions_are_computed(running: embedded.Running) -> None:
     assert (values["low"], values["high"]) == ([50.0], [50.0])
 
 
-def test_search_finds_metrics_by_their_dimensions(running: embedded.Running) -> None:
+def test_search_finds_metrics_by_their_dimensions(running: emulator.Running) -> None:
     """A search gives one series for each metric with exactly the dimensions of its schema, newest value first."""
     for version, count in (("1", 7), ("2", 3)):
         put(running, "found", "Calls", count, Function="f", Version=version)
@@ -153,12 +153,12 @@ def test_search_finds_metrics_by_their_dimensions(running: embedded.Running) -> 
     assert oldest["s 1"] == [1.0, 7.0]
 
 
-def test_wrong_expression_is_refused(running: embedded.Running) -> None:
+def test_wrong_expression_is_refused(running: emulator.Running) -> None:
     """An expression that makes no sense is a ValidationError, not an empty answer."""
     assert code_of(lambda: read(running, {"Id": "x", "Expression": "nothing * 2"})) == "ValidationError"
 
 
-def alarm(running: embedded.Running, name: str, **changes: Any) -> Any:
+def alarm(running: emulator.Running, name: str, **changes: Any) -> Any:
     """Put an alarm on the sum of ``watched/Errors``; gives a function that tells its state."""
     settings = {
         "Namespace": "watched",
@@ -176,7 +176,7 @@ def alarm(running: embedded.Running, name: str, **changes: Any) -> Any:
     return lambda: cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"]
 
 
-def test_alarm_watches_its_own_dimensions_and_clears_by_the_clock(running: embedded.Running) -> None:
+def test_alarm_watches_its_own_dimensions_and_clears_by_the_clock(running: emulator.Running) -> None:
     """Another function's errors don't fire it; its own do; it clears when they have grown old, without a call."""
     state = alarm(running, "own-dimensions")
     put(running, "watched", "Errors", 9, Function="another")
@@ -189,12 +189,12 @@ def test_alarm_watches_its_own_dimensions_and_clears_by_the_clock(running: embed
 @pytest.mark.parametrize(
     ("treatment", "wanted"), [("breaching", "ALARM"), ("notBreaching", "OK"), ("missing", "INSUFFICIENT_DATA")]
 )
-def test_alarm_without_data(running: embedded.Running, treatment: str, wanted: str) -> None:
+def test_alarm_without_data(running: emulator.Running, treatment: str, wanted: str) -> None:
     """Periods without data count as TreatMissingData says."""
     assert alarm(running, f"missing-{treatment}", TreatMissingData=treatment)() == wanted
 
 
-def test_alarm_needs_m_of_n_periods(running: embedded.Running) -> None:
+def test_alarm_needs_m_of_n_periods(running: emulator.Running) -> None:
     """One breaching period of three is not enough where two are needed."""
     state = alarm(running, "two-of-three", Period=60, EvaluationPeriods=3, DatapointsToAlarm=2)
     put(running, "watched", "Errors", 9, ago=30, Function="two-of-three")
@@ -203,10 +203,10 @@ def test_alarm_needs_m_of_n_periods(running: embedded.Running) -> None:
     assert state() == "ALARM"
 
 
-@pytest.mark.parametrize(("let", "heard"), [("told-", True), ("other-", False), ("", False)])
-def test_alarm_tells_a_topic_that_lets_it(running: embedded.Running, let: str, heard: bool) -> None:
-    """A topic with a policy of its own hears of those alarms only for which CloudWatch may publish."""
-    name, sqs, sns = f"told-{let or 'nobody'}", client(running, "sqs"), client(running, "sns")
+@pytest.mark.parametrize(("allowed", "notified"), [("notified-", True), ("other-", False), ("", False)])
+def test_alarm_notifies_topics_that_allow_it(running: emulator.Running, allowed: str, notified: bool) -> None:
+    """A topic with a policy is notified only of alarms for which CloudWatch may publish to it."""
+    name, sqs, sns = f"notified-{allowed or 'none'}", client(running, "sqs"), client(running, "sns")
     topic, queue = sns.create_topic(Name=name)["TopicArn"], sqs.create_queue(QueueName=name)["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     may = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
@@ -215,18 +215,18 @@ def test_alarm_tells_a_topic_that_lets_it(running: embedded.Running, let: str, h
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     statement = {
         "Effect": "Allow",
-        "Principal": {"Service": "cloudwatch.amazonaws.com" if let else "s3.amazonaws.com"},
+        "Principal": {"Service": "cloudwatch.amazonaws.com" if allowed else "s3.amazonaws.com"},
         "Action": "sns:Publish",
         "Resource": topic,
-        "Condition": {"ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:eu-west-1:123456789012:alarm:{let}*"}},
+        "Condition": {"ArnLike": {"aws:SourceArn": f"arn:aws:cloudwatch:eu-west-1:123456789012:alarm:{allowed}*"}},
     }
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
     state = alarm(running, name, AlarmActions=[topic])
     put(running, "watched", "Errors", 9, ago=5, Function=name)
     assert state() == "ALARM"
-    said = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=2).get("Messages", [])
-    assert bool(said) == heard
+    received = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=2).get("Messages", [])
+    assert bool(received) == notified
 
 
 LINES = [
@@ -250,7 +250,7 @@ LINES = [
         ("filter status in [404, 500] | fields status", [["500"]]),
     ],
 )
-def test_insights_queries(running: embedded.Running, query: str, wanted: list[list[str]]) -> None:
+def test_insights_queries(running: emulator.Running, query: str, wanted: list[list[str]]) -> None:
     """The members of JSON lines are fields; filters, statistics, orders and limits do what they say."""
     logs = client(running, "logs")
     group = f"/insights/{abs(hash(query))}"
@@ -266,7 +266,7 @@ def test_insights_queries(running: embedded.Running, query: str, wanted: list[li
     assert [[cell["value"] for cell in row] for row in answer["results"]] == wanted
 
 
-def test_malformed_insights_query_is_refused(running: embedded.Running) -> None:
+def test_malformed_insights_query_is_refused(running: emulator.Running) -> None:
     """A query that isn't one is refused when it is started."""
     logs = client(running, "logs")
     logs.create_log_group(logGroupName="/insights/malformed")

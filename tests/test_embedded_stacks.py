@@ -11,7 +11,7 @@ import pytest
 from emulated import client, code_of
 from tiny import INFRA
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.waiting import wait
 
 BODY = (INFRA / "service.yaml").read_text()
@@ -21,7 +21,7 @@ NO_CHANGES = "The submitted information didn't contain changes. Submit different
 class Stack:
     """One stack from a template, by change sets."""
 
-    def __init__(self, running: embedded.Running, name: str) -> None:
+    def __init__(self, running: emulator.Running, name: str) -> None:
         self.name = name
         self.aws = client(running, "cloudformation")
 
@@ -58,7 +58,7 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def stack(running: embedded.Running) -> Stack:
+def stack(running: emulator.Running) -> Stack:
     """The shipped infrastructure, made."""
     made = Stack(running, "stack")
     change = made.change("CREATE", BODY)
@@ -67,7 +67,7 @@ def stack(running: embedded.Running) -> Stack:
     return made
 
 
-def test_stack_makes_what_its_template_says(running: embedded.Running, stack: Stack) -> None:
+def test_stack_makes_what_its_template_says(running: emulator.Running, stack: Stack) -> None:
     """Bucket, policy, role and log group are there with all their properties."""
     bucket = {"Bucket": "stack-staging-123456789012"}
     s3 = client(running, "s3")
@@ -92,7 +92,7 @@ def test_change_set_without_changes_fails_with_the_reason_of_aws(stack: Stack) -
     assert (change["Status"], change["StatusReason"]) == ("FAILED", NO_CHANGES)
 
 
-def test_change_set_names_what_it_changes_and_does_it(running: embedded.Running, stack: Stack) -> None:
+def test_change_set_names_what_it_changes_and_does_it(running: emulator.Running, stack: Stack) -> None:
     """A changed property is one modification; it is made when the change set is carried out, not before."""
     change = stack.change("UPDATE", BODY.replace("DaysAfterInitiation: 1", "DaysAfterInitiation: 3"))
     changes = {c["ResourceChange"]["LogicalResourceId"]: c["ResourceChange"]["Action"] for c in change["Changes"]}
@@ -109,7 +109,7 @@ def test_change_set_names_what_it_changes_and_does_it(running: embedded.Running,
     assert days() == 3
 
 
-def test_retained_bucket_outlives_its_stack(running: embedded.Running) -> None:
+def test_retained_bucket_outlives_its_stack(running: emulator.Running) -> None:
     """Deleting a stack keeps what is to be retained and removes the rest."""
     brief = Stack(running, "brief")
     brief.execute(brief.change("CREATE", BODY))
@@ -122,7 +122,7 @@ def test_retained_bucket_outlives_its_stack(running: embedded.Running) -> None:
     assert "brief-staging-function" not in roles
 
 
-def test_s3_keeps_conditions_and_checksums(running: embedded.Running) -> None:
+def test_s3_keeps_conditions_and_checksums(running: emulator.Running) -> None:
     """Conditional writes and deletes hold, and bytes that don't match their checksum are refused."""
     s3 = client(running, "s3")
     s3.create_bucket(Bucket="conditions", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
@@ -138,7 +138,7 @@ def test_s3_keeps_conditions_and_checksums(running: embedded.Running) -> None:
     assert code_of(lambda: s3.put_object(**put, Body=b"5", ChecksumSHA256=checksum)) in ("BadDigest", "InvalidRequest")
 
 
-def test_s3_keeps_versions(running: embedded.Running) -> None:
+def test_s3_keeps_versions(running: emulator.Running) -> None:
     """In a versioned bucket nothing that was written is lost, by an overwrite or by a deletion."""
     s3 = client(running, "s3")
     s3.create_bucket(Bucket="versions", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
@@ -161,7 +161,7 @@ Resources:
 
 
 @pytest.mark.parametrize(("wanted", "named"), [("yes", {"Always", "Sometimes"}), ("no", {"Always"})])
-def test_change_set_names_what_its_conditions_allow(running: embedded.Running, wanted: str, named: set[str]) -> None:
+def test_change_set_names_what_its_conditions_allow(running: emulator.Running, wanted: str, named: set[str]) -> None:
     """A resource whose condition does not hold is no change."""
     aws, name = client(running, "cloudformation"), f"conditions-{wanted}"
     aws.create_change_set(
@@ -188,7 +188,7 @@ Outputs:
 """
 
 
-def test_stack_can_hold_an_identity_provider(running: embedded.Running) -> None:
+def test_stack_can_hold_an_identity_provider(running: emulator.Running) -> None:
     """Made, changed in place and removed with its stack; its reference is its ARN, as on AWS."""
     aws, iam = client(running, "cloudformation"), client(running, "iam")
     arn = "arn:aws:iam::123456789012:oidc-provider/issuer.localhost"

@@ -1,4 +1,4 @@
-"""Web identities on the embedded AWS: who is believed, and why nobody else is."""
+"""Web identities on the embedded AWS: which tokens are accepted, and why all others are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from botocore.session import Session
 from emulated import client
 from issuer import AUDIENCE, URL, Issuer
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 
 SUBJECT = "repo:an-owner/a-repository:ref:refs/heads/main"
 HOST = URL.removeprefix("https://")
@@ -27,13 +27,13 @@ ISSUER = Issuer()
 FORGER = Issuer()  # another key under the same name
 
 
-def home(running: embedded.Running) -> Path:
+def home(running: emulator.Running) -> Path:
     """The embedded AWS's own folder, found by its process."""
     return Path(f"/proc/{running.pid}/cwd").resolve()
 
 
 @pytest.fixture(scope="module")
-def role(running: embedded.Running) -> str:
+def role(running: emulator.Running) -> str:
     """A role that trusts one subject of an issuer that the account knows."""
     iam = client(running, "iam")
     ISSUER.publish(home(running))
@@ -50,7 +50,7 @@ def role(running: embedded.Running) -> str:
     return arn
 
 
-def assume(running: embedded.Running, role: str, token: str, seconds: int = 900) -> dict[str, Any]:
+def assume(running: emulator.Running, role: str, token: str, seconds: int = 900) -> dict[str, Any]:
     sts = Session().create_client(
         "sts",
         region_name="eu-west-1",
@@ -63,7 +63,7 @@ def assume(running: embedded.Running, role: str, token: str, seconds: int = 900)
     return answer
 
 
-def test_good_token_is_a_session(running: embedded.Running, role: str) -> None:
+def test_good_token_is_a_session(running: emulator.Running, role: str) -> None:
     """A token of the known issuer, for the right subject, gives credentials of the role."""
     keys = assume(running, role, ISSUER.token(SUBJECT))["Credentials"]
     sts = Session().create_client(
@@ -145,7 +145,7 @@ BAD: dict[str, tuple[Callable[[], str], str, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_token_is_refused(running: embedded.Running, role: str, name: str) -> None:
+def test_bad_token_is_refused(running: emulator.Running, role: str, name: str) -> None:
     """Each is refused with AWS's code and a message that names the cause."""
     make, code, says = BAD[name]
     with pytest.raises(ClientError) as fault:
@@ -154,13 +154,13 @@ def test_bad_token_is_refused(running: embedded.Running, role: str, name: str) -
     assert says in fault.value.response["Error"]["Message"]
 
 
-def test_session_is_as_long_as_the_role_allows(running: embedded.Running, role: str) -> None:
+def test_session_is_as_long_as_the_role_allows(running: emulator.Running, role: str) -> None:
     """A longer session than the role's own limit is refused."""
     with pytest.raises(ClientError, match="exceeds the MaxSessionDuration set for this role"):
         assume(running, role, ISSUER.token(SUBJECT), 3601)
 
 
-def test_role_that_is_not_there_is_nobodys(running: embedded.Running, role: str) -> None:
+def test_missing_role_is_refused(running: emulator.Running, role: str) -> None:
     """A good token is of no use for an unknown role."""
     with pytest.raises(ClientError, match="AccessDenied"):
         assume(running, role.replace("/web", "/none"), ISSUER.token(SUBJECT))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tiny import Tiny
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.artifact import build
 from ml_delivery.containers import engines
 from ml_delivery.containers.registry import Registry
@@ -254,7 +254,7 @@ def without_engine(tiny_alone: Tiny, engine: engines.Engine) -> Tiny:
     host = os.environ["DOCKER_HOST"]
     os.environ["DOCKER_HOST"] = "unix:///nowhere.sock"
     try:
-        embedded.up(tiny_alone.root)
+        emulator.up(tiny_alone.root)
     finally:
         os.environ["DOCKER_HOST"] = host
     return tiny_alone
@@ -272,7 +272,7 @@ def test_image_runs_without_an_engine_too(without_engine: Tiny) -> None:
     service.fault("raises")
     with pytest.raises(Refused, match="no such luck"):
         service.deploy()
-    embedded.down(service.root)
+    emulator.down(service.root)
     assert json.loads(service.open().deployer.call("/version").body)["release"] == 1
     assert service.live() == 1
 

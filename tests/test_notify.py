@@ -17,8 +17,7 @@ import pytest
 from roles import ACCOUNT
 from tiny import Tiny
 
-from embedded_aws import control as embedded
-from ml_delivery import notify
+from ml_delivery import emulator, notify
 from ml_delivery.account import stacks
 from ml_delivery.account.infra import ensure
 from ml_delivery.cloud import Cloud
@@ -74,7 +73,7 @@ def aws(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> Tiny:
     """A tiny service whose AWS is the embedded one, reached as AWS is: by variables alone."""
     tiny.replace("pipeline.toml", 'branch = "main"\n', f'branch = "main"\naccount = "{ACCOUNT}"\n')
     tiny.commit()
-    running = embedded.up(tiny.root)
+    running = emulator.up(tiny.root)
     monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", running.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", running.secret_key)

@@ -18,7 +18,7 @@ from emulated import get_by_url
 from tiny import PRICING
 from watched import Watched
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.artifact import codebuild
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import BuildError, CloudError
@@ -237,7 +237,7 @@ def test_log_query_is_a_table_for_people(seen: Seen) -> None:
 
 def test_trace_reaches_the_log(seen: Seen) -> None:
     """The trace that the way in gives to a request is the one in the request's line."""
-    aws, running = seen.delivery.cloud.client("lambda"), embedded.up(seen.service.root)
+    aws, running = seen.delivery.cloud.client("lambda"), emulator.up(seen.service.root)
     made = aws.create_function_url_config(FunctionName="seen-production", Qualifier="live", AuthType="AWS_IAM")
     status, body = get_by_url(running, made["FunctionUrl"], "/traced")
     given = json.loads(body)["given"]

@@ -24,7 +24,7 @@ from test_sca import Advisories
 from tiny import TEMPLATE
 from workflow import ON_GITHUB, WORKFLOWS, Event, Runner, read
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 
 HERE = f"py{sys.version_info.major}{sys.version_info.minor}"
 STEPS = [
@@ -204,11 +204,11 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     runner = Runner(made, "", issuer, more)
     subprocess.run(["make", "train"], cwd=made, check=True, capture_output=True)
     commit(made, "Train")
-    running = embedded.up(made)
-    issuer.publish(made / ".src/ml_delivery/cloud")
+    running = emulator.up(made)
+    issuer.publish(made / ".pipeline/cloud")
     runner.endpoint = running.endpoint
     yield runner
-    embedded.down(made)
+    emulator.down(made)
     server.shutdown()
     server.server_close()
 
@@ -222,7 +222,7 @@ def delivery(runner: Runner) -> str:
     assert found
     network = {k: v for k, v in os.environ.items() if re.match(r"PIP_|UV_|SSL_|REQUESTS_|https?_proxy|HTTPS?_PROXY", k)}
     url = "https://github.com/your-organisation/demand-pricing.git"
-    embedded.offer(
+    emulator.offer(
         runner.checkout, "demand-pricing-production", url, {**network, "PIPELINE_CACHE": os.environ["PIPELINE_CACHE"]}
     )
     return found[1]

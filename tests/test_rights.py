@@ -19,7 +19,7 @@ from issuer import Issuer
 from roles import ACCOUNT, REPOSITORY, SUBJECTS, Roles
 from tiny import Tiny
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.cloud import Cloud
 from ml_delivery.release import delivery
 
@@ -196,7 +196,7 @@ def test_session_is_short(roles: Roles) -> None:
             roles.assume(role, roles.issuer.token(SUBJECTS[role]), seconds=3601)
 
 
-def test_dependent_rights_are_asked_for(running: embedded.Running) -> None:
+def test_dependent_rights_are_asked_for(running: emulator.Running) -> None:
     """On the embedded AWS a function's maker needs the right to give it its role, to tag it, and to read its code."""
     Function(running, "dependent", "def handler(event, context):\n    return event\n")
     iam, key = client(running, "iam"), {}
@@ -241,7 +241,7 @@ ASKED = {
 
 
 @pytest.mark.parametrize("what", ASKED)
-def test_rights_are_asked_by_name(running: embedded.Running, what: str) -> None:
+def test_rights_are_asked_by_name(running: emulator.Running, what: str) -> None:
     """A call needs its own action, on the resource that AWS asks about; both are enough."""
     service, operation, words, action, resource = ASKED[what]
     iam, user = client(running, "iam"), re.sub("[^a-z]", "-", what)
@@ -262,7 +262,7 @@ def test_rights_are_asked_by_name(running: embedded.Running, what: str) -> None:
     assert "AccessDenied" not in said
 
 
-def test_missing_object_is_said_to_be_so_to_who_may_list(running: embedded.Running) -> None:
+def test_missing_object_is_said_to_be_so_to_who_may_list(running: emulator.Running) -> None:
     """Without the right to list the bucket, an object that is not there is denied, as on AWS."""
     iam, s3 = client(running, "iam"), client(running, "s3")
     s3.create_bucket(Bucket="listed", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})

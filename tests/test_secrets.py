@@ -14,7 +14,7 @@ from roles import ACCOUNT
 from test_notify import Slack
 from tiny import PRICING, Tiny
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.account import infra, stacks
 from ml_delivery.cloud import Cloud
 
@@ -44,7 +44,7 @@ def service(tiny_alone: Tiny, monkeypatch: pytest.MonkeyPatch) -> Tiny:
     tiny.replace("pipeline.toml", 'branch = "main"\n', f'branch = "main"\naccount = "{ACCOUNT}"\n')
     (tiny.root / "pyproject.toml").write_text((PRICING / "pyproject.toml").read_text())
     tiny.commit()
-    running = embedded.up(tiny.root)
+    running = emulator.up(tiny.root)
     environment = tiny.config.environment("main")
     cloud = Cloud.open(tiny.config, environment, "embedded")
     for stack in (stacks.service(tiny.config, environment), stacks.delivering(tiny.config, environment)):

@@ -73,31 +73,35 @@ def test_import_package_is_always_service() -> None:
 
 
 MAP = re.compile(r"^([\w/]+(?:, [\w/]+)*)  +\S", re.M)
-PACKAGES = ["", "account", "artifact", "cloud", "dependencies", "monitoring", "release", "tasks"]
+SRC = ROOT / "src"
+PACKAGES = sorted(
+    p.parent.relative_to(SRC).as_posix() for depth in ("*", "*/*") for p in SRC.glob(f"{depth}/__init__.py")
+)
 
 
 def mapped(package: str) -> list[set[str]]:
-    """What the docstring of a package of the delivery code says is in it, a set for each line; folders end in ``/``."""
-    text = ast.get_docstring(ast.parse((TEMPLATE / "pipeline" / package / "__init__.py").read_text())) or ""
+    """The modules in the docstring of a package of ``src``, a set for each line; folders end in ``/``."""
+    text = ast.get_docstring(ast.parse((SRC / package / "__init__.py").read_text())) or ""
     return [set(line.split(", ")) for line in MAP.findall(text)]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_map_of_the_delivery_code_is_whole(package: str) -> None:
+def test_map_of_a_package_is_complete(package: str) -> None:
     """The package's docstring says of every module and folder what it is for, and of no other."""
     listed = [name for names in mapped(package) for name in names]
-    there = {p.stem + "/" * p.is_dir() for p in (TEMPLATE / "pipeline" / package).iterdir() if p.suffix in ("", ".py")}
-    assert sorted(listed) == sorted(there - {"__init__", "__pycache__/"})
+    files = {p.stem for p in (SRC / package).glob("*.py")} - {"__init__", "__main__"}
+    folders = {f"{p.parent.name}/" for p in (SRC / package).glob("*/*.py")}
+    assert sorted(listed) == sorted(files | folders)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_delivery_code_imports_downward_only(package: str) -> None:
+def test_packages_import_downward_only(package: str) -> None:
     """No module imports what the map has above it; and nothing resolves links."""
     level = {name.rstrip("/"): -i for i, names in enumerate(mapped(package)) for name in names}
-    home = ".".join(filter(None, ("pipeline", package)))
-    for path in (TEMPLATE / "pipeline" / package).rglob("*.py"):
-        parts = path.relative_to(TEMPLATE / "pipeline" / package).with_suffix("").parts
-        if "launcher" in parts or parts == ("__init__",):
+    home = package.replace("/", ".")
+    for path in (SRC / package).rglob("*.py"):
+        parts = path.relative_to(SRC / package).with_suffix("").parts
+        if parts in (("__init__",), ("__main__",)):
             continue
         assert "Path(__file__).resolve()" not in path.read_text()
         for node in ast.parse(path.read_text()).body:  # what a function imports when it runs is its own affair

@@ -12,7 +12,7 @@ from emulated import client
 from faults.harness import KEEP, Service, Users
 from tiny import Tiny
 
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 from ml_delivery.errors import Refused
 from ml_delivery.keys import Deploy
 from ml_delivery.release import deploy
@@ -82,7 +82,7 @@ def test_every_line_can_be_crossed(tiny: Tiny, variables: dict[str, str], rules:
     """Latency, an alarm and the user's own command each stop a canary, and say so."""
     service = Service(tiny, replace(CANARY, pause=30, period=2, weight=10, **rules))
     service.deploy(NOTE="good")
-    running = embedded.up(tiny.root)
+    running = emulator.up(tiny.root)
     if "rings" in rules.get("alarms", ()):
         cloudwatch = client(running, "cloudwatch")
         cloudwatch.put_metric_alarm(
@@ -114,7 +114,7 @@ def test_throttled_calls_stop_a_canary(tiny: Tiny) -> None:
 
     def throttling(self: object, *words: object) -> None:
         shift(self, *words)
-        client(embedded.up(tiny.root), "lambda").put_function_concurrency(
+        client(emulator.up(tiny.root), "lambda").put_function_concurrency(
             FunctionName=service.name, ReservedConcurrentExecutions=0
         )
 
@@ -122,7 +122,7 @@ def test_throttled_calls_stop_a_canary(tiny: Tiny) -> None:
         patch.setattr(type(opened.deployer), "shift", throttling)
         with pytest.raises(Refused, match=r"calls were throttled; deploy.max_throttles is 0"):
             service.deploy(NOTE="x")
-    client(embedded.up(tiny.root), "lambda").delete_function_concurrency(FunctionName=service.name)
+    client(emulator.up(tiny.root), "lambda").delete_function_concurrency(FunctionName=service.name)
     users.stop()
     assert service.live() == 1
 
@@ -181,7 +181,7 @@ def test_rollback_says_that_somebody_moved_the_traffic(tiny: Tiny) -> None:
     service.deploy(NOTE="1")
     service.deploy(NOTE="2")
     service.deploy(NOTE="3", detach=True)
-    aws = client(embedded.up(tiny.root), "lambda")
+    aws = client(emulator.up(tiny.root), "lambda")
     aws.update_alias(FunctionName=service.name, Name="live", FunctionVersion="1", RoutingConfig={})
     with pytest.raises(Refused, match="release 1 serves, which is not what served before"):
         service.rollback()

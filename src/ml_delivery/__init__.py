@@ -14,13 +14,14 @@ notify          notifications, to Slack and SNS
 scanning        security scans
 target          the contract of a target
 packing/        files into archives, the same bytes on any machine
-dependencies/   what is locked, and installed from the locks
 models          which models are promoted
 objects         conditional writes to S3
 formats         how records are kept
 source          the commit, and whether the tree is as it says
 records         what is passed on: Source, Manifest, Artifact, Release, and what a target reports
 cloud           the AWS that is used
+emulator        the only module that knows ``embedded_aws``, the emulator of AWS
+dependencies/   what is locked, and installed from the locks
 config          ``pipeline.toml``, read
 keys            what may be in it
 plugin          finds the target that it names

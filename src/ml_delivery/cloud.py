@@ -1,8 +1,4 @@
-"""The cloud that is meant: an endpoint with credentials, or the ordinary AWS chain.
-
-embedded        the embedded AWS, started and ended
-launcher/       what runs as the embedded AWS: ministack, with its gaps mended, a module each
-"""
+"""The cloud that is meant: an endpoint with credentials, or the ordinary AWS chain."""
 
 from __future__ import annotations
 
@@ -88,9 +84,9 @@ class Cloud:
                 cloud.account = cloud.client("sts").get_caller_identity()["Account"]
             return cloud
         if name == "embedded":
-            from embedded_aws import control as embedded
+            from ml_delivery import emulator
 
-            running = embedded.up(config.root)
+            running = emulator.up(config.root)
             session = _session(region)
             session.set_credentials(running.access_key, running.secret_key)
             return cls(name, region, running.account, session, running.endpoint, running.notice)

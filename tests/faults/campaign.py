@@ -20,9 +20,9 @@ sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.par
 
 from tiny import Tiny
 
-from embedded_aws import control as embedded
 from faults import Fault, conflict, cut, error500, expired, kill, lag, lost, throttle, timeout
 from faults.harness import Service, Users, apart
+from ml_delivery import emulator
 from ml_delivery.records import VERIFIED
 
 CALLS = 45  # about as many as a deploy makes; a fault that is drawn for a later one does not strike
@@ -160,7 +160,7 @@ def main() -> int:
         try:
             result = campaign(Service(tiny), words.runs, words.seed, lambda line: print(line, flush=True))
         finally:
-            embedded.down(tiny.root)
+            emulator.down(tiny.root)
     print(result.table())
     for line in [*result.problems, *result.failures]:
         print(f"✗ {line}")

@@ -74,10 +74,10 @@ def run(
     source.require_clean(tree, "codebuild")
     project = config.name_of(environment)
     if cloud.name == "embedded":
-        from embedded_aws import control as embedded
+        from ml_delivery import emulator
 
         network = {name: value for name, value in os.environ.items() if re.fullmatch(NETWORK, name)}
-        embedded.offer(config.root, project, f"https://github.com/{config.github.repository}.git", network)
+        emulator.offer(config.root, project, f"https://github.com/{config.github.repository}.git", network)
     variables = {
         "PIPELINE_CLOUD": cloud.name,
         "PIPELINE_PYTHON": config.service.python,

@@ -17,7 +17,7 @@ from ml_delivery.errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["cache", "ensure", "exclusive", "find_python", "uv"]
+__all__ = ["cache", "ensure", "exclusive", "find_python", "main", "uv"]
 
 
 def find_python(version: str) -> Path:
@@ -41,6 +41,16 @@ def find_python(version: str) -> Path:
         f"there is no Python {version} on this machine; the service is built for it (service.python)",
         next=f"uv python install {version}, or write another version into pipeline.toml",
     )
+
+
+def main() -> int:
+    """Print the path of an interpreter of the version that is the first argument; the exit code, 1 when there is none."""
+    try:
+        print(find_python(sys.argv[1]))
+    except SetupError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def _answering(command: str, version: str) -> Path | None:

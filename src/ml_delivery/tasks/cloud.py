@@ -11,9 +11,9 @@ from ml_delivery.tasks.base import JSON, action, find_root
 @action(help={"port": "a port on loopback; default: the last one, or a free one"})
 def up(_: Any, port: int = 0) -> None:
     """Start the embedded AWS; deploys do it by themselves."""
-    from embedded_aws import control as embedded
+    from ml_delivery import emulator
 
-    running = embedded.up(find_root(), port=port)
+    running = emulator.up(find_root(), port=port)
     console.say(f"the embedded AWS answers at {running.endpoint} (pid {running.pid})")
     if running.notice:
         console.warn(running.notice)
@@ -22,17 +22,17 @@ def up(_: Any, port: int = 0) -> None:
 @action()
 def down(_: Any) -> None:
     """Stop the embedded AWS; what it holds is kept."""
-    from embedded_aws import control as embedded
+    from ml_delivery import emulator
 
-    console.say("the embedded AWS has stopped" if embedded.down(find_root()) else "the embedded AWS was not running")
+    console.say("the embedded AWS has stopped" if emulator.down(find_root()) else "the embedded AWS was not running")
 
 
 @action(name="status", help={"json": JSON})
 def cloud_status(_: Any, json: bool = False) -> None:
     """Show whether the embedded AWS runs, and where."""
-    from embedded_aws import control as embedded
+    from ml_delivery import emulator
 
-    found = embedded.status(find_root())
+    found = emulator.status(find_root())
     if json:
         return console.document(found)
     console.say(str(found))
@@ -41,7 +41,7 @@ def cloud_status(_: Any, json: bool = False) -> None:
 @action()
 def reset(_: Any) -> None:
     """Stop the embedded AWS and forget all that it holds."""
-    from embedded_aws import control as embedded
+    from ml_delivery import emulator
 
-    embedded.reset(find_root())
+    emulator.reset(find_root())
     console.say("the embedded AWS is empty")

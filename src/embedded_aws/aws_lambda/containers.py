@@ -1,0 +1,147 @@
+"""One execution environment of a function from an image, with the image's own entrypoint.
+
+Run with docker or podman, which also enforce the memory limit and the read-only root; where neither is installed, root runs
+the image in a folder of its own (chroot).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import queue
+import secrets
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+from embedded_aws.aws_lambda.execution import INIT_SECONDS, Fault, Process
+from embedded_aws.aws_lambda.image_files import Image, unpacked
+from embedded_aws.aws_lambda.runtime_api import RuntimeAPI
+
+UNPRIVILEGED = 65534  # Lambda runs an image as a user of its own, whatever the image says
+QUIET_SECONDS = 0.02  # output that a function printed before its answer arrives within this time
+
+
+class Container(Process):
+    """A container of one version."""
+
+    roots: Path
+
+    def _start(self) -> None:
+        self._logged: queue.SimpleQueue[str] = queue.SimpleQueue()
+        image = Image(self.config["ImageUri"])
+        self._api = RuntimeAPI()
+        self._name = f"lambda-{secrets.token_hex(8)}"
+        given = self._environment(Path(image.settings["config"].get("WorkingDir") or "/var/task"))
+        given |= {"AWS_EXECUTION_ENV": "AWS_Lambda_Image", "AWS_LAMBDA_RUNTIME_API": self._api.address}
+        environment = {**given, **image.variables, **self.config.get("Environment", {}).get("Variables", {})}
+        environment["AWS_LAMBDA_RUNTIME_API"] = self._api.address
+        program = engine()
+        words, outer = self._engine(program, image, environment) if program else self._chroot(image, environment)
+        self._proc = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=outer,
+        )
+        threading.Thread(target=self._watch, args=(self._proc, self._api), daemon=True).start()
+        first = self._api.started(INIT_SECONDS)
+        if first is None or "error" in first:
+            error = (first or {}).get("error") or {}
+            kind, message = (
+                error.get("errorType", "Runtime.ExitError"),
+                error.get("errorMessage", "Runtime did not start"),
+            )
+            raise Fault(kind, message)
+
+    def _engine(self, program: str, image: Image, environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+        number = image.config_digest.partition(":")[2]
+        if _client(program, "image", "inspect", number).returncode != 0:
+            loaded = _client(program, "load", input=image.archive())
+            if loaded.returncode != 0:
+                raise Fault("Runtime.InvalidImage", loaded.stderr.decode("utf-8", "replace").strip())
+        words = [program, "run", "--rm", "--name", self._name, "--network", "host", "--read-only"]
+        size = self.config.get("EphemeralStorage", {}).get("Size", 512)
+        words += ["--tmpfs", f"/tmp:rw,size={size}m"]  # noqa: S108 # nosec B108 - the container's own
+        words += ["--memory", f"{self.config.get('MemorySize', 128)}m", "--user", f"{UNPRIVILEGED}:{UNPRIVILEGED}"]
+        # By name only: the client takes the values from its own environment, so that none is visible on a command line.
+        words += [word for name in environment if name != "PATH" for word in ("--env", name)]
+        return [*words, number], {**environment, **_outside()}
+
+    def _chroot(self, image: Image, environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+        if os.geteuid() != 0:
+            message = "neither docker nor podman answers, and only root runs an image without them"
+            raise Fault("Runtime.NoEngine", message)
+        root, config = unpacked(image, self.roots), image.settings["config"]
+        words = [
+            "unshare",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            f"--root={root}",
+            f"--wd={config.get('WorkingDir') or '/'}",
+        ]
+        return [*words, f"--setgid={UNPRIVILEGED}", f"--setuid={UNPRIVILEGED}", "--", *image.command], environment
+
+    def _ask(self, message: dict[str, Any], timeout: int) -> dict[str, Any]:
+        answer = self._api.ask({"event": message["event"], **message["context"]}, timeout)
+        if answer is None:
+            raise Fault("Sandbox.Timedout", f"Task timed out after {timeout}.00 seconds")
+        if "exited" in answer:
+            raise Fault("Runtime.ExitError", f"Runtime exited with error: exit status {answer['exited']}")
+        return answer
+
+    def _watch(self, process: Any, api: RuntimeAPI) -> None:
+        """Collect the output; when the runtime exits, report that to the call that waits for it."""
+        for line in process.stdout:
+            self._logged.put(line)
+        code = process.wait()
+        error = {"errorType": "Runtime.ExitError", "errorMessage": f"Runtime exited with error: exit status {code}"}
+        api._started.put({"error": error})
+        api._results.put({"exited": code})
+
+    def _log(self) -> str:
+        lines: list[str] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                lines.append(self._logged.get(timeout=QUIET_SECONDS))
+        return "".join(lines).rstrip("\n")
+
+    def _stop(self) -> None:
+        super()._stop()
+        self._discard_tmpdir()
+
+    def _discard_tmpdir(self) -> None:
+        """Close the API and end the container, neither of which ends with the client's process."""
+        if api := getattr(self, "_api", None):
+            api.close()
+            if program := engine():
+                _client(program, "kill", self._name)
+            del self._api
+
+
+@functools.cache
+def engine() -> str:
+    """``docker`` or ``podman``, whichever answers first; empty when neither does."""
+    for program in ("docker", "podman"):
+        words = ("version", "--format", "{{.Server.Version}}") if program == "docker" else ("info",)
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            if _client(program, *words, timeout=10).returncode == 0:
+                return program
+    return ""
+
+
+def _client(program: str, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([program, *words], env=_outside(), capture_output=True, check=False, **options)
+
+
+def _outside() -> dict[str, str]:
+    """The environment of the engine's client: the part of the user's environment that was passed on to this server."""
+    host = os.environ.get("EMBEDDED_DOCKER_HOST")
+    return {**{n: os.environ[n] for n in ("PATH", "HOME")}, **({"DOCKER_HOST": host} if host else {})}

@@ -1,0 +1,64 @@
+"""ZIP files of functions, unpacked once per digest; and the libraries that Lambda's runtimes include."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import shutil
+import threading
+import zipfile
+from pathlib import Path
+
+from ministack.services import lambda_svc as lambda_
+
+_unpacking = threading.Lock()
+
+
+def unpack(package: bytes, packages: Path) -> Path:
+    """The read-only folder of a package, one per digest; unpacking one removes those that no version uses any more."""
+    digest = hashlib.sha256(package).hexdigest()
+    folder = packages / digest
+    with _unpacking:
+        if not folder.exists():
+            _sweep(packages)
+            temporary = packages / f"{digest}.new"
+            shutil.rmtree(temporary, ignore_errors=True)
+            with zipfile.ZipFile(io.BytesIO(package)) as archive:
+                archive.extractall(temporary)
+            for path in [temporary, *temporary.rglob("*")]:
+                path.chmod(0o555 if path.is_dir() else 0o444)
+            temporary.rename(folder)
+    return folder
+
+
+def _sweep(packages: Path) -> None:
+    needed = set()
+    for function in list(lambda_._functions._data.values()):
+        for record in (function, *function.get("versions", {}).values()):
+            if code := record.get("code_zip"):
+                needed.add(hashlib.sha256(code).hexdigest())
+    for folder in packages.iterdir():
+        if folder.name not in needed:
+            folder.chmod(0o755)
+            for inner in folder.rglob("*"):
+                if inner.is_dir():
+                    inner.chmod(0o755)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def provide_sdk(folder: Path) -> Path:
+    """Fill ``folder`` with the libraries that Lambda's Python includes, AWS's SDK, and no others; returns it.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html#python-sdk-included
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("botocore", "dateutil", "jmespath", "six", "urllib3"):
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        origin = Path(spec.origin)
+        origin = origin.parent if origin.name == "__init__.py" else origin
+        if not (folder / origin.name).exists():
+            (folder / origin.name).symlink_to(origin)
+    return folder

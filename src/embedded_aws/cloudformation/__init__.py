@@ -1,0 +1,7 @@
+"""CloudFormation: what ministack's stacks lack. Patched when ministack loads it, which is when it is first used.
+
+change_sets     lists only resources whose condition holds; refuses stacks that failed to be created
+resource_types  an OpenID Connect provider, a Slack channel
+alarms          alarms on expressions
+buckets         lifecycle rules of buckets
+"""

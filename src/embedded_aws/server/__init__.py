@@ -1,0 +1,7 @@
+"""What the server does beside AWS's services.
+
+serve           the server's start: settings, all patches, ministack
+administrator   the first user, whose key the emulator's owner works with
+saving          the state, saved soon after it has changed
+late_loading    patches of services that ministack loads when they are first used
+"""

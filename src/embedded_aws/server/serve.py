@@ -1,0 +1,71 @@
+"""Starts ministack with all patches: on loopback only, with IAM enforced, with its state kept."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+
+def main() -> None:
+    """Serve until SIGTERM. The environment variable ``EMBEDDED_HOME`` names the emulator's folder."""
+    home = Path(os.environ.pop("EMBEDDED_HOME"))
+    configure(home)
+    patch(home)
+
+    from ministack import app
+
+    from embedded_aws.server import administrator, saving
+
+    saving.patch(app, home, administrator.prepare(home))
+    app.main()
+
+
+def configure(home: Path) -> None:
+    """Set what ministack reads from its environment, which it does when it is imported."""
+    os.environ.update(
+        BIND_HOST="127.0.0.1",
+        AUTH="true",
+        IOT_MTLS_ENABLED="0",  # it would listen on 0.0.0.0:8883
+        SFTP_ENABLED="0",
+        PERSIST_STATE="1",
+        STATE_DIR=str(home / "state"),
+        S3_PERSIST="1",
+        S3_DATA_DIR=str(home / "s3"),
+        LOG_LEVEL="WARNING",
+        # The account's root key, which only this process knows; ministack would accept the well-known key "test" as root.
+        AWS_ACCESS_KEY_ID=f"AKIA{secrets.token_hex(8).upper()}",
+        AWS_SECRET_ACCESS_KEY=secrets.token_urlsafe(30),
+    )
+
+
+def patch(home: Path) -> None:
+    """Apply the patches; where two replace the same function, the later one calls the earlier one."""
+    from ministack import app
+
+    from embedded_aws import ecr
+    from embedded_aws.aws_lambda import aliases, call_metrics, functions, images, updates
+    from embedded_aws.cloudformation import alarms as stack_alarms
+    from embedded_aws.cloudformation import buckets, change_sets, resource_types
+    from embedded_aws.cloudwatch import alarms, embedded_metrics, get_metric_data, logs_insights
+    from embedded_aws.codebuild import api as codebuild
+    from embedded_aws.iam import rights, signatures, web_identities
+    from embedded_aws.server import late_loading
+
+    signatures.patch()
+    web_identities.patch(home / "issuers")
+    rights.patch()
+    updates.patch()
+    aliases.patch()
+    late_loading.patch(
+        app, "cloudformation", buckets.patch, stack_alarms.patch, change_sets.patch, resource_types.patch
+    )
+    functions.patch(home / "tmp")
+    ecr.patch(home)
+    images.patch(home / "tmp")
+    codebuild.patch(home)
+    call_metrics.patch()
+    embedded_metrics.patch()
+    get_metric_data.patch()
+    alarms.patch()
+    logs_insights.patch()
