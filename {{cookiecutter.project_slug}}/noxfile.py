@@ -83,7 +83,7 @@ def sast(session: nox.Session) -> None:
 
 @nox.session(python=service_python() if os.environ.get("SNYK_TOKEN") else None)
 def sca(session: nox.Session) -> None:
-    """Known vulnerabilities of what is shipped: Snyk when SNYK_TOKEN is set, else pip-audit; a skip when the service does not answer."""
+    """Known vulnerabilities of what is shipped: Snyk when SNYK_TOKEN is set, else pip-audit; skipped when it gets no answer."""
     install(session, "check" if os.environ.get("SNYK_TOKEN") else "lint")  # Snyk looks at what is installed
     words = [DELIVERY, "-m", "ml_delivery.scanning", "sca", *session.posargs]
     said = str(session.run(*words, silent=True, success_codes=[0, 75], external=True)).strip()
