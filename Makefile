@@ -30,10 +30,25 @@ bench: setup ## the benchmarks
 clean: ## remove all that was made
 	rm -rf .venv .nox .tox .pipeline build
 
+# Makes .venv with the locked uv in it, the quickest way first: by a uv on the PATH, by this Python's pip, by a pip for once.
+UV_TXT := --quiet --require-hashes -r requirements/uv.txt
+NO_VENV := { echo "  next: install python3-venv, then run make again"; exit 1; }
+REFUSED := { echo "  next: git status requirements (is it as committed?), check the network, then run make again"; exit 1; }
+define BOOTSTRAP
+if uv --version 2>/dev/null | grep -Eq '^uv (0\.(9|[1-9][0-9])\.|[1-9])'; then \
+  uv venv --quiet --clear --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv && \
+  uv pip install --no-build --python $(BIN)/python $(UV_TXT); \
+else \
+  pip=$(PYTHON); \
+  $(PYTHON) -m venv --clear --without-pip .venv || $(NO_VENV); \
+  $(PYTHON) -c 'import pip' 2>/dev/null || { pip=.venv/pip/bin/python; $(PYTHON) -m venv .venv/pip || $(NO_VENV); }; \
+  $$pip -m pip --disable-pip-version-check --python $(BIN)/python install --only-binary :all: $(UV_TXT) && rm -rf .venv/pip; \
+fi
+endef
+
 .venv/.ready: requirements/uv.txt requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "✗ Python 3.11 or newer is needed, $(PYTHON) is %d.%d\n  next: make PYTHON=/path/to/python3.12" % sys.version_info[:2])'
-	@[ -x $(BIN)/uv ] || { $(PYTHON) -m venv --clear .venv || { echo "  next: install python3-venv, then run make again"; exit 1; }; }
-	@[ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$(BIN)/uv pip sync --quiet --no-build --require-hashes --python $(BIN)/python requirements/dev.txt
+	@[ -x $(BIN)/uv ] || { $(BOOTSTRAP); } || $(REFUSED)
+	@$(BIN)/uv pip sync --quiet --no-build --require-hashes --python $(BIN)/python requirements/dev.txt || $(REFUSED)
 	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	@touch $@

@@ -25,6 +25,17 @@ spec.loader.exec_module(shipped)  # registers its sessions and options
 shipped.DELIVERY = sys.executable
 
 
+@nox.session
+def lint(session: nox.Session) -> None:
+    """What a service checks of itself, and what only the template has: CloudFormation, its buildspec, Dependabot's files."""
+    shipped.lint(session)
+    session.run("cfn-lint", *map(str, sorted(Path("src/ml_delivery").rglob("infra/*.yaml"))))
+    schema = "src/ml_delivery/artifact/buildspec.schema.json"
+    session.run("check-jsonschema", "--schemafile", schema, "buildspec.yml")
+    dependabot = [str(folder / ".github/dependabot.yml") for folder in (HERE, SHIPPED)]
+    session.run("check-jsonschema", "--builtin-schema", "vendor.dependabot", *dependabot)
+
+
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """The benchmarks, one after the other, or those that are named; each fails when its promise is missed."""

@@ -25,10 +25,10 @@ sys.path[:0] = [str(ROOT / p) for p in ("tests", "{{cookiecutter.project_slug}}"
 
 import joblib
 import numpy as np
-from service import models, promotion, training
 from tiny import PRICING, TEMPLATE, Tiny
 
 from ml_delivery.artifact import build
+from service import models, promotion, training
 
 RUNS, ROUNDS, REQUESTS = 9, 5, 1000
 # Promised: seconds, milliseconds, MB.

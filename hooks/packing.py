@@ -10,6 +10,7 @@ Members are stored, sorted, dated 1980 and readable by all: https://packaging.py
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import io
 import re
@@ -55,9 +56,16 @@ def _sources(root: Path) -> dict[str, bytes]:
     found = {}
     for package in PACKAGES:
         for path in (root / "src" / package).rglob("*"):
-            if path.suffix in SUFFIXES and path.is_file() and "__pycache__" not in path.parts:
-                found[path.relative_to(root / "src").as_posix()] = path.read_bytes().replace(b"\r\n", b"\n")
+            inside = path.relative_to(root / "src")
+            hidden = any(part.startswith((".", "__pycache__")) for part in inside.parts)
+            if path.suffix in SUFFIXES and path.is_file() and not hidden:
+                found[inside.as_posix()] = _text(path)
     return found
+
+
+def _text(path: Path) -> bytes:
+    """The content as git has it, whatever line ends the checkout got."""
+    return path.read_bytes().replace(b"\r\n", b"\n")
 
 
 def _archive(root: Path, files: dict[str, bytes]) -> bytes:
@@ -66,7 +74,7 @@ def _archive(root: Path, files: dict[str, bytes]) -> bytes:
     files = files | {
         f"{info}/METADATA": metadata,
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: packing\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/licenses/LICENSE": (root / "LICENSE").read_bytes().replace(b"\r\n", b"\n"),
+        f"{info}/licenses/LICENSE": _text(root / "LICENSE"),
     }
     if entry_points:
         files[f"{info}/entry_points.txt"] = entry_points
@@ -123,15 +131,18 @@ def build_editable(folder: str, settings: Any = None, metadata_folder: Any = Non
 
 
 def build_sdist(folder: str, settings: Any = None) -> str:
-    """Write what a wheel is made from, as a source archive; its file name."""
+    """Write what a wheel is made from, as a source archive with the same bytes everywhere; its file name."""
     stem = f"ml_delivery-{version(Path())}"
     metadata, _ = _metadata(Path())
     files = {f"src/{path}": content for path, content in _sources(Path()).items()}
-    files |= {path: Path(path).read_bytes() for path in ("pyproject.toml", "LICENSE", "hooks/packing.py")}
+    files |= {path: _text(Path(path)) for path in ("pyproject.toml", "LICENSE", "hooks/packing.py")}
     files["PKG-INFO"] = metadata
-    with tarfile.open(Path(folder, f"{stem}.tar.gz"), "w:gz", format=tarfile.PAX_FORMAT) as archive:
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path, content in sorted(files.items()):
             member = tarfile.TarInfo(f"{stem}/{path}")
             member.size, member.mode = len(content), 0o644
             archive.addfile(member, io.BytesIO(content))
+    # Stored rather than compressed: what zlib makes of one text differs from machine to machine.
+    Path(folder, f"{stem}.tar.gz").write_bytes(gzip.compress(tar.getvalue(), compresslevel=0, mtime=0))
     return f"{stem}.tar.gz"

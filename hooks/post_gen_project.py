@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 # The checkout that is being rendered: cookiecutter and cruft run in it while they render this text.
-CHECKOUT = Path({{ "checkout" | checkout }})
+CHECKOUT = Path({{"checkout" | checkout}})  # noqa: F821 - the template's own filter
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(CHECKOUT / "hooks"))
 
@@ -13,23 +13,38 @@ import packing  # noqa: E402
 
 slug, target, starter = "{{ cookiecutter.project_slug }}", "{{ cookiecutter.target }}", "{{ cookiecutter.starter }}"
 
-# What tools left in the template's folder was copied along; only that goes, whatever else lies in this folder.
 shipped = next(CHECKOUT.glob("{" + "{*cookiecutter*}" + "}"))
-for pattern in Path(".gitignore").read_text().split():
-    for left in [Path(path.relative_to(shipped)) for path in shipped.rglob(pattern.rstrip("/"))]:
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink(missing_ok=True)
+
+
+def drop(path: Path) -> None:
+    """Remove what was copied here from the template's ``path``; what else lies in this folder is its owner's."""
+    for copied in sorted([path, *path.rglob("*")], reverse=True):  # what is in a folder, then the folder
+        here = copied.relative_to(shipped)
+        if not copied.is_dir():
+            here.unlink(missing_ok=True)
+        elif here.is_dir() and not any(here.iterdir()):
+            here.rmdir()
+
+
+# What tools left in the template's folder was copied along.
+for pattern in Path(".gitignore").read_text(encoding="utf-8").split():
+    for left in shipped.rglob(pattern.rstrip("/")):
+        drop(left)
 
 # Its parts are in the files that every starter shares: pipeline.toml and README.md include them.
-shutil.copytree(Path("starters", starter), Path(), dirs_exist_ok=True, ignore=shutil.ignore_patterns("parts"))
-shutil.rmtree("starters")
+for path in (shipped / "starters" / starter).rglob("*"):
+    here = path.relative_to(shipped / "starters" / starter)
+    if here.parts[0] != "parts" and (copied := Path("starters", starter, here)).is_file():
+        here.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(copied, here)
+drop(shipped / "starters")
 if target != "lambda-image":
-    Path("Dockerfile.lambda").unlink()
+    drop(shipped / "Dockerfile.lambda")
 
 content = packing.wheel(CHECKOUT)
 Path("vendor").mkdir(exist_ok=True)
+for older in Path("vendor").glob("ml_delivery-*.whl"):
+    older.unlink()
 Path("vendor", packing.name(CHECKOUT)).write_bytes(content)
 pins = (CHECKOUT / "src/ml_delivery/locks/delivery.txt").read_text(encoding="utf-8")
 line = f"ml-delivery=={packing.version(CHECKOUT)} \\\n    --hash=sha256:{packing.digest(content)}\n"

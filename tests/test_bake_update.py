@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -25,14 +28,14 @@ def change(path: Path, old: str, new: str) -> None:
 
 @pytest.mark.parametrize("target", ["lambda-zip", "lambda-image"])
 def test_old_service_moves_to_a_new_template(tmp_path: Path, template: Path, target: str) -> None:
-    """Code, workflows and settings of tools come; the owner's code, settings and dependencies stay; nothing is rejected."""
+    """The package, workflows and front doors come; the owner's code, settings, dependencies and locks stay as they are."""
     made = cruft(tmp_path / "made", template, target=target)
     start(made)
     owned = {
         "src/service/features.py": ("import", "# mine\nimport"),
         "pipeline.toml": ("memory = 1024", "memory = 2048"),
         "README.md": ("\n## ", "\n## Mine\n\n## "),
-        "pyproject.toml": ('"boto3>=1.40",', '"boto3>=1.40",\n  "orjson>=3",'),
+        "pyproject.toml": ('"gunicorn>=23",', '"gunicorn>=23",\n  "orjson>=3",'),
     }
     for name, words in owned.items():
         change(made / name, *words)
@@ -40,14 +43,16 @@ def test_old_service_moves_to_a_new_template(tmp_path: Path, template: Path, tar
     commit(made, "Mine")
     before = files(made)
 
-    shipped = template / SHIPPED
-    moved = ["src/ml_delivery/waiting.py", "tasks.py", "noxfile.py", ".github/workflows/deploy.yml", "Makefile"]
+    shipped, package = template / SHIPPED, template / "src/ml_delivery"
+    moved = ["tasks.py", "noxfile.py", ".github/workflows/deploy.yml", "Makefile"]
     for name in moved:
         (shipped / name).write_text((shipped / name).read_text() + "# newer\n")
-    change(shipped / "pyproject.toml", "[tool.bandit]", "[tool.newer]\n\n[tool.bandit]")
-    (shipped / "pipeline/newer.py").write_text('"""New."""\n')
-    (shipped / "src/service/features.py").write_text('"""Theirs."""\n')
-    (shipped / "src/ml_delivery/scanning.py").unlink()
+    (package / "newer.py").write_text('"""New."""\n')
+    (package / "scanning.py").unlink()
+    starter = shipped / "starters/pricing"
+    change(starter / "pyproject.toml", "[tool.bandit]", "[tool.newer]\n\n[tool.bandit]")
+    (starter / "src/service/features.py").write_text('"""Theirs."""\n')
+    (starter / "requirements/serve.txt").write_text("# theirs\n")
     commit(template, "Newer")
     try:
         said = run(made, "update", "--skip-apply-ask")
@@ -57,11 +62,13 @@ def test_old_service_moves_to_a_new_template(tmp_path: Path, template: Path, tar
     assert "Good work! Project's cruft has been updated" in said
     assert [name for name in after if name.endswith((".rej", ".orig"))] == []
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    assert changed == {*moved, "pyproject.toml", "pipeline/newer.py", "src/ml_delivery/scanning.py", ".cruft.json"}
+    (wheel,) = (name for name in after if name.startswith("vendor/"))
+    assert changed == {*moved, wheel, "requirements/delivery.txt", ".cruft.json"}
     assert all(after[name].endswith(b"# newer\n") for name in moved)
-    assert b"orjson" in after["pyproject.toml"]
-    assert b"[tool.newer]" in after["pyproject.toml"]
-    assert "src/ml_delivery/scanning.py" not in after
+    with zipfile.ZipFile(io.BytesIO(after[wheel])) as archive:
+        assert "ml_delivery/newer.py" in archive.namelist()
+        assert "ml_delivery/scanning.py" not in archive.namelist()
+    assert hashlib.sha256(after[wheel]).hexdigest() in after["requirements/delivery.txt"].decode()
     assert json.loads(after[".cruft.json"])["commit"] != json.loads(before[".cruft.json"])["commit"]
 
 

@@ -48,7 +48,7 @@ account = 123
 branch = "main"
 """
     assert problems(tmp_path, text) == [
-        "rollout: unknown table; write one of service, function, train, evaluate, promote, probe, deploy, build, github, "
+        "rollout: unknown table; write one of service, function, train, evaluate, promote, probe, deploy, build, hooks, github, "
         "monitoring, environments, or remove it",
         "service.pyton: unknown key; did you mean python?",
         "service.name: 'Demand_Pricing' is not allowed; write 3 to 32 lower-case letters, digits and single dashes: "
@@ -146,7 +146,10 @@ def test_environment_overrides_sections(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("[environments.staging.function]\nmemory = 1", "environments.staging.function.memory: 1 is not within 128"),
-        ("[environments.staging.deploy]\nkeeep = 1", "environments.staging.deploy.keeep: unknown key; did you mean keep?"),
+        (
+            "[environments.staging.deploy]\nkeeep = 1",
+            "environments.staging.deploy.keeep: unknown key; did you mean keep?",
+        ),
         ('target = "moon"', "environments.staging.target: 'moon' is not one of"),
         ("function = 1", "environments.staging.function: 1 is not a table; write [environments.staging.function]"),
     ],

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from bake import BIN, ROOT, bake
+from packaging.markers import Marker
+
+from ml_delivery.dependencies import locks
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 BASE = Path(sys._base_executable)  # type: ignore[attr-defined]
@@ -35,20 +38,26 @@ def make(folder: Path, *words: str, **variables: str) -> tuple[int, str]:
     return run(folder, ["make", *words], ("PIPELINE_", "VIRTUAL_ENV", "MAKE", "MFLAGS"), **variables)
 
 
-def command(folder: Path, text: str) -> str:
+def command(folder: Path, text: str, name: str = "python") -> str:
     """An executable shell script in ``folder``."""
-    script = folder / "python"
+    script = folder / name
+    script.parent.mkdir(exist_ok=True)
     script.write_text(f"#!/bin/sh\n{text}\n")
     script.chmod(0o755)
     return str(script)
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Path:
-    """A bake whose dev lock is as short as uv's own, so that a set-up is quick."""
-    made = bake(tmp_path / "out")
-    (made / "requirements/dev.txt").write_text((made / "requirements/uv.txt").read_text())
-    return made
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bake, on a machine that has no uv."""
+    monkeypatch.setenv("PATH", path_with(tmp_path, "exit 1"))
+    return bake(tmp_path / "out")
+
+
+def path_with(folder: Path, uv: str) -> str:
+    """A PATH whose uv is this script."""
+    command(folder / "tools", uv, "uv")
+    return f"{folder}/tools:{os.environ['PATH']}"
 
 
 @pytest.mark.parametrize("folder", [ROOT, None], ids=["root", "bake"])
@@ -70,7 +79,7 @@ def test_set_up_is_made_once_and_anew_when_a_lock_changes(service: Path) -> None
     first = ready.stat().st_mtime_ns
     assert make(service, "setup", PYTHON=str(BASE))[0] == 0
     assert ready.stat().st_mtime_ns == first
-    os.utime(service / "requirements/dev.txt", ns=(first + 1, first + 1))
+    os.utime(service / "requirements/delivery.txt", ns=(first + 1, first + 1))
     assert make(service, "setup", PYTHON=str(BASE))[0] == 0
     assert ready.stat().st_mtime_ns > first
     ready.unlink()
@@ -103,14 +112,80 @@ def test_missing_venv_module_is_said(service: Path, tmp_path: Path) -> None:
     assert make(service, "setup", PYTHON=str(BASE))[0] == 0
 
 
-def test_altered_package_is_refused(service: Path) -> None:
-    """A lock whose digests are not the packages' installs nothing."""
+def way(name: str, folder: Path) -> dict[str, str]:
+    """Variables with which ``make setup`` goes each of its three ways, by what the machine has."""
+    if name in ("uv", "an old uv"):
+        how = f'exec {BIN}/uv "$@"' if name == "uv" else "echo uv 0.8.99"
+        return {"PYTHON": str(BASE), "PATH": path_with(folder, f'echo "$@" >> {folder}/asked; {how}')}
+    without = f"""[ "$1$2" = "-cimport pip" ] && exit 1; exec {BASE} "$@" """
+    return {"PYTHON": str(BASE) if name == "pip" else command(folder, without)}
+
+
+@pytest.mark.parametrize("name", ["uv", "an old uv", "pip", "neither"])
+def test_each_way_makes_the_same_environment(service: Path, tmp_path: Path, name: str) -> None:
+    """Whatever the machine has, .venv holds exactly the delivery lock, on the Python that was named, and nox beside it."""
+    code, output = make(service, "setup", **way(name, tmp_path))
+    assert code == 0, output
+    asked = (tmp_path / "asked").read_text().splitlines() if (tmp_path / "asked").exists() else []
+    assert [words.partition(" ")[0] for words in asked] == {
+        "uv": ["--version", "venv", "pip"],
+        "an old uv": ["--version"],
+    }.get(name, [])
+    listed = subprocess.run(
+        [BIN / "uv", "pip", "freeze", "--python", service / ".venv/bin/python"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    pins = [pin for pin in locks.read(service / "requirements/delivery.txt") if applies(pin)]
+    assert {line.partition("==")[0].partition(" @")[0] for line in listed.splitlines()} == {pin.name for pin in pins}
+    assert 15 < len(pins) < 25
+    real = subprocess.check_output(
+        [service / ".venv/bin/python", "-c", "import sys; print(sys._base_executable)"], text=True
+    )
+    assert Path(real.strip()).samefile(BASE)
+    for tool in ("nox", "tox"):
+        assert (service / ".venv/bin" / tool).resolve() == (service / ".venv/nox/bin" / tool).resolve()
+        assert (
+            subprocess.run([service / ".venv/bin" / tool, "--version"], capture_output=True, check=False).returncode
+            == 0
+        )
+
+
+def applies(pin: locks.Pin) -> bool:
+    return not pin.marker or Marker(pin.marker).evaluate()
+
+
+@pytest.mark.parametrize("name", ["uv", "pip", "neither"])
+def test_altered_package_is_refused(service: Path, tmp_path: Path, name: str) -> None:
+    """A lock whose digests are not the packages' installs nothing, and ends with what to look at."""
     lock = service / "requirements/uv.txt"
     lock.write_text(re.sub(r"sha256:\w+", f"sha256:{'0' * 64}", lock.read_text()))
-    code, output = make(service, "setup", PYTHON=str(BASE))
+    code, output = make(service, "setup", **way(name, tmp_path))
     assert code != 0
-    assert "DO NOT MATCH THE HASHES" in output
+    assert "DO NOT MATCH THE HASHES" in output or "Hash mismatch" in output
+    assert (
+        "  next: git status requirements vendor (is it as committed?), check the network, then run make again" in output
+    )
     assert not (service / ".venv/.ready").exists()
+    assert not (service / ".venv/bin/uv").exists()
+
+
+@pytest.mark.parametrize("name", ["uv", "pip"])
+def test_missing_network_is_one_refusal(service: Path, tmp_path: Path, name: str) -> None:
+    """Without an index, and nothing cached, the set-up ends with what is missing and what to do."""
+    nowhere = {
+        "PIP_INDEX_URL": "http://127.0.0.1:9/",
+        "PIP_RETRIES": "0",
+        "PIP_CONFIG_FILE": os.devnull,
+        "UV_NO_CONFIG": "1",
+    }
+    nowhere |= {"PIP_FIND_LINKS": "", "PIP_CACHE_DIR": str(tmp_path / "no"), "UV_CACHE_DIR": str(tmp_path / "none")}
+    nowhere |= {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/", "UV_HTTP_RETRIES": "0", "UV_FIND_LINKS": "", "UV_INDEX": ""}
+    code, output = make(service, "setup", **way(name, tmp_path), **nowhere)
+    assert code != 0
+    assert "uv" in output
+    assert "check the network, then run make again" in output
 
 
 def nox(folder: Path, *words: str, **variables: str) -> tuple[int, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ml_delivery.dependencies import locks
+from ml_delivery.errors import ConfigError
 
 HASH = "0" * 63
 LOCK = f"""\
@@ -29,7 +30,9 @@ def project(root: Path, dependencies: str, lock: str = LOCK) -> Path:
     """A service's folder with these dependencies and this lock."""
     (root / "requirements").mkdir(exist_ok=True)
     (root / "pyproject.toml").write_text(
-        f'[project]\nname = "x"\ndependencies = {dependencies}\n[dependency-groups]\ntrain = []\n'
+        f'[project]\nname = "x"\ndependencies = {dependencies}\n[dependency-groups]\ntrain = []\ncheck = []\n'
+        '[tool.ml-delivery.locks]\n"requirements/serve.txt" = ["project"]\n'
+        '"requirements/train.txt" = ["project", "train"]\n"requirements/check.txt" = ["project", "train", "check"]\n'
     )
     for name in ("serve", "train", "check"):
         (root / f"requirements/{name}.txt").write_text(lock)
@@ -72,7 +75,7 @@ def test_a_stale_lock_is_found(tmp_path: Path, dependencies: str, says: str) -> 
 def made_from(root: Path) -> Path:
     """Write into each lock's head what ``pyproject.toml`` declares now, as ``make`` does."""
     for name, requirements in locks.declared(root).items():
-        lock = root / f"requirements/{name}.txt"
+        lock = root / name
         if lock.exists():
             lock.write_text(f"# nox -s lock ({locks._inputs(requirements)})\n{lock.read_text()}")
     return root
@@ -96,3 +99,27 @@ def test_a_missing_lock_is_named(tmp_path: Path) -> None:
     root = project(tmp_path, "[]")
     (root / "requirements/train.txt").unlink()
     assert "requirements/train.txt: missing" in locks.stale(root)
+
+
+def test_without_a_table_there_is_one_lock(tmp_path: Path) -> None:
+    """A project that declares no locks has the one that is shipped."""
+    root = project(tmp_path, '["flask>=3.1"]')
+    text = (root / "pyproject.toml").read_text()
+    (root / "pyproject.toml").write_text(text.partition("[tool.")[0])
+    assert locks.declared(root) == {"requirements/serve.txt": ["flask>=3.1"]}
+
+
+def test_a_group_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    """A lock of an unknown group is refused, with the lock and the group."""
+    root = project(tmp_path, "[]")
+    text = (root / "pyproject.toml").read_text()
+    (root / "pyproject.toml").write_text(text.replace('"train", "check"', '"train", "chekc"'))
+    with pytest.raises(ConfigError, match=r"requirements/check.txt: no group 'chekc'"):
+        locks.declared(root)
+
+
+def test_command_that_makes_locks_is_one_that_is_there(tmp_path: Path) -> None:
+    """A repository without a noxfile, which was never baked, is not sent to nox."""
+    assert locks.how(tmp_path) == "python -m ml_delivery.dependencies.locks --make"
+    (tmp_path / "noxfile.py").touch()
+    assert locks.how(tmp_path) == "nox -s lock"

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from ml_service import models, problems, release, telemetry
 from tiny import TEMPLATE
+
+from ml_service import models, problems, release, telemetry
 
 PACKAGE = TEMPLATE / "src/ml_service"
 

@@ -10,9 +10,6 @@ from typing import Any
 import pytest
 import yaml
 from grafana_foundation_sdk.models import dashboard as model
-from ml_service.telemetry import METRICS
-from ml_service.telemetry import NAMESPACE as WRITTEN
-from service import telemetry
 from tiny import INFRA, PRICING, Tiny
 
 from ml_delivery.account import stacks
@@ -23,6 +20,9 @@ from ml_delivery.monitoring.alarms import alarms
 from ml_delivery.monitoring.definition import panels
 from ml_delivery.monitoring.queries import NAMESPACE, place
 from ml_delivery.monitoring.template import ANYWHERE, dashboard
+from ml_service.telemetry import METRICS
+from ml_service.telemetry import NAMESPACE as WRITTEN
+from service import telemetry
 
 QUERIES = files.queries(PRICING)
 

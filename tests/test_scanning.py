@@ -122,8 +122,6 @@ def test_token_is_not_printed(scan: Scan) -> None:
 def test_bandit_finds_and_keeps(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """Without a token bandit runs and says so; a real finding is red, and is kept as SARIF."""
     (tiny.root / "pyproject.toml").write_text((PRICING / "pyproject.toml").read_text())
-    (tiny.root / "pipeline").unlink()
-    (tiny.root / "pipeline").mkdir()
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.delenv("SNYK_TOKEN", raising=False)
     monkeypatch.chdir(tiny.root)

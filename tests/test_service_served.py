@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from servers import program, serving, started
-from service import data, market
 from tiny import PRICING, TEMPLATE, Tiny
+
+from service import data, market
 
 PATH = "/v1/predict-price/85111?bins=5&date=2026-01-31"
 

@@ -13,13 +13,21 @@ from pathlib import Path
 
 import pytest
 from bake import QUESTIONS, ROOT
+from packaging.requirements import Requirement
 from tiny import PRICING, TEMPLATE
 
 from local_extensions import answers
-from ml_delivery import keys
+from ml_delivery import keys, plugin
 from ml_delivery.dependencies import locks
 
 DATA_FILES = {"pyproject.toml", "pipeline.toml", "README.md", "CHANGELOG.md", "LICENSE"}
+# What the root's top level shares with a service, and so leads into the template.
+LINKS = {"Dockerfile.lambda", "buildspec.yml", "requirements/uv.txt", "tox.ini"}
+
+
+def baked(path: Path) -> str:
+    """The name in a bake of a file of the template: a starter's files move to the top."""
+    return re.sub("^starters/[^/]+/", "", path.relative_to(TEMPLATE).as_posix())
 
 
 def tracked(folder: Path = ROOT) -> list[Path]:
@@ -32,7 +40,7 @@ def tracked(folder: Path = ROOT) -> list[Path]:
 def test_links_lead_from_the_root_into_the_template_only() -> None:
     """A link inside the template would bake as nothing; one that leads elsewhere is none of ours."""
     links = [path for path in tracked() if path.is_symlink()]
-    assert {"src", "pipeline", "tasks.py", "infra", "tox.ini"} <= {p.relative_to(ROOT).as_posix() for p in links}
+    assert {path.relative_to(ROOT).as_posix() for path in links} == LINKS
     for link in links:
         assert TEMPLATE not in link.parents
         assert link.resolve().is_relative_to(TEMPLATE), link
@@ -44,7 +52,7 @@ def test_only_data_files_hold_jinja() -> None:
     for path in tracked(TEMPLATE):
         text = path.read_text(encoding="utf-8")
         holds = bool(re.search(r"\{\{ ?cookiecutter|\{%|\{#", text))
-        assert holds <= (path.relative_to(TEMPLATE).as_posix() in DATA_FILES), path
+        assert holds <= (baked(path) in DATA_FILES), path
         if path.suffix == ".py":
             ast.parse(text)
 
@@ -58,7 +66,7 @@ def test_code_is_copied_and_data_is_rendered() -> None:
         copied = any(
             fnmatch(name, pattern) or fnmatch(path.name, pattern) for pattern in QUESTIONS["_copy_without_render"]
         )
-        assert copied != (name in DATA_FILES), name
+        assert copied != (baked(path) in DATA_FILES), name
 
 
 def test_modules_are_read_in_one_sitting() -> None:
@@ -113,21 +121,33 @@ def test_packages_import_downward_only(package: str) -> None:
 
 
 def test_roots_dependencies_are_the_templates() -> None:
-    """The root declares what the template declares, and what makes and checks bakes."""
-    root = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    """The root declares what the starter declares, and, of checks, what only the template and the package need."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     shipped = tomllib.loads((PRICING / "pyproject.toml").read_text())
-    assert root["project"]["dependencies"] == shipped["project"]["dependencies"]
+    assert groups["service"] == shipped["project"]["dependencies"]
     for group, declared in shipped["dependency-groups"].items():
-        more = set(root["dependency-groups"][group]) - set(declared)
-        assert set(declared) <= set(root["dependency-groups"][group])
-        assert not more or group == "dev", more
+        ours = set(groups["dev" if group == "nox" else group])
+        assert set(declared) <= ours, group
+        more = {Requirement(text).name for text in ours - set(declared)}
+        assert (
+            more
+            <= {
+                "train": set(),
+                "nox": {"cookiecutter", "cruft"},
+                "lint": {"cfn-lint"},
+                "check": {"boto3", "pytest-xdist", "types-pyyaml"},
+            }[group]
+        )
 
 
-@pytest.mark.parametrize("folder", [ROOT, TEMPLATE], ids=["root", "template"])
+@pytest.mark.parametrize("folder", [ROOT, PRICING], ids=["root", "pricing"])
 def test_locks_are_not_stale_and_name_no_host(folder: Path) -> None:
     """Every lock holds what is declared, with hashes, and nothing of where it was made."""
     assert locks.stale(folder) == []
-    for lock in (folder / "requirements").glob("*.txt"):
+    written = {lock.relative_to(folder).as_posix() for lock in (folder / "requirements").glob("*.txt")}
+    assert written <= set(locks.declared(folder))
+    for name in locks.declared(folder):
+        lock = folder / name
         text = lock.read_text()
         assert "://" not in text
         assert "index" not in text.partition("\n\n")[0].lower()
@@ -143,7 +163,7 @@ def test_hook_and_configuration_agree() -> None:
     assert answers.SLUG in fields["name"]["pattern"]
     assert set(answers.REGIONS) >= set(Session().get_available_regions("lambda")) - {"ap-east-2"}
     assert all(re.fullmatch(fields["region"]["pattern"], region) for region in answers.REGIONS)
-    assert QUESTIONS["target"] == list(keys.TARGETS)
+    assert sorted(QUESTIONS["target"]) == sorted(plugin.built_in())
 
 
 def test_every_question_is_asked_in_words() -> None:
@@ -159,18 +179,20 @@ def test_front_door_names_what_exists(folder: Path) -> None:
     sessions = set(re.findall(r"^def (\w+)\(session", (TEMPLATE / "noxfile.py").read_text(), re.M)) | {"bench"}
     for line in re.findall(r"^\t@?\$\(BIN\)/(nox|invoke)(.*)$", text, re.M):
         for word in re.findall(r"(?<![-\w])[a-z][a-z.]*", line[1].replace("-s", "")):
-            known = sessions if line[0] == "nox" else tasks()
+            known = sessions if line[0] == "nox" else tasks(folder)
             assert word in known, f"{line}: {word}"
     targets = set(re.findall(r"^([a-z-]+):", text, re.M))
     phony = set(re.search(r"^\.PHONY: (.*)$", text, re.M)[1].split())  # type: ignore[index]
     assert targets == phony == set(re.findall(r"^([a-z-]+):.*## ", text, re.M))
 
 
-def tasks() -> set[str]:
-    """The names of all tasks."""
+def tasks(folder: Path = TEMPLATE) -> set[str]:
+    """The names of all tasks of a service, or of the root's own."""
     import sys
 
     words = [sys.executable, "-m", "invoke", "--list", "--list-format=json"]
-    found = json.loads(subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True, env=environment)
+    found = json.loads(done.stdout)
     cloud = {f"{c['name']}.{t['name']}" for c in found["collections"] for t in c["tasks"]}
     return {task["name"] for task in found["tasks"]} | cloud

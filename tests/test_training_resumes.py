@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from service import evaluation, market, registry, training
 from tiny import PRICING
+
+from service import evaluation, market, registry, training
 
 WORDS = [sys.executable, "-m", "service.training"]
 ENVIRONMENT = {"PYTHONPATH": str(PRICING / "src"), "PATH": "/bin"}

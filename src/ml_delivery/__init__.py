@@ -11,6 +11,8 @@ account/        what an environment stands on in its account: created, checked, 
 artifact/       what is built, once: packed, pushed, found again
 commands        those that the service names to train, evaluate and promote a model
 notify          notifications, to Slack and SNS
+hooks           the service's own commands around a build, deploy or rollback
+eject           the package as a copy in the service's own tree
 scanning        security scans
 target          the contract of a target
 packing/        files into archives, the same bytes on any machine

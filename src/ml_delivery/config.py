@@ -27,6 +27,7 @@ from ml_delivery.keys import (
     Environment,
     Function,
     Github,
+    Hooks,
     Monitoring,
     Place,
     Service,
@@ -47,6 +48,7 @@ class Config:
     evaluate: Command
     promote: Command
     build: Build
+    hooks: Hooks
     github: Github
     monitoring: Monitoring
     environments: dict[str, Environment]

@@ -18,6 +18,7 @@ __all__ = [
     "Environment",
     "Function",
     "Github",
+    "Hooks",
     "Monitoring",
     "Place",
     "Probe",
@@ -132,6 +133,22 @@ class Build:
     base: str = key('an image: "python:3.12-slim"', default="", pattern=r"([a-z0-9][\w./:@-]*)?")
 
 
+def hook() -> Any:
+    """A key for a command."""
+    return key('a command, word by word: ["python", "notify.py"]', default=(), pattern=r".+")
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Commands of the service's own, run in its folder before and after a build, deploy or rollback."""
+
+    pre_build: tuple[str, ...] = hook()
+    post_build: tuple[str, ...] = hook()
+    pre_deploy: tuple[str, ...] = hook()
+    post_deploy: tuple[str, ...] = hook()
+    post_rollback: tuple[str, ...] = hook()
+
+
 @dataclass(frozen=True)
 class Github:
     """Where the source lies, and so whose workflows may take the roles."""
@@ -211,6 +228,7 @@ SECTIONS = {
     "probe": Probe,
     "deploy": Deploy,
     "build": Build,
+    "hooks": Hooks,
     "github": Github,
     "monitoring": Monitoring,
 }

@@ -58,7 +58,7 @@ def main(words: list[str]) -> int:
 
 
 def _bandit(more: list[str]) -> str:
-    words = ["bandit", "--quiet", "--recursive", "--configfile", "pyproject.toml", "src", "pipeline", *more]
+    words = ["bandit", "--quiet", "--recursive", "--configfile", "pyproject.toml", "src", *more]
     kept = ["--format=sarif", f"--output={SCANS / 'sast.sarif'}", "--exit-zero"]
     done = subprocess.run([*words, *kept], check=False, capture_output=True, text=True)
     if done.returncode != 0:

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ml_delivery import source
+from ml_delivery import eject, source
 from ml_delivery import target as targets
 from ml_delivery.account import infra, stacks
 from ml_delivery.cloud import Cloud, code_of
@@ -63,13 +63,20 @@ def local(config: Config) -> list[Finding]:
         except (ValueError, KeyError) as error:
             raise PipelineError(f"pyproject.toml can't be read: {error}", next="mend it") from error
         if problems:
-            raise PipelineError("; ".join(problems), next="nox -s lock")
+            raise PipelineError("; ".join(problems), next=locks.how(config.root))
         return "hold what pyproject.toml declares"
+
+    def package() -> str:
+        found = eject.state(config.root)
+        newer = f"; the installed one is {found.installed}" if found.installed != found.version else ""
+        changed = f", and changed: {', '.join(found.changed)}" if found.changed else ""
+        return f"ml-delivery {found.version}, {found.where}{changed}{newer}"
 
     looks: dict[str, Callable[[], str]] = {
         "git": git,
         "python": lambda: str(envs.find_python(config.service.python)),
         "uv": uv,
+        "package": package,
         "locks": lock,
     }
     for target in sorted({environment.target for environment in config.environments.values()}):

@@ -83,7 +83,8 @@ def ensure(root: Path, name: str, lock: Path, python: Path) -> Path:
             return folder / "bin" / "python"
         stamp.unlink(missing_ok=True)
         uv("venv", "--quiet", "--clear", "--python", str(python), str(folder))
-        uv("pip", "sync", "--quiet", "--require-hashes", "--python", str(folder / "bin" / "python"), str(lock))
+        words = ["--quiet", "--no-build", "--require-hashes", "--python", str(folder / "bin" / "python")]
+        uv("pip", "sync", *words, str(lock))
         stamp.write_text(wanted)
     return folder / "bin" / "python"
 

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from ml_delivery import config
 from ml_delivery.errors import BuildError, ConfigError, PipelineError
 
-__all__ = ["Pin", "declared", "for_target", "make", "read", "shipped", "stale"]
+__all__ = ["Pin", "declared", "for_target", "how", "make", "read", "shipped", "stale"]
 
 SERVE = "requirements/serve.txt"
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
@@ -46,7 +46,7 @@ def read(path: Path) -> list[Pin]:
     try:
         text = path.read_text(encoding="utf-8").replace("\\\n", " ")
     except OSError as error:
-        raise BuildError(f"{path.name} can't be read: {error}", next="nox -s lock") from error
+        raise BuildError(f"{path.name} can't be read: {error}", next=how(path.absolute().parent.parent)) from error
     for line in text.splitlines():
         if not (line := line.partition(" #")[0].strip()) or line.startswith("#"):
             continue
@@ -57,7 +57,9 @@ def read(path: Path) -> list[Pin]:
         except (InvalidRequirement, ValueError):
             version = ""
         if not version or not hashes:
-            raise BuildError(f"{path.name}: {words.strip()} is not pinned with a hash", next="nox -s lock")
+            raise BuildError(
+                f"{path.name}: {words.strip()} is not pinned with a hash", next=how(path.absolute().parent.parent)
+            )
         pins.append(
             Pin(
                 canonicalize_name(requirement.name),
@@ -107,6 +109,11 @@ def declared(root: Path) -> dict[str, list[str]]:
     if problems:
         raise ConfigError("pyproject.toml", problems, next="correct [tool.ml-delivery.locks]")
     return {lock: [requirement for name in names for requirement in groups[name]] for lock, names in table.items()}
+
+
+def how(root: Path) -> str:
+    """The command that makes the locks of ``root``: a repository that was never baked has no nox session for it."""
+    return "nox -s lock" if (root / "noxfile.py").is_file() else "python -m ml_delivery.dependencies.locks --make"
 
 
 def make(root: Path, words: list[str]) -> None:
@@ -188,7 +195,7 @@ def main() -> int:
     for problem in problems:
         print(problem)
     if problems:
-        print("next: nox -s lock", file=sys.stderr)
+        print(f"next: {how(root)}", file=sys.stderr)
     return 1 if problems else 0
 
 

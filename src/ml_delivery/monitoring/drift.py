@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ml_delivery.cloud import code_of
-from ml_delivery.monitoring import api, files
+from ml_delivery.monitoring import files
 from ml_delivery.monitoring.queries import place
 from ml_delivery.monitoring.template import dashboard
 
@@ -42,6 +42,8 @@ def find(delivery: Delivery) -> list[Drift]:
     if board_differs(cloud, at, queries):
         found.append(Drift(f"CloudWatch dashboard {at.function}", "changed", remedy))
     if config.monitoring.grafana_url and os.environ.get("GRAFANA_TOKEN"):
+        from ml_delivery.monitoring import api  # needs Grafana's SDK, which is an extra
+
         grafana = api.connect(config)
         for part in api.parts(config, at, queries):
             if how := grafana.differs(part):

@@ -11,15 +11,19 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from grafana_foundation_sdk.builders import alerting, cloudwatch, dashboard, expr, table, timeseries
-from grafana_foundation_sdk.cog import builder as cogbuilder
-from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_foundation_sdk.models import alerting as alerts
-from grafana_foundation_sdk.models import cloudwatch as cw
-from grafana_foundation_sdk.models import dashboard as model
-
+from ml_delivery.errors import SetupError
 from ml_delivery.monitoring.alarms import Alarm, alarms
 from ml_delivery.monitoring.definition import Panel, panels
+
+try:
+    from grafana_foundation_sdk.builders import alerting, cloudwatch, dashboard, expr, table, timeseries
+    from grafana_foundation_sdk.cog import builder as cogbuilder
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.models import alerting as alerts
+    from grafana_foundation_sdk.models import cloudwatch as cw
+    from grafana_foundation_sdk.models import dashboard as model
+except ModuleNotFoundError as error:
+    raise SetupError("Grafana's types are not installed", next="pip install 'ml-delivery[grafana]'") from error
 
 if TYPE_CHECKING:
     from ml_delivery.config import Config

@@ -92,7 +92,9 @@ def make(config: Config, lock: Path, glibc: int, provided: frozenset[str]) -> Bu
     try:
         content = hashlib.sha256(lock.read_bytes()).hexdigest()
     except OSError as error:
-        raise BuildError(f"{lock.name} can't be read: {error}", next="nox -s lock") from error
+        from ml_delivery.dependencies.locks import how
+
+        raise BuildError(f"{lock.name} can't be read: {error}", next=how(config.root)) from error
     inputs = [_made_by(), content, service.name, service.python, service.architecture, _full_version(python)]
     key = hashlib.sha256(json.dumps([*inputs, glibc, sorted(provided), *config.build.exclude]).encode()).hexdigest()
     archive, index, bill = (folder / "bundles" / f"{key}{suffix}" for suffix in (".zip", ".json", ".cdx.json"))

@@ -93,6 +93,9 @@ def _same(place: str, body: str, release: Release) -> None:
         "content": release.artifact.content,
     }
     for name, value in wanted.items():
+        if value and name not in found:
+            answer = 'what release.json holds, and "release": int(os.environ["RELEASE_NUMBER"])'
+            raise Refused(f"{place} answers /version without {name!r}", next=f"let /version answer {answer}")
         if found.get(name) != value and (value or found.get(name)):  # a service without a model may leave that out
             raise Refused(
                 f"{place} is another release: /version has {name} {found.get(name)!r}, release {release.number} has {value!r}",

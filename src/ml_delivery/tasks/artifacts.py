@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_delivery.tasks import console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, open_environment, read_config
 from ml_delivery.tasks.reporting import reporting_build
+
+if TYPE_CHECKING:
+    from ml_delivery.config import Config
+    from ml_delivery.records import Manifest
 
 
 @action(
@@ -20,7 +24,7 @@ from ml_delivery.tasks.reporting import reporting_build
 )
 def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = False) -> None:
     """Build the artifact, with its manifest and its SBOM in build/."""
-    from ml_delivery import target
+    from ml_delivery import hooks
     from ml_delivery.artifact import build as building
     from ml_delivery.errors import ConfigError
 
@@ -28,12 +32,21 @@ def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = 
         return _on_codebuild(branch, cloud, json)
     if on:
         raise ConfigError("--on", [f"{on!r} is not a place to build on; write codebuild, or leave it out"])
-    began = time.perf_counter()
     config = read_config()
+    hooks.run(config, "pre_build")
+    began = time.perf_counter()
     manifest = building.build(config, branch)
     if json:
-        return console.document(manifest)
-    console.say(f"built {manifest.version} in {time.perf_counter() - began:.2f} s")
+        console.document(manifest)
+    else:
+        _built(config, manifest, time.perf_counter() - began)
+    hooks.run(config, "post_build", ARTIFACT_VERSION=manifest.version, ARTIFACT_DIGEST=manifest.digest)
+
+
+def _built(config: Config, manifest: Manifest, seconds: float) -> None:
+    from ml_delivery import target
+
+    console.say(f"built {manifest.version} in {seconds:.2f} s")
     console.say(
         f"  digest {manifest.digest}, {console.megabytes(manifest.size)} ({console.megabytes(manifest.unzipped)} unzipped)"
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
 
 from ml_delivery.tasks import console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, open_environment
 from ml_delivery.tasks.reporting import reporting_release
+
+if TYPE_CHECKING:
+    from ml_delivery.records import Release
+    from ml_delivery.release.delivery import Delivery
 
 WAIT = "seconds to wait for a deploy that is under way; default: 0"
 
@@ -73,6 +77,7 @@ def deploy(
     json: bool = False,
 ) -> None:
     """Release the branch's artifact; exit 0 means that it is verified, or that there was nothing to do."""
+    from ml_delivery import hooks
     from ml_delivery.release import deploy as deploying
 
     delivery = open_environment(branch, cloud, prepare=True)
@@ -81,13 +86,17 @@ def deploy(
         if resume:
             outcome = reported(deploying.resume(delivery, report, wait=wait, detach=detach))
         else:
+            hooks.run(delivery.config, "pre_deploy", **_facts(delivery))
             outcome = reported(deploying.deploy(delivery, report, approved=plan, wait=wait, detach=detach))
     if json:
-        return console.document(outcome)
-    if outcome.release:
-        return console.outcome(outcome, delivery)
-    live = f"release {outcome.live} is live" if outcome.live else "no release is live"
-    console.say(f"nothing to do: {live} in {delivery.environment.name}")
+        console.document(outcome)
+    elif outcome.release:
+        console.outcome(outcome, delivery)
+    else:
+        live = f"release {outcome.live} is live" if outcome.live else "no release is live"
+        console.say(f"nothing to do: {live} in {delivery.environment.name}")
+    if outcome.release and outcome.weight == 100:
+        hooks.run(delivery.config, "post_deploy", **_facts(delivery, outcome.release))
 
 
 @action(
@@ -101,14 +110,25 @@ def deploy(
 )
 def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, wait: int = 0, json: bool = False) -> None:
     """Put the last verified release back: code, configuration and model."""
+    from ml_delivery import hooks
     from ml_delivery.release import deploy as deploying
 
     delivery = open_environment(branch, cloud)
     with reporting_release("rollback", delivery) as reported:
         outcome = reported(deploying.rollback(delivery, to, console.quiet if json else console.step, wait=wait))
     if json:
-        return console.document(outcome)
-    console.outcome(outcome, delivery)
+        console.document(outcome)
+    else:
+        console.outcome(outcome, delivery)
+    hooks.run(delivery.config, "post_rollback", **_facts(delivery, outcome.release))
+
+
+def _facts(delivery: Delivery, release: Release | None = None) -> dict[str, str]:
+    """What hooks are passed."""
+    environment = delivery.environment
+    where = {"RELEASE_ENVIRONMENT": environment.name, "RELEASE_BRANCH": environment.branch}
+    what = {"RELEASE_NUMBER": str(release.number), "RELEASE_VERSION": release.deployed} if release else {}
+    return {**where, "RELEASE_CLOUD": delivery.cloud.name, **what}
 
 
 @action(help={"reason": "why; it is recorded", "branch": BRANCH, "cloud": CLOUD})

@@ -1,0 +1,46 @@
+"""The service's own commands before and after a build, deploy or rollback: ``[hooks]`` of ``pipeline.toml``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from ml_delivery.errors import PipelineError, Refused
+
+if TYPE_CHECKING:
+    from ml_delivery.config import Config
+
+__all__ = ["run"]
+
+
+def run(config: Config, name: str, **facts: str) -> None:
+    """Run the hook ``name``, such as ``pre_deploy``, in the service's folder; nothing when ``pipeline.toml`` names none.
+
+    What it prints goes to standard error, since standard output may be a JSON document. It finds ``facts`` and its own name
+    (``RELEASE_HOOK``) among its environment variables.
+
+    Raises:
+        Refused: a ``pre_`` hook could not be run, or ended with another exit code than 0.
+        PipelineError: the same of a ``post_`` hook; what it comes after is done.
+    """
+    words = getattr(config.hooks, name)
+    if not words:
+        return
+    variables = {**os.environ, "RELEASE_HOOK": name, **facts}
+    try:
+        code = subprocess.run(words, cwd=config.root, env=variables, stdout=2, check=False).returncode
+        how = f"ended with exit code {code}" if code else ""
+    except OSError as error:
+        how = f"can't be run: {error.strerror}"
+    when, _, what = name.partition("_")
+    if how and when == "pre":
+        raise Refused(
+            f"hooks.{name}: `{' '.join(words)}` {how}; nothing was changed",
+            next=f"fix what it reports, then invoke {what} again",
+        )
+    if how:
+        raise PipelineError(
+            f"hooks.{name}: `{' '.join(words)}` {how}; the {what} itself succeeded and stays as it is",
+            next="fix what it reports, then run that command alone",
+        )
