@@ -64,7 +64,7 @@ def test_another_model_replaces_the_example(tmp_path: Path) -> None:
         # Another content under the promoted name is refused before anything opens it.
         (model,) = (made / "models").iterdir()
         model.write_bytes(model.read_bytes() + b".")
-        with pytest.raises(AssertionError, match="is not the model that model.lock names"):
+        with pytest.raises(AssertionError, match=r"is not the model that model\.lock names"):
             run(made, "invoke build")
     finally:
         run(made, "invoke cloud.down")
