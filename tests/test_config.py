@@ -146,7 +146,10 @@ def test_environment_overrides_sections(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("[environments.staging.function]\nmemory = 1", "environments.staging.function.memory: 1 is not within 128"),
-        ("[environments.staging.deploy]\nkeeep = 1", "environments.staging.deploy.keeep: unknown key; did you mean keep?"),
+        (
+            "[environments.staging.deploy]\nkeeep = 1",
+            "environments.staging.deploy.keeep: unknown key; did you mean keep?",
+        ),
         ('target = "moon"', "environments.staging.target: 'moon' is not one of"),
         ("function = 1", "environments.staging.function: 1 is not a table; write [environments.staging.function]"),
     ],

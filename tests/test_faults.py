@@ -10,8 +10,8 @@ from faults.campaign import campaign
 from faults.harness import Service, Users, apart
 from tiny import Tiny
 
+from ml_delivery import objects
 from ml_delivery.errors import CloudError, LockHeld, Refused
-from ml_delivery.release.ledger import Ledger
 
 
 def test_kill_at_every_write_of_a_deploy(tiny: Tiny) -> None:
@@ -117,7 +117,7 @@ def test_former_failure_does_not_stop_a_deploy(tiny: Tiny) -> None:
         service.deploy(NOTE="3")
     with (
         faults(altered("GetFunctionConfiguration", times=100, State="Failed", StateReason="no such role")),
-        pytest.raises(Refused, match=r"Lambda could not make .*: no such role") as refusal,
+        pytest.raises(Refused, match=r"Lambda could not create .*: no such role") as refusal,
     ):
         service.deploy(NOTE="4")
     assert f"aws lambda delete-function --function-name {service.name}" in refusal.value.next
@@ -174,11 +174,11 @@ def test_without_conditions_the_campaign_would_see_it(tiny: Tiny, monkeypatch: p
     """A ledger that writes without conditions loses entries when two write at once; the check that finds it does find it."""
     service = Service(tiny)
     service.deploy(NOTE="0")
-    put = Ledger._put
-    monkeypatch.setattr(Ledger, "_put", lambda self, key, body, **_: put(self, key, body))
+    put = objects.put
+    monkeypatch.setattr(objects, "put", lambda cloud, bucket, key, body, **_: put(cloud, bucket, key, body))
     ledger = service.open().ledger
     with ledger.locked("late", "test") as late:
         head, tag = ledger.load()
-        assert ledger.swap(head, tag)  # somebody takes over
-        late.write(newest=7)  # and nobody stops the late holder
+        assert ledger.swap(head, tag)  # another command takes over
+        late.write(newest=7)  # and nothing stops the late holder
     assert service.problems() != []

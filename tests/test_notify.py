@@ -149,9 +149,9 @@ def test_rehearsal_tells_nobody(aws: Tiny, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"status": 403}, "Slack was not told: status 403"),
-        ({"status": 500}, "Slack was not told: status 500"),
-        ({"delay": 60}, "Slack was not told: "),
+        ({"status": 403}, "could not notify Slack: status 403"),
+        ({"status": 500}, "could not notify Slack: status 500"),
+        ({"delay": 60}, "could not notify Slack: "),
     ],
     ids=["refuses", "fails", "never answers"],
 )
@@ -176,7 +176,7 @@ def test_channel_that_is_not_there_is_one_line(aws: Tiny, monkeypatch: pytest.Mo
         gone = f"http://127.0.0.1:{probe.getsockname()[1]}/{SECRET}"
     monkeypatch.setenv("SLACK_WEBHOOK_URL", gone if url == "refused" else url)
     problems, seconds = told(aws)
-    assert [line.partition(":")[0] for line in problems] == ["SNS was not told", "Slack was not told"]
+    assert [line.partition(":")[0] for line in problems] == ["could not notify SNS", "could not notify Slack"]
     assert SECRET not in "".join(problems)
     assert seconds < notify.SECONDS + 4
 
@@ -201,7 +201,7 @@ def test_deploy_and_rollback_are_told_as_they_end(aws: Tiny, monkeypatch: pytest
         second = aws.git("rev-parse", "HEAD")
         first = aws.git("rev-parse", "HEAD~1")
         said = aws.invoke("build", "push", "deploy")
-        assert "! Slack was not told: status 500" in said
+        assert "! could not notify Slack: status 500" in said
         aws.fault("answers 500")
         aws.invoke("build", "push")
         aws.invoke("deploy", code=1)

@@ -47,7 +47,9 @@ def prose(path: Path) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("folder", ["src/ml_delivery", "src/embedded_aws", TEMPLATE.name, "docs", "hooks", "local_extensions", ""])
+@pytest.mark.parametrize(
+    "folder", ["src/ml_delivery", "src/embedded_aws", TEMPLATE.name, "docs", "hooks", "local_extensions", ""]
+)
 def test_words_that_are_not_written(folder: str) -> None:
     """Each word of the glossary's left column stays out."""
     found = []

@@ -199,4 +199,5 @@ class Tiny:
         )
         assert done.returncode == code, f"invoke {' '.join(words)} ended with {done.returncode}:\n{done.stdout}"
         assert "Traceback" not in done.stdout, done.stdout
+        assert "internal error" not in done.stdout, done.stdout
         return done.stdout

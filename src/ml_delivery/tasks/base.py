@@ -52,10 +52,33 @@ def action(**options: Any) -> Callable[[Callable[..., None]], Any]:
                 raise Exit("✗ interrupted", 130) from error
             except OSError as error:
                 raise Exit(f"✗ {error}", 1) from error
+            except Exit:
+                raise
+            except Exception as error:
+                raise Exit(_internal(error), 1) from error
 
         return guarded
 
     return decorate
+
+
+def _internal(error: Exception) -> str:
+    """What to say about a fault of this package; the traceback goes into a file, which a report needs."""
+    import traceback
+    from pathlib import Path
+    from tempfile import gettempdir
+
+    text = "".join(traceback.format_exception(error))
+    for folder in (Path(".pipeline"), Path(gettempdir())):
+        try:
+            (folder / "internal-error.txt").write_text(text, encoding="utf-8")
+        except OSError:
+            continue
+        return (
+            f"✗ internal error in ml-delivery: {type(error).__name__}: {error}\n"
+            f"  next: report it, with {folder / 'internal-error.txt'}"
+        )
+    return text
 
 
 def read_config() -> Config:
