@@ -14,7 +14,7 @@ from bake import BIN, ROOT, commit, start
 from tiny import PYTHON
 
 import ml_delivery
-from embedded_aws import control as embedded
+from ml_delivery import emulator
 
 sys.path.insert(0, str(ROOT / "hooks"))
 import packing
@@ -88,7 +88,7 @@ def repository(tmp_path: Path) -> Iterator[Path]:
     write(root, BEFORE)
     start(root)
     yield root
-    embedded.down(root)
+    emulator.down(root)
 
 
 def write(root: Path, files: dict[str, str]) -> None:

@@ -13,8 +13,7 @@ from bake import bake, commit, files, git, start
 from tiny import HANDLER
 
 import ml_delivery
-from embedded_aws import control as embedded
-from ml_delivery import config, eject, hooks
+from ml_delivery import config, eject, emulator, hooks
 from ml_delivery.errors import PipelineError, Refused
 
 NOTE = """\
@@ -54,7 +53,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     start(made)
     run(made, "make", "setup")
     yield made
-    embedded.down(made)
+    emulator.down(made)
 
 
 def run(folder: Path, *words: str, code: int = 0) -> str:
@@ -197,7 +196,7 @@ def test_ejected_copy_wins_until_it_is_undone(service: Path, tmp_path: Path) -> 
     locks = service / "ml_delivery/dependencies/locks.py"
     locks.write_text(locks.read_text().replace("def main() -> int:", 'print("mine, module")\n\n\ndef main() -> int:'))
     (service / "ml_delivery/more.py").write_text('"""Mine."""\n')
-    (service / "embedded_aws/signin.py").unlink()
+    (service / "embedded_aws/ecr.py").unlink()
     assert invoke(service, "config").startswith("mine, tasks\n")
     stale = run(
         service, ".venv/bin/python", "-m", "ml_delivery.dependencies.locks", code=1
@@ -206,14 +205,14 @@ def test_ejected_copy_wins_until_it_is_undone(service: Path, tmp_path: Path) -> 
     says = run(service, ".venv/bin/invoke", "doctor", "--json", code=1)
     for path in ("tasks/console.py", "dependencies/locks.py", "more.py"):
         assert f"ml_delivery/{path}" in says
-    assert "embedded_aws/signin.py" in says
+    assert "embedded_aws/ecr.py" in says
     commit(service, "Change the copy")
     git(tmp_path, "clone", "--quiet", str(service), "colleague")
     run(tmp_path / "colleague", "make", "setup")
     assert invoke(tmp_path / "colleague", "config").startswith("mine, tasks\n")
 
     refused = invoke(service, "eject", "--undo", code=1)
-    assert "the copy was changed: embedded_aws/signin.py, ml_delivery/dependencies/locks.py" in refused
+    assert "the copy was changed: embedded_aws/ecr.py, ml_delivery/dependencies/locks.py" in refused
     assert "there is a copy already, and it was changed" in invoke(service, "eject", code=1)
     assert f"ml-delivery {version} runs as it is vendored" in invoke(service, "eject", "--undo", "--yes")
     assert not (service / "ml_delivery").exists()
