@@ -6,7 +6,6 @@ hook runs when the folder is made already, and its failure is shown with a trace
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +20,12 @@ __all__ = ["Answers"]
 
 
 class Answers(Extension):
-    """Adds three filters: ``running_python``, ``checked``, which ends the bake on a bad answer, and ``checkout``."""
+    """Adds two filters: ``running_python``, and ``checked``, which ends the bake on a bad answer."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         environment.filters["running_python"] = running_python
         environment.filters["checked"] = checked
-        environment.filters["checkout"] = checkout
 
 
 def running_python(_: str) -> str:
@@ -40,11 +38,3 @@ def checked(answers: dict[str, Any]) -> str:
     """Nothing, if all answers will do; otherwise every problem is printed and the bake ends with exit code 1."""
     refuse(answers)
     return ""
-
-
-def checkout(_: str) -> str:
-    """The folder of the template that is being rendered, as a Python literal for the hook.
-
-    While cookiecutter or cruft renders a hook, the current folder is the root of that checkout; in an update, of the new one.
-    """
-    return repr(os.getcwd())

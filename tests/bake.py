@@ -48,6 +48,13 @@ def _made(into: Path, words: list[str]) -> Path:
 
 def repository(into: Path) -> Path:
     """The working tree's files in a git repository of their own, as a user of the template would clone it."""
+    copy_tree(into)
+    start(into)
+    return into
+
+
+def copy_tree(into: Path) -> None:
+    """Copy the working tree's files, those that git ignores left out."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -59,8 +66,6 @@ def repository(into: Path) -> Path:
         if source.exists() or source.is_symlink():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
-    start(into)
-    return into
 
 
 def start(folder: Path) -> None:
@@ -84,3 +89,15 @@ def files(folder: Path) -> dict[str, bytes]:
     """Every file's content by its path, git's own files left out."""
     found = (p for p in folder.rglob("*") if p.is_file() and ".git" not in p.relative_to(folder).parts)
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
+
+
+def invoke(folder: Path, *words: str, code: int = 0) -> str:
+    """Run ``invoke`` in a bake, with this checkout's package; its output. Fails on another exit code than ``code``."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PIPELINE_", "AWS_"))}
+    variables = {**clean, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "invoke", *words]
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == code, f"invoke {' '.join(words)} ended with {done.returncode}:\n{said}"
+    assert "Traceback" not in said, said
+    return said

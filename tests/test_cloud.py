@@ -11,7 +11,7 @@ import pytest
 from botocore.session import Session
 from tiny import Tiny
 
-from ml_delivery import emulator
+from ml_delivery import __version__, emulator
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, ConfigError
 from ml_delivery.keys import Environment
@@ -88,3 +88,9 @@ def test_keys_are_not_printed(alone: Path) -> None:
     """The secret key is in no representation."""
     running = emulator.up(alone)
     assert running.secret_key not in repr(running)
+
+
+def test_requests_name_the_package_and_its_version(tiny: Tiny) -> None:
+    """Every call says in its user agent which ml-delivery made it, so that CloudTrail shows it."""
+    client = tiny.open().cloud.client("s3")
+    assert client.meta.config.user_agent.endswith(f" ml-delivery/{__version__}")

@@ -67,6 +67,9 @@ timeout = 3
 [function.variables]
 LOG_LEVEL = "INFO"
 
+[promote]
+command = ["python", "-m", "service.promotion"]
+
 [github]
 repository = "an-owner/a-repository"
 

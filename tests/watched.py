@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tiny import PRICING, Tiny
+from tiny import PRICING, TEMPLATE, Tiny
 
 from ml_delivery.account import infra, stacks
 from ml_delivery.account.stacks import Stack
@@ -22,7 +22,8 @@ from ml_delivery.release.delivery import Delivery
 HANDLER = """\
 import json, os, pathlib, time
 
-from service.telemetry import line, trace
+from ml_service.telemetry import trace
+from service.telemetry import line
 
 RELEASE = json.loads((pathlib.Path(__file__).parent.parent / "release.json").read_text())
 COLD = [1]
@@ -67,6 +68,9 @@ class Watched(Tiny):
         super().__init__(root, shared, name)
         shutil.copy(PRICING / "src/service/telemetry.py", root / "src/service/telemetry.py")
         shutil.copytree(PRICING / "infra", root / "infra")
+        shutil.copytree(
+            TEMPLATE / "src/ml_service", root / "src/ml_service", ignore=shutil.ignore_patterns("__pycache__")
+        )
         self.write("src/service/handler.py", HANDLER)
         self.commit("Measure")
         self.deploy()

@@ -86,6 +86,8 @@ class Event:
             "${{ !github.event.repository.private }}": True,
             "${{ !failure() && !cancelled() }}": True,
             "env.SNYK_TOKEN != ''": "SNYK_TOKEN" in self.secrets,
+            "env.GH_TOKEN == ''": "UPGRADE_TOKEN" not in self.secrets,
+            "env.GH_TOKEN != ''": "UPGRADE_TOKEN" in self.secrets,
             "inputs.action == 'deploy'": self.inputs.get("action") == "deploy",
             "inputs.action == 'rollback'": self.inputs.get("action") == "rollback",
         }

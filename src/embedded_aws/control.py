@@ -71,7 +71,11 @@ def up(home: Path, *, environment: Callable[[], Path], find_python: Sequence[str
     """
     home = _private(home)
     with _exclusive(home / "start.lock"):
-        if record := process.alive(home):
+        record = process.alive(home)
+        if record and record.get("code") != process.code():  # an upgrade replaced what it runs, and loads in part later
+            process.end(record)
+            record = None
+        if record:
             if port and record["port"] != port:
                 raise OtherPort(f"the embedded AWS runs on port {record['port']}")
             process.wait_until_ready(home, record)  # the command that started it may have been killed meanwhile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from embedded_aws.errors import NotStarted, PortTaken
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["ACCOUNT", "Record", "alive", "clear", "end", "endpoint", "start", "wait_until_ready", "write"]
+__all__ = ["ACCOUNT", "Record", "alive", "clear", "code", "end", "endpoint", "start", "wait_until_ready", "write"]
 
 ACCOUNT = "123456789012"
 READY_SECONDS = 60
@@ -29,13 +30,14 @@ class Record(TypedDict):
     """A process that was started.
 
     ``began`` is its start in the kernel's ticks, by which another process that later gets the same number is recognized;
-    ``at`` is in seconds since 1970.
+    ``at`` is in seconds since 1970; ``code`` changes when what it runs is replaced.
     """
 
     pid: int
     began: str
     port: int
     at: float
+    code: str
 
 
 def start(home: Path, python: Path, find_python: Sequence[str], port: int) -> Record:
@@ -78,7 +80,7 @@ def start(home: Path, python: Path, find_python: Sequence[str], port: int) -> Re
             start_new_session=True,  # Ctrl-C is for the command that starts it, not for the server
         )
     try:
-        record = Record(pid=process.pid, began=_began(process.pid), port=port, at=time.time())
+        record = Record(pid=process.pid, began=_began(process.pid), port=port, at=time.time(), code=code())
         write(home / "process.json", record)
     except BaseException:  # Ctrl-C before another command could find and end it
         process.kill()
@@ -120,6 +122,15 @@ def alive(home: Path) -> Record | None:
     except (FileNotFoundError, ValueError):
         return None
     return record if _runs(record) else None
+
+
+def code() -> str:
+    """A digest that changes when a file of this package is replaced, as an upgrade does: by path, number, size and time."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        found = path.stat()
+        digest.update(f"{path} {found.st_ino} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def endpoint(record: Record) -> str:

@@ -8,8 +8,10 @@ monitoring/     what is seen from the outside: one definition, and all that is m
 release/        artifact + configuration + model in one environment: planned, deployed, watched, recorded, rolled back
 containers/     images: built by this machine's engine, pushed to ECR
 account/        what an environment stands on in its account: created, checked, removed
+upgrade         a newer template, brought in by cruft
+upstream        the template, and what is new in it
 artifact/       what is built, once: packed, pushed, found again
-training        the model, trained and judged
+commands        those that the service names to train, evaluate and promote a model
 notify          notifications, to Slack and SNS
 hooks           the service's own commands around a build, deploy or rollback
 eject           the package as a copy in the service's own tree

@@ -6,6 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ml_delivery import __version__
 from ml_delivery.errors import CloudError, ConfigError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Cloud:
                 read_timeout=read_timeout,
                 retries={"mode": "standard", "total_max_attempts": 2 if self._endpoint else 4},
                 s3={"addressing_style": "path"} if self._endpoint else {},
-                user_agent_extra="ml-service-pipeline",
+                user_agent_extra=f"ml-delivery/{__version__}",
             )
             self._clients[service, read_timeout] = self._session.create_client(
                 service, endpoint_url=self._endpoint or None, config=options

@@ -23,11 +23,11 @@ from ml_delivery.keys import (
     PYTHONS,
     SECTIONS,
     Build,
+    Command,
     Environment,
     Function,
     Github,
     Hooks,
-    Model,
     Monitoring,
     Place,
     Service,
@@ -44,7 +44,9 @@ class Config:
 
     root: Path
     service: Service
-    model: Model
+    train: Command
+    evaluate: Command
+    promote: Command
     build: Build
     hooks: Hooks
     github: Github
@@ -247,10 +249,10 @@ def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
             return {}
         for name, text in value.items():
             if not fits(name):
-                wrong("not a name that a variable can have", f"{place}.{name}")
-            if not isinstance(text, str):
-                wrong(f"{text!r} is not a string", f"{place}.{name}")
-            elif limits["values"] and not re.fullmatch(limits["values"], text):
+                wrong("not a name that can stand here", f"{place}.{name}")
+            if not isinstance(text, (str, int, float) if limits["scalars"] else str):
+                wrong(f"{text!r} is not a {'value' if limits['scalars'] else 'string'}", f"{place}.{name}")
+            elif isinstance(text, str) and limits["values"] and not re.fullmatch(limits["values"], text):
                 wrong("not a reference", f"{place}.{name}")  # it may be the secret itself, which is not to be shown
     elif kind == "tuple":
         if not isinstance(value, list) or not all(map(fits, value)):

@@ -3,6 +3,7 @@
 PipelineError            what failed, on what, and the next command to type (exit code 1)
 ├── ConfigError          pipeline.toml or an option is wrong; lists every problem at once
 ├── SourceError          git: no repository, no commit, detached head, unknown branch
+├── Conflict             an update of the template conflicts with changes of the owner
 ├── SetupError           something this machine lacks: an interpreter, a package, disk, a free port
 ├── ModelError           no model, or one whose digest is not the one that model.lock names
 ├── BuildError           the artifact cannot be built from what was locked
@@ -20,6 +21,7 @@ __all__ = [
     "BuildError",
     "CloudError",
     "ConfigError",
+    "Conflict",
     "Interrupted",
     "LockHeld",
     "ModelError",
@@ -64,12 +66,16 @@ class SourceError(PipelineError):
     """Git cannot say what is being delivered."""
 
 
+class Conflict(PipelineError):
+    """An update of the template is in the tree, and conflicts with changes of the owner."""
+
+
 class SetupError(PipelineError):
     """This machine lacks something that the stage needs."""
 
 
 class ModelError(PipelineError):
-    """The promoted model is missing, or is not the one that ``model.lock`` names."""
+    """A command for the model failed, or the promoted model is missing or not the one that ``model.lock`` names."""
 
 
 class BuildError(PipelineError):

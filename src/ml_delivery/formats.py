@@ -86,7 +86,7 @@ def release(place: str, found: dict[str, Any]) -> Release:
         known = {"deployed" if name == "version" else name: value for name, value in found.items()}
         known["artifact"] = artifact(place, known["artifact"])
         known["watched"] = tuple(Look(**{**look, "alarms": tuple(look["alarms"])}) for look in known.get("watched", ()))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise damaged(place, error) from error
     return _made(place, Release, known)
 
@@ -97,15 +97,16 @@ def plain_release(one: Release) -> dict[str, Any]:
 
 
 def manifest(place: str, found: dict[str, Any]) -> Manifest:
-    """A manifest from its fields.
+    """A manifest from its fields, of any format.
 
     Raises:
         CloudError: a field is missing.
     """
+    found = {"target": "", **found}  # format 1 did not name it; what it describes is of an earlier commit anyway
     try:
         parts = {"contents": (Content, found["contents"]), "layers": (Layer, found["layers"])}
         known = found | {name: tuple(kind(**f) for f in listed) for name, (kind, listed) in parts.items()}
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise damaged(place, error) from error
     return _made(place, Manifest, known)
 

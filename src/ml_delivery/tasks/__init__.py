@@ -1,6 +1,6 @@
 """What ``invoke`` runs: words, order, printing and exit codes; what is done lies in the modules beside this package.
 
-account, artifacts, cloud, models, monitor, package, releases, reports    the tasks, by what they are about
+account, artifacts, cloud, models, monitor, package, releases, reports, upgrade    the tasks, by what they are about
 reporting       notifications of how a build, deploy or rollback ended
 base            what every task is: its faults end as one message and an exit code
 console         what is printed
@@ -11,7 +11,7 @@ instant.
 
 from invoke import Collection
 
-from ml_delivery.tasks import account, artifacts, cloud, models, monitor, package, releases, reports
+from ml_delivery.tasks import account, artifacts, cloud, models, monitor, package, releases, reports, upgrade
 
 __all__ = ["namespace"]
 
@@ -28,6 +28,7 @@ namespace = Collection(
     account.bootstrap,
     account.doctor,
     package.eject,
+    upgrade.upgrade,
     monitor.monitor,
     monitor.report,
     reports.call,

@@ -12,6 +12,7 @@ from ml_delivery.tasks import console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, read_config
 
 if TYPE_CHECKING:
+    from ml_delivery.account.doctor import Finding
     from ml_delivery.account.infra import Event
     from ml_delivery.cloud import Cloud
     from ml_delivery.config import Config
@@ -76,14 +77,23 @@ def _destroy(config: Config, environment: Environment, cloud: Cloud) -> None:
 CLAIMS = "claims of a GitHub token, as JSON or a file of it: print which roles accept it, and of the others which claim differs"
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "claims": CLAIMS, "json": JSON})
-def doctor(_: Any, branch: str = "", cloud: str = "", claims: str = "", json: bool = False) -> None:
+CONTRACT = "check what delivery expects of the service instead, and nothing outside of it"
+
+
+@action(help={"branch": BRANCH, "cloud": CLOUD, "claims": CLAIMS, "contract": CONTRACT, "json": JSON})
+def doctor(
+    _: Any, branch: str = "", cloud: str = "", claims: str = "", contract: bool = False, json: bool = False
+) -> None:
     """Check what usually goes wrong, here, in the account and on GitHub, and print the fix; exit 1 if a check fails."""
     from ml_delivery.account import doctor as looking
     from ml_delivery.cloud import chosen
     from ml_delivery.release.delivery import checked_out
 
     config = read_config()
+    if contract:
+        from ml_delivery.account import contract as service
+
+        return _show(service.check(config, config.environment(branch or checked_out(config))), json)
     findings = looking.local(config)
     opened, environment = None, None
     try:
@@ -97,6 +107,11 @@ def doctor(_: Any, branch: str = "", cloud: str = "", claims: str = "", json: bo
         findings += looking.trust(environment, opened, config.name_of(environment), looking.claims_of(claims))
     if environment and opened and (token := os.environ.get("GH_TOKEN") or os.environ.get("GITHUB_TOKEN")):
         findings += looking.github(config, environment, opened.account, token)
+    _show(findings, json)
+
+
+def _show(findings: list[Finding], json: bool) -> None:
+    """Print the findings; exit code 1 if anything is wrong: of the roles' trust in a token one must be well, else all."""
     if json:
         console.document(findings)
     else:

@@ -1,0 +1,69 @@
+"""The template that the service came from: upgrade."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from invoke import Exit
+
+from ml_delivery.tasks import console
+from ml_delivery.tasks.base import JSON, action, find_root
+
+if TYPE_CHECKING:
+    from ml_delivery.upgrade import Updated
+    from ml_delivery.upstream import Available
+
+CHECK = "change nothing; exit 2 when there is a newer template, 0 when there is none"
+TO = "a tag, branch or commit of the template; default: the head of its default branch"
+PULL_REQUEST = "do it on a new branch, commit, push, and open a pull request with GitHub's gh"
+
+
+@action(help={"check": CHECK, "to": TO, "pull_request": PULL_REQUEST, "json": JSON})
+def upgrade(_: Any, check: bool = False, to: str = "", pull_request: bool = False, json: bool = False) -> None:
+    """Bring the newest template into this service: say what is new, update, and say what to do next."""
+    from ml_delivery import upgrade as upgrading
+    from ml_delivery import upstream
+
+    root = find_root()
+    done, branch, address = None, "", ""
+    with upstream.opened(root, to) as (found, clone):
+        if not json:
+            console.say(_news(found))
+        wanted = found.newer and not check
+        if wanted and pull_request and not (branch := upgrading.branch(root, found)):
+            console.warn("a branch with this update is pushed already: merge its pull request, or delete the branch")
+            wanted = False
+        if wanted:
+            done = upgrading.update(root, found, clone, to)
+    if done and branch:
+        title = f"Update to ml-delivery {found.newest_version}"
+        address = upgrading.propose(root, branch, title, f"{_news(found)}\n\n{_next(done)}")
+    if json:
+        console.document({"template": found, "update": done, "pull_request": address})
+    elif done:
+        for name in done.restored:
+            console.warn(
+                f"{name} had been changed; it was restored in a commit of its own, and the template brings its own"
+            )
+        where = f"and committed: {address}" if branch else "and not committed: git diff HEAD shows them"
+        console.say(f"{len(done.changed)} files are changed {where}")
+        console.say(_next(done))
+    if check and found.newer:
+        raise Exit(code=2)
+
+
+def _news(found: Available) -> str:
+    """What is there, and what is new."""
+    here = f"ml-delivery {found.version or 'before 0.1.0'} ({found.commit[:7]})"
+    if not found.newer:
+        return f"{here} is the newest of {found.template}"
+    there = f"{here} → {found.newest_version} ({found.newest[:7]}) of {found.template}"
+    return "\n\n".join([there, *found.changes])
+
+
+def _next(done: Updated) -> str:
+    """What remains to be done."""
+    lock = "nox -s lock && " if done.stale else ""
+    return "\n".join(
+        [*(f"stale: {one}" for one in done.stale), f"next: make setup && {lock}nox, then git commit --all"]
+    )
