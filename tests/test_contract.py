@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from tiny import HANDLER, ROOT, TEMPLATE, Tiny
 
 from ml_delivery.account import contract
+from ml_delivery.targets.lambda_zip import TARGET
 
 PAGE = (ROOT / "docs/contract.md").read_text()
 TRAIN = '\n[train]\ncommand = ["python", "-m", "service.training"]\n[train.options]\n'
@@ -131,5 +131,5 @@ def test_delivery_knows_no_domain() -> None:
 
 def test_probe_needs_no_delivery() -> None:
     """The script that asks the handler runs where only the service's own packages are."""
-    text = Path(contract.__file__).with_name("probe.py").read_text()
+    text = TARGET.probe.read_text()
     assert "ml_delivery" not in text
