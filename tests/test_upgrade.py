@@ -232,7 +232,9 @@ def test_changed_tree_is_refused(service: Path) -> None:
     ],
     ids=["cookiecutter's", "damaged", "incomplete", "offline"],
 )
-def test_service_that_cannot_be_upgraded_gets_the_reason(service: Path, state: str | None, says: str, remedy: str) -> None:
+def test_service_that_cannot_be_upgraded_gets_the_reason(
+    service: Path, state: str | None, says: str, remedy: str
+) -> None:
     """Without a link to a template, and without the template, there is one message with what to type."""
     (service / ".cruft.json").unlink()
     if state:
