@@ -1,5 +1,5 @@
 """``make demo``: a service's first hour, for real: created, trained, tested, built, pushed, deployed, called, broken,
-refused, mended, rolled back; on the embedded AWS, with the commands that its owner would type. ``make demo STORY=full`` goes
+refused, fixed, rolled back; on the embedded AWS, with the commands that its owner would type. ``make demo STORY=full`` goes
 on to CodeBuild and to what is seen from the outside.
 """
 
@@ -100,7 +100,7 @@ def main() -> int:
     """Run the demo; exit code 0 when every step did what it should, 1 when one did not, 130 on Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--into", default="build/demand-pricing", help="where the service goes")
-    parser.add_argument("--story", choices=["short", "full"], default="short", help="how much of it is told")
+    parser.add_argument("--story", choices=["short", "full"], default="short", help="how much of it is shown")
     asked = parser.parse_args()
     into = (ROOT / Path(asked.into)).absolute()
     if into.exists() and not (into / ".git" / MARK).exists():
@@ -137,7 +137,7 @@ def story(demo: Demo, into: Path) -> None:
     demo.title("Set it up: its tools, hashed and locked")
     demo.run("set up", "make", "setup")
     demo.title("Train its models (one trial of each kind, to be quick), judge them, and name the best in model.lock")
-    demo.run("train", "invoke", "train", "--trials", "1")
+    demo.run("train", "invoke", "train", "--option", "trials=1")
     demo.run("judge", "invoke", "evaluate")
     demo.run("promote", "invoke", "promote")
     demo.commit("Train the first models")
@@ -156,10 +156,10 @@ def story(demo: Demo, into: Path) -> None:
     demo.commit("Break the handler")
     demo.deliver("release 2", refused=True)
     demo.live(1)
-    demo.title("Mend it, and deliver a good change")
+    demo.title("Fix it, and deliver a good change")
     demo.edit(handler, (first + BREAK, first))
     demo.edit("pipeline.toml", ('LOG_LEVEL = "INFO"', 'LOG_LEVEL = "DEBUG"'))
-    demo.commit("Mend the handler, log more")
+    demo.commit("Fix the handler, log more")
     demo.run("build release 3", "invoke", "build")
     demo.run("push release 3", "invoke", "push")
     demo.run("plan release 3", "invoke", "plan", fails=True)  # exit code 2: there is something to do

@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT / p) for p in ("tests", "{{cookiecutter.project_slug}}"
 
 import joblib
 import numpy as np
-from tiny import PRICING, Tiny
+from tiny import PRICING, TEMPLATE, Tiny
 
 from ml_delivery.artifact import build
 from service import models, promotion, training
@@ -61,7 +61,7 @@ class Pickled:
     def sales(self, rows):
         return np.maximum(np.expm1(pipeline.predict(rows) + mean), 0).astype(np.float32)
 Pickled.products = products
-artifact.load = lambda root: [Pickled()]
+artifact.load = lambda: [Pickled()]
 """
 TORCH = """
 import torch, numpy as np
@@ -79,7 +79,7 @@ class Eager:
         once[:, -3:] = rows[:, [1, 3, 4]]
         with torch.no_grad():
             return np.maximum(np.expm1(layers(torch.from_numpy(once)).numpy().ravel() + mean), 0)
-artifact.load = lambda root: [Eager()]
+artifact.load = lambda: [Eager()]
 """
 
 
@@ -93,6 +93,7 @@ def main() -> int:
         ways = {"artifact": ([sys.executable, "-I", "-S", "-B"], ASK.format(load=""), tree)}
         plain = folder / "plain"
         shutil.copytree(PRICING / "src/service", plain / "service")
+        shutil.copytree(TEMPLATE / "src/ml_service", plain / "ml_service")
         (plain / "model.lock").write_text("")
         for name, load in _others(folder).items():
             ways[name] = ([sys.executable], ASK.format(load=load), plain)
@@ -135,7 +136,8 @@ def _artifact(folder: Path) -> Path:
     (folder / "state").mkdir()
     tiny = Tiny(folder / "service", folder / "state", "bench")
     shutil.rmtree(tiny.root / "src/service")
-    shutil.copytree(PRICING / "src/service", tiny.root / "src/service", ignore=shutil.ignore_patterns("__pycache__"))
+    for package in (PRICING / "src/service", TEMPLATE / "src/ml_service"):
+        shutil.copytree(package, tiny.root / "src" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     tiny.write("requirements/serve.txt", (PRICING / "requirements/serve.txt").read_text())
     (tiny.root / "model.lock").unlink()
     shutil.rmtree(tiny.root / "models")

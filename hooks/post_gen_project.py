@@ -31,9 +31,10 @@ for pattern in Path(".gitignore").read_text(encoding="utf-8").split():
     for left in shipped.rglob(pattern.rstrip("/")):
         drop(left)
 
+# Its parts are in the files that every starter shares: pipeline.toml and README.md include them.
 for path in (shipped / "starters" / starter).rglob("*"):
     here = path.relative_to(shipped / "starters" / starter)
-    if (copied := Path("starters", starter, here)).is_file():
+    if here.parts[0] != "parts" and (copied := Path("starters", starter, here)).is_file():
         here.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(copied, here)
 drop(shipped / "starters")
@@ -49,4 +50,4 @@ pins = (CHECKOUT / "src/ml_delivery/locks/delivery.txt").read_text(encoding="utf
 line = f"ml-delivery=={packing.version(CHECKOUT)} \\\n    --hash=sha256:{packing.digest(content)}\n"
 Path("requirements/delivery.txt").write_text(pins + line, encoding="utf-8")
 
-print(f"Made {slug}. Next: cd {slug}, git init, commit, and make train")
+print(f"Made {slug}. Next: cd {slug}, git init, git add -A, git commit, and see README.md")

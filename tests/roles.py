@@ -27,6 +27,7 @@ from ml_delivery.errors import CloudError, Interrupted, PipelineError
 from ml_delivery.monitoring import drift
 from ml_delivery.records import Pushed, Removed
 from ml_delivery.release import delivery, deploy, plan, watch
+from ml_delivery.release.steps import Pruned
 
 ACCOUNT = "123456789012"
 REPOSITORY = "repo:an-owner/a-repository"
@@ -206,13 +207,13 @@ class Roles:
                     # The build's log is written by CodeBuild as its role, and missed by who follows the build.
                     self.stages("build" if right.sid == "Log" else role)
                 except PipelineError as refusal:
-                    said = str(refusal)
+                    message = str(refusal)
                 else:
                     unused.append(str(right))
                     continue
             if right.sid != "Log":
-                assert "not authorized to perform: " in said, (right, said)
-                assert right.kind == "Resource" or right.value in said, (right, said)
+                assert "not authorized to perform: " in message, (right, message)
+                assert right.kind == "Resource" or right.value in message, (right, message)
         assert not unused
 
     # -- the stages
@@ -314,5 +315,5 @@ class Roles:
         outcome = deploy.deploy(self._opened(), report=lambda step: None)
         assert isinstance(outcome, deploy.Outcome)
         for step in outcome.steps:  # a release is verified even if nothing old could be removed
-            if "left to the next deploy" in step.result:
-                raise PipelineError(step.result)
+            if isinstance(step.result, Pruned) and step.result.postponed:
+                raise PipelineError(step.result.postponed)

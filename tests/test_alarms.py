@@ -1,4 +1,4 @@
-"""Every alarm fires when the service is broken in its way, says so at the other end of the topic, and clears when mended."""
+"""Every alarm fires when the service is broken in its way, notifies through the topic, and clears when that is fixed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from watched import QUICK, Listener, Watched, repeat
+from watched import Listener, Watched, quick, repeat
 
 from ml_delivery.errors import CloudError
-from ml_delivery.monitoring.alarms import alarms
-from ml_delivery.monitoring.template import ANYWHERE
+from ml_delivery.monitoring.definition import observed
+from ml_delivery.observed import Place
 from ml_delivery.release import watch
 
 
@@ -24,13 +24,14 @@ def listener() -> Iterator[Listener]:
 
 
 def test_every_alarm_fires_once_and_clears(tmp_path: Path, shared: Path, listener: Listener) -> None:
-    """Broken in six ways, an alarm for each is read at an HTTP endpoint, with what to type; mended, each clears."""
+    """Broken in six ways, an alarm for each is read at an HTTP endpoint, with what to type; fixed, each clears."""
     service = Watched(tmp_path / "service", shared, "alarmed")
-    delivery = service.stand(**QUICK)
-    call, function = delivery.target.call, "alarmed-production"
+    delivery = service.stand(quick)
+    call, function = delivery.deployer.call, "alarmed-production"
+    alarms = observed(Place(delivery.config, delivery.environment, delivery.cloud.account)).alarms
     listener.subscribe(delivery, f"arn:aws:sns:eu-west-1:{delivery.cloud.account}:{function}")
     cloudwatch, aws = delivery.cloud.client("cloudwatch"), delivery.cloud.client("lambda")
-    wanted = {f"{function}-{alarm.id}" for alarm in alarms(ANYWHERE)}
+    wanted = {f"{function}-{alarm.id}" for alarm in alarms}
 
     def firing() -> set[str]:
         found = cloudwatch.describe_alarms(AlarmNamePrefix=f"{function}-")["MetricAlarms"]
@@ -55,7 +56,10 @@ def test_every_alarm_fires_once_and_clears(tmp_path: Path, shared: Path, listene
     )
     watching = dataclasses.replace(delivery, environment=dataclasses.replace(delivery.environment, deploy=rules))
     seen = watch.look(watching, "1", 10, time.time() + 60)  # since then nothing was seen but the alarm
-    assert (seen.alarms, seen.breach) == (("alarmed-production-errors",), "the alarm alarmed-production-errors rings")
+    assert (seen.alarms, seen.breach) == (
+        ("alarmed-production-errors",),
+        "the alarm alarmed-production-errors is in alarm",
+    )
     aws.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
     with pytest.raises(CloudError, match="TooManyRequests"):
         call("/healthz")
@@ -64,16 +68,16 @@ def test_every_alarm_fires_once_and_clears(tmp_path: Path, shared: Path, listene
     assert repeat(bad, lambda: firing() >= broken, 30), firing()
     assert repeat(lambda: time.sleep(0.5), lambda: "quiet" in firing(), 60), firing()
     assert repeat(good, lambda: not firing(), 120), firing()
-    for alarm in alarms(ANYWHERE):
+    for alarm in alarms:
         name = f"{function}-{alarm.id}"
 
-        def said(name: str = name) -> list[str]:
+        def states(name: str = name) -> list[str]:
             return [
                 m["NewStateValue"] for m in listener.messages if m["AlarmName"] == name and m["NewStateValue"] != "?"
             ]
 
-        assert repeat(lambda: time.sleep(0.1), lambda: said()[-1:] == ["OK"], 20), (name, said())
-        assert said() == ["ALARM", "OK"], name
+        assert repeat(lambda: time.sleep(0.1), lambda: states()[-1:] == ["OK"], 20), (name, states())
+        assert states() == ["ALARM", "OK"], name
         (message,) = [m for m in listener.messages if m["AlarmName"] == name and m["NewStateValue"] == "ALARM"]
         assert message["subject"].startswith(f'ALARM: "{name}" in eu-west-1')
         assert f"{alarm.means} Next: invoke " in message["AlarmDescription"]

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from bake import QUESTIONS, Refused, bake, cruft, files, repository, start
+from tiny import TEMPLATE
 
 import local_extensions
 from ml_delivery import __version__, config, keys
@@ -32,8 +33,9 @@ EXACT = {
     ".gitignore", ".snyk", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "buildspec.yml", "noxfile.py",
     "pipeline.toml", "pyproject.toml", "tasks.py", "tox.ini", f"vendor/ml_delivery-{__version__}-py3-none-any.whl",
     *(f"requirements/{lock}.txt" for lock in ("check", "delivery", "lint", "nox", "serve", "train", "uv")),
+    *(path.relative_to(TEMPLATE).as_posix() for path in (TEMPLATE / "src/ml_service").glob("*.py")),
 }  # fmt: skip
-OWNED = ("infra/", "src/service/", "tests/")  # what a starter brings
+OWNED = ("data/", "infra/", "models/", "model.lock", "src/service/", "tests/")  # what a starter brings
 
 
 def test_matrix_covers_every_choice() -> None:
@@ -45,7 +47,7 @@ def test_matrix_covers_every_choice() -> None:
 @pytest.mark.parametrize("answers", MATRIX, ids=lambda a: "-".join(a.values()))
 def test_bake_is_whole_and_valid(tmp_path: Path, answers: dict[str, str]) -> None:
     """Each bake has exactly its files, no braces left in them, and a configuration that loads."""
-    made = bake(tmp_path / "out", **answers)
+    made = bake(tmp_path / "out", project_name="Demand Pricing", **answers)
     found = files(made)
     top = {name for name in found if not name.startswith(OWNED)}
     assert top == EXACT | ({"Dockerfile.lambda"} if answers["target"] == "lambda-image" else set())
@@ -152,7 +154,7 @@ def test_bake_lives(service: Path) -> None:
     try:
         assert "no model yet" in run(service, "invoke", "build", code=1)
         assert "nothing has been trained yet" in run(service, "invoke", "evaluate", code=1)
-        run(service, "invoke", "train", "--trials", "1", "evaluate", "promote")
+        run(service, "invoke", "train", "--option", "trials=1", "evaluate", "promote")
         assert (service / "build/report.html").exists()
         commit(service, "Train")
         # The gate is the one in pipeline.toml, and what it refuses leaves model.lock, and what is built, as it was.
@@ -160,7 +162,7 @@ def test_bake_lives(service: Path) -> None:
         (service / "pipeline.toml").write_text(settings.replace("gain = 10 ", "gain = 99 "))
         refused = run(service, "invoke", "promote", code=1)
         assert "99% below the best baseline's" in refused
-        assert "nothing was promoted; model.lock is as it was" in refused
+        assert "✗ [promote] command exited with code 1" in refused
         assert (service / "model.lock").read_text() == lock
         (service / "pipeline.toml").write_text(settings)
         output = run(service, "make", "deploy")

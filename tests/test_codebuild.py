@@ -89,7 +89,7 @@ def test_a_build_that_takes_too_long_fails_the_command(service: Tiny) -> None:
     aws.update_project(name=f"{service.name}-production", timeoutInMinutes=0.02)
     output = service.invoke("build", "--on", "codebuild", code=1)
     assert "as TIMED_OUT in BUILD" in output
-    assert "next: raise TimeoutInMinutes in infra/pipeline.yaml" in output
+    assert "or raise TimeoutInMinutes in an infra/delivery.yaml of your own" in output
 
 
 def test_what_is_not_committed_is_not_built_elsewhere(service: Tiny) -> None:

@@ -48,14 +48,14 @@ account = 123
 branch = "main"
 """
     assert problems(tmp_path, text) == [
-        "rollout: unknown table; write one of service, function, model, probe, deploy, build, hooks, github, monitoring, "
-        "environments, or remove it",
+        "rollout: unknown table; write one of service, function, train, evaluate, promote, probe, deploy, build, hooks, github, "
+        "monitoring, environments, or remove it",
         "service.pyton: unknown key; did you mean python?",
         "service.name: 'Demand_Pricing' is not allowed; write 3 to 32 lower-case letters, digits and single dashes: "
-        '"demand-pricing"',
+        '"my-service"',
         'service.python: missing; write a quoted version: "3.12"',
         "service.region: 'mars' is not allowed; write an AWS region: \"eu-west-1\"",
-        'function.variables.9X: not a name that a variable can have; write a table of strings: LOG_LEVEL = "INFO"',
+        'function.variables.9X: not a name that can stand here; write a table of strings: LOG_LEVEL = "INFO"',
         'function.variables.XX: 1 is not a string; write a table of strings: LOG_LEVEL = "INFO"',
         "function.memory: 'big' is not a whole number; write megabytes: 1024",
         "function.timeout: 9000 is not within 1 and 900; write seconds: 15",

@@ -1,4 +1,4 @@
-"""``invoke doctor``: each thing that usually goes wrong is named, with its fix; a healthy service gets no complaint."""
+"""``invoke doctor``: each thing that usually goes wrong is named, with its fix; a healthy service passes every check."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def patient(tiny: Tiny) -> Patient:
 
 
 def test_healthy_service_gets_no_complaint(patient: Patient) -> None:
-    """The task ends with 0, says what it saw, and says the same as JSON."""
+    """The task exits with 0 and prints what it found, or the same as JSON."""
     patient.tiny.replace("pyproject.toml", "dependencies = []", 'dependencies = []\nrequires-python = ">=3.11"')
     locks.make(patient.tiny.root, ["--offline"])
     printed = patient.tiny.invoke("doctor", "--claims", json.dumps(GOOD))
     for seen in ("✓ git", "✓ python", "✓ uv", "✓ locks", "✓ credentials", "✓ provider", "✓ foundation", "✓ pipeline"):
         assert seen in printed
-    assert f"✓ trust of deploy      {patient.name}-deploy believes this token" in printed
+    assert f"✓ trust of deploy      {patient.name}-deploy accepts this token" in printed
     assert f"✗ trust of build       {patient.name}-build: sub is 'repo:an-owner/a-repository:environment:" in printed
     assert all(f["ok"] for f in json.loads(patient.tiny.invoke("doctor", "--json")))
 
@@ -76,7 +76,8 @@ def test_missing_python_and_engine_are_said(tiny: Tiny, monkeypatch: pytest.Monk
     """A Python that is not here, and for images no engine that answers."""
     import dataclasses
 
-    service = dataclasses.replace(tiny.config.service, target="lambda-image", python="3.99")
+    tiny.replace("pipeline.toml", 'target = "lambda-zip"', 'target = "lambda-image"')
+    service = dataclasses.replace(tiny.config.service, python="3.99")
     config = dataclasses.replace(tiny.config, service=service)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/docker").write_text("#!/bin/sh\nexit 1\n")  # a client without an engine
@@ -140,7 +141,7 @@ def test_drift_of_the_account_is_said(patient: Patient) -> None:
     iam.put_role_policy(**policy)
     assert patient.problems() == {
         "deploy role": (
-            f"{patient.name}-deploy may not lambda:UpdateAlias",
+            f"{patient.name}-deploy lacks lambda:UpdateAlias",
             "invoke bootstrap --branch main --cloud embedded",
         )
     }
@@ -152,8 +153,8 @@ def test_drift_of_the_account_is_said(patient: Patient) -> None:
 
 BAD_CLAIMS = {
     "another branch": ({"sub": "repo:an-owner/a-repository:ref:refs/heads/feature"}, "sub is", "run it from main"),
-    "a pull request": ({"sub": "repo:an-owner/a-repository:pull_request"}, "sub is", "no role is for pull requests"),
-    "another repository": ({"sub": "repo:x/y:environment:production"}, "sub is 'repo:x/y", "mend [github]"),
+    "a pull request": ({"sub": "repo:an-owner/a-repository:pull_request"}, "sub is", "pull requests have no role"),
+    "another repository": ({"sub": "repo:x/y:environment:production"}, "sub is 'repo:x/y", "correct [github]"),
     "another environment": (
         {"sub": "repo:an-owner/a-repository:environment:staging"},
         "sub is",
@@ -167,12 +168,12 @@ BAD_CLAIMS = {
     "no subject": ({"sub": None}, "sub is None", "run it from main"),
     "another audience": ({"aud": "https://github.com/an-owner"}, "aud is 'https://github.com/an-owner'", "audience"),
     "another issuer": ({"iss": "https://gitlab.localhost"}, "iss is 'https://gitlab.localhost'", "run it from"),
-    "no issuer": ({"iss": None}, "iss is None, it trusts https://token.actions", "run it from"),
+    "no issuer": ({"iss": None}, "iss is None, the role trusts https://token.actions", "run it from"),
 }
 
 
 def test_claim_that_is_in_the_way_is_named(patient: Patient) -> None:
-    """No role believes the token, and each says which claim it is, what it has, and what it wants."""
+    """No role accepts the token, and each names the claim, what it is, and what the role requires."""
     for name, (changes, says, fix) in BAD_CLAIMS.items():
         for finding in doctor.trust(patient.environment, patient.cloud, patient.name, {**GOOD, **changes}):
             assert not finding.ok, name
@@ -228,13 +229,13 @@ def test_what_is_missing_on_github_is_said(tiny: Tiny, api: type[GitHub]) -> Non
     found = asked(tiny)
     assert found["GitHub environment"].says == "there is no environment production"
     assert (
-        found["GitHub environment"].fix == "make it in https://github.com/an-owner/a-repository/settings/environments"
+        found["GitHub environment"].fix == "create it in https://github.com/an-owner/a-repository/settings/environments"
     )
     assert found["GitHub variable"].says == "there is no variable DELIVERY"
     assert '"deploy": "arn:aws:iam::123456789012:role/' in found["GitHub variable"].fix
     api.answers = {"environments/production": (200, {"protection_rules": []}), DELIVERY: (200, {"value": "{}"})}
     assert asked(tiny)["GitHub environment"].says == "production has no required reviewers"
-    assert asked(tiny)["GitHub variable"].says == "DELIVERY is not what bootstrap printed"
+    assert asked(tiny)["GitHub variable"].says == "DELIVERY differs from what invoke bootstrap prints"
     value = json.dumps(stacks.workflows(tiny.config, "123456789012"))
     rules: dict[str, Any] = {"protection_rules": [{"type": "required_reviewers"}], "deployment_branch_policy": None}
     api.answers = {"environments/production": (200, rules), DELIVERY: (200, {"value": value})}
@@ -258,15 +259,15 @@ def test_github_that_refuses_is_said(tiny: Tiny, api: type[GitHub], code: int, s
 
 
 def test_github_that_is_away_is_said(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody answers."""
+    """GitHub can't be reached."""
     monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
     assert all("GitHub does not answer" in finding.says for finding in asked(tiny).values())
     assert os.environ["GITHUB_API_URL"]
 
 
 def test_branch_of_no_environment_is_a_finding(tiny: Tiny) -> None:
-    """Where no environment can be picked, that is said beside what else was found, rather than instead of it."""
+    """That no environment can be chosen is one finding beside the others."""
     tiny.git("checkout", "--quiet", "-b", "feature")
-    said = tiny.invoke("doctor", code=1)
-    assert "✓ git" in said
-    assert "✗ environment" in said
+    printed = tiny.invoke("doctor", code=1)
+    assert "✓ git" in printed
+    assert "✗ environment" in printed

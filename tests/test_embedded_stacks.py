@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from emulated import client, code_of
-from tiny import INFRA
+from tiny import INFRA, TARGETS
 
-from ml_delivery import emulator
+from ml_delivery import emulator, templates
 from ml_delivery.waiting import wait
 
-BODY = (INFRA / "service.yaml").read_text()
+BODY = templates.write(
+    templates.foundation(templates.read(INFRA / "foundation.yaml"), templates.part(TARGETS / "lambda_function"))
+)
 NO_CHANGES = "The submitted information didn't contain changes. Submit different information to create a change set."
 
 
@@ -35,7 +37,6 @@ class Stack:
             Parameters=[
                 {"ParameterKey": "Name", "ParameterValue": self.name},
                 {"ParameterKey": "Environment", "ParameterValue": "staging"},
-                {"ParameterKey": "Target", "ParameterValue": "lambda-zip"},
             ],
             Capabilities=["CAPABILITY_NAMED_IAM"],
         )
@@ -77,9 +78,9 @@ def test_stack_makes_what_its_template_says(running: emulator.Running, stack: St
     assert encryption["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
     assert "TLSOnly" in s3.get_bucket_policy(**bucket)["Policy"]
     rules = {rule.pop("ID"): rule for rule in s3.get_bucket_lifecycle_configuration(**bucket)["Rules"]}
-    assert set(rules) == {"unfinished-uploads", "former-versions"}
+    assert set(rules) == {"unfinished-uploads", "previous-versions"}
     assert rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
-    assert rules["former-versions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 90}
+    assert rules["previous-versions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 90}
     assert not any("Expiration" in rule for rule in rules.values())  # nothing that a rollback could need
     assert client(running, "iam").list_role_policies(RoleName="stack-staging-function")["PolicyNames"] == ["logs"]
     groups = client(running, "logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/stack-staging")["logGroups"]
@@ -94,7 +95,7 @@ def test_change_set_without_changes_fails_with_the_reason_of_aws(stack: Stack) -
 
 def test_change_set_names_what_it_changes_and_does_it(running: emulator.Running, stack: Stack) -> None:
     """A changed property is one modification; it is made when the change set is carried out, not before."""
-    change = stack.change("UPDATE", BODY.replace("DaysAfterInitiation: 1", "DaysAfterInitiation: 3"))
+    change = stack.change("UPDATE", BODY.replace('"DaysAfterInitiation":1', '"DaysAfterInitiation":3'))
     changes = {c["ResourceChange"]["LogicalResourceId"]: c["ResourceChange"]["Action"] for c in change["Changes"]}
     assert changes["Bucket"] == "Modify"
     s3 = client(running, "s3")

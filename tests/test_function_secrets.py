@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from tiny import HANDLER, PRICING, Tiny
+from tiny import HANDLER, TEMPLATE, Tiny
 
 from ml_delivery import config
 from ml_delivery.errors import ConfigError
 
 READING = """
     if event["rawPath"] == "/secrets":
-        from service.secrets import secret
+        from ml_service.secrets import secret
         found = {}
         for name in ("API_KEY", "OTHER_KEY", "FORBIDDEN", "LOG_LEVEL"):
             try:
@@ -27,7 +28,7 @@ READING = """
 def test_secret_is_read_at_run_time_and_shown_nowhere(tiny: Tiny) -> None:
     """The function gets the value of what it names, and of nothing else; plan, ledger, configuration and log hold references."""
     root = tiny.root
-    (root / "src/service/secrets.py").write_text((PRICING / "src/service/secrets.py").read_text())
+    shutil.copytree(TEMPLATE / "src/ml_service", root / "src/ml_service", ignore=shutil.ignore_patterns("__pycache__"))
     tiny.write("src/service/handler.py", HANDLER.replace("    return {", READING + "    return {"))
     path = f"/{tiny.name}/key"
     tiny.replace(

@@ -9,7 +9,8 @@ import pytest
 from grafana_server import TOKEN, GrafanaServer
 from tiny import Tiny
 
-from ml_delivery.account import infra, stacks
+from ml_delivery.account import infra
+from ml_delivery.monitoring import stack as monitoring
 
 
 @pytest.fixture
@@ -36,10 +37,10 @@ PARTS = ("folder", "data source", "dashboard", "alert rules", "contact point")
 
 def test_upload_makes_all_and_then_nothing(connected: Tiny, server: GrafanaServer) -> None:
     """Everything is made once, releases are marked once; a second upload changes nothing."""
-    said = connected.invoke("monitor", "--upload")
+    printed = connected.invoke("monitor", "--upload")
     for part in PARTS:
-        assert f"  {part:<14} was missing; written\n" in said
-    assert "releases       1 newly marked" in said
+        assert f"  {part:<14} was missing; written\n" in printed
+    assert "releases       1 newly marked" in printed
     function = f"{connected.name}-production"
     (board,) = server.boards.values()
     assert board["dashboard"]["title"] == function
@@ -61,10 +62,10 @@ def test_edited_dashboard_is_drift_until_it_is_uploaded_again(connected: Tiny, s
     board["dashboard"]["panels"][1]["title"] = "Mine"
     (group,) = server.groups.values()
     group["rules"].pop()
-    said = connected.invoke("plan", code=2)
-    assert "drift Grafana dashboard: as defined → changed" in said
-    assert "drift Grafana alert rules: as defined → changed" in said
-    assert "next: invoke monitor --upload" in said
+    printed = connected.invoke("plan", code=2)
+    assert "drift Grafana dashboard: as defined → changed" in printed
+    assert "drift Grafana alert rules: as defined → changed" in printed
+    assert "next: invoke monitor --upload" in printed
     found = json.loads(connected.invoke("plan", "--json", code=2))["drift"]
     assert [drift["name"] for drift in found] == ["Grafana dashboard", "Grafana alert rules"]
     assert connected.invoke("monitor", "--upload").count("was changed; written") == 2
@@ -76,15 +77,15 @@ def test_dashboard_edited_in_cloudwatch_is_drift(tiny: Tiny) -> None:
     tiny.deploy()
     assert tiny.invoke("plan") == "production: nothing to do\n"  # nothing was made yet, so nothing has drifted
     opened = tiny.open()
-    stack = stacks.monitoring(tiny.config, tiny.config.environment("main"))
+    stack = monitoring.wanted(tiny.config, tiny.config.environment("main"))
     infra.ensure(stack, opened.cloud)
     assert tiny.invoke("plan") == "production: nothing to do\n"
     cloudwatch, name = opened.cloud.client("cloudwatch"), f"{tiny.name}-production"
     body = json.loads(cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"])
     body["widgets"].pop()
     cloudwatch.put_dashboard(DashboardName=name, DashboardBody=json.dumps(body))
-    said = tiny.invoke("plan", code=2)
-    assert f"drift CloudWatch dashboard {name}: as defined → changed" in said
+    printed = tiny.invoke("plan", code=2)
+    assert f"drift CloudWatch dashboard {name}: as defined → changed" in printed
     assert tiny.invoke("deploy").endswith("is live in production\n")  # a dashboard does not hold a deploy up
     assert "CloudWatch     was changed; written" in tiny.invoke("monitor", "--upload")
     assert tiny.invoke("plan") == "production: nothing to do\n"
@@ -100,7 +101,7 @@ def test_dashboard_edited_in_cloudwatch_is_drift(tiny: Tiny) -> None:
 def test_upload_without_the_right_token_is_refused(
     connected: Tiny, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], says: str
 ) -> None:
-    """No token, or one that Grafana does not know, is said in words."""
+    """No token, or one that Grafana does not know, is printed in words."""
     monkeypatch.delenv("GRAFANA_TOKEN")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

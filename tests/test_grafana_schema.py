@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import PRICING
+from tiny import PRICING, Tiny
 
-from ml_delivery.monitoring import files, grafana
-from ml_delivery.monitoring.queries import Place
+from ml_delivery.monitoring import grafana
+from ml_delivery.monitoring.definition import observed
+from ml_delivery.observed import Place
 
 HERE = Path(__file__).parent / "grafana_schema"
 OPTIONS = [
@@ -54,10 +55,11 @@ def complaints(folder: Path, board: dict[str, Any]) -> str:
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False).stdout
 
 
-def test_dashboard_is_by_grafanas_schema(compiler: Path) -> None:
+def test_dashboard_is_by_grafanas_schema(compiler: Path, tiny: Tiny) -> None:
     """The rendered dashboard compiles against the schema; one with a wrong name, kind or value does not."""
-    at = Place("demand-pricing", "production", "main", "eu-west-1", "123456789012", "1024", "0.0000166667")
-    board = grafana.board(at, files.queries(PRICING))
+    shutil.copytree(PRICING / "infra", tiny.root / "infra")
+    at = Place(tiny.config, tiny.config.environment("main"), "123456789012")
+    board = grafana.board(at, observed(at))
     assert complaints(compiler, board) == ""
     wrong: dict[str, Any] = copy.deepcopy(board)
     wrong["panels"][1]["typo"] = wrong["panels"][1].pop("title")

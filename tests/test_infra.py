@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import shutil
 from typing import Any
 
 import pytest
@@ -14,14 +12,14 @@ from ml_delivery.account import infra, stacks
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, ConfigError, Refused
 
-SERVICE = (INFRA / "service.yaml").read_text()
+FOUNDATION = (INFRA / "foundation.yaml").read_text()
+LONGER = FOUNDATION.replace("NoncurrentDays: 90", "NoncurrentDays: 60")
 
 
 @pytest.fixture
 def own(tiny: Tiny) -> Tiny:
-    """A tiny service with an infra folder of its own, to be changed."""
-    (tiny.root / "infra").unlink()
-    shutil.copytree(INFRA, tiny.root / "infra")
+    """A tiny service with a foundation template of its own, to be changed."""
+    tiny.write("infra/foundation.yaml", FOUNDATION)
     tiny.commit()
     return tiny
 
@@ -72,14 +70,14 @@ def test_bucket_is_private_versioned_and_encrypted(own: Tiny) -> None:
 def test_changed_template_is_seen_shown_and_applied(own: Tiny) -> None:
     """A change of the template is in the deploy's plan; a deploy on the embedded cloud applies it by itself."""
     own.deploy()
-    own.write("infra/service.yaml", SERVICE.replace("Default: 30", "Default: 60"))
+    own.write("infra/foundation.yaml", LONGER)
     own.commit()
     assert not own.open(prepare=False).foundation.current
     own.push()  # the embedded cloud brings it up to date
     assert own.open(prepare=False).foundation.current
-    logs = opened(own).client("logs")
-    group = logs.describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{own.name}-production")["logGroups"][0]
-    assert group["retentionInDays"] == 60
+    bucket = f"{own.name}-production-123456789012"
+    rules = opened(own).client("s3").get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert rules[1]["NoncurrentVersionExpiration"]["NoncurrentDays"] == 60
 
 
 def test_deploy_on_an_old_foundation_is_refused(own: Tiny) -> None:
@@ -87,19 +85,19 @@ def test_deploy_on_an_old_foundation_is_refused(own: Tiny) -> None:
     from ml_delivery.release import deploy
 
     own.deploy()
-    own.write("infra/service.yaml", SERVICE.replace("Default: 30", "Default: 60"))
+    own.write("infra/foundation.yaml", LONGER)
     own.commit()
-    with pytest.raises(Refused, match=r"differs from infra/service\.yaml") as refusal:
+    with pytest.raises(Refused, match="the stack of production is not up to date") as refusal:
         deploy.deploy(own.open(prepare=False), report=lambda step: None)
     assert refusal.value.next.startswith("invoke bootstrap --branch main")
 
 
 def test_template_that_does_not_stand_is_refused_with_the_reason(own: Tiny) -> None:
-    """CloudFormation's own reason reaches the user, and nothing is half there."""
-    own.write("infra/service.yaml", SERVICE.replace("AWS::Logs::LogGroup", "AWS::Logs::LogGroops"))
+    """CloudFormation's own reason reaches the user, and nothing is left behind."""
+    own.write("infra/foundation.yaml", FOUNDATION.replace("AWS::S3::BucketPolicy", "AWS::S3::BucketPolicies"))
     with pytest.raises(CloudError) as fault:
         infra.apply(opened(own), planned(own))
-    assert "AWS::Logs::LogGroops" in fault.value.message
+    assert "AWS::S3::BucketPolicies" in fault.value.message
     assert infra.foundation(own.config, own.config.environment("main"), opened(own)) is None
 
 
@@ -118,8 +116,8 @@ def test_stack_that_could_not_be_made_is_made_anew(tiny_alone: Tiny) -> None:
 
 def test_container_images_get_a_repository(own: Tiny) -> None:
     """Tags can't be overwritten, images are scanned, only remains of broken pushes expire, and only our function pulls."""
-    stack = stacks.service(own.config, own.config.environment("main"))
-    infra.ensure(dataclasses.replace(stack, parameters={**stack.parameters, "Target": "lambda-image"}), opened(own))
+    own.replace("pipeline.toml", 'target = "lambda-zip"', 'target = "lambda-image"')
+    infra.ensure(stacks.service(own.config, own.config.environment("main")), opened(own))
     ecr, name = opened(own).client("ecr"), f"{own.name}-production"
     (repository,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
     assert repository["imageTagMutability"] == "IMMUTABLE"
@@ -131,7 +129,7 @@ def test_container_images_get_a_repository(own: Tiny) -> None:
     assert pullers == [name, f"{name}:*"]
     found = infra.foundation(own.config, own.config.environment("main"), opened(own))
     assert found is not None
-    assert found.repository == repository["repositoryUri"]
+    assert found.outputs["Repository"] == repository["repositoryUri"]
 
 
 def test_bootstrap_makes_all_and_then_nothing(own: Tiny) -> None:
@@ -151,9 +149,7 @@ def test_bootstrap_makes_all_and_then_nothing(own: Tiny) -> None:
 
 def test_project_builds_the_branch_and_is_privileged_for_images_only(own: Tiny) -> None:
     """The CodeBuild project clones the repository, runs buildspec.yml and may run an engine only if it needs one."""
-    environment = own.config.environment("main")
-    stack = stacks.delivering(own.config, environment)
-    infra.ensure(stack, opened(own))
+    infra.ensure(stacks.delivering(own.config, own.config.environment("main")), opened(own))
 
     def project() -> dict[str, Any]:
         found: dict[str, Any] = opened(own).client("codebuild").batch_get_projects(names=[f"{own.name}-production"])
@@ -164,7 +160,8 @@ def test_project_builds_the_branch_and_is_privileged_for_images_only(own: Tiny) 
     assert (made["source"]["type"], made["source"]["buildspec"]) == ("GITHUB", "buildspec.yml")
     assert made["serviceRole"].endswith(f":role/{own.name}-production-codebuild")
     assert made["environment"]["privilegedMode"] is False
-    infra.ensure(dataclasses.replace(stack, parameters={**stack.parameters, "Target": "lambda-image"}), opened(own))
+    own.replace("pipeline.toml", 'target = "lambda-zip"', 'target = "lambda-image"')
+    infra.ensure(stacks.delivering(own.config, own.config.environment("main")), opened(own))
     assert project()["environment"]["privilegedMode"] is True
 
 
@@ -185,23 +182,23 @@ def test_subject_is_one_of_githubs_two_forms(tiny: Tiny, owner: str, repository:
         ("[github]\n", '[github]\nowner_id = "12"\n', "only one is written; write both or none"),
     ],
 )
-def test_subject_that_names_nobody_is_refused(tiny: Tiny, old: str, new: str, says: str) -> None:
+def test_subject_that_names_no_repository_is_refused(tiny: Tiny, old: str, new: str, says: str) -> None:
     """Roles that would trust the wrong repository are not planned."""
     tiny.replace("pipeline.toml", old, new)
     with pytest.raises(ConfigError, match=says):
         stacks.delivering(tiny.config, tiny.config.environment("main"))
 
 
-def test_workflows_are_told_of_each_environment_with_an_account(tiny: Tiny) -> None:
+def test_workflows_know_each_environment_with_an_account(tiny: Tiny) -> None:
     """Environments may share an account, have one each, or none yet; by branch, as the workflows ask."""
     assert set(stacks.workflows(tiny.config, "123456789012")) == {"main", "develop"}  # the embedded cloud has them all
     tiny.replace("pipeline.toml", 'branch = "main"\n', 'branch = "main"\naccount = "111111111111"\n')
     assert set(stacks.workflows(tiny.config, "111111111111")) == {"main"}
     tiny.replace("pipeline.toml", 'branch = "develop"\n', 'branch = "develop"\naccount = "222222222222"\n')
-    told = stacks.workflows(tiny.config, "111111111111")
-    assert told["main"]["deploy"] == f"arn:aws:iam::111111111111:role/{tiny.name}-production-deploy"
-    assert told["develop"]["deploy"] == f"arn:aws:iam::222222222222:role/{tiny.name}-staging-deploy"
-    assert told["develop"]["environment"] == "staging"
+    known = stacks.workflows(tiny.config, "111111111111")
+    assert known["main"]["deploy"] == f"arn:aws:iam::111111111111:role/{tiny.name}-production-deploy"
+    assert known["develop"]["deploy"] == f"arn:aws:iam::222222222222:role/{tiny.name}-staging-deploy"
+    assert known["develop"]["environment"] == "staging"
 
 
 def test_channel_of_slack_is_asked_for_whole(tiny: Tiny) -> None:

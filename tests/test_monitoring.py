@@ -1,124 +1,256 @@
-"""One definition of what matters: rendered the same each time, true to what the service measures, taken by CloudFormation."""
+"""One definition of what is observed: the target's, the service's own and the delivery's part, rendered the same each time."""
 
 from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
+import shutil
 from typing import Any
 
 import pytest
 import yaml
 from grafana_foundation_sdk.models import dashboard as model
-from tiny import INFRA, PRICING, Tiny
+from tiny import PRICING, Tiny
 
-from ml_delivery.account import stacks
+from ml_delivery.account import infra
 from ml_delivery.errors import ConfigError
-from ml_delivery.keys import Monitoring
-from ml_delivery.monitoring import files, grafana
-from ml_delivery.monitoring.alarms import alarms
-from ml_delivery.monitoring.definition import panels
-from ml_delivery.monitoring.queries import NAMESPACE, place
-from ml_delivery.monitoring.template import ANYWHERE, dashboard
+from ml_delivery.monitoring import definition, files, grafana, stack
+from ml_delivery.monitoring.template import dashboard
+from ml_delivery.observed import NAMESPACE, Observed, Place
+from ml_service.telemetry import METRICS
+from ml_service.telemetry import NAMESPACE as WRITTEN
 from service import telemetry
 
-QUERIES = files.queries(PRICING)
+
+@pytest.fixture
+def priced(tiny: Tiny) -> Tiny:
+    """A tiny service with what the pricing starter observes."""
+    shutil.copytree(PRICING / "infra", tiny.root / "infra")
+    return tiny
 
 
-def test_the_template_is_what_the_definition_says() -> None:
-    """``infra/monitoring.yaml`` is not written by hand, and not too large for CloudFormation to take as it is."""
-    text = (INFRA / "monitoring.yaml").read_text()
-    from ml_delivery.monitoring.template import template
-
-    assert text == files._written("infra/monitoring.yaml", template(QUERIES))
-    assert len(text.encode()) <= 51_200
+def at(tiny: Tiny) -> Place:
+    return Place(tiny.config, tiny.config.environment("main"), "123456789012")
 
 
-def test_rendering_twice_gives_the_same_bytes(tiny: Tiny) -> None:
-    """What is rendered a second time is the same, and nothing is written then."""
-    (tiny.root / "infra").unlink()
-    tiny.write("infra/queries/slow.txt", QUERIES["slow"])
-    tiny.write("infra/queries/errors.txt", QUERIES["errors"])
-    missing = json.loads(tiny.invoke("monitor", "--json", code=2))["differences"]
-    assert "infra/grafana/dashboards/production.json is missing" in missing
-    assert "wrote infra/grafana/dashboards/production.json" in tiny.invoke("monitor", "--render")
-    first = {path: path.read_bytes() for path in (tiny.root / "infra").rglob("*") if path.is_file()}
-    assert tiny.invoke("monitor", "--render") == "nothing to write\n"
-    assert {path: path.read_bytes() for path in (tiny.root / "infra").rglob("*") if path.is_file()} == first
-    assert tiny.invoke("monitor") == "the files are as their definition says\n"
-    board = tiny.root / "infra/grafana/dashboards/production.json"
-    board.write_text(board.read_text().replace("Requests by version", "Mine"))
-    said = tiny.invoke("monitor", code=2)
-    assert '-      "title": "Mine",' in said
-    assert "next: invoke monitor --render" in said
+def seen(tiny: Tiny) -> Observed:
+    return definition.observed(at(tiny))
 
 
-def test_panels_ask_for_what_the_service_measures() -> None:
+def test_rendering_twice_gives_the_same_bytes(priced: Tiny) -> None:
+    """The templates and Grafana's files are written once; the same again is nothing to write."""
+    printed = priced.invoke("monitor", "--render")
+    for path in ("production.json", "grafana/dashboards/production.json", "grafana/alerting/contact-points.yaml"):
+        assert f"wrote build/monitoring/{path}\n" in printed
+    first = {path: path.read_bytes() for path in (priced.root / "build").rglob("*") if path.is_file()}
+    assert priced.invoke("monitor", "--render") == "nothing to write\n"
+    assert {path: path.read_bytes() for path in (priced.root / "build").rglob("*") if path.is_file()} == first
+    body = stack.wanted(priced.config, priced.config.environment("main")).body
+    assert (priced.root / "build/monitoring/production.json").read_text() == body
+
+
+def test_deployed_dashboard_is_compared_with_its_definition(priced: Tiny) -> None:
+    """``invoke monitor`` exits 0 for no difference and 2 for one, which it names with the command that puts it back."""
+    opened = priced.open()
+    missing = f"stack {priced.name}-production-monitoring: missing; next: invoke bootstrap --branch main\n"
+    assert priced.invoke("monitor", code=2) == missing
+    infra.ensure(stack.wanted(priced.config, priced.config.environment("main")), opened.cloud)
+    assert priced.invoke("monitor") == "the deployed alarms and dashboards are as defined\n"
+    assert json.loads(priced.invoke("monitor", "--json")) == {"differences": []}
+    name = f"{priced.name}-production"
+    opened.cloud.client("cloudwatch").put_dashboard(DashboardName=name, DashboardBody='{"widgets": []}')
+    printed = priced.invoke("monitor", code=2)
+    assert printed == f"CloudWatch dashboard {name}: changed; next: invoke monitor --upload --branch main\n"
+    (found,) = json.loads(priced.invoke("monitor", "--json", code=2))["differences"]
+    assert (found["name"], found["how"]) == (f"CloudWatch dashboard {name}", "changed")
+    priced.replace("infra/metrics.toml", "threshold = 5", "threshold = 6")
+    assert f"stack {name}-monitoring: outdated; next: invoke bootstrap --branch main" in priced.invoke(
+        "monitor", code=2
+    )
+
+
+def test_panels_ask_for_what_the_service_measures(priced: Tiny) -> None:
     """Each of the service's own metrics is on a panel, and no panel asks for one that it doesn't write."""
     asked = {
-        (query.namespace, query.metric)
-        for listed in panels(ANYWHERE).values()
-        for panel in listed
-        for query in panel.queries
-        if query.metric
+        (query.namespace, query.metric) for panel in seen(priced).panels for query in panel.queries if query.metric
     }
-    assert NAMESPACE == telemetry.NAMESPACE
-    assert {metric for namespace, metric in asked if namespace == NAMESPACE} | {"Latency"} == set(telemetry.METRICS)
+    assert NAMESPACE == WRITTEN
+    assert {metric for namespace, metric in asked if namespace == NAMESPACE} | {"Latency"} == {
+        *METRICS,
+        *telemetry.METRICS,
+    }
 
 
-def test_panels_refer_to_their_own_queries() -> None:
-    """Ids are unique; an expression names only queries of its panel; a log panel's query is in ``infra/queries``."""
-    listed = [panel for row in panels(ANYWHERE).values() for panel in row]
-    assert len({panel.id for panel in listed}) == len(listed)
-    for panel in listed:
+def test_service_without_a_metrics_file_has_no_domain(tiny: Tiny) -> None:
+    """Rows and alarms are the target's and the delivery's, and ask for nothing of a model or a price."""
+    found = seen(tiny)
+    assert list(found.rows) == ["Requests", "Capacity and cost", "Delivery", "Log"]
+    assert [alarm.id for alarm in found.alarms] == ["errors", "slow", "throttled", "quiet"]
+    own = {query.metric for panel in found.panels for query in panel.queries if query.namespace == NAMESPACE}
+    assert own == {"Failures", "ColdStarts", "Release"}
+    text = stack.wanted(tiny.config, tiny.config.environment("main")).body
+    assert not re.search("backup|predict|drift|recommended", text, re.IGNORECASE)
+
+
+def test_panels_refer_to_their_own_queries(priced: Tiny) -> None:
+    """Ids are unique; an expression names only queries of its panel; a log panel's query exists."""
+    found = seen(priced)
+    assert list(found.rows) == ["Requests", "Capacity and cost", "Model", "Delivery", "Log"]
+    assert len({panel.id for panel in found.panels}) == len(found.panels) == 20
+    for panel in found.panels:
         ids = [query.id for query in panel.queries]
         assert len(set(ids)) == len(ids), panel.id
         for query in panel.queries:
             if "SEARCH" not in query.expression:
-                words = set(re.findall(r"\b[a-z]\w*\b", query.expression.replace("${Memory}", "1")))
-                assert words <= set(ids), panel.id
+                assert set(re.findall(r"\b[a-z]\w*\b", query.expression)) <= set(ids), panel.id
         assert bool(panel.queries) != bool(panel.log)
-        assert not panel.log or panel.log in QUERIES
+        assert not panel.log or panel.log in found.logs
 
 
-def test_alarms_have_a_runbook_of_commands_that_exist() -> None:
-    """Each alarm says what it means and what to type; the queries that it names exist."""
-    for alarm in alarms(ANYWHERE):
+def test_alarms_have_a_runbook_of_commands_that_exist(priced: Tiny) -> None:
+    """Each alarm says what it means and what to type; the log queries that it names exist."""
+    found = seen(priced)
+    assert [alarm.id for alarm in found.alarms] == ["errors", "slow", "throttled", "quiet", "backup", "drift"]
+    for alarm in found.alarms:
         assert alarm.means.endswith("."), alarm.id
         assert re.search(r"invoke (logs|call|status|report)\b", alarm.then), alarm.id
+        assert "--branch main" in alarm.then
         for name in re.findall(r"--query (\w+)", alarm.then):
-            assert name in QUERIES
+            assert name in found.logs
 
 
-def at(tiny: Tiny) -> Any:
-    return place(tiny.config, tiny.config.environment("main"), "123456789012")
+def test_log_queries_of_the_service_win(tiny: Tiny) -> None:
+    """The package's, the target's and the service's own; of the same name the nearest to the service."""
+    known = seen(tiny).logs
+    assert set(known) == {"errors", "latency", "releases", "slow"}
+    assert "Task timed out" in known["errors"]  # the target's
+    tiny.write("infra/queries/errors.txt", "# Mine.\nlimit 1\n")
+    assert seen(tiny).logs["errors"] == "# Mine.\nlimit 1\n"
 
 
-def test_grafanas_own_types_take_the_dashboard(tiny: Tiny) -> None:
+WRONG = {
+    "not TOML": ("[queries", "not TOML"),
+    "unknown table": ("[panel.x]\n", "panel: unknown table; did you mean panels?"),
+    "no table": ("[panels]\nx = 1\n", "panels.x: 1 is not a table; write [panels.x]"),
+    "unknown key": ('[queries.x]\nmetrics = "X"\n', "queries.x.metrics: unknown key; did you mean metric?"),
+    "neither": ('[queries.x]\nlabel = "x"\n', "queries.x: write either a metric or an expression"),
+    "both": ('[queries.x]\nmetric = "X"\nexpression = "1"\n', "queries.x: write either a metric or an expression"),
+    "statistic": ('[queries.x]\nmetric = "X"\nstatistic = "Mean"\n', "queries.x.statistic: 'Mean' is not allowed"),
+    "a name": ('[queries.X]\nmetric = "X"\n', "queries.X: not a name that it can have"),
+    "reference": (
+        '[queries.x]\nexpression = "100 * y"\n',
+        "refers to 'y', which is no query above it; write one of good, most",
+    ),
+    "itself": ('[queries.x]\nexpression = "100 * x"\n', "refers to 'x', which is no query above it"),
+    "panel's query": (
+        "[panels.p]\nqueries = ['goo']\n",
+        "panels.p.queries: 'goo' is not one of [queries]; did you mean good?",
+    ),
+    "panel of nothing": ("[panels.p]\n", "panels.p: write either queries or log"),
+    "panel's log": ("[panels.p]\nlog = 'none'\n", "panels.p.log: infra/queries/none.txt does not exist"),
+    "panel's unit": ("[panels.p]\nunit = 'euro'\nqueries = ['good']\n", "panels.p.unit: 'euro' is not one of count"),
+    "a panel twice": (
+        "[panels.requests]\nqueries = ['good']\n",
+        "panels.requests: there is a panel of this name already",
+    ),
+    "an alarm twice": ("[alarms.errors]\n", "alarms.errors: there is an alarm of this name already"),
+    "alarm's query": (
+        "[alarms.a]\nquery = 'god'\n",
+        "alarms.a.query: 'god' is not one of [queries]; did you mean good?",
+    ),
+    "alarm without": ("[alarms.a]\nquery = ''\n", "alarms.a.query: '' is not allowed"),
+    "a threshold": ("[alarms.a]\nthreshold = '5'\n", "alarms.a.threshold: '5' is not a number; write a number: 5"),
+    "a switch": ("[alarms.a]\nbelow = 1\n", "alarms.a.below: 1 is neither true nor false"),
+    "periods": ("[alarms.a]\nperiods = 1\nneeded = 2\n", "alarms.a.needed: 2 is more than its periods, 1"),
+    "period": ("[alarms.a]\nperiod = 61\n", "alarms.a.period: 61 is not 10, 30 or a multiple of 60"),
+    "a day": ("[alarms.a]\nperiod = 120\nperiods = 1000\n", "alarms.a.periods: all of them together are more than"),
+    "missing": ("[alarms.a]\nmissing = 'ok'\n", "alarms.a.missing: 'ok' is not one of notBreaching, breaching"),
+    "function": (
+        "[alarms.a]\nquery = 'most'\n",
+        "alarms.a.query: calls MAX; an alarm's expressions can call ABS, FILL, LOG only",
+    ),
+}
+RIGHT = '[queries]\ngood = { metric = "Good" }\nmost = { expression = "MAX(good)" }\n'
+PANEL = "row = 'R'\ntitle = 'T'\nabout = 'A.'\n"
+ALARM = {"title": "'T'", "means": "'M.'", "then": "'invoke status'", "query": "'good'", "threshold": "1"}
+
+
+def whole(text: str) -> str:
+    """``text`` with all that its tables need beside what is wrong with them."""
+    text = re.sub(r"(\[panels\.\w+\]\n)", lambda found: found[1] + PANEL, text)
+    more = "".join(f"{name} = {value}\n" for name, value in ALARM.items() if not re.search(rf"^{name} =", text, re.M))
+    return re.sub(r"(\[alarms\.\w+\]\n)", lambda found: found[1] + more, text)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_metrics_file_is_refused(tiny: Tiny, name: str) -> None:
+    """Each problem is named by its place, with what to write, and is the only one."""
+    text, says = WRONG[name]
+    tiny.write("infra/metrics.toml", (RIGHT if text != "[queries" else "") + whole(text))
+    with pytest.raises(ConfigError, match=r"infra/metrics\.toml: ") as refusal:
+        seen(tiny)
+    assert says in str(refusal.value)
+    assert name in ("not TOML", "alarm without") or len(refusal.value.problems) == 1, refusal.value.problems
+
+
+def test_all_problems_are_named_at_once(tiny: Tiny) -> None:
+    """One run, every problem; ``bootstrap`` prints them and changes nothing."""
+    tiny.write("infra/metrics.toml", RIGHT + whole("[alarms.a]\nquery = 'bad'\n[panels.p]\nlog = 'none'\n[other]\n"))
+    printed = tiny.invoke("bootstrap", code=1)
+    assert "infra/metrics.toml: 3 problems" in printed
+    assert "next: correct infra/metrics.toml" in printed
+
+
+def test_own_panels_can_join_a_row_and_show_a_log(tiny: Tiny) -> None:
+    """A panel of a row that is there already is its last; a log query is a table; hidden queries come along."""
+    tiny.write("infra/queries/mine.txt", "# Mine.\nlimit 1\n")
+    tiny.write(
+        "infra/metrics.toml",
+        RIGHT + "[panels.more]\nrow = 'Requests'\ntitle = 'M'\nabout = 'A.'\nqueries = ['most']\n"
+        "[panels.lines]\nrow = 'Own'\ntitle = 'L'\nabout = 'A.'\nlog = 'mine'\n",
+    )
+    found = seen(tiny)
+    assert [(query.id, query.shown) for query in found.rows["Requests"][-1].queries] == [
+        ("good", False),
+        ("most", True),
+    ]
+    assert [widget["type"] for widget in dashboard(at(tiny), found)["widgets"]].count("log") == 3
+
+
+def test_labels_of_cloudwatch_are_not_cloudformations(tiny: Tiny) -> None:
+    """A dynamic label of CloudWatch reaches it as written; only the account is CloudFormation's to fill in."""
+    query = '[queries]\nx = { metric = "X", label = "now ${LAST}" }\n'
+    tiny.write("infra/metrics.toml", query + whole("[panels.x]\nqueries = ['x']\n"))
+    body = json.loads(stack.wanted(tiny.config, tiny.config.environment("main")).body)["Resources"]["Dashboard"]
+    text = body["Properties"]["DashboardBody"]["Fn::Sub"]
+    assert "now ${!LAST}" in text
+    assert set(re.findall(r"\$\{(?!!)[^}]+\}", text)) == {"${AWS::AccountId}"}
+
+
+def test_grafanas_own_types_take_the_dashboard(priced: Tiny) -> None:
     """Read by Grafana's SDK and written again, nothing of the dashboard is lost; uid and title are within its limits."""
-    board = grafana.board(at(tiny), QUERIES)
+    board = grafana.board(at(priced), seen(priced))
     again = json.loads(grafana.JSONEncoder(sort_keys=True).encode(model.Dashboard.from_json(board)))
     assert again == board
     assert len(board["uid"]) <= 40
-    titles = {panel["title"] for panel in board["panels"]}
-    assert {panel.title for row in panels(at(tiny)).values() for panel in row} <= titles
+    assert {panel.title for panel in seen(priced).panels} <= {panel["title"] for panel in board["panels"]}
 
 
-def test_both_dashboards_show_the_same_panels(tiny: Tiny) -> None:
+def test_both_dashboards_show_the_same_panels(priced: Tiny) -> None:
     """CloudWatch's dashboard and Grafana's have the same plots, with the same number of queries each."""
-    shown = dashboard(at(tiny), QUERIES)["widgets"]
+    shown = dashboard(at(priced), seen(priced))["widgets"]
     cloudwatch = {
         w["properties"]["title"]: len(w["properties"].get("metrics", [1])) for w in shown if w["type"] != "text"
     }
     cloudwatch.pop("Alarms")
-    board = grafana.board(at(tiny), QUERIES)["panels"]
+    board = grafana.board(at(priced), seen(priced))["panels"]
     assert cloudwatch == {panel["title"]: len(panel["targets"]) for panel in board if panel["type"] != "row"}
 
 
-def test_provisioning_escapes_what_grafana_would_expand(tiny: Tiny) -> None:
+def test_provisioning_escapes_what_grafana_would_expand(priced: Tiny) -> None:
     """In the files a dollar of an expression is doubled; only the webhook and the account are variables."""
-    rendered = files.rendered(tiny.config)
-    rules = rendered["infra/grafana/alerting/production.yaml"]
+    rendered = files.rendered(priced.config)
+    rules = rendered["build/monitoring/grafana/alerting/production.yaml"]
     assert "100 * ($$thrown + $$answered) / $$requests" in rules
     assert not re.search(r"(?<!\$)\$(?!\$)", rules)
     assert yaml.safe_load(rules)["groups"][0]["interval"] == "60s"
@@ -127,42 +259,55 @@ def test_provisioning_escapes_what_grafana_would_expand(tiny: Tiny) -> None:
     )
     assert found == {"$SLACK_WEBHOOK_URL", "$AWS_ACCOUNT_ID"}
     uids = [rule["uid"] for rule in yaml.safe_load(rules)["groups"][0]["rules"]]
-    assert len(uids) == len(set(uids)) == len(alarms(at(tiny)))
+    assert len(uids) == len(set(uids)) == len(seen(priced).alarms)
+
+
+def test_grafanas_rules_look_at_as_much_as_the_alarms(priced: Tiny) -> None:
+    """An alarm's window, threshold and expressions are those of its rule; an expression of an expression is one, too."""
+    priced.write(
+        "infra/metrics.toml",
+        '[queries]\na = { metric = "A" }\nb = { expression = "2 * a" }\nc = { expression = "FILL(b, 0) + a" }\n'
+        + whole("[alarms.x]\nquery = 'c'\nthreshold = 2.5\nperiod = 300\nperiods = 4\nneeded = 3\n"),
+    )
+    rule = grafana.rules(at(priced), seen(priced), "")["rules"][-1]
+    by_name = {query["refId"]: query for query in rule["data"]}
+    assert list(by_name) == ["a_all", "a", "b", "c", "fires"]
+    assert by_name["a_all"]["relativeTimeRange"]["from"] == 1200
+    assert (by_name["b"]["model"]["expression"], by_name["c"]["model"]["expression"]) == ("2 * $a", "$b + $a")
+    assert by_name["fires"]["model"]["conditions"][0]["evaluator"] == {"params": [2.5], "type": "gt"}
 
 
 @pytest.mark.parametrize("principal", ["user", "arn:aws:iam::111122223333:root"])
 def test_role_without_external_id_is_refused(tiny: Tiny, principal: str) -> None:
-    """Nobody takes Grafana's role without an external id, but the service that has none."""
+    """Grafana's role is never taken without an external id, but by the service that has none."""
     toml = tiny.root / "pipeline.toml"
     toml.write_text(toml.read_text() + f'\n[monitoring]\ngrafana_principal = "{principal}"\n')
     with pytest.raises(ConfigError, match="grafana_external_id: empty"):
-        stacks.monitoring(tiny.config, tiny.config.environment("main"))
+        stack.wanted(tiny.config, tiny.config.environment("main"))
 
 
 def test_managed_grafana_takes_no_role(tiny: Tiny) -> None:
     """Amazon Managed Grafana has the role as its workspace's own; the data source of any other Grafana takes it."""
     taken = {"assumeRoleArn", "externalId"}
-    assert taken <= set(grafana.data_source(tiny.config, at(tiny))["jsonData"])
+    assert taken <= set(grafana.data_source(at(tiny))["jsonData"])
     toml = tiny.root / "pipeline.toml"
     toml.write_text(toml.read_text() + '\n[monitoring]\ngrafana_principal = "grafana.amazonaws.com"\n')
-    assert not taken & set(grafana.data_source(tiny.config, at(tiny))["jsonData"])
+    assert not taken & set(grafana.data_source(at(tiny))["jsonData"])
 
 
-def test_thresholds_reach_the_stack(tiny: Tiny) -> None:
-    """Every number of ``[monitoring]`` is a parameter of the stack that has that parameter."""
-    toml: Path = tiny.root / "pipeline.toml"
-    toml.write_text(toml.read_text() + "\n[monitoring]\nmax_errors = 7\nmax_drift = 30\nquiet = 5\n")
-    stack = stacks.monitoring(tiny.config, tiny.config.environment("main"))
-    assert (stack.parameters["MaxErrors"], stack.parameters["MaxDrift"], stack.parameters["QuietPeriods"]) == (
-        "7",
-        "0.3",
-        "5",
-    )
-    assert stack.parameters["Price"] == "0.0000166667"
+def test_thresholds_reach_the_alarms(tiny: Tiny) -> None:
+    """Every number of ``[monitoring]`` is an alarm's; memory and architecture are in the price of a request."""
+    toml = tiny.root / "pipeline.toml"
+    toml.write_text(toml.read_text() + "\n[monitoring]\nmax_errors = 7\nmax_p95 = 250\nquiet = 5\n")
+
+    def properties(name: str) -> dict[str, Any]:
+        body = json.loads(stack.wanted(tiny.config, tiny.config.environment("main")).body)
+        found: dict[str, Any] = body["Resources"][name]["Properties"]
+        return found
+
+    assert (properties("ErrorsAlarm")["Threshold"], properties("SlowAlarm")["Threshold"]) == (7, 250)
+    assert properties("QuietAlarm")["EvaluationPeriods"] == properties("QuietAlarm")["DatapointsToAlarm"] == 5
+    body = properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    assert "256 / 1024 * 0.0000166667 / calls" in body
     tiny.replace("pipeline.toml", 'region = "eu-west-1"', 'region = "eu-west-1"\narchitecture = "arm64"')
-    assert stacks.monitoring(tiny.config, tiny.config.environment("main")).parameters["Price"] == "0.0000133334"
-    known = yaml.safe_load(stack.body)["Parameters"]
-    assert set(stack.parameters) <= set(known)
-    assert {alarm.threshold for alarm in alarms(ANYWHERE) if isinstance(alarm.threshold, str)} <= set(
-        Monitoring.__dataclass_fields__
-    )
+    assert "0.0000133334 / calls" in properties("Dashboard")["DashboardBody"]["Fn::Sub"]

@@ -20,7 +20,7 @@ def own(tiny: Tiny) -> Tiny:
     shutil.copy(ROOT / "tests/folder_target.py", tiny.root)
     tiny.replace("pipeline.toml", 'target = "lambda-zip"', OWN)
     tiny.replace("pipeline.toml", "memory = 256\ntimeout = 3\n", 'greeting = "hello"\n')
-    tiny.write(".gitignore", ".pipeline\nbuild/\ndeployed/\n")
+    tiny.write(".gitignore", ".pipeline\nbuild/\ndeployed/\n__pycache__/\n")
     tiny.write("pipeline.toml", (tiny.root / "pipeline.toml").read_text() + "\n[deploy]\nkeep = 1\nkeep_days = 0\n")
     tiny.commit("A target of its own")
     return tiny

@@ -1,4 +1,4 @@
-"""After a service's first hour every panel has something to show, to Grafana's role and to nobody with less."""
+"""After a service's first hour every panel has something to show, to Grafana's role and to no role with less."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.session import Session
 from emulated import get_by_url
-from tiny import PRICING
 from watched import Watched
 
 from ml_delivery import emulator
 from ml_delivery.artifact import codebuild
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import BuildError, CloudError
-from ml_delivery.monitoring import data, files
-from ml_delivery.monitoring.definition import Panel, panels
-from ml_delivery.monitoring.queries import place
-from ml_delivery.monitoring.template import RIGHTS
+from ml_delivery.monitoring import data
+from ml_delivery.monitoring.definition import observed
+from ml_delivery.monitoring.template import rights
+from ml_delivery.observed import Observed, Panel, Place
 from ml_delivery.release.delivery import Delivery
 from ml_delivery.tasks import console
 
@@ -40,13 +39,13 @@ class Seen:
 
     service: Watched
     delivery: Delivery
-    panels: list[Panel]
+    observed: Observed
 
     def rows(self, cloud: Cloud, panel: Panel) -> dict[str, int]:
         """How many points, or rows of a log, each line of a panel has."""
         if panel.log:
-            query = files.queries(self.service.root)[panel.log]
-            return {panel.log: len(data.ask_log(cloud, "/aws/lambda/seen-production", query, 60))}
+            query = self.observed.logs[panel.log]
+            return {panel.log: len(data.ask_log(cloud, self.observed.log_group, query, 60))}
         now = time.time()
         return {s.label: len(s.points) for s in data.read(cloud, panel, now - 3600, now + 60, 60)}
 
@@ -69,8 +68,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Seen:
     with pytest.raises(BuildError):
         codebuild.run(service.config, environment, delivery.cloud, console.quiet, lambda _: None)
     time.sleep(1)
-    at = place(service.config, environment, delivery.cloud.account)
-    return Seen(service, delivery, [panel for row in panels(at).values() for panel in row])
+    return Seen(service, delivery, observed(Place(service.config, environment, delivery.cloud.account)))
 
 
 def use(delivery: Delivery) -> None:
@@ -81,10 +79,10 @@ def use(delivery: Delivery) -> None:
 
 def test_every_panel_has_data(seen: Seen) -> None:
     """Each line of each panel has rows; printed as a table. A panel that can't have data fails this."""
-    found = {panel.id: seen.rows(seen.delivery.cloud, panel) for panel in seen.panels}
+    found = {panel.id: seen.rows(seen.delivery.cloud, panel) for panel in seen.observed.panels}
     for name, rows in found.items():
         print(f"{name:<20} {rows}")
-    for panel in seen.panels:
+    for panel in seen.observed.panels:
         lines = [query for query in panel.queries if query.shown]
         assert len(found[panel.id]) >= max(1, len(lines)), f"{panel.id} shows {found[panel.id]}"
         assert all(found[panel.id].values()), panel.id
@@ -92,8 +90,8 @@ def test_every_panel_has_data(seen: Seen) -> None:
 
 
 def test_panel_without_data_is_noticed(seen: Seen) -> None:
-    """The test above can fail: a metric that nobody writes gives no row."""
-    panel = next(panel for panel in seen.panels if panel.id == "cold-starts")
+    """The test above can fail: a metric that is never written gives no row."""
+    panel = next(panel for panel in seen.observed.panels if panel.id == "cold-starts")
     (query,) = panel.queries
     wrong = dataclasses.replace(panel, queries=(dataclasses.replace(query, metric="ColdStart"),))
     assert seen.rows(seen.delivery.cloud, wrong) == {}
@@ -127,7 +125,7 @@ def everything(seen: Seen, cloud: Cloud) -> None:
 
     The last is ``CheckHealth`` of Grafana's CloudWatch data source.
     """
-    for panel in seen.panels:
+    for panel in seen.observed.panels:
         assert seen.rows(cloud, panel), panel.id
     logs, cloudwatch = cloud.client("logs"), cloud.client("cloudwatch")
     with cloud.faults():
@@ -145,7 +143,23 @@ def test_grafanas_role_reads_every_panel(seen: Seen, grafana: Cloud) -> None:
     everything(seen, grafana)
 
 
-@pytest.mark.parametrize("action", [action for _, actions, _ in RIGHTS for action in actions])
+RIGHTS = (
+    "cloudwatch:GetMetricData",
+    "cloudwatch:ListMetrics",
+    "logs:DescribeLogGroups",
+    "logs:StartQuery",
+    "logs:GetQueryResults",
+    "logs:StopQuery",
+)
+
+
+def test_rights_are_those_that_are_tested(seen: Seen) -> None:
+    """The list above is the role's own."""
+    at = Place(seen.service.config, seen.delivery.environment, "123456789012")
+    assert tuple(action for _, actions, _ in rights(at, seen.observed) for action in actions) == RIGHTS
+
+
+@pytest.mark.parametrize("action", RIGHTS)
 def test_each_right_is_used(seen: Seen, grafana: Cloud, action: str) -> None:
     """Without any one of its rights something of what Grafana calls is refused."""
     iam = seen.delivery.cloud.client("iam")
@@ -186,8 +200,8 @@ def test_report_draws_every_panel(seen: Seen) -> None:
     page = (seen.service.root / "build/monitoring.html").read_text()
     assert not re.search(r"https?://|<script|src=|@import", page)
     figures = dict(re.findall(r'<figure id="([a-z0-9-]+)">(.*?)</figure>', page, re.S))
-    assert set(figures) == {panel.id for panel in seen.panels}
-    for panel in seen.panels:
+    assert set(figures) == {panel.id for panel in seen.observed.panels}
+    for panel in seen.observed.panels:
         assert "no data" not in figures[panel.id], panel.id
         assert "<td" in figures[panel.id] if panel.log else "<svg" in figures[panel.id]
         for drawing in re.findall(r"<svg.*?</svg>", figures[panel.id], re.S):
@@ -196,9 +210,9 @@ def test_report_draws_every_panel(seen: Seen) -> None:
     assert "<title>release 2, verified</title>" in figures["requests"]
     assert "Requests fail" in page.partition("<h2>Requests</h2>")[0]
     assert seen.service.git("rev-parse", "HEAD~1")[:12] in page
-    told = json.loads(seen.service.invoke("report", "--json"))["panels"]
-    assert set(told) == set(figures)
-    assert all(sum(lines.values()) for lines in told.values())
+    shown = json.loads(seen.service.invoke("report", "--json"))["panels"]
+    assert set(shown) == set(figures)
+    assert all(sum(lines.values()) for lines in shown.values())
 
 
 def test_report_escapes_what_others_wrote(seen: Seen) -> None:
@@ -216,10 +230,11 @@ def test_report_of_impossible_days_is_refused(seen: Seen, days: str) -> None:
     assert f"{days} is not within 1 and 455" in seen.service.invoke("report", f"--days={days}", code=1)
 
 
-@pytest.mark.parametrize("name", sorted(files.queries(PRICING)))
+@pytest.mark.parametrize("name", ["backup", "errors", "latency", "releases", "slow"])
 def test_every_log_query_finds_something(seen: Seen, name: str) -> None:
     """Each query that is shipped runs, and answers with the columns that it names."""
-    query = files.queries(seen.service.root)[name]
+    assert set(seen.observed.logs) == {"backup", "errors", "latency", "releases", "slow"}
+    query = seen.observed.logs[name]
     rows = data.ask_log(seen.delivery.cloud, "/aws/lambda/seen-production", query, 60)
     first = {"slow": "Latency", "errors": "@message", "backup": "predictions", "latency": "p95", "releases": "failed"}
     assert first[name] in rows[0]
@@ -227,9 +242,9 @@ def test_every_log_query_finds_something(seen: Seen, name: str) -> None:
 
 def test_log_query_is_a_table_for_people(seen: Seen) -> None:
     """A query prints its rows under their names; an unknown one is refused with those that there are."""
-    said = seen.service.invoke("logs", "--query", "slow", "--minutes", "60").splitlines()
-    assert said[0].split() == ["@timestamp", "Latency", "path", "status", "Release", "model", "trace"]
-    assert len(said) == 21
+    printed = seen.service.invoke("logs", "--query", "slow", "--minutes", "60").splitlines()
+    assert printed[0].split() == ["@timestamp", "Latency", "path", "status", "Release", "model", "trace"]
+    assert len(printed) == 21
     refusal = seen.service.invoke("logs", "--query", "fast", code=1)
     assert "infra/queries/fast.txt does not exist" in refusal
     assert "slow: The slowest requests" in refusal
@@ -249,13 +264,13 @@ def test_trace_reaches_the_log(seen: Seen) -> None:
 
 def test_watching_shows_who_answers_how_much(seen: Seen) -> None:
     """Each version has a line with its release, share, requests, errors and latency; alarms and releases follow."""
-    said = seen.service.invoke("status", "--watch", "--looks", "2")
-    assert said.count("seen-production on embedded") == 2
-    lines = dict(re.findall(r"^  (\d+) +(\d+ +\d+ % +\d+ +\d+ +[\d.,]+ ms)   .*[▁▂▃▄▅▆▇█]$", said, re.M))
+    printed = seen.service.invoke("status", "--watch", "--looks", "2")
+    assert printed.count("seen-production on embedded") == 2
+    lines = dict(re.findall(r"^  (\d+) +(\d+ +\d+ % +\d+ +\d+ +[\d.,]+ ms)   .*[▁▂▃▄▅▆▇█]$", printed, re.M))
     assert set(lines) == {"1", "2"}
     release, share, _, requests, errors, *_ = lines["1"].split()
     assert (release, errors) == ("1", "2")
     assert int(requests) >= 10
     assert 0 < int(share) < 100
-    assert re.search(r"alarms: (none fires|seen-production-)", said)
-    assert re.search(r"^     2  verified ", said, re.M)
+    assert re.search(r"alarms: (none fires|seen-production-)", printed)
+    assert re.search(r"^     2  verified ", printed, re.M)

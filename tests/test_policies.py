@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny import INFRA, Tiny
+from tiny import INFRA, TARGETS, Tiny
 
 from ml_delivery import config
 from ml_delivery.errors import ConfigError
 
-INFRA = {path.name: path.read_text() for path in sorted((INFRA).glob("*.yaml"))}
+FILES = [*sorted(INFRA.glob("*.yaml")), *sorted(TARGETS.glob("*/*.yaml"))]
+TEXTS = {path.relative_to(INFRA.parent).as_posix(): path.read_text() for path in FILES}
 OIDC = "token.actions.githubusercontent.com"
 
 
@@ -38,7 +39,10 @@ def problems(text: str) -> list[str]:
         for line in text.splitlines()
         if re.search(r'Resource: "?\*"?$', line.strip()) or re.search(r"^- \"?\*\"?$", line.strip())
     ]
-    for name, resource in yaml.load(text, Loader)["Resources"].items():
+    document = yaml.load(text, Loader)
+    for role, statements in document.get("Statements", {}).items():
+        found += [f"{role}: {problem}" for problem in _rights(statements)]
+    for name, resource in document.get("Resources", {}).items():
         if resource["Type"] != "AWS::IAM::Role":
             continue
         properties = resource["Properties"]
@@ -63,7 +67,7 @@ def _statements(part: Any) -> list[dict[str, Any]]:
 def _trust(statement: dict[str, Any]) -> list[str]:
     principal = statement.get("Principal", {})
     if not isinstance(principal, dict) or "*" in principal.values():
-        return ["anybody may take it"]
+        return ["every principal may take it"]
     if "Federated" not in principal:
         return []
     found = []
@@ -91,10 +95,10 @@ def _rights(statements: list[dict[str, Any]]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", INFRA)
+@pytest.mark.parametrize("name", TEXTS)
 def test_policies_are_exact(name: str) -> None:
-    """Every shipped template passes."""
-    assert problems(INFRA[name]) == []
+    """Every shipped template, and each target's part, passes."""
+    assert problems(TEXTS[name]) == []
 
 
 SUBJECT = '!Sub "${Subject}:environment:${Environment}"'
@@ -105,8 +109,8 @@ MUTANTS = {
     "all that begins so": ("- lambda:UpdateFunctionCode", "- lambda:Update*", "a wildcard action lambda:Update*"),
     "all but": ("Action: logs:GetLogEvents", "NotAction: iam:CreateUser", "all but what is named"),
     "any role": (
-        'StringEquals:\n                    "iam:PassedToService": lambda.amazonaws.com',
-        'Bool:\n                    "aws:SecureTransport": "true"',
+        'StringEquals:\n          "iam:PassedToService": lambda.amazonaws.com',
+        'Bool:\n          "aws:SecureTransport": "true"',
         "a role for any service",
     ),
     "any repository of the owner": (SUBJECT, '"repo:an-owner/*"', "trust of another subject than the workflows'"),
@@ -118,7 +122,11 @@ MUTANTS = {
         "trust by something else than equality",
     ),
     "any audience": (f'"{OIDC}:aud": sts.amazonaws.com', f'"{OIDC}:iss": x', "trust without the audience"),
-    "anybody": ("Principal:\n              Service: codebuild.amazonaws.com", 'Principal: "*"', "anybody may take it"),
+    "every principal": (
+        "Principal:\n              Service: codebuild.amazonaws.com",
+        'Principal: "*"',
+        "every principal may take it",
+    ),
     "a day": ("MaxSessionDuration: 3600", "MaxSessionDuration: 43200", "sessions of more than an hour"),
     "rights of others": (
         "MaxSessionDuration: 3600",
@@ -132,8 +140,8 @@ MUTANTS = {
 def test_slip_is_found(name: str) -> None:
     """Each is a template that AWS and cfn-lint would take."""
     old, new, says = MUTANTS[name]
-    assert old in INFRA["pipeline.yaml"]
-    assert any(says in problem for problem in problems(INFRA["pipeline.yaml"].replace(old, new)))
+    text = next(text for text in TEXTS.values() if old in text)
+    assert any(says in problem for problem in problems(text.replace(old, new)))
 
 
 BAD = {
@@ -143,14 +151,14 @@ BAD = {
     'repository = "an-owner/*"': "github.repository: 'an-owner/*' is not allowed",
     'repository = "https://github.com/a/b"': "github.repository: 'https://github.com/a/b' is not allowed",
     'owner_id = "acme"': "github.owner_id: 'acme' is not allowed; write the owner's quoted number",
-    "repository_id = 12": "github.repository_id: 12 is not a quoted text",
+    "repository_id = 12": "github.repository_id: 12 is not a quoted string",
     'repositry = "a/b"': "github.repositry: unknown key; did you mean repository?",
 }
 
 
 @pytest.mark.parametrize("line", BAD)
 def test_github_that_can_not_be_meant_is_refused(tiny: Tiny, line: str) -> None:
-    """What would make a role trust nobody, or anybody."""
+    """What would make a role trust no repository, or any."""
     tiny.replace("pipeline.toml", 'repository = "an-owner/a-repository"', line)
     with pytest.raises(ConfigError) as refusal:
         config.load(tiny.root)

@@ -1,7 +1,7 @@
 """Each stage runs under its own role and passes; nothing in a role goes unused; nothing else is allowed.
 
-The roles are those of ``infra/pipeline.yaml``, made by CloudFormation on the embedded AWS, which enforces them, and taken
-with tokens shaped like GitHub's.
+The roles are those of ``infra/delivery.yaml`` with the target's statements, made by CloudFormation on the embedded AWS, which
+enforces them, and taken with tokens shaped like GitHub's.
 """
 
 from __future__ import annotations
@@ -254,12 +254,12 @@ def test_rights_are_asked_by_name(running: emulator.Running, what: str) -> None:
     statement = {"Effect": "Allow", "Action": action, "Resource": arn}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     iam.put_user_policy(UserName=user, PolicyName="one", PolicyDocument=policy)
-    said = ""
+    code = ""
     try:
         getattr(aws, operation)(**words)
-    except ClientError as missing:  # there is no such thing, and that may be said
-        said = missing.response["Error"]["Code"]
-    assert "AccessDenied" not in said
+    except ClientError as missing:  # AWS may answer that there is no such thing
+        code = missing.response["Error"]["Code"]
+    assert "AccessDenied" not in code
 
 
 def test_missing_object_is_said_to_be_so_to_who_may_list(running: emulator.Running) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from servers import program, serving, started
-from tiny import TEMPLATE, Tiny
+from tiny import PRICING, TEMPLATE, Tiny
 
 from service import data, market
 
@@ -52,10 +52,11 @@ def test_redis_keeps_answers_and_its_end_costs_none(
     promoted: Path, tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A real Redis, with a password, keeps answers under the model's digest for their time; when it ends, all goes on."""
+    from ml_service import models
     from service import artifact
     from service.app import create_app
 
-    monkeypatch.setattr(artifact, "find_root", lambda: promoted)
+    monkeypatch.setattr(models, "find_root", lambda: promoted)
     monkeypatch.setenv("REDIS_URL", f"redis://:p%40ss@127.0.0.1:{port}/2")
     monkeypatch.setenv("CACHE_SECONDS", "77")
     words = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--requirepass", "p@ss", "--save", ""]
@@ -87,8 +88,13 @@ def test_two_thousand_generated_requests_find_nothing(tmp_path: Path) -> None:
     """Against the OpenAPI document, right and wrong requests by the thousand: no 500, no traceback, no broken promise."""
     words = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "tests/test_api.py"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    environment = {**clean, "API_EXAMPLES": "700", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(words, cwd=TEMPLATE, env=environment, capture_output=True, text=True, check=False)
+    environment = {
+        **clean,
+        "API_EXAMPLES": "700",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(TEMPLATE / "src"),
+    }
+    done = subprocess.run(words, cwd=PRICING, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:]
     requests, good = map(int, re.search(r"(\d+) generated requests, (\d+) answered with 200", done.stdout).groups())  # type: ignore[union-attr]
     assert requests >= 2000

@@ -109,8 +109,6 @@ def test_environment_goes_with_all_that_it_holds(tiny: Tiny) -> None:
     tiny.invoke("bootstrap")
     tiny.deploy()
     cloud = tiny.open().cloud
-    image = f"/{tiny.name}/production/image"  # as the push of a container image leaves it
-    cloud.client("ssm").put_parameter(Name=image, Value="an image", Type="String")
     for _ in range(2):
         done = end(tiny, f"{tiny.name}\n")
         assert done.returncode == 0, done.stderr
@@ -118,6 +116,5 @@ def test_environment_goes_with_all_that_it_holds(tiny: Tiny) -> None:
     functions = {f["FunctionName"] for f in cloud.client("lambda").list_functions()["Functions"]}
     roles = {role["RoleName"] for role in cloud.client("iam").list_roles()["Roles"]}
     assert not [name for name in buckets | functions | roles if name.startswith(tiny.name)]
-    assert cloud.client("ssm").get_parameters(Names=[image])["Parameters"] == []
     tiny.deploy()
     assert tiny.live() == 1

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 PRICING = TEMPLATE / "starters/pricing"
 INFRA = ROOT / "src/ml_delivery/infra"
+TARGETS = ROOT / "src/ml_delivery/targets"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 BASE = f"public.ecr.aws/lambda/python:{PYTHON}"
 
@@ -65,6 +66,9 @@ timeout = 3
 
 [function.variables]
 LOG_LEVEL = "INFO"
+
+[promote]
+command = ["python", "-m", "service.promotion"]
 
 [github]
 repository = "an-owner/a-repository"

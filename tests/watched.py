@@ -12,15 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tiny import PRICING, Tiny
+from tiny import PRICING, TEMPLATE, Tiny
 
 from ml_delivery.account import infra, stacks
+from ml_delivery.account.stacks import Stack
+from ml_delivery.monitoring import stack as monitoring
 from ml_delivery.release.delivery import Delivery
 
 HANDLER = """\
 import json, os, pathlib, time
 
-from service.telemetry import line, trace
+from ml_service.telemetry import trace
+from service.telemetry import line
 
 RELEASE = json.loads((pathlib.Path(__file__).parent.parent / "release.json").read_text())
 COLD = [1]
@@ -44,8 +47,18 @@ def handler(event, context):
     body = {"release": number, "given": event["headers"].get("x-amzn-trace-id"), **RELEASE}
     return {"statusCode": 500 if path == "/fails" else 200, "body": json.dumps(body)}
 """
-# So that alarms fire and clear in seconds; the thresholds, and how many periods it takes, are those that are shipped.
-QUICK = {"Period": "10", "DriftPeriod": "10", "QuietPeriods": "1", "MaxP95": "300"}
+
+
+def quick(stack: Stack) -> Stack:
+    """The same with alarms that fire and clear in seconds; but for p95 and quiet, thresholds and periods are as shipped."""
+    template = json.loads(stack.body)
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            for query in resource["Properties"]["Metrics"]:
+                query.get("MetricStat", {})["Period"] = 10
+            changes = {"SlowAlarm": {"Threshold": 300}, "QuietAlarm": {"EvaluationPeriods": 1, "DatapointsToAlarm": 1}}
+            resource["Properties"] |= changes.get(name, {})
+    return dataclasses.replace(stack, body=json.dumps(template))
 
 
 class Watched(Tiny):
@@ -54,17 +67,20 @@ class Watched(Tiny):
     def __init__(self, root: Path, shared: Path, name: str) -> None:
         super().__init__(root, shared, name)
         shutil.copy(PRICING / "src/service/telemetry.py", root / "src/service/telemetry.py")
+        shutil.copytree(PRICING / "infra", root / "infra")
+        shutil.copytree(
+            TEMPLATE / "src/ml_service", root / "src/ml_service", ignore=shutil.ignore_patterns("__pycache__")
+        )
         self.write("src/service/handler.py", HANDLER)
         self.commit("Measure")
         self.deploy()
 
-    def stand(self, **changes: str) -> Delivery:
-        """Make the stacks, that of monitoring with other parameters; the environment, opened."""
+    def stand(self, change: Callable[[Stack], Stack] = lambda stack: stack) -> Delivery:
+        """Create the stacks, that of monitoring after a change; the environment, opened."""
         opened = self.open()
         environment = self.config.environment("main")
         infra.ensure(stacks.delivering(self.config, environment), opened.cloud)
-        stack = stacks.monitoring(self.config, environment)
-        infra.ensure(dataclasses.replace(stack, parameters={**stack.parameters, **changes}), opened.cloud)
+        infra.ensure(change(monitoring.wanted(self.config, environment)), opened.cloud)
         return opened
 
 
@@ -77,13 +93,13 @@ class Listener:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                message = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 self.send_response(200)
                 self.end_headers()
-                if said["Type"] == "SubscriptionConfirmation":
-                    threading.Thread(target=listener.confirm, args=(said,)).start()
+                if message["Type"] == "SubscriptionConfirmation":
+                    threading.Thread(target=listener.confirm, args=(message,)).start()
                 else:
-                    listener.messages.append({"subject": said["Subject"], **json.loads(said["Message"])})
+                    listener.messages.append({"subject": message["Subject"], **json.loads(message["Message"])})
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -99,8 +115,8 @@ class Listener:
         self.client.subscribe(TopicArn=topic, Protocol="http", Endpoint=self.url)
         assert self.confirmed.wait(20)
 
-    def confirm(self, said: dict[str, Any]) -> None:
-        self.client.confirm_subscription(TopicArn=said["TopicArn"], Token=said["Token"])
+    def confirm(self, message: dict[str, Any]) -> None:
+        self.client.confirm_subscription(TopicArn=message["TopicArn"], Token=message["Token"])
         self.confirmed.set()
 
     def close(self) -> None:

@@ -11,12 +11,14 @@ account/        what an environment stands on in its account: created, checked, 
 upgrade         a newer template, brought in by cruft
 upstream        the template, and what is new in it
 artifact/       what is built, once: packed, pushed, found again
-training        the model, trained and judged
+commands        those that the service names to train, evaluate and promote a model
 notify          notifications, to Slack and SNS
 hooks           the service's own commands around a build, deploy or rollback
 eject           the package as a copy in the service's own tree
 scanning        security scans
 target          the contract of a target
+templates       CloudFormation templates as data, put together from parts
+observed        what can be observed of a service: queries, panels, alarms
 packing/        files into archives, the same bytes on any machine
 models          which models are promoted
 objects         conditional writes to S3

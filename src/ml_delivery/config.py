@@ -23,17 +23,17 @@ from ml_delivery.keys import (
     PYTHONS,
     SECTIONS,
     Build,
+    Command,
     Environment,
     Function,
     Github,
     Hooks,
-    Model,
     Monitoring,
     Place,
     Service,
 )
 
-__all__ = ["FILE", "Config", "find_root", "load"]
+__all__ = ["FILE", "Config", "find_root", "load", "read_section", "suggestion"]
 
 FILE = "pipeline.toml"
 
@@ -44,7 +44,9 @@ class Config:
 
     root: Path
     service: Service
-    model: Model
+    train: Command
+    evaluate: Command
+    promote: Command
     build: Build
     hooks: Hooks
     github: Github
@@ -106,13 +108,13 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
     if (python := variables.get("PIPELINE_PYTHON")) and isinstance(data.get("service"), dict):
         data["service"]["python"] = python
     problems: list[str] = [
-        f"{name}: unknown table; {_close(name, [*SECTIONS, 'environments'])}"
+        f"{name}: unknown table; {suggestion(name, [*SECTIONS, 'environments'])}"
         for name in data
         if name not in (*SECTIONS, "environments")
     ]
     kinds = _functions(data, root, problems)
     read = {
-        name: _section(name, kinds.get("", Function) if name == "function" else kind, data.get(name, {}), problems)
+        name: read_section(name, kinds.get("", Function) if name == "function" else kind, data.get(name, {}), problems)
         for name, kind in SECTIONS.items()
         if name != "function" or "" in kinds
     }
@@ -166,7 +168,7 @@ def _environments(
         if "name" in table:
             problems.append(f"{place}.name: unknown key; the table's own name is it, so remove it")
         own = {key: value for key, value in table.items() if key not in (*OVERRIDABLE, "name")}
-        where = _section(place, Place, {"name": name, **own}, problems)
+        where = read_section(place, Place, {"name": name, **own}, problems)
         function = kinds.get(name, kinds[""])
         sections = {
             section: _overridden(
@@ -207,11 +209,11 @@ def _overridden(
         kept = {key: value for key, value in general.items() if key in known and key not in override}
         tables = {key: {**general.get(key, {}), **value} for key, value in override.items() if isinstance(value, dict)}
         override = {**kept, **override, **tables}
-    return _section(f"{place}.{section}", kind, override, problems)
+    return read_section(f"{place}.{section}", kind, override, problems)
 
 
-def _section(place: str, kind: type[Any], table: Any, problems: list[str]) -> Any:
-    """An instance of ``kind`` from a table; None, with its problems added, when something is wrong with it."""
+def read_section(place: str, kind: type[Any], table: Any, problems: list[str]) -> Any:
+    """An instance of ``kind``, whose fields ``keys.key`` declares, from a table; None, with its problems added, if it is wrong."""
     if not isinstance(table, dict):
         problems.append(f"{place}: {table!r} is not a table; write [{place}]")
         return None
@@ -219,7 +221,7 @@ def _section(place: str, kind: type[Any], table: Any, problems: list[str]) -> An
     before = len(problems)
     for name in table:
         if name not in fields:
-            problems.append(f"{place}.{name}: unknown key; {_close(name, [f for f in fields if f != 'name'])}")
+            problems.append(f"{place}.{name}: unknown key; {suggestion(name, [f for f in fields if f != 'name'])}")
     values = {}
     for name, field in fields.items():
         write = field.metadata["write"]
@@ -247,10 +249,10 @@ def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
             return {}
         for name, text in value.items():
             if not fits(name):
-                wrong("not a name that a variable can have", f"{place}.{name}")
-            if not isinstance(text, str):
-                wrong(f"{text!r} is not a string", f"{place}.{name}")
-            elif limits["values"] and not re.fullmatch(limits["values"], text):
+                wrong("not a name that can stand here", f"{place}.{name}")
+            if not isinstance(text, (str, int, float) if limits["scalars"] else str):
+                wrong(f"{text!r} is not a {'value' if limits['scalars'] else 'string'}", f"{place}.{name}")
+            elif isinstance(text, str) and limits["values"] and not re.fullmatch(limits["values"], text):
                 wrong("not a reference", f"{place}.{name}")  # it may be the secret itself, which is not to be shown
     elif kind == "tuple":
         if not isinstance(value, list) or not all(map(fits, value)):
@@ -263,6 +265,12 @@ def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
             wrong(f"{value!r} is not a whole number")
         elif not least <= value <= most:
             wrong(f"{value} is not within {least} and {most}")
+    elif kind == "bool":
+        if not isinstance(value, bool):
+            wrong(f"{value!r} is neither true nor false")
+    elif kind == "float":
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            wrong(f"{value!r} is not a number")
     elif not isinstance(value, str):
         wrong(f"{value!r} is not a quoted string")
     elif limits["choices"] and value not in limits["choices"]:
@@ -272,6 +280,9 @@ def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
     return value
 
 
-def _close(name: str, known: list[str]) -> str:
+def suggestion(name: str, known: list[str]) -> str:
+    """What to write instead of an unknown ``name``."""
     close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"write one of {', '.join(known)}, or remove it"
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"write one of {', '.join(known)}, or remove it" if known else "remove it"

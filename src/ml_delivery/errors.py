@@ -75,7 +75,7 @@ class SetupError(PipelineError):
 
 
 class ModelError(PipelineError):
-    """The promoted model is missing, or is not the one that ``model.lock`` names."""
+    """A command for the model failed, or the promoted model is missing or not the one that ``model.lock`` names."""
 
 
 class BuildError(PipelineError):

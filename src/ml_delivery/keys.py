@@ -13,12 +13,12 @@ __all__ = [
     "PYTHONS",
     "SECTIONS",
     "Build",
+    "Command",
     "Deploy",
     "Environment",
     "Function",
     "Github",
     "Hooks",
-    "Model",
     "Monitoring",
     "Place",
     "Probe",
@@ -38,9 +38,14 @@ def key(
     choices: tuple[str, ...] = (),
     within: Any = (),
     values: str = "",
+    scalars: bool = False,
 ) -> Any:
-    """Declare a key: what to write, and what is allowed (``within``: least and most; ``values``: a table's, as a pattern)."""
+    """Declare a key: what to write, and what is allowed.
+
+    ``within``: least and most; ``values``: a table's, as a pattern; ``scalars``: a table's may be numbers and booleans too.
+    """
     limits = {"write": write, "pattern": pattern, "choices": choices, "within": within, "values": values}
+    limits["scalars"] = scalars
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=limits)
     return dataclasses.field(default=default, metadata=limits)
@@ -56,7 +61,7 @@ class Service:
 
     # Name lengths add up to S3's 63 characters for <service>-<environment>-<account>, the longest name made of them.
     name: str = key(
-        '3 to 32 lower-case letters, digits and single dashes: "demand-pricing"',
+        '3 to 32 lower-case letters, digits and single dashes: "my-service"',
         pattern=r"(?=.{3,32}$)[a-z][a-z0-9]*(-[a-z0-9]+)*",
     )
     target: str = key('a target\'s name, or the dotted path of your own: "my_package:MyTarget"', pattern=plugin.NAME)
@@ -105,14 +110,18 @@ class Deploy:
 
 
 @dataclass(frozen=True)
-class Model:
-    """How models are tuned, and what one must be to be promoted."""
+class Command:
+    """A command of the service's own, and the options that it gets as ``--name value``; without it there is no such stage."""
 
-    trials: int = key("a number of settings to try of each kind: 12", default=12, within=(1, 10_000))
-    seconds: int = key("seconds after which tuning is cut: 60", default=60, within=(1, 86_400))
-    gain: int = key("per cent below the best baseline's RMSE: 10", default=10, within=(0, 100))
-    regret: int = key("per cent of the best revenue: 5", default=5, within=(0, 100))
-    slack: int = key("per cent worse than the champion: 0", default=0, within=(0, 100))
+    command: tuple[str, ...] = key(
+        'a command, word by word: ["python", "-m", "service.training"]', default=(), pattern=r".+"
+    )
+    options: dict[str, Any] = key(
+        "a table of strings, numbers, true or false: seed = 7",
+        default={},
+        pattern=r"[A-Za-z][A-Za-z0-9_-]*",
+        scalars=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -157,8 +166,6 @@ class Monitoring:
 
     max_errors: int = key("percent of requests: 1", default=1, within=(0, 100))
     max_p95: int = key("milliseconds: 1000", default=1000, within=(1, 900_000))
-    max_backup: int = key("percent of predictions: 5", default=5, within=(0, 100))
-    max_drift: int = key("hundredths of the population stability index: 25", default=25, within=(1, 1000))
     quiet: int = key("minutes without a request: 60", default=60, within=(1, 1440))
     slack_workspace: str = key(
         'the workspace\'s id, with slack_channel: "T0123ABCD"', default="", pattern="(T[A-Z0-9]{2,})?"
@@ -213,7 +220,9 @@ OVERRIDABLE = ("function", "deploy", "probe")
 SECTIONS = {
     "service": Service,
     "function": Function,
-    "model": Model,
+    "train": Command,
+    "evaluate": Command,
+    "promote": Command,
     "probe": Probe,
     "deploy": Deploy,
     "build": Build,

@@ -19,38 +19,44 @@ LOCK = "model.lock"
 
 @dataclass(frozen=True)
 class Promoted:
-    """A promoted model: ``role`` is primary or backup, ``file`` its path in the service's folder."""
+    """A promoted model: ``role`` is its table's name, ``file`` its path in the service's folder."""
 
     role: str
-    kind: str
     digest: str
     file: str
 
 
-def promoted(root: Path) -> list[Promoted]:
-    """The models that ``model.lock`` names, primary first, each checked against its digest.
+def promoted(root: Path, *, required: bool) -> list[Promoted]:
+    """The models that ``model.lock`` names, in its order, each checked against its digest; the first is the primary one.
+
+    A table of the lock is a model when it has a ``file``. Without a lock there are none.
+
+    Args:
+        root: the service's folder.
+        required: whether the service has models, so that there must be a lock.
 
     Raises:
-        ModelError: there is no lock, it can't be read, or a file is missing or altered.
+        ModelError: there must be a lock and there is none, it can't be read, or a file is missing or altered.
     """
     try:
         lock = tomllib.loads((root / LOCK).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        if not required:
+            return []
         raise ModelError(f"there is no model yet (no {LOCK})", next="invoke train promote") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{LOCK}: {error}", next=f"git restore {LOCK}, or invoke train promote") from error
     models = []
-    for role in ("primary", "backup"):
-        if role not in lock:
+    for role, table in lock.items():
+        if not isinstance(table, dict) or "file" not in table:
             continue
-        try:
-            model = Promoted(role, lock[role]["kind"], lock[role]["digest"], lock[role]["file"])
-        except (KeyError, TypeError) as error:
-            raise ModelError(f"{LOCK}: {role} lacks {error}", next="invoke train promote") from error
+        if not isinstance(table["file"], str) or not isinstance(table.get("digest"), str):
+            raise ModelError(f"{LOCK}: [{role}] needs file and digest, both strings", next="invoke train promote")
+        model = Promoted(role, table["digest"], table["file"])
         _verify(root, model)
         models.append(model)
-    if not models or models[0].role != "primary":
-        raise ModelError(f"{LOCK} names no primary model", next="invoke train promote")
+    if not models:
+        raise ModelError(f"{LOCK} names no model: no table has a file", next="invoke train promote")
     return models
 
 

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ml_delivery import keys, plugin
 from ml_delivery.errors import ConfigError
+from ml_delivery.observed import Observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from ml_delivery.cloud import Cloud
     from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
+    from ml_delivery.observed import Place
     from ml_delivery.packing.ingredients import Ingredients
     from ml_delivery.records import (
         Answer,
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
         Settings,
         Traffic,
     )
+    from ml_delivery.templates import Infrastructure
 
 __all__ = ["Deployer", "Target", "load"]
 
@@ -79,7 +84,24 @@ class Target(ABC):
         return []
 
     def checks(self, config: Config) -> dict[str, Callable[[], str]]:
-        """More for ``invoke doctor`` to look at on this machine, by name; each says what it found, or raises a PipelineError."""
+        """More for ``invoke doctor`` to check on this machine, by name; each returns what it found, or raises a PipelineError."""
+        return {}
+
+    def infrastructure(self, config: Config, environment: Environment) -> Infrastructure:
+        """Its part of the stacks of ``environment``, with the values of its parameters."""
+        from ml_delivery.templates import Infrastructure  # with a YAML parser, which few commands need
+
+        return Infrastructure()
+
+    def observe(self, at: Place) -> Observed:
+        """Its panels, alarms and log queries."""
+        return Observed()
+
+    def removals(self, config: Config, environment: Environment, cloud: Cloud) -> dict[str, Callable[[], object]]:
+        """What it leaves outside the stacks and the bucket: a call that removes it, by a name for people.
+
+        A removal that was interrupted is run again, so AWS may answer that there is no such thing.
+        """
         return {}
 
 

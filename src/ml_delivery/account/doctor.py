@@ -1,4 +1,4 @@
-"""What usually goes wrong before the first deploy, looked at from here, from the account and on GitHub; with the fix."""
+"""What usually goes wrong before the first deploy: checked on this machine, in the account and on GitHub; with the fix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from ml_delivery.errors import ConfigError, PipelineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
@@ -36,7 +35,7 @@ SECONDS = 10
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: whether it is as it should be, what was seen, and the fix when it is not."""
+    """One check: whether it passed, what it found, and the fix when it failed."""
 
     check: str
     ok: bool
@@ -61,10 +60,10 @@ def local(config: Config) -> list[Finding]:
         except OSError as error:
             raise PipelineError(f"can't read {error.filename}", next="git status") from error
         except (ValueError, KeyError) as error:
-            raise PipelineError(f"pyproject.toml can't be read: {error}", next="mend it") from error
+            raise PipelineError(f"pyproject.toml can't be read: {error}", next="correct pyproject.toml") from error
         if problems:
             raise PipelineError("; ".join(problems), next=locks.how(config.root))
-        return "hold what pyproject.toml declares"
+        return "up to date with pyproject.toml"
 
     def package() -> str:
         found = eject.state(config.root)
@@ -100,28 +99,28 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
         except Exception as error:
             if code_of(error) != "NoSuchEntity":
                 raise
-            raise PipelineError("the account does not know GitHub's tokens", next=bootstrap) from error
+            raise PipelineError("the account does not have GitHub as identity provider", next=bootstrap) from error
         if AUDIENCE not in found["ClientIDList"]:
             fix = f"aws iam add-client-id-to-open-id-connect-provider --client-id {AUDIENCE} …"
             raise PipelineError(f"its audiences are {found['ClientIDList']}, not {AUDIENCE}", next=fix)
-        return "knows GitHub's tokens"
+        return "the account accepts GitHub's tokens"
 
     def stack(wanted: stacks.Stack) -> str:
         state = infra.state(wanted, opened)
         if state != "current":
             raise PipelineError(f"{wanted.name} is {state}", next=bootstrap)
-        return f"{wanted.name} is as {wanted.place} says"
+        return f"{wanted.name} is up to date"
 
     def role(stage: str) -> str:
         there = _policy(opened, f"{name}-{stage}", bootstrap)
         lacks = {
             action
-            for sid, actions in _wanted(stacks.INFRA / "pipeline.yaml", stage).items()
+            for sid, actions in _wanted(stacks.delivering(config, environment), stage).items()
             for action in actions - there.get(sid, set())
         }
         if lacks:
-            raise PipelineError(f"{name}-{stage} may not {', '.join(sorted(lacks))}", next=bootstrap)
-        return f"{name}-{stage} may do what its stage does"
+            raise PipelineError(f"{name}-{stage} lacks {', '.join(sorted(lacks))}", next=bootstrap)
+        return f"{name}-{stage} has the permissions that its stage needs"
 
     findings = [
         Finding("credentials", True, f"account {opened.account}, region {opened.region}"),
@@ -135,16 +134,16 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
 
 
 def trust(environment: Environment, cloud: Cloud, name: str, claims: dict[str, Any]) -> list[Finding]:
-    """Which roles of ``name`` (``<service>-<environment>``) would believe these claims; which claim is in the way."""
+    """Which roles of ``name`` (``<service>-<environment>``) accept these claims; of the others, the claim that does not match."""
 
-    def believes(role: str) -> str:
+    def accepts(role: str) -> str:
         document = cloud.client("iam").get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
         problems = [_refusal(statement, claims) for statement in document["Statement"]]
         if "" not in problems:
             raise PipelineError(f"{role}: {problems[0]}", next=_remedy(claims, environment))
-        return f"{role} believes this token"
+        return f"{role} accepts this token"
 
-    return [_look(f"trust of {stage}", partial(believes, f"{name}-{stage}"), cloud) for stage in WORKFLOW_ROLES]
+    return [_look(f"trust of {stage}", partial(accepts, f"{name}-{stage}"), cloud) for stage in WORKFLOW_ROLES]
 
 
 def github(config: Config, environment: Environment, account: str, token: str) -> list[Finding]:
@@ -171,25 +170,25 @@ def github(config: Config, environment: Environment, account: str, token: str) -
     def protected() -> str:
         name = urllib.parse.quote(environment.name, safe="")
         found = ask(
-            f"environments/{name}", f"there is no environment {environment.name}", f"make it in {place}/environments"
+            f"environments/{name}", f"there is no environment {environment.name}", f"create it in {place}/environments"
         )
         if not any(rule.get("type") == "required_reviewers" for rule in found.get("protection_rules", [])):
             raise PipelineError(
-                f"{environment.name} has no required reviewers", next=f"name them in {place}/environments"
+                f"{environment.name} has no required reviewers", next=f"add them in {place}/environments"
             )
-        # The role trusts the environment, whatever the branch: which branches may use it is GitHub's to say.
+        # The role trusts the environment, whatever the branch: GitHub decides which branches may use it.
         if not found.get("deployment_branch_policy"):
             fix = f"allow {environment.branch} only, in {place}/environments"
             raise PipelineError(f"any branch may use {environment.name}", next=fix)
-        return f"{environment.name} has required reviewers, and is for chosen branches"
+        return f"{environment.name} has required reviewers and allows chosen branches only"
 
     def variable() -> str:
         wanted = stacks.workflows(config, account)
         fix = f"set it in {place}/variables/actions to {json.dumps(wanted)}"
         found = ask("actions/variables/DELIVERY", "there is no variable DELIVERY", fix)
         if found.get("value") != json.dumps(wanted):
-            raise PipelineError("DELIVERY is not what bootstrap printed", next=fix)
-        return "DELIVERY is what the workflows need"
+            raise PipelineError("DELIVERY differs from what invoke bootstrap prints", next=fix)
+        return "DELIVERY holds what the workflows need"
 
     return [_look("GitHub environment", protected), _look("GitHub variable", variable)]
 
@@ -213,10 +212,10 @@ def claims_of(text: str) -> dict[str, Any]:
 
 
 def _refusal(statement: dict[str, Any], claims: dict[str, Any]) -> str:
-    """Why a statement of a trust policy does not let these claims in; empty when it does."""
+    """Why a statement of a trust policy does not accept these claims; empty when it does."""
     issuer = str(claims.get("iss", "")).removeprefix("https://")
     if not statement["Principal"].get("Federated", "").endswith(f":oidc-provider/{issuer}"):
-        return f"iss is {claims.get('iss')!r}, it trusts https://{stacks.ISSUER}"
+        return f"iss is {claims.get('iss')!r}, the role trusts https://{stacks.ISSUER}"
     for operator, wanted in statement.get("Condition", {}).items():
         same = fnmatchcase if operator == "StringLike" else str.__eq__
         for key, values in wanted.items():
@@ -224,7 +223,7 @@ def _refusal(statement: dict[str, Any], claims: dict[str, Any]) -> str:
             values = [values] if isinstance(values, str) else values
             given = claims.get(claim)
             if not any(same(str(given), value) for value in values):
-                return f"{claim} is {given!r}, it wants {' or '.join(map(repr, values))}"
+                return f"{claim} is {given!r}, the role requires {' or '.join(map(repr, values))}"
     return ""
 
 
@@ -232,13 +231,15 @@ def _remedy(claims: dict[str, Any], environment: Environment) -> str:
     """What to change, judged by the form of the subject: https://docs.github.com/en/actions/reference/security/oidc"""
     subject = str(claims.get("sub", ""))
     if claims.get("aud") != AUDIENCE:
-        return f"let the workflow ask for the audience {AUDIENCE}, which configure-aws-credentials does by itself"
+        return f"let the workflow ask for the audience {AUDIENCE}, as configure-aws-credentials does by default"
     if numbers := re.match(r"repo:[^/@]+@(\d+)/[^/@]+@(\d+):", subject):
         owner, repository = numbers.groups()
         return f'if it is yours, write owner_id = "{owner}" and repository_id = "{repository}" into [github], then bootstrap'
     if subject.endswith(":pull_request"):
-        return "no role is for pull requests; push to the branch"
-    return f"run it from {environment.branch}, in the environment {environment.name}; or mend [github], then bootstrap"
+        return "pull requests have no role; push to the branch"
+    return (
+        f"run it from {environment.branch}, in the environment {environment.name}; or correct [github], then bootstrap"
+    )
 
 
 def _policy(cloud: Cloud, role: str, bootstrap: str) -> dict[str, set[str]]:
@@ -252,17 +253,11 @@ def _policy(cloud: Cloud, role: str, bootstrap: str) -> dict[str, set[str]]:
     return {statement["Sid"]: set(_several(statement["Action"])) for statement in found["Statement"]}
 
 
-def _wanted(template: Path, stage: str) -> dict[str, set[str]]:
-    """The actions that the template gives a workflow's role whatever the target, by statement."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Takes CloudFormation's short functions for nothing: only actions matter here."""
-
-    Loader.add_multi_constructor("!", lambda *_: None)
-    role = yaml.load(template.read_text(), Loader)["Resources"][f"{stage.title()}Role"]  # noqa: S506 # nosec B506 - safe
+def _wanted(stack: stacks.Stack, stage: str) -> dict[str, set[str]]:
+    """The actions that the template gives a workflow's role, by statement."""
+    role = json.loads(stack.body)["Resources"][f"{stage.title()}Role"]
     statements = role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
-    return {statement["Sid"]: set(_several(statement["Action"])) for statement in statements if statement}
+    return {statement["Sid"]: set(_several(statement["Action"])) for statement in statements}
 
 
 def _several(value: str | list[str]) -> list[str]:

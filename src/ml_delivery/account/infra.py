@@ -1,4 +1,4 @@
-"""What an environment stands on and is delivered by, made and changed by CloudFormation's change sets."""
+"""Stacks, created and updated by CloudFormation's change sets."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Change:
 
 @dataclass(frozen=True)
 class InfraPlan:
-    """A change set that waits to be carried out; ``change_set`` is empty when there is nothing to change."""
+    """A change set that can be carried out; ``change_set`` is empty when there is nothing to change."""
 
     stack: str
     change_set: str
@@ -68,7 +68,7 @@ class Event:
 
 
 def foundation(config: Config, environment: Environment, cloud: Cloud) -> Foundation | None:
-    """What stands now; None when nothing does, or when it was never finished. One call."""
+    """What is deployed now; None when nothing is, or when its creation was never finished. One call."""
     wanted = stacks.service(config, environment)
     stack = _describe(cloud, wanted.name)
     if stack is None or "Outputs" not in stack:
@@ -78,7 +78,7 @@ def foundation(config: Config, environment: Environment, cloud: Cloud) -> Founda
 
 
 def provider_stands(config: Config, cloud: Cloud) -> bool:
-    """Whether the account knows GitHub by other means than our own stack, which then has nothing to add."""
+    """Whether the account has GitHub as identity provider already, made by something else than our own stack."""
     with cloud.faults():
         listed = cloud.client("iam").list_open_id_connect_providers()["OpenIDConnectProviderList"]
     there = any(provider["Arn"].endswith(f":oidc-provider/{stacks.ISSUER}") for provider in listed)
@@ -86,17 +86,15 @@ def provider_stands(config: Config, cloud: Cloud) -> bool:
 
 
 def plan(stack: Stack, cloud: Cloud) -> InfraPlan:
-    """Make a change set of what the template in the tree would change, and read it.
+    """Create a change set for ``stack``, and read it.
 
     Raises:
         CloudError: CloudFormation refused the template; the reason is its own.
     """
     client = cloud.client("cloudformation")
     there = _describe(cloud, stack.name)
-    if (
-        there and there["StackStatus"] == "ROLLBACK_COMPLETE"
-    ):  # its making failed: CloudFormation lets it only be deleted
-        delete(stack, cloud)
+    if there and there["StackStatus"] == "ROLLBACK_COMPLETE":  # its creation failed: it can only be deleted
+        delete(stack.name, cloud)
         there = None
     create = there is None or there["StackStatus"] == "REVIEW_IN_PROGRESS"
     tags = {
@@ -126,7 +124,7 @@ def plan(stack: Stack, cloud: Cloud) -> InfraPlan:
             client.delete_change_set(ChangeSetName=change_set, StackName=stack.name)
             if "didn't contain changes" in reason or "No updates are to be performed" in reason:
                 return InfraPlan(stack.name, "", create, (), stack.place)
-            raise CloudError(f"CloudFormation refused {stack.place}: {reason}", next=f"mend {stack.place}")
+            raise CloudError(f"CloudFormation refused {stack.place}: {reason}", next=f"correct {stack.place}")
     changes = tuple(
         Change(
             action=c["ResourceChange"]["Action"],
@@ -140,7 +138,7 @@ def plan(stack: Stack, cloud: Cloud) -> InfraPlan:
 
 
 def discard(cloud: Cloud, planned: InfraPlan) -> None:
-    """Drop a change set that nobody wants carried out, and the empty stack that came with it."""
+    """Delete a change set that is not to be carried out, and the empty stack that it created."""
     if planned.change_set:
         with cloud.faults():
             client = cloud.client("cloudformation")
@@ -150,40 +148,40 @@ def discard(cloud: Cloud, planned: InfraPlan) -> None:
 
 
 def apply(cloud: Cloud, planned: InfraPlan, tell: Callable[[Event], None] = lambda event: None) -> None:
-    """Carry out ``planned`` and wait until the stack stands; ``tell`` is called with each event.
+    """Carry out ``planned`` and wait until the stack is complete; ``tell`` is called with each event.
 
     Raises:
-        CloudError: it did not; names the resource that failed first and CloudFormation's reason.
+        CloudError: it failed; names the resource that failed first and CloudFormation's reason.
     """
     if not planned.change_set:
         return
     client = cloud.client("cloudformation")
-    told = _Told(client, planned.stack)
+    events = _Events(client, planned.stack)
     with cloud.faults():
-        # What outlives its stack does not outlive a stack that could not be made, or nothing could be made there again.
+        # A stack that could not be created retains nothing: its resources would stand in the way of the next attempt.
         client.execute_change_set(
             ChangeSetName=planned.change_set, StackName=planned.stack, RetainExceptOnCreate=planned.create
         )
 
         def settled() -> str | None:
             stack = _describe(cloud, planned.stack)
-            for event in told.news():
+            for event in events.news():
                 tell(event)
             status = stack["StackStatus"] if stack else "DELETE_COMPLETE"
             return None if status.endswith("_IN_PROGRESS") else status
 
         status = wait(settled, what=f"the stack {planned.stack}", seconds=900)
         if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-            failed = [event for event in told.events if event.status.endswith("_FAILED")]
+            failed = [event for event in events.all if event.status.endswith("_FAILED")]
             first = failed[0] if failed else Event("it", status, "")
             raise CloudError(
                 f"the stack {planned.stack} ended as {status}: {first.resource}: {first.reason or 'no reason given'}",
-                next=f"mend {planned.place} or what the reason names, then run this again",
+                next=f"correct {planned.place} or fix what the reason names, then run this again",
             )
 
 
 def state(stack: Stack, cloud: Cloud) -> str:
-    """How ``stack`` stands, in a word: missing, current, outdated, or CloudFormation's own for one that is not complete."""
+    """The state of ``stack``: missing, current, outdated, or CloudFormation's own word for one that is not complete."""
     there = _describe(cloud, stack.name)
     if there is None:
         return "missing"
@@ -202,37 +200,38 @@ def ensure(stack: Stack, cloud: Cloud) -> None:
         apply(cloud, plan(stack, cloud))
 
 
-def delete(stack: Stack, cloud: Cloud) -> None:
-    """Delete ``stack`` and wait until it is gone; what it retains stays.
+def delete(stack: str, cloud: Cloud) -> bool:
+    """Delete the stack of that name and wait until that is done; what it retains stays. Returns whether there was one.
 
     Raises:
         CloudError: CloudFormation could not delete it.
     """
-    if _describe(cloud, stack.name) is None:
-        return
+    if _describe(cloud, stack) is None:
+        return False
     with cloud.faults():
-        cloud.client("cloudformation").delete_stack(StackName=stack.name)
+        cloud.client("cloudformation").delete_stack(StackName=stack)
 
         def settled() -> str | None:
-            there = _describe(cloud, stack.name)
+            there = _describe(cloud, stack)
             status = there["StackStatus"] if there else "DELETE_COMPLETE"
             return None if status == "DELETE_IN_PROGRESS" else status
 
-        if (status := wait(settled, what=f"the stack {stack.name}", seconds=900)) != "DELETE_COMPLETE":
+        if (status := wait(settled, what=f"the stack {stack}", seconds=900)) != "DELETE_COMPLETE":
             raise CloudError(
-                f"the stack {stack.name} ended as {status}", next="look at its events on AWS, then run this again"
+                f"the stack {stack} ended as {status}", next="look at its events on AWS, then run this again"
             )
+    return True
 
 
-class _Told:
+class _Events:
     """The events of a stack from now on, oldest first; each once."""
 
     def __init__(self, client: Any, stack: str) -> None:
         self._client, self._stack = client, stack
         self._seen: set[str] = set()
-        self.events: list[Event] = []
+        self.all: list[Event] = []
         self.news()
-        self.events.clear()
+        self.all.clear()
 
     def news(self) -> list[Event]:
         try:
@@ -240,11 +239,11 @@ class _Told:
         except Exception as error:
             if code_of(error) != "ValidationError":
                 raise
-            return []  # a stack that is gone has none
+            return []  # a deleted stack has none
         fresh = [e for e in reversed(listed) if e["EventId"] not in self._seen]
         self._seen.update(e["EventId"] for e in fresh)
         news = [Event(e["LogicalResourceId"], e["ResourceStatus"], e.get("ResourceStatusReason", "")) for e in fresh]
-        self.events += news
+        self.all += news
         return news
 
 

@@ -1,10 +1,12 @@
-"""Removes an environment with all that it holds; nothing brings it back."""
+"""Removes an environment permanently, with all that it holds."""
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ml_delivery import target
 from ml_delivery.account import infra, stacks
 from ml_delivery.cloud import code_of
 
@@ -17,37 +19,34 @@ if TYPE_CHECKING:
 
 __all__ = ["remove"]
 
-GONE = ("ResourceNotFoundException", "NoSuchBucket", "RepositoryNotFoundException", "ParameterNotFound")
+# How AWS's services answer about what does not exist: ResourceNotFoundException, NoSuchBucket, ParameterNotFound, …
+GONE = re.compile("NotFound|NoSuch")
 
 
 def remove(config: Config, environment: Environment, cloud: Cloud, tell: Callable[[str], None]) -> None:
-    """Remove the function, the stacks, and what they keep: the bucket with every version in it, and the images.
+    """Remove what the target runs, then the stacks, then the bucket with every version in it.
 
-    GitHub as identity provider stays: other services of the account trust it. What is gone already is passed over, so
-    that a removal that was cut off can be run again. ``tell`` is called with what has gone.
+    GitHub as identity provider stays: other services of the account trust it. Idempotent: what no longer exists is skipped,
+    so an interrupted removal can be run again. ``tell`` is called with the name of each thing that was removed.
+
+    Raises:
+        CloudError: AWS refused; what was removed before that stays removed.
     """
-    name = config.name_of(environment)
-    bucket, parameter = f"{name}-{cloud.account}", f"/{config.service.name}/{environment.name}/image"
-    steps: dict[str, Callable[[], object]] = {
-        f"the function {name}": lambda: cloud.client("lambda").delete_function(FunctionName=name)
-    }
-    for kind in (stacks.delivering, stacks.monitoring, stacks.service):
-        stack = kind(config, environment)
-        steps[f"the stack {stack.name}"] = partial(infra.delete, stack, cloud)
-    steps |= {
-        f"the bucket {bucket}": lambda: _bucket(cloud, bucket),
-        f"the images {name}": lambda: cloud.client("ecr").delete_repository(repositoryName=name, force=True),
-        f"the parameter {parameter}": lambda: cloud.client("ssm").delete_parameter(Name=parameter),
-    }
+    bucket = f"{config.name_of(environment)}-{cloud.account}"
+    steps = target.load(environment.target, config).removals(config, environment, cloud)
+    for stack in stacks.names(config, environment).values():
+        steps[f"the stack {stack}"] = partial(infra.delete, stack, cloud)
+    steps[f"the bucket {bucket}"] = partial(_bucket, cloud, bucket)
     for what, step in steps.items():
         with cloud.faults():
             try:
-                step()
+                there = step() is not False
             except Exception as error:
-                if code_of(error) in GONE:
+                if GONE.search(code_of(error)):
                     continue
                 raise
-        tell(what)
+        if there:
+            tell(what)
 
 
 def _bucket(cloud: Cloud, bucket: str) -> None:

@@ -1,4 +1,4 @@
-"""The stacks that there are: which template of ``infra/``, under which name, with which parameters."""
+"""The stacks that there are: which template under which name, with which parameters."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml_delivery import target, templates
 from ml_delivery.errors import ConfigError
-from ml_delivery.targets.lambda_function.costs import dollars_per_gb_second
 
 if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
 
-__all__ = ["ISSUER", "Stack", "delivering", "github", "monitoring", "service", "subject", "workflows"]
+__all__ = ["ISSUER", "Stack", "delivering", "github", "names", "service", "subject", "workflows"]
 
 INFRA = Path(__file__).parent.parent / "infra"
 ISSUER = "token.actions.githubusercontent.com"
@@ -23,99 +23,75 @@ ISSUER = "token.actions.githubusercontent.com"
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack as it should be: a template of ``infra/`` with its parameters."""
+    """A stack as it should be.
+
+    Attributes:
+        body: the template.
+        place: what to look at when something is wrong with it.
+    """
 
     name: str
-    template: Path
+    body: str
     parameters: dict[str, str]
-
-    @property
-    def body(self) -> str:
-        return self.template.read_text(encoding="utf-8")
+    place: str
 
     @property
     def digest(self) -> str:
-        """Of the template and its parameters; the stack that stands carries it as a tag."""
+        """Of the template and its parameters; the deployed stack carries it as a tag."""
         content = json.dumps([self.body, self.parameters], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
-    @property
-    def place(self) -> str:
-        return f"infra/{self.template.name}"
-
 
 def service(config: Config, environment: Environment) -> Stack:
-    """What the environment's deploys stand on: ``<service>-<environment>``."""
-    region, account = config.service.region, environment.account or "*"
-    secrets = {_secret(region, account, reference) for reference in environment.variables.values()}
-    parameters = {
-        "Target": environment.target,
-        "Tracing": environment.function.tracing,
-        "Secrets": ",".join(sorted(secrets - {""})) or "none",
-    }
-    return _stack(config, environment, "service.yaml", "", parameters)
+    """What the environment's deploys stand on: ``<service>-<environment>``.
 
-
-def _secret(region: str, account: str, reference: str) -> str:
-    """The ARN of what a variable refers to; empty when it is no secret. Secrets Manager adds six characters to a name."""
-    kind, _, name = reference.partition(":")
-    if kind == "ssm" and name.startswith("/"):
-        return f"arn:aws:ssm:{region}:{account}:parameter{name}"
-    if kind == "secretsmanager" and name:
-        return f"arn:aws:secretsmanager:{region}:{account}:secret:{name}-??????"
-    return ""
+    Raises:
+        ConfigError: the service's own ``infra/foundation.yaml`` is wrong.
+    """
+    neutral, place = _neutral(config, "foundation.yaml")
+    part = target.load(environment.target, config).infrastructure(config, environment)
+    body = templates.write(templates.foundation(neutral, part))
+    return Stack(
+        names(config, environment)["foundation"], body, {**_named(config, environment), **part.parameters}, place
+    )
 
 
 def delivering(config: Config, environment: Environment) -> Stack:
     """What delivers the environment: ``<service>-<environment>-pipeline``.
 
     Raises:
-        ConfigError: no GitHub repository is named, or of a Slack channel only one half.
+        ConfigError: no GitHub repository is named, or of a Slack channel only one half; or the service's own
+            ``infra/delivery.yaml`` is wrong.
     """
     workspace, channel = config.monitoring.slack_workspace, config.monitoring.slack_channel
     if bool(workspace) != bool(channel):
         problem = "monitoring.slack_workspace, slack_channel: only one is written; write both or none"
         raise ConfigError("pipeline.toml", [problem])
     parameters = {
+        **_named(config, environment),
         "Branch": environment.branch,
         "Repository": config.github.repository,
         "Subject": subject(config),
-        "Target": environment.target,
         "Architecture": config.service.architecture,
         "SlackWorkspace": workspace or "NONE",
         "SlackChannel": channel or "NONE",
     }
-    return _stack(config, environment, "pipeline.yaml", "-pipeline", parameters)
+    neutral, place = _neutral(config, "delivery.yaml")
+    part = target.load(environment.target, config).infrastructure(config, environment)
+    body = templates.write(templates.delivery(neutral, part, place))
+    return Stack(names(config, environment)["delivery"], body, parameters, place)
 
 
-def monitoring(config: Config, environment: Environment) -> Stack:
-    """How the environment is seen from the outside: ``<service>-<environment>-monitoring``.
-
-    Raises:
-        ConfigError: Grafana's role would be taken without an external id.
-    """
-    known = config.monitoring
-    if known.grafana_principal not in ("", "grafana.amazonaws.com") and not known.grafana_external_id:
-        problem = "monitoring.grafana_external_id: empty; write what Grafana shows as its external id"
-        raise ConfigError("pipeline.toml", [problem])
-    parameters = {
-        "Branch": environment.branch,
-        "Memory": str(environment.function.memory),
-        "Price": dollars_per_gb_second(config.service.architecture),
-        "MaxErrors": str(known.max_errors),
-        "MaxP95": str(known.max_p95),
-        "MaxBackup": str(known.max_backup),
-        "MaxDrift": str(known.max_drift / 100),
-        "QuietPeriods": str(known.quiet),
-        "GrafanaPrincipal": known.grafana_principal,
-        "GrafanaExternalId": known.grafana_external_id,
-    }
-    return _stack(config, environment, "monitoring.yaml", "-monitoring", parameters)
+def names(config: Config, environment: Environment) -> dict[str, str]:
+    """The names of the environment's stacks by what they are, in the order in which they can be deleted."""
+    name = config.name_of(environment)
+    return {"delivery": f"{name}-pipeline", "monitoring": f"{name}-monitoring", "foundation": name}
 
 
 def github(config: Config) -> Stack:
     """GitHub as an identity provider of the account: ``github-oidc``; one for all services and environments."""
-    return Stack("github-oidc", INFRA / "github.yaml", {})
+    path = INFRA / "github.yaml"
+    return Stack("github-oidc", path.read_text(encoding="utf-8"), {}, f"ml_delivery/infra/{path.name}")
 
 
 def workflows(config: Config, account: str) -> dict[str, dict[str, str]]:
@@ -157,7 +133,12 @@ def subject(config: Config) -> str:
     return f"repo:{owner}@{known.owner_id}/{name}@{known.repository_id}"
 
 
-def _stack(config: Config, environment: Environment, file: str, suffix: str, more: dict[str, str]) -> Stack:
-    name = config.name_of(environment)
-    parameters = {"Name": config.service.name, "Environment": environment.name, **more}
-    return Stack(f"{name}{suffix}", INFRA / file, parameters)
+def _neutral(config: Config, file: str) -> tuple[templates.Tree, str]:
+    """The template that the target's part is put into, and its place: the service's own ``infra/<file>`` if there is one."""
+    if (own := config.root / "infra" / file).is_file():
+        return templates.read(own), f"infra/{file}"
+    return templates.read(INFRA / file), f"ml_delivery/infra/{file}"
+
+
+def _named(config: Config, environment: Environment) -> dict[str, str]:
+    return {"Name": config.service.name, "Environment": environment.name}

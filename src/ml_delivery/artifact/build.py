@@ -28,6 +28,7 @@ __all__ = ["FOLDER", "build", "last"]
 
 FOLDER = "build"
 LOCK = "requirements/serve.txt"
+DELIVERY = ("ml_delivery", "embedded_aws")  # may lie in src/ too, and serve nothing
 
 
 def last(root: Path) -> Manifest:
@@ -81,7 +82,7 @@ def _build(config: Config, branch: str) -> Manifest:
     names = {environment.branch: environment.target for environment in config.environments.values()}
     name = names.get(branch or tree.branch, config.service.target)
     kind = target.load(name, config)
-    promoted = models.promoted(root)
+    promoted = models.promoted(root, required=bool(config.promote.command))
     made = _gather(config, kind, tree, promoted)
     _check_size(config, kind, made)
     folder = root / FOLDER
@@ -100,7 +101,7 @@ def _build(config: Config, branch: str) -> Manifest:
             content=made.content,
             lock=_digest((root / LOCK).read_bytes()),
             sbom=_digest(made.bundle.sbom.encode()),
-            model=promoted[0].digest,
+            model=promoted[0].digest if promoted else "",
             python=config.service.python,
             architecture=config.service.architecture,
             contents=packed.contents,
@@ -122,16 +123,20 @@ def _gather(config: Config, kind: Target, tree: Source, promoted: list[models.Pr
     root = config.root
     bundle = bundling.make(config, root / LOCK, kind.glibc(config.service.python), kind.provided)
     files = list(_source(root))
-    model = [(m.file, (root / m.file).read_bytes()) for m in promoted] + [
-        (models.LOCK, (root / models.LOCK).read_bytes())
-    ]
+    named = [*(m.file for m in promoted), models.LOCK] if promoted else []
+    model = [(name, (root / name).read_bytes()) for name in named]
     own = [(name, file.read_bytes()) for name, file in files]
     modules = [(name, "", str(file)) for name, file in files if name.endswith(".py")]
     own += bundling.compiled(modules, find_python(config.service.python))
     listed = {part.entry.path: part.digest for part in bundle.parts}
     listed |= {name: hashlib.sha256(data).hexdigest() for name, data in [*model, *own]}
     content = _digest("".join(f"{digest}  {name}\n" for name, digest in sorted(listed.items())).encode())
-    release = {"commit": tree.commit, "version": tree.version, "model": promoted[0].digest, "content": content}
+    release = {
+        "commit": tree.commit,
+        "version": tree.version,
+        "model": promoted[0].digest if promoted else "",
+        "content": content,
+    }
     own.append(("release.json", json.dumps(release, indent=1).encode() + b"\n"))
     return Ingredients(bundle, model, own, tree.version, tree.commit, source.time_of(root, tree.commit), content)
 
@@ -155,12 +160,12 @@ def _check_size(config: Config, kind: Target, made: Ingredients) -> None:
 
 
 def _source(root: Path) -> Iterator[tuple[str, Path]]:
-    """The service's own files that git knows or would, sorted: (path in the artifact, file).
+    """The files of every package below ``src/`` that git knows or would, sorted: (path in the artifact, file).
 
-    What git ignores is not in the source's digest, so it must not be in the artifact either.
+    What git ignores is not in the source's digest, so it must not be in the artifact either; nor what only delivers.
     """
-    for name in source.files(root, "src/service"):
-        if (root / name).is_file():
+    for name in source.files(root, "src"):
+        if (root / name).is_file() and name.split("/")[1] not in DELIVERY:
             yield name.removeprefix("src/"), root / name
 
 

@@ -174,7 +174,7 @@ def _failure(build: dict[str, Any], phases: list[Phase]) -> BuildError:
     bad = next((phase for phase in phases if phase.status != SUCCEEDED), None)
     where = f" in {bad.name}: {bad.reason or 'no reason given'}" if bad else ""
     remedies = {
-        "TIMED_OUT": "raise TimeoutInMinutes in infra/pipeline.yaml, or find what takes so long",
+        "TIMED_OUT": "find what takes so long, or raise TimeoutInMinutes in an infra/delivery.yaml of your own",
         "STOPPED": "run this again",
     }
     remedy = remedies.get(build["buildStatus"], "fix what the log says, commit, git push, then run this again")

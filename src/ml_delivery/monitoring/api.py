@@ -1,4 +1,4 @@
-"""Grafana's HTTP API: what is there, and what is to be there.
+"""Grafana's HTTP API: what is there, and what should be.
 
 https://grafana.com/docs/grafana/latest/developers/http_api/ ; a service account's token with the role Editor, and the
 permissions to write data sources and alerts.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ml_delivery.config import Config
-    from ml_delivery.monitoring.queries import Place
+    from ml_delivery.observed import Observed, Place
 
 __all__ = ["Grafana", "Part", "connect", "parts"]
 
@@ -30,9 +30,9 @@ TIMEOUT = 30
 
 @dataclass(frozen=True)
 class Part:
-    """One thing in Grafana: its name for people, how it is read, made and changed, and what is to be read then.
+    """One thing in Grafana: its name for people, how it is read, created and updated, and what is read after that.
 
-    ``wanted`` is compared with the answer to ``read``; only members that it names count: Grafana adds others of its own.
+    ``wanted`` is compared with the answer to ``read``; only members that it names are compared: Grafana adds others.
     """
 
     name: str
@@ -44,24 +44,24 @@ class Part:
 
 
 class Grafana:
-    """One Grafana, spoken to over HTTP."""
+    """One Grafana, over HTTP."""
 
     def __init__(self, url: str, token: str) -> None:
         self._url, self._token = url.rstrip("/"), token
 
     def differs(self, part: Part) -> str:
-        """``missing``, ``changed``, or nothing."""
+        """``missing``, ``changed``, or empty."""
         there = self._ask("GET", part.read)
         return "missing" if not there else "" if _holds(there, part.wanted) else "changed"
 
     def write(self, part: Part, *, missing: bool) -> None:
-        """Make ``part`` what it is to be."""
+        """Create or update ``part``."""
         method, path = part.create if missing else part.update
         self._ask(method, path, part.body)
 
     def annotate(self, at: Place, releases: Iterable[tuple[int, float, str]]) -> int:
-        """Mark releases, as (number, seconds since 1970, text), that are not marked yet; how many that were."""
-        tags = ["release", at.function]
+        """Mark releases, as (number, seconds since 1970, text), that are not marked yet; returns how many."""
+        tags = ["release", at.name]
         there = self._ask("GET", f"/api/annotations?limit=5000&tags={tags[0]}&tags={tags[1]}")
         known = {tag for annotation in there for tag in annotation["tags"]}
         made = 0
@@ -76,10 +76,10 @@ class Grafana:
         """The answer; None when what is asked for does not exist.
 
         Raises:
-            CloudError: Grafana does not answer, or refuses; its own words are in the message.
+            CloudError: Grafana does not answer, or refuses; its answer is in the message.
         """
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-        # Else Grafana marks what it is given as provisioned, and lets nobody look closer in its editor.
+        # Without this Grafana marks it as provisioned, which its editor does not open.
         headers["X-Disable-Provenance"] = "true"
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data, headers, method=method)  # noqa: S310  # config checks it
@@ -89,9 +89,13 @@ class Grafana:
         except urllib.error.HTTPError as error:
             if error.code == 404 and method == "GET":
                 return None
-            said = error.read().decode(errors="replace")[:300]
-            remedy = "give $GRAFANA_TOKEN the rights that the README names" if error.code in (401, 403) else ""
-            raise CloudError(f"Grafana: {method} {path}: {error.code}: {said}", next=remedy) from error
+            answer_text = error.read().decode(errors="replace")[:300]
+            remedy = (
+                "give the service account of $GRAFANA_TOKEN the permissions that the README names"
+                if error.code in (401, 403)
+                else ""
+            )
+            raise CloudError(f"Grafana: {method} {path}: {error.code}: {answer_text}", next=remedy) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise CloudError(
                 f"Grafana at {self._url} does not answer: {error}", next="check monitoring.grafana_url"
@@ -114,15 +118,15 @@ def connect(config: Config) -> Grafana:
     return Grafana(config.monitoring.grafana_url, token)
 
 
-def parts(config: Config, at: Place, queries: dict[str, str]) -> list[Part]:
-    """All that one environment has in Grafana, in the order in which it is made."""
-    folder, uid, source = grafana.FOLDER.lower(), grafana.uid(at), grafana.data_source(config, at)
+def parts(at: Place, seen: Observed) -> list[Part]:
+    """All that one environment has in Grafana, in the order in which it is created."""
+    folder, uid, source = grafana.FOLDER.lower(), grafana.uid(at), grafana.data_source(at)
     webhook = os.environ.get("SLACK_WEBHOOK_URL", "")
-    rules = grafana.rules(at, config.monitoring, grafana.CONTACT if webhook else "")
+    rules = grafana.rules(at, seen, grafana.CONTACT if webhook else "")
     group = {**rules, "folderUid": folder}
-    board, titled = grafana.board(at, queries), {"uid": folder, "title": grafana.FOLDER}
+    board, titled = grafana.board(at, seen), {"uid": folder, "title": grafana.FOLDER}
     put_board = ("POST", "/api/dashboards/db")
-    put_group = ("PUT", f"/api/v1/provisioning/folder/{folder}/rule-groups/{at.function}")
+    put_group = ("PUT", f"/api/v1/provisioning/folder/{folder}/rule-groups/{at.name}")
     found = [
         _part("folder", "/api/folders", folder, {**titled, "overwrite": True}, titled),
         _part("data source", "/api/datasources", uid, source, source, by_uid="/uid"),
@@ -137,16 +141,16 @@ def parts(config: Config, at: Place, queries: dict[str, str]) -> list[Part]:
     ]
     if webhook:
         place, point = "/api/v1/provisioning/contact-points", grafana.contact_point(webhook)
-        # Grafana doesn't tell the webhook again, and tells points by their name.
-        told = [{key: point[key] for key in ("uid", "name", "type")}]
+        # Grafana does not return the webhook, and finds contact points by their name.
+        readable = [{key: point[key] for key in ("uid", "name", "type")}]
         change = ("PUT", f"{place}/{point['uid']}")
-        found.append(Part("contact point", f"{place}?name={point['name']}", ("POST", place), change, point, told))
+        found.append(Part("contact point", f"{place}?name={point['name']}", ("POST", place), change, point, readable))
     found.append(Part("alert rules", put_group[1], put_group, put_group, group, group))
     return found
 
 
 def _part(name: str, place: str, uid: str, body: dict[str, Any], wanted: dict[str, Any], by_uid: str = "") -> Part:
-    """What is made in a collection and then lies in it under its own name."""
+    """What is created in a collection and then found in it by its own name."""
     own = f"{place}{by_uid}/{uid}"
     return Part(name, own, ("POST", place), ("PUT", own), body, wanted)
 

@@ -14,7 +14,7 @@ from ml_delivery.waiting import wait
 
 if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
-    from ml_delivery.monitoring.definition import Panel
+    from ml_delivery.observed import Panel
 
 __all__ = ["DAY", "Series", "alarm_states", "ask_log", "period_for", "read"]
 
@@ -70,14 +70,14 @@ def read(cloud: Cloud, panel: Panel, begin: float, end: float, period: int) -> l
     return found
 
 
-def alarm_states(cloud: Cloud, function: str) -> dict[str, str]:
-    """The states of the function's alarms, by name, as CloudWatch words them: OK, ALARM or INSUFFICIENT_DATA.
+def alarm_states(cloud: Cloud, name: str) -> dict[str, str]:
+    """The states of the alarms of ``<service>-<environment>``, by name: OK, ALARM or INSUFFICIENT_DATA.
 
     Raises:
         CloudError: CloudWatch refused.
     """
     with cloud.faults():
-        found = cloud.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{function}-")["MetricAlarms"]
+        found = cloud.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{name}-")["MetricAlarms"]
     return {alarm["AlarmName"]: alarm["StateValue"] for alarm in found}
 
 
@@ -97,7 +97,7 @@ def ask_log(cloud: Cloud, group: str, query: str, minutes: int) -> list[dict[str
             )
         except Exception as error:
             if code_of(error) == "MalformedQueryException":
-                raise ConfigError("infra/queries", [f"malformed: {error}"], next="mend the query") from error
+                raise ConfigError("infra/queries", [f"malformed: {error}"], next="correct the query") from error
             raise
 
         def ended() -> dict[str, Any] | None:
@@ -106,7 +106,7 @@ def ask_log(cloud: Cloud, group: str, query: str, minutes: int) -> list[dict[str
 
         try:
             answer = wait(ended, what="the log query")
-        except BaseException:  # nobody waits for it any more, and it is paid by what it reads
+        except BaseException:  # it is paid by what it reads
             client.stop_query(queryId=started["queryId"])
             raise
     if answer["status"] != "Complete":

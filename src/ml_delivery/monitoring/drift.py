@@ -1,4 +1,4 @@
-"""Whether dashboards and alert rules are still what the definition says, where they are shown."""
+"""Whether what is deployed, CloudWatch's dashboard and what Grafana has, still is as the definition says: configuration drift."""
 
 from __future__ import annotations
 
@@ -7,72 +7,94 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ml_delivery.account import infra
 from ml_delivery.cloud import code_of
-from ml_delivery.monitoring import files
-from ml_delivery.monitoring.queries import place
+from ml_delivery.monitoring import stack
+from ml_delivery.monitoring.definition import observed
 from ml_delivery.monitoring.template import dashboard
+from ml_delivery.observed import Place
 
 if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
-    from ml_delivery.monitoring.queries import Place
-    from ml_delivery.release.delivery import Delivery
+    from ml_delivery.observed import Observed
+    from ml_delivery.records import Context
 
-__all__ = ["Drift", "board_differs", "find", "put_board"]
+__all__ = ["Drift", "board_differs", "find", "of_stack", "put_board"]
 
 
 @dataclass(frozen=True)
 class Drift:
-    """One thing that is not as defined: its name, ``changed`` or ``missing``, and the command that puts it back."""
+    """One thing that is not as defined: its name, in which way (a stack's state, ``changed`` or ``missing``), and the fix."""
 
     name: str
     how: str
     next: str
 
 
-def find(delivery: Delivery) -> list[Drift]:
-    """What has drifted: CloudWatch's dashboard, if it was ever made; and Grafana, if there is one and a token for it.
+def find(context: Context) -> list[Drift]:
+    """What has drifted: CloudWatch's dashboard, if it was ever created; and Grafana, if there is one and a token for it.
 
     Raises:
         CloudError: either does not answer, or refuses.
+        ConfigError: ``infra/metrics.toml`` is wrong.
     """
-    config, cloud = delivery.config, delivery.cloud
-    at, queries = place(config, delivery.environment, cloud.account), files.queries(config.root)
-    remedy = f"invoke monitor --upload --branch {at.branch} --cloud {cloud.name}"
+    config, cloud = context.config, context.cloud
+    at = Place(config, context.environment, cloud.account)
+    seen = observed(at)
+    remedy = f"invoke monitor --upload {_where(context)}"
     found = []
-    if board_differs(cloud, at, queries):
-        found.append(Drift(f"CloudWatch dashboard {at.function}", "changed", remedy))
+    if board_differs(cloud, at, seen):
+        found.append(Drift(f"CloudWatch dashboard {at.name}", "changed", remedy))
     if config.monitoring.grafana_url and os.environ.get("GRAFANA_TOKEN"):
         from ml_delivery.monitoring import api  # needs Grafana's SDK, which is an extra
 
         grafana = api.connect(config)
-        for part in api.parts(config, at, queries):
+        for part in api.parts(at, seen):
             if how := grafana.differs(part):
                 found.append(Drift(f"Grafana {part.name}", how, remedy))
     return found
 
 
-def board_differs(cloud: Cloud, at: Place, queries: dict[str, str]) -> bool:
-    """Whether CloudWatch's dashboard is another than defined; one that bootstrap has not made yet is none.
+def of_stack(context: Context) -> list[Drift]:
+    """Whether the monitoring stack, with the alarms, is as defined. A deploy's roles can't see that, so ``plan`` doesn't.
+
+    Raises:
+        CloudError: CloudFormation refused.
+        ConfigError: ``infra/metrics.toml`` is wrong.
+    """
+    wanted = stack.wanted(context.config, context.environment)
+    state = infra.state(wanted, context.cloud)
+    return [Drift(f"stack {wanted.name}", state, f"invoke bootstrap {_where(context)}")] if state != "current" else []
+
+
+def board_differs(cloud: Cloud, at: Place, seen: Observed) -> bool:
+    """Whether CloudWatch's dashboard differs from its definition; one that bootstrap has not created yet does not.
 
     Raises:
         CloudError: CloudWatch refused.
     """
     with cloud.faults():
         try:
-            body = cloud.client("cloudwatch").get_dashboard(DashboardName=at.function)["DashboardBody"]
+            body = cloud.client("cloudwatch").get_dashboard(DashboardName=at.name)["DashboardBody"]
         except Exception as error:
             if code_of(error) in ("ResourceNotFound", "DashboardNotFoundError"):
                 return False
             raise
-    return bool(json.loads(body) != dashboard(at, queries))
+    return bool(json.loads(body) != dashboard(at, seen))
 
 
-def put_board(cloud: Cloud, at: Place, queries: dict[str, str]) -> None:
-    """Make CloudWatch's dashboard what it is defined as; CloudFormation would not see that others changed it.
+def put_board(cloud: Cloud, at: Place, seen: Observed) -> None:
+    """Put CloudWatch's dashboard back; CloudFormation would not notice that it was changed.
 
     Raises:
         CloudError: CloudWatch refused.
     """
     with cloud.faults():
-        body = json.dumps(dashboard(at, queries))
-        cloud.client("cloudwatch").put_dashboard(DashboardName=at.function, DashboardBody=body)
+        cloud.client("cloudwatch").put_dashboard(DashboardName=at.name, DashboardBody=json.dumps(dashboard(at, seen)))
+
+
+def _where(context: Context) -> str:
+    """What has to be added to a command for it to reach the same environment."""
+    return f"--branch {context.environment.branch}" + (
+        "" if context.cloud.name == "embedded" else f" --cloud {context.cloud.name}"
+    )

@@ -1,24 +1,22 @@
-"""The files that the definition is rendered to, and whether those in the tree are still theirs."""
+"""What monitoring is made of, as files: for those who provision Grafana by files, or want to look."""
 
 from __future__ import annotations
 
-import difflib
+import json
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ml_delivery.account.stacks import INFRA
-from ml_delivery.monitoring import template
-from ml_delivery.monitoring.queries import place
+from ml_delivery.monitoring import stack
+from ml_delivery.monitoring.definition import observed
+from ml_delivery.observed import Place
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ml_delivery.config import Config
 
-__all__ = ["differences", "queries", "rendered", "write"]
+__all__ = ["FOLDER", "rendered", "write"]
 
-HEADER = "# Made by `invoke monitor --render` from ml_delivery/monitoring; changes here are lost.\n"
+FOLDER = "build/monitoring"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -35,36 +33,21 @@ def _text(dumper: yaml.SafeDumper, text: str) -> Any:
 _Dumper.add_representer(str, _text)
 
 
-def queries(root: Path) -> dict[str, str]:
-    """The Logs Insights queries of ``infra/queries``, by name."""
-    folders = (INFRA / "queries", root / "infra/queries")
-    return {path.stem: path.read_text(encoding="utf-8") for folder in folders for path in sorted(folder.glob("*.txt"))}
-
-
 def rendered(config: Config) -> dict[str, str]:
-    """Every file that is made of the definition: its path in the service, and its text; the same bytes each time."""
+    """The text of each file by its path in the service, the same bytes each time: the template of each environment's
+    monitoring stack, and Grafana's provisioning.
+
+    Raises:
+        ConfigError: ``infra/metrics.toml`` or ``[monitoring]`` is wrong.
+    """
     from ml_delivery.monitoring import grafana
 
-    known = queries(config.root)
-    documents: dict[str, Any] = {"infra/monitoring.yaml": template.template(known)}
-    for environment in config.environments.values():
-        at = place(config, environment, environment.account)
-        documents |= grafana.files(config, environment, at, known)
-    documents |= grafana.shared(config)
-    return {path: _written(path, document) for path, document in documents.items()}
-
-
-def differences(config: Config) -> list[str]:
-    """How the files in the tree differ from what they are made of: a unified diff, or a line for one that is missing."""
-    lines: list[str] = []
-    for path, text in rendered(config).items():
-        file = config.root / path
-        if not file.is_file():
-            lines.append(f"{path} is missing")
-            continue
-        there = file.read_text(encoding="utf-8")
-        lines += difflib.unified_diff(there.splitlines(), text.splitlines(), path, path, n=1, lineterm="")
-    return lines
+    found, documents = dict[str, str](), grafana.shared(config)
+    for name, environment in config.environments.items():
+        found[f"{FOLDER}/{name}.json"] = stack.wanted(config, environment).body
+        at = Place(config, environment, environment.account)
+        documents |= grafana.files(at, observed(at))
+    return found | {f"{FOLDER}/grafana/{path}": _written(path, document) for path, document in documents.items()}
 
 
 def write(config: Config) -> list[str]:
@@ -81,7 +64,5 @@ def write(config: Config) -> list[str]:
 
 def _written(path: str, document: Any) -> str:
     if path.endswith(".json"):
-        import json
-
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    return HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

@@ -1,4 +1,4 @@
-"""A service at a glance, as lines for a terminal: who answers how much, how well, what fires, what was released."""
+"""A service at a glance, as lines for a terminal: traffic by deployed version, its numbers, alarms, latest releases."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 from ml_delivery.monitoring import data
-from ml_delivery.monitoring.definition import panels
-from ml_delivery.monitoring.plot import number
-from ml_delivery.monitoring.queries import place
+from ml_delivery.monitoring.definition import observed
+from ml_delivery.monitoring.plot import SUFFIXES, number
+from ml_delivery.observed import Place
 
 if TYPE_CHECKING:
+    from ml_delivery.cloud import Cloud
+    from ml_delivery.observed import ByVersion, Panel
     from ml_delivery.release.delivery import Delivery
 
 __all__ = ["MINUTES", "lines"]
@@ -26,40 +28,23 @@ def lines(delivery: Delivery) -> list[str]:
     Raises:
         CloudError: CloudWatch, the ledger or the target does not answer.
     """
-    cloud, environment = delivery.cloud, delivery.environment
-    at = place(delivery.config, environment, cloud.account)
+    cloud = delivery.cloud
+    at = Place(delivery.config, delivery.environment, cloud.account)
+    seen = observed(at)
     end = (time.time() // 60 + 1) * 60
-    begin = end - MINUTES * 60
-    known = {panel.id: panel for row in panels(at).values() for panel in row}
-    requests, errors, p95 = (
-        {s.label: s.points for s in data.read(cloud, known[name], begin, end, 60)}
-        for name in ("requests", "errors", "latency-by-version")
-    )
     releases, live = delivery.ledger.latest(RELEASES), delivery.deployer.live()
-    of = {release.deployed: release.number for release in reversed(releases)}
-    total = sum(value for points in requests.values() for _, value in points)
-    found = [
-        f"{at.function} on {cloud.name}, {time.strftime('%H:%M:%S')}",
-        f"  release {live.release} serves as version {live.deployed}"
-        if live
-        else "  nothing is live; next: invoke deploy",
-        "",
-        f"  {'version':<9}{'release':<9}{'share':>6}{'requests':>10}{'errors':>8}{'p95':>9}   last {MINUTES} minutes",
-    ]
-    for version, points in sorted(
-        requests.items(), key=lambda item: int(item[0]) if item[0].isdigit() else 0, reverse=True
-    ):
-        count = sum(value for _, value in points)
-        failed = sum(value for _, value in errors.get(version, ()))
-        slow = number(p95[version][-1][1]) + " ms" if p95.get(version) else ""
-        bars = _bars(points, begin)
-        share = f"{100 * count / total:.0f} %" if total else ""
-        found.append(f"  {version:<9}{of.get(version, ''):<9}{share:>6}{count:>10.0f}{failed:>8.0f}{slow:>9}   {bars}")
-    if not requests:
-        found.append("  nobody has asked for anything")
-    states = data.alarm_states(cloud, at.function)
+    serves = (
+        f"release {live.release} serves as version {live.deployed}" if live else "nothing is live; next: invoke deploy"
+    )
+    found = [f"{at.name} on {cloud.name}, {time.strftime('%H:%M:%S')}", f"  {serves}", ""]
+    if seen.by_version:
+        of = {release.deployed: release.number for release in reversed(releases)}
+        found += _versions(cloud, seen.by_version, of, end)
+    else:  # what users meet: the first row
+        found += [_latest(cloud, panel, end) for panel in next(iter(seen.rows.values())) if panel.queries]
+    states = data.alarm_states(cloud, at.name)
     firing = sorted(name for name, state in states.items() if state == "ALARM")
-    alarms = ", ".join(firing) if firing else "none fires" if states else "none were made; next: invoke bootstrap"
+    alarms = ", ".join(firing) if firing else "none fires" if states else "none exist; next: invoke bootstrap"
     found += ["", f"  alarms: {alarms}", ""]
     for release in releases:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.at))
@@ -67,6 +52,39 @@ def lines(delivery: Delivery) -> list[str]:
             f"  {release.number:>4}  {release.state:<11}  {when}  {release.artifact.version[:12]}  {release.who}"
         )
     return found
+
+
+def _versions(cloud: Cloud, by_version: ByVersion, of: dict[str, int], end: float) -> list[str]:
+    """A line for each deployed version: its release, share, requests, errors and latency, and a bar for each minute."""
+    begin = end - MINUTES * 60
+    requests, errors, p95 = (
+        {line.label: line.points for line in data.read(cloud, panel, begin, end, 60)}
+        for panel in (by_version.requests, by_version.errors, by_version.p95)
+    )
+    total = sum(value for points in requests.values() for _, value in points)
+    found = [
+        f"  {'version':<9}{'release':<9}{'share':>6}{'requests':>10}{'errors':>8}{'p95':>9}   last {MINUTES} minutes"
+    ]
+    for version in sorted(requests, key=lambda name: (of.get(name, 0), name), reverse=True):
+        points = requests[version]
+        count = sum(value for _, value in points)
+        failed = sum(value for _, value in errors.get(version, ()))
+        slow = number(p95[version][-1][1]) + " ms" if p95.get(version) else ""
+        share = f"{100 * count / total:.0f} %" if total else ""
+        found.append(
+            f"  {version:<9}{of.get(version, ''):<9}{share:>6}{count:>10.0f}{failed:>8.0f}{slow:>9}   {_bars(points, begin)}"
+        )
+    return found if requests else [*found, "  no requests"]
+
+
+def _latest(cloud: Cloud, panel: Panel, end: float) -> str:
+    """A panel's newest values, in one line."""
+    unit = SUFFIXES.get(panel.unit, "")
+    newest = [
+        f"{line.label} {number(line.points[-1][1])}{unit}".strip()
+        for line in data.read(cloud, panel, end - MINUTES * 60, end, 60)
+    ]
+    return f"  {panel.title}: {', '.join(newest) or 'no data'}"
 
 
 def _bars(points: tuple[tuple[float, float], ...], begin: float) -> str:

@@ -12,8 +12,6 @@ import re
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ml_delivery.errors import SetupError
-from ml_delivery.monitoring.alarms import Alarm, alarms
-from ml_delivery.monitoring.definition import Panel, panels
 
 try:
     from grafana_foundation_sdk.builders import alerting, cloudwatch, dashboard, expr, table, timeseries
@@ -27,39 +25,38 @@ except ModuleNotFoundError as error:
 
 if TYPE_CHECKING:
     from ml_delivery.config import Config
-    from ml_delivery.keys import Environment, Monitoring
-    from ml_delivery.monitoring.queries import Place, Query
+    from ml_delivery.observed import Alarm, Observed, Panel, Place, Query
+    from ml_delivery.templates import Tree
 
-__all__ = ["CONTACT", "FOLDER", "PLACE", "board", "contact_point", "data_source", "files", "rules", "shared", "uid"]
+__all__ = ["CONTACT", "FOLDER", "board", "contact_point", "data_source", "files", "rules", "shared", "uid"]
 
-PLACE = "infra/grafana"
 FOLDER = "Services"
 CONTACT = "slack"
 HEIGHT, COLUMNS = 8, 24
-UNITS = {"count": "short", "ms": "ms", "s": "s", "percent": "percent", "dollars": "currencyUSD", "share": "none"}
-SECONDS = 60  # between two looks at the rules; Lambda measures by the minute
+UNITS = {"count": "short", "ms": "ms", "s": "s", "percent": "percent", "dollars": "currencyUSD", "ratio": "none"}
+SECONDS = 60  # between two evaluations of the rules
 EXPRESSION = model.DataSourceRef(type_val="__expr__", uid="__expr__")
 
 
 def uid(at: Place) -> str:
     """Of the environment's data source and dashboard; Grafana allows 40 characters."""
-    return at.function if len(at.function) <= 40 else hashlib.sha256(at.function.encode()).hexdigest()[:40]
+    return at.name if len(at.name) <= 40 else hashlib.sha256(at.name.encode()).hexdigest()[:40]
 
 
-def files(config: Config, environment: Environment, at: Place, queries: dict[str, str]) -> dict[str, Any]:
+def files(at: Place, seen: Observed) -> dict[str, Tree]:
     """One environment's files."""
-    group = rules(at, config.monitoring, CONTACT)
+    group, name = rules(at, seen, CONTACT), at.environment.name
     provisioned = {"orgId": 1, "name": group["title"], "folder": FOLDER, "interval": f"{SECONDS}s"}
     document = {"apiVersion": 1, "groups": [{**provisioned, "rules": _literal(group["rules"])}]}
-    source = {"apiVersion": 1, "datasources": [{**data_source(config, at), "editable": False}]}
+    source = {"apiVersion": 1, "datasources": [{**data_source(at), "editable": False}]}
     return {
-        f"{PLACE}/datasources/{environment.name}.yaml": source,
-        f"{PLACE}/dashboards/{environment.name}.json": board(at, queries),
-        f"{PLACE}/alerting/{environment.name}.yaml": document,
+        f"datasources/{name}.yaml": source,
+        f"dashboards/{name}.json": board(at, seen),
+        f"alerting/{name}.yaml": document,
     }
 
 
-def shared(config: Config) -> dict[str, Any]:
+def shared(config: Config) -> dict[str, Tree]:
     """The files that are of no environment."""
     provider = {
         "name": config.service.name,
@@ -70,24 +67,24 @@ def shared(config: Config) -> dict[str, Any]:
     receiver = contact_point("$SLACK_WEBHOOK_URL")  # Grafana reads it from its environment
     point = {"orgId": 1, "name": receiver.pop("name"), "receivers": [receiver]}
     return {
-        f"{PLACE}/dashboards/provider.yaml": {"apiVersion": 1, "providers": [provider]},
-        f"{PLACE}/alerting/contact-points.yaml": {"apiVersion": 1, "contactPoints": [point]},
+        "dashboards/provider.yaml": {"apiVersion": 1, "providers": [provider]},
+        "alerting/contact-points.yaml": {"apiVersion": 1, "contactPoints": [point]},
     }
 
 
-def data_source(config: Config, at: Place) -> dict[str, Any]:
-    """CloudWatch, read with the role that ``infra/monitoring.yaml`` makes.
+def data_source(at: Place) -> Tree:
+    """CloudWatch, read with the role that the monitoring stack creates.
 
     The account comes from Grafana's environment where ``pipeline.toml`` doesn't name it.
     """
     account = at.account or "$AWS_ACCOUNT_ID"
-    known = config.monitoring
+    known = at.config.monitoring
     # Amazon Managed Grafana has the role as its workspace's own, and does not take it once more.
     own = known.grafana_principal == "grafana.amazonaws.com"
-    role = f"arn:aws:iam::{account}:role/{at.function}-grafana"
+    role = f"arn:aws:iam::{account}:role/{at.name}-grafana"
     taken = {} if own else {"assumeRoleArn": role, "externalId": known.grafana_external_id}
     return {
-        "name": f"CloudWatch {at.function}",
+        "name": f"CloudWatch {at.name}",
         "type": "cloudwatch",
         "uid": uid(at),
         "access": "proxy",
@@ -99,12 +96,12 @@ def data_source(config: Config, at: Place) -> dict[str, Any]:
     }
 
 
-def board(at: Place, queries: dict[str, str]) -> dict[str, Any]:
-    """The dashboard of one environment; releases are annotations with the tags release and the function's name."""
+def board(at: Place, seen: Observed) -> Tree:
+    """The dashboard of one environment; releases are annotations with the tags ``release`` and the environment's name."""
     built = (
-        dashboard.Dashboard(at.function)
+        dashboard.Dashboard(at.name)
         .uid(uid(at))
-        .tags([at.service, at.environment])
+        .tags([at.config.service.name, at.environment.name])
         .readonly()
         .time("now-6h", "now")
         .refresh("1m")
@@ -112,34 +109,34 @@ def board(at: Place, queries: dict[str, str]) -> dict[str, Any]:
         .tooltip(model.DashboardCursorSync.CROSSHAIR)
         .annotation(_releases(at))
     )
-    for row, listed in panels(at).items():
+    for row, listed in seen.rows.items():
         built.with_row(dashboard.Row(row))
         for panel in listed:
-            made = _table(panel, at, queries[panel.log]) if panel.log else _plot(panel, at)
+            made = _table(panel, at, seen) if panel.log else _plot(panel, at)
             built.with_panel(made.span(COLUMNS // (2 if panel.log else 3)).height(HEIGHT))
     return _plain(built.build())
 
 
-def rules(at: Place, known: Monitoring, receiver: str) -> dict[str, Any]:
+def rules(at: Place, seen: Observed, receiver: str) -> Tree:
     """The alarms as a group of Grafana's alert rules, in the form of its HTTP API and, but for the interval, of its files.
 
     ``receiver`` is the contact point that they go to; empty: as Grafana's notification policies say.
     """
     return {
-        "title": at.function,
+        "title": at.name,
         "interval": SECONDS,
-        "rules": [_plain(_rule(alarm, at, known, receiver).build()) for alarm in alarms(at)],
+        "rules": [_plain(_rule(alarm, at, receiver).build()) for alarm in seen.alarms],
     }
 
 
-def contact_point(webhook: str) -> dict[str, Any]:
+def contact_point(webhook: str) -> Tree:
     """Where alerts go: a Slack channel, by its incoming webhook."""
     point = alerting.ContactPoint().uid(CONTACT).name(CONTACT).type("slack").settings({"url": webhook})
     return _plain(point.disable_resolve_message(False).build())
 
 
 def _releases(at: Place) -> dashboard.AnnotationQuery:
-    target = dashboard.AnnotationTarget().limit(100).match_any(False).tags(["release", at.function]).type("tags")
+    target = dashboard.AnnotationTarget().limit(100).match_any(False).tags(["release", at.name]).type("tags")
     source = model.DataSourceRef(type_val="datasource", uid="grafana")
     return (
         dashboard.AnnotationQuery().name("Releases").datasource(source).enable(True).icon_color("blue").target(target)
@@ -160,14 +157,16 @@ def _plot(panel: Panel, at: Place) -> timeseries.Panel:
     return made
 
 
-def _table(panel: Panel, at: Place, text: str) -> table.Panel:
+def _table(panel: Panel, at: Place, seen: Observed) -> table.Panel:
     group = (
         cloudwatch.LogGroup()
-        .name(at.log_group)
-        .arn(f"arn:aws:logs:{at.region}:{at.account}:log-group:{at.log_group}:*")
+        .name(seen.log_group)
+        .arn(f"arn:aws:logs:{at.region}:{at.account}:log-group:{seen.log_group}:*")
     )
     query = cloudwatch.CloudWatchLogsQuery().query_mode(cw.CloudWatchQueryMode.LOGS).id("log").ref_id("log")
-    query.region(at.region).expression(text).stats_groups([]).log_groups([group]).datasource(_source(at))
+    query.region(at.region).expression(seen.logs[panel.log]).stats_groups([]).log_groups([group]).datasource(
+        _source(at)
+    )
     return table.Panel().title(panel.title).description(panel.about).datasource(_source(at)).with_target(query)
 
 
@@ -176,31 +175,32 @@ def _query(query: Query, at: Place) -> cloudwatch.CloudWatchMetricsQuery:
     made.query_mode(cw.CloudWatchQueryMode.METRICS).metric_query_type(cw.MetricQueryType.SEARCH)
     made.hide(not query.shown).period("").statistic(query.statistic)
     if query.expression:
-        searched = "SEARCH" in query.expression
         # Grafana puts in the period that suits the plot.
         made.metric_editor_mode(cw.MetricEditorMode.CODE).namespace("").match_exact(True)
         made.expression(query.expression.replace("{period}", "$__period_auto"))
-        return made.label("${PROP('Dim.ExecutedVersion')}" if searched else query.label)
+        return made.label(query.label)
     made.metric_editor_mode(cw.MetricEditorMode.BUILDER).match_exact(True).label(query.label)
     return made.namespace(query.namespace).metric_name(query.metric).dimensions(dict(query.dimensions))
 
 
-def _rule(alarm: Alarm, at: Place, known: Monitoring, receiver: str) -> alerting.Rule:
+def _rule(alarm: Alarm, at: Place, receiver: str) -> alerting.Rule:
     """CloudWatch gives the metrics, each reduced to a number; Grafana itself computes and compares.
 
     Grafana can't alert on metric math that refers to other queries:
     https://grafana.com/docs/grafana/latest/datasources/aws-cloudwatch/query-editor/
     """
-    window = SECONDS * {"DriftPeriod": 60, "Period": alarm.periods or known.quiet}[alarm.period]
-    *metrics, watched = alarm.queries if len(alarm.queries) > 1 else (*alarm.queries, None)
-    rule = alerting.Rule(f"{at.function}: {alarm.title}").uid(_rule_uid(alarm, at)).condition("fires").org_id(1)
-    rule.rule_group(at.function).folder_uid(FOLDER.lower()).for_val("0s").labels({"service": at.function})
+    window = alarm.period * alarm.periods
+    rule = alerting.Rule(f"{at.name}: {alarm.title}").uid(_rule_uid(alarm, at)).condition("fires").org_id(1)
+    rule.rule_group(at.name).folder_uid(FOLDER.lower()).for_val("0s").labels({"service": at.name})
     rule.annotations({"summary": alarm.means, "runbook": alarm.then})
     rule.no_data_state("Alerting" if alarm.missing == "breaching" else "OK").exec_err_state("Error")
     if receiver:
         rule.notification_settings(alerting.NotificationSettings().receiver(receiver))
-    for query in metrics:
-        assert query is not None
+    for query in alarm.queries:
+        if query.expression:
+            math = expr.TypeMath().ref_id(query.id).expression(_grafana_math(query.expression)).datasource(EXPRESSION)
+            rule.with_query(_expression(query.id, math))
+            continue
         rule.with_query(
             alerting.Query(f"{query.id}_all")
             .datasource_uid(uid(at))
@@ -211,16 +211,8 @@ def _rule(alarm: Alarm, at: Place, known: Monitoring, receiver: str) -> alerting
             expr.TypeReduce().ref_id(query.id).expression(f"{query.id}_all").reducer("last").datasource(EXPRESSION)
         )
         rule.with_query(_expression(query.id, reduced))
-    if watched:
-        rule.with_query(
-            _expression(
-                watched.id,
-                expr.TypeMath().ref_id(watched.id).expression(_grafana_math(watched.expression)).datasource(EXPRESSION),
-            )
-        )
-    number = alarm.threshold if isinstance(alarm.threshold, int) else getattr(known, alarm.threshold) / alarm.scale
     kind: Literal["lt", "gt"] = "lt" if alarm.below else "gt"
-    evaluator = expr.ExprTypeThresholdConditionsEvaluator().params([number]).type(kind)
+    evaluator = expr.ExprTypeThresholdConditionsEvaluator().params([alarm.threshold]).type(kind)
     condition = expr.ExprTypeThresholdConditions().evaluator(evaluator)
     threshold = expr.TypeThreshold().ref_id("fires").expression(alarm.queries[-1].id).conditions([condition])
     return rule.with_query(_expression("fires", threshold.datasource(EXPRESSION)))
@@ -231,13 +223,13 @@ def _expression(name: str, made: cogbuilder.Builder[Any]) -> alerting.Query:
 
 
 def _grafana_math(expression: str) -> str:
-    """Metric math in the words of Grafana's own: ``FILL(x, 0)`` and ``x`` are ``$x``, functions are in small letters."""
+    """CloudWatch's metric math as Grafana's own: ``FILL(x, 0)`` and ``x`` are ``$x``, functions are in small letters."""
     filled = re.sub(r"FILL\((\w+), 0\)", r"\1", expression)
-    return re.sub(r"\b[a-z]\w*\b", r"$\g<0>", filled).replace("LOG(", "log(")
+    return re.sub(r"\b[a-z]\w*\b", r"$\g<0>", filled).replace("LOG(", "log(").replace("ABS(", "abs(")
 
 
 def _rule_uid(alarm: Alarm, at: Place) -> str:
-    return hashlib.sha256(f"{at.function}-{alarm.id}".encode()).hexdigest()[:40]
+    return hashlib.sha256(f"{at.name}-{alarm.id}".encode()).hexdigest()[:40]
 
 
 def _literal(value: Any) -> Any:
@@ -249,6 +241,6 @@ def _literal(value: Any) -> Any:
     return value.replace("$", "$$") if isinstance(value, str) else value
 
 
-def _plain(built: Any) -> dict[str, Any]:
+def _plain(built: Any) -> Tree:
     """What the SDK built, as JSON has it, in one order of keys."""
-    return cast("dict[str, Any]", json.loads(JSONEncoder(sort_keys=True).encode(built)))
+    return cast("Tree", json.loads(JSONEncoder(sort_keys=True).encode(built)))

@@ -7,14 +7,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ml_delivery.monitoring import data, files, plot
-from ml_delivery.monitoring.alarms import alarms
-from ml_delivery.monitoring.definition import Panel, panels
-from ml_delivery.monitoring.queries import place
+from ml_delivery.monitoring import data, plot
+from ml_delivery.monitoring.definition import observed
+from ml_delivery.observed import Observed, Panel, Place
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ml_delivery.cloud import Cloud
     from ml_delivery.records import Release
     from ml_delivery.release.delivery import Delivery
 
@@ -60,7 +60,8 @@ def write(delivery: Delivery, days: int) -> Report:
         CloudError: CloudWatch or the ledger does not answer.
     """
     config, environment, cloud = delivery.config, delivery.environment, delivery.cloud
-    at, queries = place(config, environment, cloud.account), files.queries(config.root)
+    at = Place(config, environment, cloud.account)
+    seen = observed(at)
     end = time.time()
     begin = end - days * data.DAY
     releases = delivery.ledger.latest(RELEASES)
@@ -70,7 +71,7 @@ def write(delivery: Delivery, days: int) -> Report:
 
     def shown(panel: Panel) -> str:
         if panel.log:
-            rows = data.ask_log(cloud, at.log_group, queries[panel.log], days * 24 * 60)
+            rows = data.ask_log(cloud, seen.log_group, seen.logs[panel.log], days * 24 * 60)
             counts[panel.id], content = {panel.log: len(rows)}, _table(rows)
         else:
             lines = data.read(cloud, panel, begin, end + period, period)
@@ -81,15 +82,16 @@ def write(delivery: Delivery, days: int) -> Report:
 
     body = "".join(
         f"<h2>{html.escape(row)}</h2><div class='row'>{''.join(map(shown, listed))}</div>"
-        for row, listed in panels(at).items()
+        for row, listed in seen.rows.items()
     )
     span = f"{_when(begin)} to {_when(end)}, a point for each {period // 60} minutes; dashed lines are releases"
-    title = f"{at.function}, last {days} day{'s' if days != 1 else ''}"
+    title = f"{at.name}, last {days} day{'s' if days != 1 else ''}"
     page = (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(title)}</title>"
         "<meta name='viewport' content='width=device-width'>"
         f"<style>{STYLE}</style><h1>{html.escape(title)}</h1><p class='faint'>{span}; {html.escape(cloud.name)} cloud, "
-        f"{html.escape(at.region)}</p><h2>Alarms</h2>{_alarms(delivery)}{body}<h2>Releases</h2>{_releases(releases)}</html>\n"
+        f"{html.escape(at.region)}</p><h2>Alarms</h2>{_alarms(cloud, at, seen)}{body}<h2>Releases</h2>{_releases(releases)}"
+        "</html>\n"
     )
     path = config.root / FILE
     path.parent.mkdir(exist_ok=True)
@@ -100,16 +102,15 @@ def write(delivery: Delivery, days: int) -> Report:
 _NOTHING = "<p class='faint'>no data</p>"
 
 
-def _alarms(delivery: Delivery) -> str:
-    at = place(delivery.config, delivery.environment, delivery.cloud.account)
-    states = data.alarm_states(delivery.cloud, at.function)
+def _alarms(cloud: Cloud, at: Place, seen: Observed) -> str:
+    states = data.alarm_states(cloud, at.name)
     rows = [
         {
             "alarm": alarm.title,
-            "state": states.get(f"{at.function}-{alarm.id}", "not made"),
+            "state": states.get(f"{at.name}-{alarm.id}", "not created"),
             "what to do": alarm.runbook,
         }
-        for alarm in alarms(at)
+        for alarm in seen.alarms
     ]
     return _table(rows)
 

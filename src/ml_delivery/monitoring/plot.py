@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ml_delivery.monitoring.data import Series
 
-__all__ = ["COLOURS", "draw", "number"]
+__all__ = ["COLOURS", "SUFFIXES", "draw", "number"]
 
-# Told apart by people who see red and green alike, too: https://jfly.uni-koeln.de/color/
+# Distinguishable with colour-blindness, too: https://jfly.uni-koeln.de/color/
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 WIDTH, HEIGHT = 420, 170
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 14, 20
-SUFFIXES = {"ms": " ms", "s": " s", "percent": " %", "dollars": " US$", "share": " ×"}
+SUFFIXES = {"ms": " ms", "s": " s", "percent": " %", "dollars": " US$", "ratio": " ×"}
 
 
 def draw(
@@ -70,14 +70,14 @@ def number(value: float) -> str:
 
 def _line(points: list[tuple[float, float, float]], period: int, colour: str) -> list[str]:
     """A path that breaks where a period has no point; points that stand alone are dots."""
-    path, dots, former = "", [], 0.0
+    path, dots, previous = "", [], 0.0
     for i, (at, x, y) in enumerate(points):
-        joined = at - former <= period * 1.5
+        joined = at - previous <= period * 1.5
         path += f"{'L' if joined else 'M'}{x:.1f} {y:.1f}"
         alone = not joined and (i + 1 == len(points) or points[i + 1][0] - at > period * 1.5)
         if alone:
             dots.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>')
-        former = at
+        previous = at
     return [f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>', *dots]
 
 

@@ -1,77 +1,67 @@
-"""``infra/monitoring.yaml``, made of the definition: alarms, CloudWatch's dashboard, and the role that Grafana takes.
+"""The template of the monitoring stack, made of the definition: alarms, CloudWatch's dashboard, and the role that Grafana takes.
 
-The same for every service and environment: what differs are the stack's parameters.
+It is made anew for each environment, with its real names; only the account is CloudFormation's to fill in.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
-from ml_delivery.monitoring.alarms import Alarm, alarms
-from ml_delivery.monitoring.definition import Panel, panels
-from ml_delivery.monitoring.queries import Place, Query
+from ml_delivery.observed import Alarm, Observed, Panel, Place, Query
 
-__all__ = ["ANYWHERE", "RIGHTS", "dashboard", "metric_query", "template"]
+if TYPE_CHECKING:
+    from ml_delivery.templates import Tree
 
-ANYWHERE = Place(
-    "${Name}", "${Environment}", "${Branch}", "${AWS::Region}", "${AWS::AccountId}", "${Memory}", "${Price}"
-)
-TOPIC = "arn:${AWS::Partition}:sns:${AWS::Region}:${AWS::AccountId}:${Name}-${Environment}"
-LOG_GROUP = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/lambda/${Name}-${Environment}:*"
+__all__ = ["dashboard", "metric_query", "rights", "template"]
+
 WIDTH, HEIGHT, COLUMNS = 8, 6, 24
 PLOT_SECONDS = 300
-UNITS = {"ms": "Milliseconds", "s": "Seconds", "percent": "%", "dollars": "US$", "share": "× usual price"}
-# What Grafana calls, and on what. AWS knows no narrower resource for those on "*":
-# https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html and …logs.html
-RIGHTS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("ReadMetrics", ("cloudwatch:GetMetricData",), "*"),
-    ("TestDataSource", ("cloudwatch:ListMetrics", "logs:DescribeLogGroups"), "*"),
-    ("QueryLog", ("logs:StartQuery",), LOG_GROUP),
-    ("ReadAnswers", ("logs:GetQueryResults", "logs:StopQuery"), "*"),
-)
+UNITS = {"ms": "Milliseconds", "s": "Seconds", "percent": "%", "dollars": "US$", "ratio": "×"}
 
 
-def template(queries: dict[str, str]) -> dict[str, Any]:
-    """The CloudFormation template; ``queries`` are those of ``infra/queries``, by name."""
-    resources = {f"{alarm.id.title()}Alarm": _alarm(alarm) for alarm in alarms(ANYWHERE)}
-    shown = dashboard(ANYWHERE, queries)
-    # A line for each widget: a change is seen for what it is, and the template stays under CloudFormation's 51,200 bytes.
-    widgets = ",\n".join(json.dumps(widget, ensure_ascii=False) for widget in shown.pop("widgets"))
-    body = json.dumps(shown)[:-1] + f', "widgets": [\n{widgets}\n]}}'
+def template(at: Place, seen: Observed) -> Tree:
+    """The template; ``at.account`` is to be ``${AWS::AccountId}``."""
+    resources = {f"{''.join(map(str.title, alarm.id.split('-')))}Alarm": _alarm(alarm, at) for alarm in seen.alarms}
+    body = json.dumps(dashboard(at, seen), ensure_ascii=False, separators=(",", ":"))
     resources["Dashboard"] = {
         "Type": "AWS::CloudWatch::Dashboard",
-        "Properties": {"DashboardName": _sub(ANYWHERE.function), "DashboardBody": _sub(body)},
+        "Properties": {"DashboardName": at.name, "DashboardBody": _sub(body)},
     }
+    principal = at.config.monitoring.grafana_principal
+    outputs = {"GrafanaRole": {"Description": "The role for Grafana's data source.", "Value": _arn("GrafanaRole")}}
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": "How one environment of a service is seen from the outside. Made by `invoke monitor --render`.",
-        "Parameters": _parameters(),
-        "Conditions": {
-            "HasGrafana": {"Fn::Not": [{"Fn::Equals": [{"Ref": "GrafanaPrincipal"}, ""]}]},
-            "HasUser": {"Fn::Equals": [{"Ref": "GrafanaPrincipal"}, "user"]},
-            "IsService": {"Fn::Equals": [{"Ref": "GrafanaPrincipal"}, "grafana.amazonaws.com"]},
-        },
-        "Resources": {**resources, **_grafana()},
-        "Outputs": {
-            "GrafanaRole": {
-                "Condition": "HasGrafana",
-                "Description": "What Grafana's data source assumes.",
-                "Value": {"Fn::GetAtt": ["GrafanaRole", "Arn"]},
-            }
-        },
+        "Description": f"Alarms and dashboard of {at.name}.",
+        "Resources": {**resources, **(_grafana(at, seen) if principal else {})},
+        **({"Outputs": outputs} if principal else {}),
     }
 
 
-def dashboard(at: Place, queries: dict[str, str]) -> dict[str, Any]:
+def rights(at: Place, seen: Observed) -> tuple[tuple[str, tuple[str, ...], str], ...]:
+    """What Grafana calls, and on what, each with a name. AWS knows no narrower resource for those on "*":
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html and …logs.html
+    """
+    log = f"arn:${{AWS::Partition}}:logs:{at.region}:{at.account}:log-group:{seen.log_group}:*"
+    ours = (("QueryLog", ("logs:StartQuery",), log), ("ReadAnswers", ("logs:GetQueryResults", "logs:StopQuery"), "*"))
+    return (
+        ("ReadMetrics", ("cloudwatch:GetMetricData",), "*"),
+        ("TestDataSource", ("cloudwatch:ListMetrics", "logs:DescribeLogGroups"), "*"),
+        *(ours if seen.log_group else ()),
+    )
+
+
+def dashboard(at: Place, seen: Observed) -> Tree:
     """CloudWatch's dashboard body.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
     """
-    arns = [f"arn:aws:cloudwatch:{at.region}:{at.account}:alarm:{at.function}-{alarm.id}" for alarm in alarms(at)]
-    widgets: list[dict[str, Any]] = [_widget("alarm", 0, 0, COLUMNS, 3, {"title": "Alarms", "alarms": arns})]
+    arns = [f"arn:aws:cloudwatch:{at.region}:{at.account}:alarm:{at.name}-{alarm.id}" for alarm in seen.alarms]
+    widgets: list[Tree] = [_widget("alarm", 0, 0, COLUMNS, 3, {"title": "Alarms", "alarms": arns})] if arns else []
     y = 3
-    for row, listed in panels(at).items():
+    for row, listed in seen.rows.items():
         widgets.append(_widget("text", 0, y, COLUMNS, 1, {"markdown": f"## {row}"}))
         y, x = y + 1, 0
         for panel in listed:
@@ -79,7 +69,7 @@ def dashboard(at: Place, queries: dict[str, str]) -> dict[str, Any]:
             if x + width > COLUMNS:
                 y, x = y + HEIGHT, 0
             kind = "log" if panel.log else "metric"
-            content = _log(panel, at, queries) if panel.log else _plot(panel, at)
+            content = _log(panel, at, seen) if panel.log else _plot(panel, at)
             widgets.append(_widget(kind, x, y, width, HEIGHT, content))
             x += width
         y += HEIGHT
@@ -122,133 +112,95 @@ def _plot(panel: Panel, at: Place) -> dict[str, Any]:
     }
 
 
-def _log(panel: Panel, at: Place, queries: dict[str, str]) -> dict[str, Any]:
-    lines = [line for line in queries[panel.log].splitlines() if not line.startswith("#")]
-    query = f"SOURCE '{at.log_group}' | " + "\n".join(lines)
+def _log(panel: Panel, at: Place, seen: Observed) -> Tree:
+    lines = [line for line in seen.logs[panel.log].splitlines() if not line.startswith("#")]
+    query = f"SOURCE '{seen.log_group}' | " + "\n".join(lines)
     return {"title": panel.title, "region": at.region, "view": "table", "query": query}
 
 
-def _widget(kind: str, x: int, y: int, width: int, height: int, properties: dict[str, Any]) -> dict[str, Any]:
+def _widget(kind: str, x: int, y: int, width: int, height: int, properties: Tree) -> Tree:
     return {"type": kind, "x": x, "y": y, "width": width, "height": height, "properties": properties}
 
 
-def _alarm(alarm: Alarm) -> dict[str, Any]:
-    direction = "LessThanThreshold" if alarm.below else "GreaterThanThreshold"
-    period = {"Ref": alarm.period}
-    periods: Any = alarm.periods or {"Ref": "QuietPeriods"}
-    threshold: Any = alarm.threshold if isinstance(alarm.threshold, int) else {"Ref": _parameter(alarm.threshold)}
+def _alarm(alarm: Alarm, at: Place) -> Tree:
+    topic = _sub(f"arn:${{AWS::Partition}}:sns:{at.region}:{at.account}:{at.name}")
     return {
         "Type": "AWS::CloudWatch::Alarm",
         "Properties": {
-            "AlarmName": _sub(f"{ANYWHERE.function}-{alarm.id}"),
-            "AlarmDescription": _sub(f"{alarm.title}. {alarm.runbook}"),
-            "Metrics": [_subbed(metric_query(query, period)) for query in alarm.queries],
-            "ComparisonOperator": direction,
-            "Threshold": threshold,
-            "EvaluationPeriods": periods,
-            "DatapointsToAlarm": alarm.needed or periods,
+            "AlarmName": f"{at.name}-{alarm.id}",
+            "AlarmDescription": f"{alarm.title}. {alarm.runbook}",
+            "Metrics": [metric_query(query, alarm.period) for query in alarm.queries],
+            "ComparisonOperator": "LessThanThreshold" if alarm.below else "GreaterThanThreshold",
+            "Threshold": alarm.threshold,
+            "EvaluationPeriods": alarm.periods,
+            "DatapointsToAlarm": alarm.needed,
             "TreatMissingData": alarm.missing,
-            "AlarmActions": [_sub(TOPIC)],
-            "OKActions": [_sub(TOPIC)],
+            "AlarmActions": [topic],
+            "OKActions": [topic],
         },
     }
 
 
-def _parameter(key: str) -> str:
-    """``max_errors`` is the parameter MaxErrors."""
-    return "".join(word.title() for word in key.split("_"))
-
-
-def _parameters() -> dict[str, Any]:
-    def number(what: str, default: float) -> dict[str, Any]:
-        return {"Type": "Number", "Description": what, "Default": default}
-
-    def text(what: str, **more: Any) -> dict[str, Any]:
-        return {"Type": "String", "Description": what, **more}
-
-    return {
-        "Name": text("The service's name.", AllowedPattern="^[a-z][a-z0-9-]{2,31}$"),
-        "Environment": text("The environment's name.", AllowedPattern="^[a-z][a-z0-9]{1,15}$"),
-        "Branch": text("The branch that is delivered to the environment."),
-        "Memory": number("Megabytes of the function, for its cost.", 1024),
-        "Price": text("US dollars of a gigabyte for a second, of its architecture.", Default="0.0000166667"),
-        "MaxErrors": number("Percent of requests.", 1),
-        "MaxP95": number("Milliseconds.", 1000),
-        "MaxBackup": number("Percent of predictions.", 5),
-        "MaxDrift": number("Population stability index.", 0.25),
-        "QuietPeriods": number("Periods without a request.", 60),
-        "Period": number("Seconds that one look of an alarm covers; Lambda measures by the minute.", 60),
-        "DriftPeriod": number("The same, for drift, which needs many predictions.", 3600),
-        "GrafanaPrincipal": text(
-            "Who may take the role: an ARN, grafana.amazonaws.com, user; empty: nobody.", Default=""
-        ),
-        "GrafanaExternalId": text("What Grafana must name to take the role.", Default=""),
-    }
-
-
-def _grafana() -> dict[str, Any]:
+def _grafana(at: Place, seen: Observed) -> Tree:
     """The role, and, only if that is chosen, a user that can do nothing but take it.
 
     Others name the external id; Amazon Managed Grafana, a service, is held to this account's workspaces instead:
     https://docs.aws.amazon.com/grafana/latest/userguide/cross-service-confused-deputy-prevention.html
     """
-    name = f"{ANYWHERE.function}-grafana"
-    arn = "arn:${AWS::Partition}:iam::${AWS::AccountId}"
-    workspaces = _sub("arn:${AWS::Partition}:grafana:${AWS::Region}:${AWS::AccountId}:/workspaces/*")
-    by_service = {
-        "Principal": {"Service": "grafana.amazonaws.com"},
-        "Condition": {
-            "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
-            "StringLike": {"aws:SourceArn": workspaces},
-        },
-    }
-    principal = {"Fn::If": ["HasUser", {"Fn::GetAtt": ["GrafanaUser", "Arn"]}, {"Ref": "GrafanaPrincipal"}]}
-    by_others = {
-        "Principal": {"AWS": principal},
-        "Condition": {"StringEquals": {"sts:ExternalId": {"Ref": "GrafanaExternalId"}}},
-    }
-
-    def trust(parts: dict[str, Any]) -> dict[str, Any]:
-        return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", **parts}]}
-
+    known, name = at.config.monitoring, f"{at.name}-grafana"
+    trust: Tree
+    if known.grafana_principal == "grafana.amazonaws.com":
+        workspaces = _sub(f"arn:${{AWS::Partition}}:grafana:{at.region}:{at.account}:/workspaces/*")
+        trust = {
+            "Principal": {"Service": known.grafana_principal},
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": _sub(at.account)},
+                "StringLike": {"aws:SourceArn": workspaces},
+            },
+        }
+    else:
+        principal = _arn("GrafanaUser") if known.grafana_principal == "user" else known.grafana_principal
+        trust = {
+            "Principal": {"AWS": principal},
+            "Condition": {"StringEquals": {"sts:ExternalId": known.grafana_external_id}},
+        }
+    take = {"Resource": _sub(f"arn:${{AWS::Partition}}:iam::{at.account}:role/{name}")}
     statements = [
-        {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": _subbed(resource)}
-        for sid, actions, resource in RIGHTS
+        {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": _sub(resource)}
+        for sid, actions, resource in rights(at, seen)
     ]
-    take = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": _sub(arn + f":role/{name}")}
-    return {
-        "GrafanaUser": {
-            "Type": "AWS::IAM::User",
-            "Condition": "HasUser",
-            "Properties": {
-                "UserName": _sub(name),
-                "Policies": [
-                    {"PolicyName": "take", "PolicyDocument": {"Version": "2012-10-17", "Statement": [take]}},
-                ],
-            },
-        },
-        "GrafanaRole": {
-            "Type": "AWS::IAM::Role",
-            "Condition": "HasGrafana",
-            "Properties": {
-                "RoleName": _sub(name),
-                "AssumeRolePolicyDocument": {"Fn::If": ["IsService", trust(by_service), trust(by_others)]},
-                "Policies": [
-                    {"PolicyName": "read", "PolicyDocument": {"Version": "2012-10-17", "Statement": statements}}
-                ],
-            },
+    user = {
+        "Type": "AWS::IAM::User",
+        "Properties": {
+            "UserName": name,
+            "Policies": [{"PolicyName": "take", "PolicyDocument": _document(_assume(take))}],
         },
     }
+    role = {
+        "Type": "AWS::IAM::Role",
+        "Properties": {
+            "RoleName": name,
+            "AssumeRolePolicyDocument": _document(_assume(trust)),
+            "Policies": [{"PolicyName": "read", "PolicyDocument": _document(*statements)}],
+        },
+    }
+    return {**({"GrafanaUser": user} if known.grafana_principal == "user" else {}), "GrafanaRole": role}
+
+
+def _assume(parts: Tree) -> Tree:
+    return {"Effect": "Allow", "Action": "sts:AssumeRole", **parts}
+
+
+def _document(*statements: Tree) -> Tree:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def _arn(resource: str) -> Tree:
+    return {"Fn::GetAtt": [resource, "Arn"]}
 
 
 def _sub(text: str) -> Any:
-    return {"Fn::Sub": text} if "${" in text else text
-
-
-def _subbed(value: Any) -> Any:
-    """``value`` with each text in it that holds a name of CloudFormation's substituted."""
-    if isinstance(value, dict):
-        return value if "Ref" in value else {key: _subbed(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_subbed(inner) for inner in value]
-    return _sub(value) if isinstance(value, str) else value
+    """``text`` with CloudFormation's own names filled in, and no other ``${…}``: those of CloudWatch stay."""
+    if "${AWS::" not in text:
+        return text
+    return {"Fn::Sub": re.sub(r"\$\{(?!AWS::)", "${!", text)}

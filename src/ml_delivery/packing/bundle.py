@@ -51,6 +51,8 @@ PRUNED = (
     "onnxruntime/transformers/*",
     "onnxruntime/quantization/*",
 )
+# ``from numpy._core.tests._natype import …``: the dots of a relative import, and the module up to the folder of tests.
+IMPORTS_TESTS = re.compile(rb"^\s*(?:from|import)\s+(\.*)([\w.]*?\btests?\b)", re.M)
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,10 @@ def _write(out: IO[bytes], pins: list[Pin], found: list[Path], exclude: tuple[st
     members: dict[str, tuple[str, Path, zipfile.ZipInfo]] = {}
     for pin, wheel in zip(pins, found, strict=True):
         with zipfile.ZipFile(wheel) as opened:
+            imported = imported_tests(opened)
             for member in opened.infolist():
                 path = _installed(member.filename)
-                if path is None or member.is_dir() or left_out(path, exclude):
+                if path is None or member.is_dir() or left_out(path, exclude, imported):
                     continue
                 if path in members and members[path][2].CRC != member.CRC:
                     raise BuildError(
@@ -179,9 +182,21 @@ def _write(out: IO[bytes], pins: list[Pin], found: list[Path], exclude: tuple[st
     return parts
 
 
-def left_out(path: str, exclude: tuple[str, ...]) -> bool:
-    """Whether the rules, ours or the service's, leave ``path`` out."""
-    return any(fnmatch.fnmatchcase(path, rule) for rule in (*PRUNED, *exclude))
+def left_out(path: str, exclude: tuple[str, ...], imported: frozenset[str] = frozenset()) -> bool:
+    """Whether the rules, ours or the service's, leave ``path`` out; ours keep modules of the folders ``imported``."""
+    needed = path.endswith(".py") and path.rpartition("/")[0] in imported
+    return any(fnmatch.fnmatchcase(path, rule) for rule in (*(() if needed else PRUNED), *exclude))
+
+
+def imported_tests(wheel: zipfile.ZipFile) -> frozenset[str]:
+    """The folders of tests that the wheel's other modules import, such as ``numpy/_core/tests`` by ``numpy.testing``."""
+    found = set()
+    for name in wheel.namelist():
+        if name.endswith(".py") and not left_out(name, ()):
+            for dots, module in IMPORTS_TESTS.findall(wheel.read(name)):
+                package = name.split("/")[: -len(dots)] if dots else []
+                found.add("/".join([*package, *module.decode().split(".")]))
+    return frozenset(found)
 
 
 def _installed(name: str) -> str | None:

@@ -12,13 +12,14 @@ from ml_delivery.tasks import console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, read_config
 
 if TYPE_CHECKING:
+    from ml_delivery.account.doctor import Finding
     from ml_delivery.account.infra import Event
     from ml_delivery.cloud import Cloud
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
 
 
-DESTROY = "remove the environment with all that it holds, after asking for the service's name"
+DESTROY = "remove the environment permanently, with all that it holds, after asking for the service's name"
 
 
 @action(help={"branch": BRANCH, "cloud": CLOUD, "yes": "don't ask", "destroy": DESTROY})
@@ -26,6 +27,7 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, dest
     """Create or update what the environment stands on and is delivered by, after showing the change sets."""
     from ml_delivery.account import infra, stacks
     from ml_delivery.cloud import Cloud
+    from ml_delivery.monitoring import stack as monitoring
     from ml_delivery.release.delivery import checked_out
 
     config = read_config()
@@ -36,7 +38,7 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, dest
     wanted = [
         stacks.service(config, environment),
         stacks.delivering(config, environment),
-        stacks.monitoring(config, environment),
+        monitoring.wanted(config, environment),
     ]
     if not infra.provider_stands(config, opened):
         wanted.insert(0, stacks.github(config))
@@ -57,36 +59,41 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, dest
                 infra.discard(opened, planned)
         if not agreed:
             raise Exit(f"{planned.stack} was not changed", 1)
-        infra.apply(opened, planned, _tell)
+        infra.apply(opened, planned, _print)
         console.say(f"{planned.stack}: done")
     _variables(stacks.workflows(config, opened.account))
 
 
 def _destroy(config: Config, environment: Environment, cloud: Cloud) -> None:
-    """Only after the service's name was typed, whoever asks: nothing brings it back."""
+    """Only after the service's name was typed, on every cloud: it can't be undone."""
     from ml_delivery.account import removal
 
-    console.say(
-        f"{environment.name} on {cloud.name} goes, with its releases, artifacts and logs; nothing brings it back"
-    )
+    console.say(f"this removes {environment.name} on {cloud.name} permanently, with its releases, artifacts and logs")
     if console.answer("type the service's name to go on: ") != config.service.name:
         raise Exit("that is not its name; nothing was removed", 1)
-    removal.remove(config, environment, cloud, lambda what: console.say(f"  gone: {what}"))
+    removal.remove(config, environment, cloud, lambda what: console.say(f"  removed: {what}"))
 
 
-CLAIMS = (
-    "claims of a GitHub token, as JSON or a file of it: say which role would believe it, and which claim is in the way"
-)
+CLAIMS = "claims of a GitHub token, as JSON or a file of it: print which roles accept it, and of the others which claim differs"
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "claims": CLAIMS, "json": JSON})
-def doctor(_: Any, branch: str = "", cloud: str = "", claims: str = "", json: bool = False) -> None:
-    """Look at what usually goes wrong, here, in the account and on GitHub, and print the fix; exit 1 if anything is."""
+CONTRACT = "check what delivery expects of the service instead, and nothing outside of it"
+
+
+@action(help={"branch": BRANCH, "cloud": CLOUD, "claims": CLAIMS, "contract": CONTRACT, "json": JSON})
+def doctor(
+    _: Any, branch: str = "", cloud: str = "", claims: str = "", contract: bool = False, json: bool = False
+) -> None:
+    """Check what usually goes wrong, here, in the account and on GitHub, and print the fix; exit 1 if a check fails."""
     from ml_delivery.account import doctor as looking
     from ml_delivery.cloud import chosen
     from ml_delivery.release.delivery import checked_out
 
     config = read_config()
+    if contract:
+        from ml_delivery.account import contract as service
+
+        return _show(service.check(config, config.environment(branch or checked_out(config))), json)
     findings = looking.local(config)
     opened, environment = None, None
     try:
@@ -100,6 +107,11 @@ def doctor(_: Any, branch: str = "", cloud: str = "", claims: str = "", json: bo
         findings += looking.trust(environment, opened, config.name_of(environment), looking.claims_of(claims))
     if environment and opened and (token := os.environ.get("GH_TOKEN") or os.environ.get("GITHUB_TOKEN")):
         findings += looking.github(config, environment, opened.account, token)
+    _show(findings, json)
+
+
+def _show(findings: list[Finding], json: bool) -> None:
+    """Print the findings; exit code 1 if anything is wrong: of the roles' trust in a token one must be well, else all."""
     if json:
         console.document(findings)
     else:
@@ -107,26 +119,26 @@ def doctor(_: Any, branch: str = "", cloud: str = "", claims: str = "", json: bo
             console.say(f"{'✓' if finding.ok else '✗'} {finding.check:<20} {finding.says}")
             if finding.fix:
                 console.say(f"    fix: {finding.fix}")
-    believed = [finding.ok for finding in findings if finding.check.startswith("trust of ")]
+    accepted = [finding.ok for finding in findings if finding.check.startswith("trust of ")]
     others = [finding.ok for finding in findings if not finding.check.startswith("trust of ")]
-    if not all(others) or (believed and not any(believed)):
+    if not all(others) or (accepted and not any(accepted)):
         raise Exit(code=1)
 
 
-def _tell(event: Event) -> None:
+def _print(event: Event) -> None:
     if not event.status.endswith("_IN_PROGRESS"):
         console.say(f"  {event.status:<18} {event.resource}{f': {event.reason}' if event.reason else ''}")
 
 
 def _variables(delivery: dict[str, dict[str, str]]) -> None:
-    """What the workflows read, to be set once on GitHub."""
+    """What the workflows read, to be set on GitHub once."""
     from json import dumps
 
     console.say("\nOn GitHub, in Settings → Secrets and variables → Actions → Variables, set")
     console.say(f"  DELIVERY = {dumps(delivery)}")
     names = ", ".join(each["environment"] for each in delivery.values())
-    console.say(f"and in Settings → Environments make {names}, each with its branch and its required reviewers.")
-    console.say("A private repository is cloned by CodeBuild once it has a personal access token that may read it:")
+    console.say(f"and in Settings → Environments create {names}, each with its branch and its required reviewers.")
+    console.say("To clone a private repository, CodeBuild needs a personal access token that can read it:")
     console.say(
         "  aws codebuild import-source-credentials --server-type GITHUB --auth-type PERSONAL_ACCESS_TOKEN --token …"
     )

@@ -1,59 +1,55 @@
-"""How a service is seen from the outside: monitor, report."""
+"""How a service is observed: monitor, report."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
 
 from ml_delivery.tasks import console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, open_environment, read_config
 
+if TYPE_CHECKING:
+    from ml_delivery.release.delivery import Delivery
+
 
 @action(
     help={
-        "render": "write infra/monitoring.yaml and infra/grafana",
-        "upload": "bring what others changed up to date: CloudWatch's dashboard, and Grafana's things with $GRAFANA_TOKEN",
-        "branch": f"with --upload: {BRANCH}",
-        "cloud": f"with --upload: {CLOUD}",
+        "render": "write build/monitoring: the monitoring stacks' templates, and files for Grafana's provisioning",
+        "upload": "put back what was changed: CloudWatch's dashboard, and Grafana's things with $GRAFANA_TOKEN",
+        "branch": BRANCH,
+        "cloud": CLOUD,
         "json": f"of the differences: {JSON}",
     }
 )
 def monitor(
     _: Any, render: bool = False, upload: bool = False, branch: str = "", cloud: str = "", json: bool = False
 ) -> None:
-    """Show how dashboards and alarms differ from their definition; exit 0 for not at all, 2 for some."""
-    from ml_delivery.monitoring import files
-
-    config = read_config()
+    """Compare the deployed alarms and dashboards with their definition; exit 0 for no difference, 2 for some."""
     if render:
-        changed = files.write(config)
-        for path in changed:
-            console.say(f"wrote {path}")
-        if not changed:
-            console.say("nothing to write")
+        return _render()
+    delivery = open_environment(branch, cloud)
     if upload:
-        return _upload(branch, cloud)
-    if render:
-        return
-    lines = files.differences(config)
+        return _upload(delivery)
+    from ml_delivery.monitoring import drift
+
+    found = [*drift.of_stack(delivery), *drift.find(delivery)]
     if json:
-        console.document({"differences": lines})
-        if lines:
-            raise Exit(code=2)
-        return
-    for line in lines:
-        console.say(line)
-    if lines:
-        raise Exit("! the files differ from their definition\n  next: invoke monitor --render", 2)
-    console.say("the files are as their definition says")
+        console.document({"differences": found})
+    else:
+        for one in found:
+            console.say(f"{one.name}: {one.how}; next: {one.next}")
+        if not found:
+            console.say("the deployed alarms and dashboards are as defined")
+    if found:
+        raise Exit(code=2)
 
 
 @action(
     help={"days": "how far back; default: 1", "branch": BRANCH, "cloud": CLOUD, "json": f"of the panels' rows: {JSON}"}
 )
 def report(_: Any, days: int = 1, branch: str = "", cloud: str = "", json: bool = False) -> None:
-    """Write build/monitoring.html: all panels of the last days, drawn, in one page that needs nothing else."""
+    """Write build/monitoring.html: all panels of the last days, drawn, in one self-contained page."""
     from ml_delivery.errors import ConfigError
     from ml_delivery.monitoring import page
 
@@ -66,21 +62,31 @@ def report(_: Any, days: int = 1, branch: str = "", cloud: str = "", json: bool 
     console.say(f"wrote {made.path}: {len(made.panels)} panels{without}")
 
 
-def _upload(branch: str, cloud: str) -> None:
-    from ml_delivery.monitoring import api, drift, files
-    from ml_delivery.monitoring.queries import place
+def _render() -> None:
+    from ml_delivery.monitoring import files
+
+    changed = files.write(read_config())
+    for path in changed:
+        console.say(f"wrote {path}")
+    if not changed:
+        console.say("nothing to write")
+
+
+def _upload(delivery: Delivery) -> None:
+    from ml_delivery.monitoring import api, drift
+    from ml_delivery.monitoring.definition import observed
+    from ml_delivery.observed import Place
     from ml_delivery.records import ROLLED_BACK, VERIFIED
 
-    delivery = open_environment(branch, cloud)
-    config = delivery.config
-    at, queries = place(config, delivery.environment, delivery.cloud.account), files.queries(config.root)
-    if drift.board_differs(delivery.cloud, at, queries):
-        drift.put_board(delivery.cloud, at, queries)
+    at = Place(delivery.config, delivery.environment, delivery.cloud.account)
+    seen = observed(at)
+    if drift.board_differs(delivery.cloud, at, seen):
+        drift.put_board(delivery.cloud, at, seen)
         console.say("  CloudWatch     was changed; written")
-    if not config.monitoring.grafana_url:
-        return console.say("  Grafana        none is named in pipeline.toml: monitoring.grafana_url")
-    grafana = api.connect(config)
-    for part in api.parts(config, at, queries):
+    if not delivery.config.monitoring.grafana_url:
+        return console.say("  Grafana        pipeline.toml names none; to use one, write monitoring.grafana_url")
+    grafana = api.connect(delivery.config)
+    for part in api.parts(at, seen):
         how = grafana.differs(part)
         if how:
             grafana.write(part, missing=how == "missing")

@@ -138,14 +138,21 @@ def _watch(delivery: Delivery, looks: int) -> None:
 
 def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None:
     from ml_delivery.errors import ConfigError
-    from ml_delivery.monitoring import data, files
+    from ml_delivery.monitoring import data
+    from ml_delivery.monitoring.definition import observed
+    from ml_delivery.observed import Place
 
-    known = files.queries(read_config().root)
+    delivery = open_environment(branch, cloud)
+    seen = observed(Place(delivery.config, delivery.environment, delivery.cloud.account))
+    known = seen.logs
     if name not in known:
         listed = [f"{other}: {text.splitlines()[0].lstrip('# ')}" for other, text in known.items()]
         raise ConfigError("--query", [f"infra/queries/{name}.txt does not exist; there are:", *listed])
-    delivery = open_environment(branch, cloud)
-    rows = data.ask_log(delivery.cloud, delivery.foundation.outputs["LogGroup"], known[name], minutes)
+    if not seen.log_group:
+        raise ConfigError(
+            "--query", [f"{delivery.environment.target} has no log in CloudWatch; invoke logs prints its log"]
+        )
+    rows = data.ask_log(delivery.cloud, seen.log_group, known[name], minutes)
     if json:
         return console.document(rows)
     console.table(rows)

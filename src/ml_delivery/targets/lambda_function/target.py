@@ -8,7 +8,13 @@ from ml_delivery.target import Target
 from ml_delivery.targets.lambda_function.settings import LambdaSettings
 
 if TYPE_CHECKING:
-    from ml_delivery.keys import Function
+    from collections.abc import Callable
+
+    from ml_delivery.cloud import Cloud
+    from ml_delivery.config import Config
+    from ml_delivery.keys import Environment, Function
+    from ml_delivery.observed import Observed, Place
+    from ml_delivery.templates import Infrastructure
 
 __all__ = ["LambdaTarget"]
 
@@ -28,3 +34,18 @@ class LambdaTarget(Target):
         https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
         """
         return 26 if python == "3.11" else 34
+
+    def infrastructure(self, config: Config, environment: Environment) -> Infrastructure:
+        from ml_delivery.targets.lambda_function import infrastructure
+
+        return infrastructure.part(config, environment)
+
+    def observe(self, at: Place) -> Observed:
+        from ml_delivery.targets.lambda_function import observing
+
+        return observing.observe(at)
+
+    def removals(self, config: Config, environment: Environment, cloud: Cloud) -> dict[str, Callable[[], object]]:
+        from ml_delivery.targets.lambda_function import infrastructure
+
+        return infrastructure.removals(config, environment, cloud)

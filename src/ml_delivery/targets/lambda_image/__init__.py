@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_delivery.targets.lambda_function.target import LambdaTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from ml_delivery.cloud import Cloud
     from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
     from ml_delivery.packing.ingredients import Ingredients
     from ml_delivery.records import Context, Manifest, Packed, Pushed
     from ml_delivery.target import Deployer
+    from ml_delivery.templates import Infrastructure
 
 __all__ = ["TARGET"]
 
@@ -33,8 +36,7 @@ class LambdaImage(LambdaTarget):
         from ml_delivery.containers import registry
 
         repository = context.foundation.outputs["Repository"]
-        # Named in SSM as the last one, for other systems.
-        parameter = f"/{context.config.service.name}/{context.environment.name}/image"
+        parameter = _parameter(context.config, context.environment)
         return registry.push(context.cloud, context.foundation.bucket, repository, manifest, parameter)
 
     def open(self, context: Context) -> Deployer:
@@ -49,6 +51,24 @@ class LambdaImage(LambdaTarget):
             return f"{engines.find().name} answers"
 
         return {"engine": engine}
+
+    def infrastructure(self, config: Config, environment: Environment) -> Infrastructure:
+        from ml_delivery import templates
+
+        return super().infrastructure(config, environment) + templates.part(Path(__file__).parent)
+
+    def removals(self, config: Config, environment: Environment, cloud: Cloud) -> dict[str, Callable[[], object]]:
+        name, parameter = config.name_of(environment), _parameter(config, environment)
+        return {
+            **super().removals(config, environment, cloud),
+            f"the images {name}": lambda: cloud.client("ecr").delete_repository(repositoryName=name, force=True),
+            f"the parameter {parameter}": lambda: cloud.client("ssm").delete_parameter(Name=parameter),
+        }
+
+
+def _parameter(config: Config, environment: Environment) -> str:
+    """The SSM parameter that names the last pushed image, for other systems."""
+    return f"/{config.service.name}/{environment.name}/image"
 
 
 TARGET = LambdaImage()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from service import artifact, market, promotion, training
+from ml_service import models
+from service import market, promotion, training
 
 SEED = 7
 
@@ -36,7 +37,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it that a test may harm, and that the service takes for its own."""
     shutil.copytree(trained, tmp_path / "root")
-    monkeypatch.setattr(artifact, "find_root", lambda: tmp_path / "root")
+    monkeypatch.setattr(models, "find_root", lambda: tmp_path / "root")
     return tmp_path / "root"
 
 

@@ -15,7 +15,7 @@ from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 import service
-from service import artifact
+from ml_service import models
 from service.app import create_app
 
 # Of each operation; the pipeline's own tests ask for more.
@@ -29,10 +29,10 @@ answered: list[int] = []
 @pytest.fixture(scope="module")
 def api(trained: Path) -> Iterator[schemathesis.BaseSchema]:
     """The document, as the service serves it."""
-    found = artifact.find_root
-    artifact.find_root = lambda: trained
+    found = models.find_root
+    models.find_root = lambda: trained
     yield schemathesis.openapi.from_wsgi("/openapi.json", create_app())
-    artifact.find_root = found
+    models.find_root = found
     print(f"\n{len(answered)} generated requests, {answered.count(200)} answered with 200")
 
 

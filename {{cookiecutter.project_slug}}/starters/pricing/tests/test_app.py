@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ml_service import models, release
 from service import artifact
 from service.app import create_app
 
@@ -181,7 +183,7 @@ def test_request_id_is_the_callers_or_a_new_one(client: FlaskClient, capsys: pyt
 def test_fault_of_ones_own_is_a_problem_and_logged(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A fault that nobody thought of is 500 without a word of it; the log has all of it, under the same request."""
+    """An unexpected fault is answered with 500 and none of its details; the log has them, under the same request."""
     from service import pricing
 
     def broken(*_: object) -> object:
@@ -208,9 +210,10 @@ def test_version_names_release_and_model(root: Path, monkeypatch: pytest.MonkeyP
     """``/version`` answers the release's number, commit, model and content."""
     built = {"commit": "c" * 40, "version": "v", "model": "m", "content": "sha256:1"}
     (root / "release.json").write_text(json.dumps(built))
+    monkeypatch.setattr(release, "__file__", str(root / "ml_service/release.py"))
     monkeypatch.setenv("RELEASE_NUMBER", "12")
     said = create_app().test_client().get("/version").get_json()
-    digest = artifact.load(root)[0].digest
+    digest = artifact.load()[0].digest
     assert said == {"release": 12, "commit": "c" * 40, "version": "v", "model": digest, "content": "sha256:1"}
 
 
@@ -242,19 +245,19 @@ def test_model_that_is_not_the_promoted_one_stops_the_start(root: Path, harm: st
     if harm == "missing":
         file.unlink()
     else:
-        old = artifact.hashlib.sha256(file.read_bytes()).hexdigest()
+        old = hashlib.sha256(file.read_bytes()).hexdigest()
         file.write_bytes(b"no onnx")
         if harm == "not a model":
-            lock.write_text(lock.read_text().replace(old, artifact.hashlib.sha256(b"no onnx").hexdigest()))
+            lock.write_text(lock.read_text().replace(old, hashlib.sha256(b"no onnx").hexdigest()))
     with pytest.raises(artifact.ModelFault, match=file.name):
         create_app()
 
 
 def test_without_a_lock_the_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package that no model.lock stands above says that a model must be trained."""
-    monkeypatch.setattr(artifact, "__file__", str(tmp_path / "service/artifact.py"))
+    monkeypatch.setattr(models, "__file__", str(tmp_path / "ml_service/models.py"))
     with pytest.raises(artifact.ModelFault, match="train a model first"):
-        artifact.find_root()
+        models.find_root()
 
 
 def test_log_is_one_json_line_per_request(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:

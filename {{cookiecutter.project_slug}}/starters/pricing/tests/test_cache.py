@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service import cache
+from ml_service import cache
 from service.app import create_app
 
 PATH = "/v1/predict-price/85111?date=2026-01-31"
@@ -50,7 +50,7 @@ def silent(connection: socket.socket, piece: bytes) -> None:
 
 
 def slow(connection: socket.socket, piece: bytes) -> None:
-    """Ready at once, then slower than anybody waits."""
+    """Ready at once, then slower than a request waits."""
     if b"SELECT" not in piece:
         time.sleep(0.5)
     connection.sendall(b"+OK\r\n")
@@ -88,7 +88,7 @@ def test_fault_of_redis_costs_little_and_no_answer(
     client.get(PATH)
     without = min(_seconds(lambda: client.get(PATH)) for _ in range(5))
     with server(fault or silent) as url:
-        monkeypatch.setenv("REDIS_URL", url if fault else "redis://127.0.0.1:1/0")  # nobody listens there
+        monkeypatch.setenv("REDIS_URL", url if fault else "redis://127.0.0.1:1/0")  # nothing listens there
         slowest = []
         for _ in range(3):  # a busy machine may be slow once; Redis is every time
             client = create_app().test_client()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import ml_service
 import service
 
 CONTEXT = SimpleNamespace(aws_request_id="request-1", get_remaining_time_in_millis=lambda: 3000)
@@ -142,11 +144,14 @@ def test_body_reaches_the_application_encoded_or_not(handler: Any) -> None:
 def test_serving_imports_nothing_of_training(root: Path) -> None:
     """A process that serves has none of the training's packages loaded, and no pickle is read."""
     code = (
-        "import sys; from service import artifact; from pathlib import Path; "
-        f"artifact.find_root = lambda: Path({str(root)!r}); import service.handler; "
+        "import sys; from ml_service import models; from pathlib import Path; "
+        f"models.find_root = lambda: Path({str(root)!r}); import service.handler; "
         "print(sorted({n.partition('.')[0] for n in sys.modules}))"
     )
-    environment = {"PYTHONPATH": str(Path(service.__file__).parent.parent), "PATH": "/bin"}
+    environment = {
+        "PYTHONPATH": os.pathsep.join(str(Path(str(p.__file__)).parents[1]) for p in (service, ml_service)),
+        "PATH": "/bin",
+    }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout.replace("'", '"')))
     assert "onnxruntime" in loaded

@@ -16,7 +16,9 @@ from uuid import uuid4
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from service import artifact, cache, inputs, pricing, telemetry
+from ml_service import cache, problems, release
+from ml_service.telemetry import trace
+from service import artifact, inputs, pricing, telemetry
 
 __all__ = ["create_app"]
 
@@ -31,9 +33,8 @@ def create_app() -> Flask:
         artifact.ModelFault: a model is missing, altered or can't be opened.
         ValueError: an environment variable can't be used; names it.
     """
-    root = artifact.find_root()
-    models = artifact.load(root)
-    release = artifact.release(root)
+    models = artifact.load()
+    built = release.read()
     kept = cache.from_environment(lambda message: _log("warning", message=message))
     origins = set(re.split(r"[\s,]+", os.environ.get("CORS_ORIGINS", ""))) - {""}
     verbose = os.environ.get("LOG_LEVEL", "").upper() == "DEBUG"
@@ -66,8 +67,7 @@ def create_app() -> Flask:
 
     @app.get("/version")
     def version() -> Response:
-        built = {"release": release.number, "commit": release.commit, "version": release.version}
-        return _json({**built, "model": models[0].digest, "content": release.content})
+        return _json(built.document(models[0].digest))
 
     @app.get("/v1/products")
     def products() -> Response:
@@ -126,11 +126,11 @@ def create_app() -> Flask:
             status=response.status_code,
             model=g.get("model", ""),
             request=g.request,
-            trace=telemetry.trace(request.headers.get("X-Amzn-Trace-Id", "")),
+            trace=trace(request.headers.get("X-Amzn-Trace-Id", "")),
             Latency=round((time.perf_counter() - g.began) * 1000, 3),
             Failures=int(response.status_code >= 500),
             ColdStarts=int(cold[0]),
-            Release=release.number,
+            Release=built.number,
             **g.get("measured", {}),
         )
         cold[0] = False
@@ -164,9 +164,7 @@ def _json(document: dict[str, Any], status: int = 200, kind: str = "application/
 
 
 def _problem(status: int, title: str, detail: str) -> Response:
-    """https://www.rfc-editor.org/rfc/rfc9457"""
-    document = {"type": "about:blank", "title": title, "status": status, "detail": detail, "request": g.request}
-    return _json(document, status, "application/problem+json")
+    return _json(problems.document(status, detail, title, request=g.request), status, problems.TYPE)
 
 
 def _document(body: bytes | None, digest: str) -> dict[str, Any] | None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,25 +11,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from ml_service import models
+from ml_service.models import LOCK, ModelFault
 from service import features
 
-__all__ = ["LOCK", "Model", "ModelFault", "Release", "find_root", "load", "open_model", "release"]
-
-LOCK = "model.lock"
-
-
-class ModelFault(Exception):
-    """A model is missing, is not the one that ``model.lock`` names, or can't be opened."""
-
-
-@dataclass(frozen=True)
-class Release:
-    """What this process is part of; ``number`` is 0 and the rest empty where nothing was built."""
-
-    number: int
-    commit: str
-    version: str
-    content: str
+__all__ = ["LOCK", "Model", "ModelFault", "load", "open_model"]
 
 
 @dataclass(frozen=True)
@@ -64,48 +47,16 @@ class Model:
         return answer
 
 
-def find_root() -> Path:
-    """The nearest folder above this package that holds ``model.lock``: the artifact's root, or the checkout's.
-
-    Raises:
-        ModelFault: there is none.
-    """
-    for folder in Path(__file__).parents:
-        if (folder / LOCK).is_file():
-            return folder
-    raise ModelFault("no model.lock in or above the package; train a model first")
-
-
-def load(root: Path) -> list[Model]:
+def load(root: Path | None = None) -> list[Model]:
     """The models that ``model.lock`` names, primary first, each verified against its digest.
+
+    Args:
+        root: the folder of ``model.lock``; default: the artifact's root, or the checkout's.
 
     Raises:
         ModelFault: one is missing, altered, or can't be opened; names it.
     """
-    lock = tomllib.loads((root / LOCK).read_text(encoding="utf-8"))
-    return [_open(root, role, lock[role]) for role in ("primary", "backup") if role in lock]
-
-
-def release(root: Path) -> Release:
-    """What was built and released, from ``release.json`` and the variable ``RELEASE_NUMBER``."""
-    try:
-        built = json.loads((root / "release.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        built = {"commit": "unreleased", "version": "unreleased", "content": ""}
-    number = int(os.environ.get("RELEASE_NUMBER", "0"))
-    return Release(number, built["commit"], built["version"], built["content"])
-
-
-def _open(root: Path, role: str, entry: dict[str, Any]) -> Model:
-    path = root / entry["file"]
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelFault(f"the {role} model {entry['file']} can't be read: {error}") from error
-    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    if digest != entry["digest"]:
-        raise ModelFault(f"{entry['file']} is {digest}, model.lock names {entry['digest']}")
-    return open_model(content, role, digest, entry["file"])
+    return [open_model(found.content, found.role, found.digest, found.file) for found in models.load(root)]
 
 
 def open_model(content: bytes, role: str, digest: str, file: str) -> Model:
@@ -120,11 +71,11 @@ def open_model(content: bytes, role: str, digest: str, file: str) -> Model:
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         known = session.get_modelmeta().custom_metadata_map
-        kind, products, told = (json.loads(known[key]) for key in ("kind", "products", "features"))
+        kind, products, names = (json.loads(known[key]) for key in ("kind", "products", "features"))
         recommended = tuple(json.loads(known.get("recommended", "[]")))
     except Exception as error:  # onnxruntime raises classes of its own, without a common base
         raise ModelFault(f"{file} can't be opened: {error}") from error
-    if told != list(features.NAMES):
-        raise ModelFault(f"{file} was made with the features {told}, the code has {list(features.NAMES)}")
+    if names != list(features.NAMES):
+        raise ModelFault(f"{file} was made with the features {names}, the code has {list(features.NAMES)}")
     indexed = {product["stockcode"]: {**product, "index": i} for i, product in enumerate(products)}
     return Model(role, kind, digest, indexed, session, recommended)

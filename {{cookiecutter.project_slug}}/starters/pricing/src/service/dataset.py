@@ -43,7 +43,7 @@ class Table:
         return self[self.days < start], self[self.days >= start]
 
     def features(self, products: list[dict[str, Any]]) -> NDArray[np.float32]:
-        """What a model that knows ``products`` is told of each row; every row must be of one of them."""
+        """What a model that knows ``products`` gets of each row; every row must be of one of them."""
         index = {product["stockcode"]: i for i, product in enumerate(products)}
         number = np.array([index[code] for code in self.stockcodes], dtype=np.int64)
         reference = np.array([product["price"] for product in products])
@@ -63,7 +63,7 @@ class Dataset:
         transactions: the rows that were left; ``digest`` is theirs.
         train, test: the days to learn from, and the last ones, which no model sees before it is judged.
         products: what the models must know of each product, taken from the days to learn from only.
-        truth: how demand really is, by stock code; empty where nobody knows.
+        truth: how demand really is, by stock code; empty where it is unknown.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a model is told: the same for training and for serving, so neither can drift from the other."""
+"""What a model gets: the same for training and for serving, so neither can drift from the other."""
 
 from __future__ import annotations
 

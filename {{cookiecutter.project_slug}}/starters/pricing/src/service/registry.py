@@ -1,4 +1,4 @@
-"""Trained models, kept by digest under ``.src/ml_delivery/models``, and the record of the last training.
+"""Trained models, kept by digest under ``.pipeline/models``, and the record of the last training.
 
 They can be made again, so they are not in git; what is promoted of them goes to ``models/``, which is.
 """
@@ -17,7 +17,7 @@ from service.data import digest as digest_of
 
 __all__ = ["Missing", "Run", "digest", "last_run", "read", "store", "write_run"]
 
-FOLDER = ".src/ml_delivery/models"
+FOLDER = ".pipeline/models"
 
 
 class Missing(Exception):

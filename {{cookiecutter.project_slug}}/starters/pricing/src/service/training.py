@@ -139,7 +139,7 @@ def _say(line: str) -> None:
 
 
 def _progress(name: str, trials: int, done: int, score: float, best: float) -> None:
-    """A line that the next one replaces, where somebody watches."""
+    """A line that the next one replaces, on a terminal."""
     line = f"  {name:<12} {done:>3}/{trials}  rmse {score:7.3f}  best {best:7.3f}"
     print(f"\r\033[K{line}" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n", flush=True)
 

@@ -1,0 +1,32 @@
+"""The monitoring stack of an environment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ml_delivery import templates
+from ml_delivery.account.stacks import Stack, names
+from ml_delivery.errors import ConfigError
+from ml_delivery.monitoring import definition, template
+from ml_delivery.observed import Place
+
+if TYPE_CHECKING:
+    from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
+
+__all__ = ["wanted"]
+
+
+def wanted(config: Config, environment: Environment) -> Stack:
+    """How the environment is observed: ``<service>-<environment>-monitoring``, made of the definition.
+
+    Raises:
+        ConfigError: Grafana's role would be taken without an external id; or ``infra/metrics.toml`` is wrong.
+    """
+    known = config.monitoring
+    if known.grafana_principal not in ("", "grafana.amazonaws.com") and not known.grafana_external_id:
+        problem = "monitoring.grafana_external_id: empty; write what Grafana shows as its external id"
+        raise ConfigError("pipeline.toml", [problem])
+    at = Place(config, environment, "${AWS::AccountId}")
+    body = templates.write(template.template(at, definition.observed(at)))
+    return Stack(names(config, environment)["monitoring"], body, {}, "infra/metrics.toml")

@@ -1,0 +1,45 @@
+"""What a function adds to the stacks of an environment, and what it leaves outside of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_delivery import templates
+from ml_delivery.targets.lambda_function import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ml_delivery.cloud import Cloud
+    from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
+
+__all__ = ["part", "removals"]
+
+
+def part(config: Config, environment: Environment) -> templates.Infrastructure:
+    """The function's role, its log group and the statements of ``foundation.yaml`` and ``delivery.yaml`` here."""
+    region, account = config.service.region, environment.account or "*"
+    secrets = {_secret(region, account, reference) for reference in environment.variables.values()}
+    parameters = {
+        "Tracing": settings.of(environment).tracing,
+        "Secrets": ",".join(sorted(secrets - {""})) or "none",
+    }
+    return templates.part(Path(__file__).parent, parameters)
+
+
+def removals(config: Config, environment: Environment, cloud: Cloud) -> dict[str, Callable[[], object]]:
+    """The function with all its versions."""
+    name = config.name_of(environment)
+    return {f"the function {name}": lambda: cloud.client("lambda").delete_function(FunctionName=name)}
+
+
+def _secret(region: str, account: str, reference: str) -> str:
+    """The ARN of what a variable refers to; empty when it is no secret. Secrets Manager adds six characters to a name."""
+    kind, _, name = reference.partition(":")
+    if kind == "ssm" and name.startswith("/"):
+        return f"arn:aws:ssm:{region}:{account}:parameter{name}"
+    if kind == "secretsmanager" and name:
+        return f"arn:aws:secretsmanager:{region}:{account}:secret:{name}-??????"
+    return ""

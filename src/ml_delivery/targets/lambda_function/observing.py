@@ -1,0 +1,195 @@
+"""What is observed of a function: Lambda's own metrics, what it costs, and the alarms that every service on Lambda has.
+
+https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html (metrics and their dimensions)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ml_delivery.observed import Alarm, ByVersion, Observed, Panel, Place, Query, own
+from ml_delivery.targets.lambda_function import settings
+from ml_delivery.targets.lambda_function.alias import ALIAS
+from ml_delivery.targets.lambda_function.costs import DOLLARS_PER_REQUEST, dollars_per_gb_second
+
+__all__ = ["observe"]
+
+
+def observe(at: Place) -> Observed:
+    """Rows of requests, and of capacity and cost; alarms; the function's log, with queries that know Lambda's lines."""
+    by_version = ByVersion(
+        Panel(
+            "requests",
+            "Requests by version",
+            "count",
+            "Users' requests by the version that answered; a deploy moves them from one to the next.",
+            (_by_version(at, "requests", "Invocations", "Sum"),),
+        ),
+        Panel(
+            "errors",
+            "Errors by version",
+            "count",
+            "Exceptions and time-outs, by version: what a canary deploy watches.",
+            (_by_version(at, "errors", "Errors", "Sum"),),
+        ),
+        Panel(
+            "latency-by-version",
+            "p95 by version",
+            "ms",
+            "What a canary deploy watches.",
+            (_by_version(at, "p95", "Duration", "p95"),),
+        ),
+    )
+    queries = (Path(__file__).parent / "queries").glob("*.txt")
+    return Observed(
+        rows={"Requests": _requests(at, by_version), "Capacity and cost": _capacity(at)},
+        alarms=_alarms(at),
+        log_group=f"/aws/lambda/{at.name}",
+        logs={path.stem: path.read_text(encoding="utf-8") for path in sorted(queries)},
+        by_version=by_version,
+    )
+
+
+def _function(at: Place, id: str, metric: str, label: str = "", statistic: str = "Sum", shown: bool = True) -> Query:
+    """Lambda's metric of the whole function."""
+    return Query(id, label, "AWS/Lambda", metric, statistic, (("FunctionName", at.name),), shown=shown)
+
+
+def _alias(at: Place, id: str, metric: str, label: str = "", statistic: str = "Sum", shown: bool = True) -> Query:
+    """Lambda's metric of what users call: the alias."""
+    dimensions = (("FunctionName", at.name), ("Resource", f"{at.name}:{ALIAS}"))
+    return Query(id, label, "AWS/Lambda", metric, statistic, dimensions, shown=shown)
+
+
+def _by_version(at: Place, id: str, metric: str, statistic: str) -> Query:
+    """Lambda's metric of each version that the alias has called; labelled by the version."""
+    schema = "{AWS/Lambda,ExecutedVersion,FunctionName,Resource}"
+    terms = f'FunctionName="{at.name}" Resource="{at.name}:{ALIAS}" MetricName="{metric}"'
+    return Query(
+        id, "${PROP('Dim.ExecutedVersion')}", expression=f"SEARCH('{schema} {terms}', '{statistic}', {{period}})"
+    )
+
+
+def _failures(at: Place) -> tuple[Query, ...]:
+    """Percent of the users' requests that failed: what Lambda counts as errors, and answers of 500 and above."""
+    return (
+        _alias(at, "requests", "Invocations", shown=False),
+        _alias(at, "thrown", "Errors", shown=False),
+        own(at, "answered", "Failures", shown=False),
+        Query("rate", "failed", expression="100 * (FILL(thrown, 0) + FILL(answered, 0)) / requests"),
+    )
+
+
+def _requests(at: Place, by_version: ByVersion) -> tuple[Panel, ...]:
+    return (
+        by_version.requests,
+        Panel(
+            "alias",
+            "Requests and errors of the alias",
+            "count",
+            "Errors are exceptions and time-outs; answers of 500 and above are the service's own.",
+            (
+                _alias(at, "requests", "Invocations", "requests"),
+                _alias(at, "thrown", "Errors", "errors"),
+                own(at, "answered", "Failures", "answers of 500 and above"),
+            ),
+        ),
+        Panel(
+            "failed-share", "Failed requests", "percent", "Of the users' requests; an alarm watches it.", _failures(at)
+        ),
+        by_version.errors,
+        Panel(
+            "latency",
+            "Latency",
+            "ms",
+            "How long Lambda ran for the users' requests, cold starts left out; an alarm watches p95.",
+            tuple(_alias(at, p, "Duration", p, statistic=p) for p in ("p50", "p95", "p99")),
+        ),
+        by_version.p95,
+    )
+
+
+def _capacity(at: Place) -> tuple[Panel, ...]:
+    price = dollars_per_gb_second(at.config.service.architecture)
+    seconds = f"FILL(spent, 0) / 1000 * {settings.of(at.environment).memory} / 1024"
+    dollars = f"1000 * ({DOLLARS_PER_REQUEST:.7f} + {seconds} * {price} / calls)"
+    return (
+        Panel(
+            "cold-starts",
+            "Cold starts",
+            "count",
+            "Requests that were the first of their process.",
+            (own(at, "cold", "ColdStarts", "cold starts"),),
+        ),
+        Panel(
+            "throttles",
+            "Throttles",
+            "count",
+            "Calls that Lambda refused since they would have exceeded the concurrency; an alarm watches them.",
+            (_function(at, "throttles", "Throttles", "throttled"),),
+        ),
+        Panel(
+            "concurrency",
+            "Concurrency",
+            "count",
+            "Most calls at the same time.",
+            (_function(at, "concurrent", "ConcurrentExecutions", "at once", statistic="Maximum"),),
+        ),
+        Panel(
+            "cost",
+            "Cost of 1,000 requests",
+            "dollars",
+            "Lambda's list price of requests and duration; free tier, logs and data transfer left out.",
+            (
+                _function(at, "calls", "Invocations", shown=False),
+                _function(at, "spent", "Duration", shown=False),
+                Query("cost", "US dollars", expression=dollars),
+            ),
+        ),
+    )
+
+
+def _alarms(at: Place) -> tuple[Alarm, ...]:
+    """With the limits of ``[monitoring]``; the most urgent first."""
+    branch, limits = f"--branch {at.environment.branch}", at.config.monitoring
+    return (
+        Alarm(
+            "errors",
+            "Requests fail",
+            "More of the users' requests fail than monitoring.max_errors allows.",
+            f"invoke logs --query errors {branch}; if the newest release is to blame, invoke rollback {branch}",
+            _failures(at),
+            threshold=limits.max_errors,
+        ),
+        Alarm(
+            "slow",
+            "Requests are slow",
+            "The 95th percentile of latency is above monitoring.max_p95 milliseconds.",
+            f"invoke logs --query slow {branch}; if it came with a release, invoke rollback {branch}",
+            (_alias(at, "p95", "Duration", "p95", statistic="p95"),),
+            threshold=limits.max_p95,
+            needed=3,
+        ),
+        Alarm(
+            "throttled",
+            "Requests are throttled",
+            "Lambda refuses calls: they would exceed the concurrency of the function or of the account.",
+            f"invoke status {branch}; then raise the account's quota, or the function's reserved concurrency",
+            (_function(at, "throttles", "Throttles", "throttled"),),
+            threshold=0,
+            periods=1,
+            needed=1,
+        ),
+        Alarm(
+            "quiet",
+            "No requests arrive",
+            "There was no request for monitoring.quiet minutes: the way to the service is broken, or it is not used.",
+            f"invoke call /healthz {branch}; if that answers, check what calls the function",
+            (_alias(at, "requests", "Invocations", "requests"),),
+            threshold=1,
+            below=True,
+            periods=limits.quiet,
+            needed=limits.quiet,
+            missing="breaching",
+        ),
+    )

@@ -1,0 +1,159 @@
+"""CloudFormation templates as data: read from YAML, put together from the package's own and the target's parts, written as JSON."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ml_delivery.errors import ConfigError
+
+try:
+    from yaml import CSafeLoader as _Base
+except ImportError:  # a PyYAML without libyaml
+    from yaml import SafeLoader as _Base  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["LIMIT", "SECTIONS", "Infrastructure", "Tree", "delivery", "foundation", "part", "read", "write"]
+
+# A document of JSON: what a template, or a part of one, is.
+Tree = dict[str, Any]
+SECTIONS = ("Parameters", "Conditions", "Resources", "Outputs")
+# The roles of the delivery, and the resource that each is.
+ROLES = {"build": "BuildRole", "codebuild": "ProjectRole", "plan": "PlanRole", "deploy": "DeployRole"}
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html (bytes of a template in a request)
+LIMIT = 51_200
+
+
+@dataclass(frozen=True)
+class Infrastructure:
+    """A target's part of the stacks of one environment.
+
+    Attributes:
+        foundation: parameters, conditions, resources and outputs for the stack that the environment stands on.
+        parameters: values of those parameters.
+        statements: IAM statements for the roles of the delivery (``build``, ``codebuild``, ``plan``, ``deploy``), by role.
+        project: more properties of the CodeBuild project.
+    """
+
+    foundation: Tree = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
+    statements: dict[str, list[Tree]] = field(default_factory=dict)
+    project: Tree = field(default_factory=dict)
+
+    def __add__(self, other: Infrastructure) -> Infrastructure:
+        """Both parts; where both name a thing, that of ``other`` wins."""
+        roles = [*self.statements, *(role for role in other.statements if role not in self.statements)]
+        return Infrastructure(
+            {name: {**self.foundation.get(name, {}), **other.foundation.get(name, {})} for name in SECTIONS},
+            {**self.parameters, **other.parameters},
+            {role: [*self.statements.get(role, []), *other.statements.get(role, [])] for role in roles},
+            _merged(self.project, other.project),
+        )
+
+
+def part(folder: Path, parameters: dict[str, str] | None = None) -> Infrastructure:
+    """A target's part as the files in its folder say: ``foundation.yaml``, a part of a template; ``delivery.yaml``, with
+    ``Statements`` by role and properties of the ``Project``.
+    """
+    more = read(folder / "delivery.yaml")
+    return Infrastructure(
+        read(folder / "foundation.yaml"), parameters or {}, more.get("Statements", {}), more.get("Project", {})
+    )
+
+
+class _Loader(_Base):
+    """Reads short functions as the long ones that they stand for: ``!Sub x`` is ``{"Fn::Sub": "x"}``.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
+    """
+
+
+def _short(loader: Any, name: str, node: yaml.Node) -> Tree:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)
+    if name == "GetAtt" and isinstance(value, str):
+        value = value.split(".", 1)
+    return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}
+
+
+_Loader.add_multi_constructor("!", _short)
+
+
+def read(path: Path) -> Tree:
+    """The template, or the part of one, in a YAML file; the long form of each function.
+
+    Raises:
+        ConfigError: it is not YAML, or no mapping.
+    """
+    try:
+        found = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 # nosec B506 - a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"infra/{path.name}", [f"not YAML: {error}"], next=f"correct {path}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"infra/{path.name}", ["not a mapping; write a CloudFormation template"])
+    return found
+
+
+def write(template: Tree) -> str:
+    """The template as CloudFormation takes it: compact JSON, the same bytes each time.
+
+    Raises:
+        ConfigError: it is larger than CloudFormation takes in a request.
+    """
+    text = json.dumps(template, ensure_ascii=False, separators=(",", ":"), default=str)  # YAML reads a bare date as one
+    if (size := len(text.encode())) > LIMIT:
+        what = template.get("Description", "a template")
+        raise ConfigError(
+            "infra", [f"{size} bytes, CloudFormation takes {LIMIT}: {what}"], next="declare fewer panels or resources"
+        )
+    return text
+
+
+def foundation(neutral: Tree, part: Infrastructure) -> Tree:
+    """What an environment stands on: the neutral template with the target's part; where both name a thing, the neutral one wins."""
+    sections = {name: {**part.foundation.get(name, {}), **neutral.get(name, {})} for name in SECTIONS}
+    return {**neutral, **{name: content for name, content in sections.items() if content}}
+
+
+def delivery(neutral: Tree, part: Infrastructure, place: str) -> Tree:
+    """What delivers an environment: the neutral template, with the target's statements and properties of the project.
+
+    Raises:
+        ConfigError: the template at ``place`` lacks a role, or the project.
+    """
+    made = copy.deepcopy(neutral)
+    resources, problems = made.get("Resources", {}), []
+    for role, statements in part.statements.items():
+        try:
+            policy = resources[ROLES[role]]["Properties"]["Policies"][0]["PolicyDocument"]
+            policy["Statement"] = [*policy["Statement"], *statements]
+        except (KeyError, IndexError, TypeError):
+            problems.append(f"Resources.{ROLES[role]}: no role with a policy, to which the target adds statements")
+    try:
+        project = resources["Project"]
+        project["Properties"] = _merged(project["Properties"], part.project)
+    except (KeyError, TypeError):
+        problems.append("Resources.Project: no CodeBuild project with properties")
+    if problems:
+        raise ConfigError(place, problems, next=f"correct {place}")
+    return made
+
+
+def _merged(first: Tree, second: Tree) -> Tree:
+    """Both, the second winning; mappings within them likewise."""
+    both = {
+        name: _merged(first[name], value) if isinstance(value, dict) and isinstance(first.get(name), dict) else value
+        for name, value in second.items()
+    }
+    return {**first, **both}

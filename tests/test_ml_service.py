@@ -1,0 +1,114 @@
+"""What every service runs with: releases, verified models, logs that are metrics, problem documents."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import TEMPLATE
+
+from ml_service import models, problems, release, telemetry
+
+PACKAGE = TEMPLATE / "src/ml_service"
+
+
+def test_needs_the_standard_library_alone() -> None:
+    """Nothing is imported but the standard library, the package itself and botocore, which Lambda's Python has."""
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            outside = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"ml_service"}
+            assert outside <= ({"botocore"} if path.name == "secrets.py" else set()), (path.name, outside)
+
+
+def test_release_is_what_build_and_deploy_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record is of release.json and RELEASE_NUMBER; what is really open may replace the model's digest."""
+    built = {"commit": "c" * 40, "version": "v", "model": "sha256:1", "content": "sha256:2"}
+    (tmp_path / "release.json").write_text(json.dumps(built))
+    monkeypatch.setattr(release, "__file__", str(tmp_path / "ml_service/release.py"))
+    monkeypatch.setenv("RELEASE_NUMBER", "12")
+    assert release.read().document() == {"release": 12, **built}
+    assert release.read().document("sha256:3") == {"release": 12, **built, "model": "sha256:3"}
+
+
+def test_release_of_a_checkout_is_number_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing was built there is a record all the same."""
+    monkeypatch.delenv("RELEASE_NUMBER", raising=False)
+    assert release.read() == release.Release(0, "unreleased", "unreleased", "", "")
+
+
+def test_written_models_are_read_and_previous_ones_go(tmp_path: Path) -> None:
+    """What was promoted last is what is loaded, first table first; tables without a file are notes."""
+    models.write(tmp_path, "primary", b"first", ".json")
+    digest = models.write(tmp_path, "primary", b"second", ".json")
+    lock = tmp_path / "model.lock"
+    lock.write_text(lock.read_text() + '\n[data]\ndigest = "sha256:0"\n')
+    (found,) = models.load(tmp_path)
+    assert (found.role, found.digest, found.content) == ("primary", digest, b"second")
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [Path(found.file).name]
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (lambda root: (root / "model.lock").unlink(), "model.lock can't be read"),
+        (lambda root: (root / "model.lock").write_text("[primary"), "model.lock can't be read"),
+        (lambda root: (root / "model.lock").write_text("[data]\nrows = 3\n"), "model.lock names no model"),
+        (lambda root: next((root / "models").iterdir()).unlink(), "the primary model models/.* can't be read"),
+        (
+            lambda root: next((root / "models").iterdir()).write_bytes(b"other"),
+            "is sha256:.*, model.lock names sha256:",
+        ),
+    ],
+    ids=["no lock", "no TOML", "no model", "no file", "altered"],
+)
+def test_what_is_not_the_promoted_model_is_not_loaded(tmp_path: Path, harm: object, says: str) -> None:
+    """A missing, altered or unnamed model stops the process before anything opens it."""
+    models.write(tmp_path, "primary", b"a model", ".json")
+    harm(tmp_path)  # type: ignore[operator]
+    with pytest.raises(models.ModelFault, match=says):
+        models.load(tmp_path)
+
+
+def test_problem_has_the_members_of_the_rfc() -> None:
+    """A problem document has RFC 9457's members, the phrase of its status, and what the service adds."""
+    assert problems.document(404, "there is no product 7", request="r") == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "there is no product 7",
+        "request": "r",
+    }
+
+
+def test_line_declares_what_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each metric that a line has is declared, with its unit, for the function; other members are only searchable."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "demand-pricing-production")
+    line = json.loads(telemetry.line("info", {"Drinks": "Count"}, path="/", Latency=1.5, Drinks=2))
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive == {
+        "Namespace": telemetry.NAMESPACE,
+        "Dimensions": [["Function"]],
+        "Metrics": [{"Name": "Latency", "Unit": "Milliseconds"}, {"Name": "Drinks", "Unit": "Count"}],
+    }
+    assert line["Function"] == "demand-pricing-production"
+    assert (line["Latency"], line["Drinks"], line["path"]) == (1.5, 2, "/")
+
+
+def test_line_outside_lambda_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no function runs nothing is declared."""
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
+    assert json.loads(telemetry.line("info", Latency=1)) == {"level": "info", "Latency": 1}
+
+
+def test_trace_is_the_root_of_the_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    """API Gateway's header comes first, then Lambda's variable; only the root goes into the log."""
+    root = "1-5759e988-bd862e3fe1be46a994272793"
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-0-0;Sampled=0")
+    assert telemetry.trace(f"Self=1-2-3;Root={root};Parent=53995c3f42cd8ad8;Sampled=1") == root
+    assert telemetry.trace("") == "1-0-0"
+    assert telemetry.trace("nonsense") == ""

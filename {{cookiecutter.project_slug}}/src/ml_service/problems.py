@@ -1,0 +1,28 @@
+"""Answers to what went wrong: problem documents, https://www.rfc-editor.org/rfc/rfc9457, whichever framework sends them."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+__all__ = ["TYPE", "document"]
+
+TYPE = "application/problem+json"  # the content type
+
+
+def document(status: int, detail: str, title: str = "", **more: Any) -> dict[str, Any]:
+    """A problem document.
+
+    Args:
+        status: of the answer, such as 404.
+        detail: what is wrong with this request, for who sent it.
+        title: the kind of problem; default: HTTP's own phrase for ``status``.
+        more: further members, such as the request's id.
+    """
+    return {
+        "type": "about:blank",
+        "title": title or HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **more,
+    }

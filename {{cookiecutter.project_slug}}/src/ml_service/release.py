@@ -1,0 +1,51 @@
+"""What this process is part of, as the build wrote it into ``release.json`` and the deploy into ``RELEASE_NUMBER``."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Release", "read"]
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release; ``number`` is 0 and ``commit`` and ``version`` are "unreleased" where nothing was built.
+
+    Attributes:
+        model: digest of the primary model; empty for a service without one.
+        content: digest of all that is in the artifact.
+    """
+
+    number: int
+    commit: str
+    version: str
+    model: str
+    content: str
+
+    def document(self, model: str | None = None) -> dict[str, Any]:
+        """What ``/version`` answers, which a deploy compares with the release that it made.
+
+        Args:
+            model: digest of the model that is really open, where the service knows it.
+        """
+        return {
+            "release": self.number,
+            "commit": self.commit,
+            "version": self.version,
+            "model": self.model if model is None else model,
+            "content": self.content,
+        }
+
+
+def read() -> Release:
+    """This process's release: ``release.json`` lies at the artifact's root, beside the packages."""
+    try:
+        built = json.loads((Path(__file__).parents[1] / "release.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        built = {"commit": "unreleased", "version": "unreleased", "model": "", "content": ""}
+    number = int(os.environ.get("RELEASE_NUMBER", "0"))
+    return Release(number, built["commit"], built["version"], built["model"], built["content"])

@@ -1,0 +1,55 @@
+"""One line of log for each request, which is its metrics too: CloudWatch's embedded metric format.
+
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+CloudWatch makes metrics of it without a call or a daemon; anywhere else it is a line of JSON like any other. Dashboards and
+alarms read the metrics by their names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["METRICS", "NAMESPACE", "line", "trace"]
+
+NAMESPACE = "MLService"
+# What every service measures, with its unit; a service declares its own beside them, in ``metrics`` of ``line``.
+METRICS = {
+    "Latency": "Milliseconds",  # of an answer, inside the process
+    "Failures": "Count",  # 1 for a status of 500 or above, else 0
+    "ColdStarts": "Count",  # 1 for the first request of a process, else 0
+    "Release": "None",  # the number of the release that answered
+}
+
+
+def line(level: str, metrics: Mapping[str, str] | None = None, **fields: Any) -> str:
+    """A line of log.
+
+    Args:
+        level: "info", "warning" or "error".
+        metrics: the service's own metrics, each with CloudWatch's unit for it; a line may have some of them.
+        fields: what the line says. Those that are metrics are declared as such; the others stay searchable.
+    """
+    function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+    known = {**METRICS, **(metrics or {})}
+    measured = [{"Name": name, "Unit": unit} for name, unit in known.items() if name in fields]
+    if function and measured:
+        directive = {"Namespace": NAMESPACE, "Dimensions": [["Function"]], "Metrics": measured}
+        fields |= {
+            "Function": function,
+            "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
+        }
+    return json.dumps({"level": level, **fields})
+
+
+def trace(header: str) -> str:
+    """The root of a request's X-Ray trace, from API Gateway's ``header`` or from Lambda; empty where there is none.
+
+    https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
+    """
+    header = header or os.environ.get("_X_AMZN_TRACE_ID", "")
+    parts = dict(part.split("=", 1) for part in header.split(";") if "=" in part)
+    return parts.get("Root", "")[:64]

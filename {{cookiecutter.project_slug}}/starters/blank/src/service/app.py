@@ -1,0 +1,90 @@
+"""The web application, the same on Lambda and in any WSGI server (``service.app:create_app()``)."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from flask import Flask, Response, g, json, request
+from werkzeug.exceptions import HTTPException
+
+from ml_service import models, problems, release, telemetry
+from service import model
+
+__all__ = ["create_app"]
+
+
+def create_app() -> Flask:
+    """The application with its model loaded: a model that does not load stops the process here, not at a request.
+
+    Raises:
+        ml_service.models.ModelFault: the model is missing, altered or can't be read.
+    """
+    promoted = models.load()[0]
+    opened = model.decode(promoted.content)
+    built = release.read()
+    app = Flask("service", static_folder=None)
+    cold = [True]
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, Any]:
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    def readyz() -> dict[str, Any]:
+        return {"status": "ready", "minutes": opened.predict(1.0)}
+
+    @app.get("/version")
+    def version() -> dict[str, Any]:
+        return built.document(promoted.digest)
+
+    @app.get("/v1/predict")
+    def predict() -> dict[str, Any]:
+        try:
+            kilometres = float(request.args["kilometres"])
+        except ValueError:
+            kilometres = math.nan
+        if not 0 <= kilometres <= 1000:
+            raise BadInput("kilometres must be a number from 0 to 1000")
+        return {"minutes": round(opened.predict(kilometres), 2), "model": promoted.digest}
+
+    @app.before_request
+    def begin() -> None:
+        g.began = time.perf_counter()
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        fields = {
+            "method": request.method,
+            "path": request.path,
+            "status": response.status_code,
+            "trace": telemetry.trace(request.headers.get("X-Amzn-Trace-Id", "")),
+            "Latency": round((time.perf_counter() - g.began) * 1000, 3),
+            "Failures": int(response.status_code >= 500),
+            "ColdStarts": int(cold[0]),
+            "Release": built.number,
+        }
+        print(telemetry.line("info", **fields), flush=True)
+        cold[0] = False
+        return response
+
+    @app.errorhandler(Exception)
+    def problem(error: Exception) -> Response:
+        match error:
+            case BadInput():
+                return _problem(422, str(error))
+            case HTTPException():
+                return _problem(error.code or 500, error.description or "")
+        print(telemetry.line("error", message=f"{type(error).__name__}: {error}"), flush=True)
+        return _problem(500, "it has been logged")
+
+    return app
+
+
+class BadInput(Exception):
+    """What was asked can't be answered; the message is for who asked."""
+
+
+def _problem(status: int, detail: str) -> Response:
+    return Response(json.dumps(problems.document(status, detail)), status, content_type=problems.TYPE)

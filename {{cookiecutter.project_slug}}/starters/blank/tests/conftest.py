@@ -1,0 +1,32 @@
+"""A service with a trained and promoted model, whichever ``service.model`` describes."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml_service import models
+from service import promotion, training
+
+HOME = Path(__file__).parent.parent
+
+
+def words(stage: str) -> list[str]:
+    """The options of a command, as pipeline.toml has them."""
+    settings: dict[str, Any] = tomllib.loads((HOME / "pipeline.toml").read_text(encoding="utf-8"))
+    return [word for name, value in settings[stage]["options"].items() for word in (f"--{name}", str(value))]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as ``invoke train promote`` leaves it, which the service takes for its own."""
+    shutil.copytree(HOME / "data", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "find_root", lambda: tmp_path)
+    assert training.main(words("train")) == 0
+    assert promotion.main(words("promote")) == 0
+    return tmp_path

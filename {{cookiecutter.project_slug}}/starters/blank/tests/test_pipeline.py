@@ -1,0 +1,81 @@
+"""What holds whichever model there is: it is trained, judged, promoted through a gate, and served as a deploy expects."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import words
+
+from ml_service import models
+from service import evaluation, promotion, training
+from service.app import create_app
+
+
+def test_training_again_gives_the_same_model(root: Path) -> None:
+    """The same data give the same bytes, so that who trains again promotes the same digest."""
+    digest = models.load(root)[0].digest
+    assert training.main(words("train")) == 0
+    assert promotion.main(words("promote")) == 0
+    assert models.load(root)[0].digest == digest
+
+
+def test_report_has_candidate_and_champion(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both are judged on the same examples, and the report is kept."""
+    assert evaluation.main(words("evaluate")) == 0
+    report = (root / "build/report.md").read_text()
+    assert "| candidate | " in report
+    assert "| champion | " in report
+    assert report in capsys.readouterr().out
+
+
+def test_gate_refuses(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model above the limit is refused, and model.lock stays as it was."""
+    before = (root / "model.lock").read_text()
+    assert promotion.main([*words("promote"), "--max-error", "-1"]) == 1
+    assert "✗ refused" in capsys.readouterr().err
+    assert (root / "model.lock").read_text() == before
+
+
+def test_nothing_to_judge_is_reported(root: Path) -> None:
+    """Without a candidate there is nothing to judge, and without data nothing to learn from."""
+    assert root
+    training.CANDIDATE.unlink()
+    with pytest.raises(SystemExit, match="nothing has been trained yet"):
+        evaluation.main(words("evaluate"))
+    with pytest.raises(SystemExit, match=r"none\.csv can't be used"):
+        training.main(["--data", "none.csv"])
+
+
+def test_health_and_version(root: Path) -> None:
+    """The paths that a deploy asks are answered; a checkout is release 0."""
+    client = create_app().test_client()
+    assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+    said = client.get("/version").get_json()
+    assert set(said) == {"release", "commit", "version", "model", "content"}
+    assert (said["release"], said["model"]) == (0, models.load(root)[0].digest)
+
+
+def test_request_is_logged_and_unknown_path_is_a_problem(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each request is a line of JSON with what it measures; a fault is a problem document."""
+    assert root
+    capsys.readouterr()
+    answer = create_app().test_client().get("/nowhere")
+    assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
+    line = json.loads(capsys.readouterr().out)
+    assert (line["status"], line["Failures"], line["ColdStarts"]) == (404, 0, 1)
+
+
+def test_lambda_gets_what_it_expects(root: Path) -> None:
+    """https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html"""
+    assert root
+    sys.modules.pop("service.handler", None)
+    http = {"method": "GET", "path": "/healthz", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1"}
+    event: dict[str, Any] = {"version": "2.0", "rawPath": "/healthz", "rawQueryString": "", "headers": {"host": "h"}}
+    event |= {"requestContext": {"http": http}, "isBase64Encoded": False}
+    answer = importlib.import_module("service.handler").handler(event, None)
+    assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"status": "ok"})

@@ -1,0 +1,62 @@
+"""The example itself, its model and its answers. Replace it with ``model`` and ``app``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ml_service import models
+from service import model, training
+from service.app import create_app
+
+
+def test_line_is_found() -> None:
+    """From exact points the line through them is learned, and survives being written and read."""
+    made = model.fit([(float(x), 3.0 + 2.0 * x) for x in range(10)])
+    assert (made.start, made.pace) == (3.0, 2.0)
+    assert model.decode(model.encode(made)) == made
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "kilometres,minutes\n1,x\n", "kilometres,minutes\n1,2\n"])
+def test_data_that_can_not_be_used_is_refused(tmp_path: Path, text: str) -> None:
+    """Missing columns, what is no number, and too little of it."""
+    (tmp_path / "examples.csv").write_text(text)
+    with pytest.raises(SystemExit, match=r"examples\.csv"):
+        training.split(tmp_path / "examples.csv")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"start": 1}', b'{"start": "x", "pace": 1}'])
+def test_what_is_no_model_is_refused(content: bytes) -> None:
+    """A file that is no model stops the start."""
+    with pytest.raises(models.ModelFault, match="can't be read"):
+        model.decode(content)
+
+
+def test_answers_with_minutes(root: Path) -> None:
+    """A longer trip takes longer, and the answer names the model that made it."""
+    client = create_app().test_client()
+    near, far = (client.get(f"/v1/predict?kilometres={km}").get_json() for km in (1, 20))
+    assert 0 < near["minutes"] < far["minutes"]
+    assert near["model"] == models.load(root)[0].digest
+
+
+@pytest.mark.parametrize(("query", "status"), [("", 400), ("?kilometres=x", 422), ("?kilometres=nan", 422)])
+def test_wrong_question_is_a_problem_document(root: Path, query: str, status: int) -> None:
+    """What can't be answered is refused with a problem document."""
+    assert root
+    answer = create_app().test_client().get(f"/v1/predict{query}")
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+
+
+def test_fault_is_logged_and_answered(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fault of ours is a 500 without its details, which are in the log."""
+    assert root
+    monkeypatch.setattr(model.Model, "predict", lambda *_: 1 / 0)
+    assert create_app().test_client().get("/v1/predict?kilometres=1").status_code == 500
+    fault, line = (json.loads(text) for text in capsys.readouterr().out.splitlines()[-2:])
+    assert fault["message"].startswith("ZeroDivisionError")
+    assert (line["status"], line["Failures"]) == (500, 1)
