@@ -175,3 +175,12 @@ def test_file_is_found_from_below_and_missed_clearly(tmp_path: Path) -> None:
     assert config.find_root(tmp_path / "a/b") == tmp_path
     with pytest.raises(ConfigError, match="run this inside a service"):
         config.load(tmp_path / "a", {})
+
+
+def test_table_of_an_earlier_version_says_what_to_write(tmp_path: Path) -> None:
+    """[model], which services had before 0.1.0, is named with the tables that replace it."""
+    found = problems(tmp_path, "[model]\ntrials = 12\n")
+    assert any(
+        line.startswith("model: unknown table; write [train], [evaluate] and [promote], each with its command; trials")
+        for line in found
+    )

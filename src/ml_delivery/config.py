@@ -36,6 +36,11 @@ from ml_delivery.keys import (
 __all__ = ["FILE", "Config", "find_root", "load", "read_section", "suggestion"]
 
 FILE = "pipeline.toml"
+# Tables of earlier versions, and what to write instead.
+REPLACED = {
+    "model": "write [train], [evaluate] and [promote], each with its command; trials and seconds go to [train.options], "
+    "gain, regret and slack to [promote.options]"
+}
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
     if (python := variables.get("PIPELINE_PYTHON")) and isinstance(data.get("service"), dict):
         data["service"]["python"] = python
     problems: list[str] = [
-        f"{name}: unknown table; {suggestion(name, [*SECTIONS, 'environments'])}"
+        f"{name}: unknown table; {REPLACED.get(name) or suggestion(name, [*SECTIONS, 'environments'])}"
         for name in data
         if name not in (*SECTIONS, "environments")
     ]
