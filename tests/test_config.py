@@ -177,10 +177,12 @@ def test_file_is_found_from_below_and_missed_clearly(tmp_path: Path) -> None:
         config.load(tmp_path / "a", {})
 
 
-def test_table_of_an_earlier_version_says_what_to_write(tmp_path: Path) -> None:
-    """[model], which services had before 0.1.0, is named with the tables that replace it."""
-    found = problems(tmp_path, "[model]\ntrials = 12\n")
-    assert any(
-        line.startswith("model: unknown table; write [train], [evaluate] and [promote], each with its command; trials")
-        for line in found
-    )
+def test_settings_of_an_earlier_version_say_what_to_write(tmp_path: Path) -> None:
+    """What services had before 0.1.0 is named with what replaces it."""
+    found = "\n".join(problems(tmp_path, "[model]\ntrials = 12\n\n[monitoring]\nmax_backup = 5\nmax_drift = 25\n"))
+    assert "model: unknown table; write [train], [evaluate] and [promote], each with its command; trials" in found
+    for name in ("max_backup", "max_drift"):
+        assert (
+            f"monitoring.{name}: unknown key; remove it: the service's own alarms, with their thresholds, are in"
+            in found
+        )

@@ -36,10 +36,13 @@ from ml_delivery.keys import (
 __all__ = ["FILE", "Config", "find_root", "load", "read_section", "suggestion"]
 
 FILE = "pipeline.toml"
-# Tables of earlier versions, and what to write instead.
+# Tables and keys of earlier versions, and what to write instead.
+ALARMS = "remove it: the service's own alarms, with their thresholds, are in infra/metrics.toml"
 REPLACED = {
     "model": "write [train], [evaluate] and [promote], each with its command; trials and seconds go to [train.options], "
-    "gain, regret and slack to [promote.options]"
+    "gain, regret and slack to [promote.options]",
+    "monitoring.max_backup": ALARMS,
+    "monitoring.max_drift": ALARMS,
 }
 
 
@@ -226,7 +229,8 @@ def read_section(place: str, kind: type[Any], table: Any, problems: list[str]) -
     before = len(problems)
     for name in table:
         if name not in fields:
-            problems.append(f"{place}.{name}: unknown key; {suggestion(name, [f for f in fields if f != 'name'])}")
+            instead = REPLACED.get(f"{place}.{name}") or suggestion(name, [f for f in fields if f != "name"])
+            problems.append(f"{place}.{name}: unknown key; {instead}")
     values = {}
     for name, field in fields.items():
         write = field.metadata["write"]
