@@ -80,46 +80,6 @@ def test_import_package_is_always_service() -> None:
     assert [p.name for p in (PRICING / "src").iterdir() if p.name != "__pycache__"] == ["service"]
 
 
-MAP = re.compile(r"^([\w/]+(?:, [\w/]+)*)  +\S", re.M)
-SRC = ROOT / "src"
-PACKAGES = sorted(
-    p.parent.relative_to(SRC).as_posix() for depth in ("*", "*/*") for p in SRC.glob(f"{depth}/__init__.py")
-)
-
-
-def mapped(package: str) -> list[set[str]]:
-    """The modules in the docstring of a package of ``src``, a set for each line; folders end in ``/``."""
-    text = ast.get_docstring(ast.parse((SRC / package / "__init__.py").read_text())) or ""
-    return [set(line.split(", ")) for line in MAP.findall(text)]
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_map_of_a_package_is_complete(package: str) -> None:
-    """The package's docstring says of every module and folder what it is for, and of no other."""
-    listed = [name for names in mapped(package) for name in names]
-    files = {p.stem for p in (SRC / package).glob("*.py")} - {"__init__", "__main__"}
-    folders = {f"{p.parent.name}/" for p in (SRC / package).glob("*/*.py")}
-    assert sorted(listed) == sorted(files | folders)
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_packages_import_downward_only(package: str) -> None:
-    """No module imports what the map has above it; and nothing resolves links."""
-    level = {name.rstrip("/"): -i for i, names in enumerate(mapped(package)) for name in names}
-    home = package.replace("/", ".")
-    for path in (SRC / package).rglob("*.py"):
-        parts = path.relative_to(SRC / package).with_suffix("").parts
-        if parts in (("__init__",), ("__main__",)):
-            continue
-        assert "Path(__file__).resolve()" not in path.read_text()
-        for node in ast.parse(path.read_text()).body:  # what a function imports when it runs is its own affair
-            if isinstance(node, ast.ImportFrom):
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
-                inside = {n.removeprefix(f"{home}.").split(".")[0] for n in names if n.startswith(f"{home}.")}
-                for other in inside & set(level):  # the rest are names that the package itself has
-                    assert level[other] <= level[parts[0]], f"{'.'.join(parts)} imports {other}"
-
-
 def test_roots_dependencies_are_the_templates() -> None:
     """The root declares what the starter declares, and, of checks, what only the template and the package need."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]

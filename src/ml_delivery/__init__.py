@@ -24,7 +24,7 @@ models          which models are promoted
 objects         conditional writes to S3
 formats         how records are kept
 source          the commit, and whether the tree is as it says
-records         what is passed on: Source, Manifest, Artifact, Release, and what a target reports
+records/        what is passed on: Source, Manifest, Artifact, Release, and what a target reports
 cloud           the AWS that is used
 emulator        the only module that knows ``embedded_aws``, the emulator of AWS
 dependencies/   what is locked, and installed from the locks

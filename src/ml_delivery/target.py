@@ -52,12 +52,16 @@ class Target(ABC):
         pythons: the Python versions that it runs.
         provided: packages that it has already, so that they are left out of artifacts.
         same_bytes: whether two builds of one source give the same digest; else their contents are compared.
+        probe: a script that loads a service and asks it as this target would, for ``invoke doctor --contract``:
+            ``python -P SCRIPT RESULT PATH…`` writes ``{"fault": "", "answers": {path: [status, body]}}`` to the file RESULT.
+            Without one that part of the contract is not checked.
     """
 
     function: ClassVar[type[keys.Function]] = keys.Function
     pythons: ClassVar[tuple[str, ...]] = keys.PYTHONS
     provided: ClassVar[frozenset[str]] = frozenset()
     same_bytes: ClassVar[bool] = True
+    probe: ClassVar[Path | None] = None
 
     @abstractmethod
     def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:

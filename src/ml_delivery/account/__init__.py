@@ -5,5 +5,4 @@ doctor      what is wrong with it, and the fix
 removal     removes it permanently
 infra       stacks applied, by change sets
 stacks      which stacks there are, and their parameters
-probe       a script that asks the handler in the environment that it serves in
 """

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_delivery import commands, models
+from ml_delivery import commands, models, target
 from ml_delivery.account.doctor import Finding
 from ml_delivery.dependencies import envs, locks
 from ml_delivery.errors import PipelineError
@@ -42,8 +42,11 @@ def check(config: Config, environment: Environment) -> list[Finding]:
     findings = [_look(stage, partial(_command, config, stage)) for stage in commands.STAGES]
     findings += [_look("model.lock", partial(_model, config)), _look(METRICS, partial(_metrics, config.root))]
     paths = ["/version", *environment.probe.paths]
+    script = target.load(environment.target, config).probe
+    if script is None:
+        return findings
     try:
-        said = _ask(config, environment, paths)
+        said = _ask(config, environment, script, paths)
     except PipelineError as error:
         return [*findings, Finding("handler", False, error.message, error.next)]
     if said["fault"]:
@@ -136,7 +139,7 @@ def _healthy(path: str, status: Any, body: str) -> str:
     return "answers 200"
 
 
-def _ask(config: Config, environment: Environment, paths: list[str]) -> dict[str, Any]:
+def _ask(config: Config, environment: Environment, script: Path, paths: list[str]) -> dict[str, Any]:
     """What the handler answers, from a folder laid out as the artifact is.
 
     Raises:
@@ -163,7 +166,6 @@ def _ask(config: Config, environment: Environment, paths: list[str]) -> dict[str
         built = {**BUILT, "model": promoted[0].digest if promoted else ""}
         (folder / "release.json").write_text(json.dumps(built), encoding="utf-8")
         variables = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(folder), "RELEASE_NUMBER": str(NUMBER)}
-        script = Path(__file__).with_name("probe.py")
         try:
             done = subprocess.run(
                 [str(python), "-P", "-B", str(script), str(result), *paths],

@@ -10,4 +10,5 @@ http        HTTP as Lambda sees it
 metrics     what Lambda measures
 costs       list prices
 settings    the keys of ``[function]``
+probe       asks a handler on this machine, for ``invoke doctor --contract``
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ml_delivery.target import Target
@@ -27,6 +28,8 @@ class LambdaTarget(Target):
     pythons = ("3.11", "3.12", "3.13", "3.14")
     # In Lambda's Python already: https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
     provided = frozenset({"boto3", "botocore", "jmespath", "s3transfer"})
+
+    probe = Path(__file__).with_name("probe.py")
 
     def glibc(self, python: str) -> int:
         """Python 3.11 runs on Amazon Linux 2, those after it on Amazon Linux 2023.

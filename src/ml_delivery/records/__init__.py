@@ -1,0 +1,55 @@
+"""What is passed on: Source → Manifest → Artifact → Release, and what a target reports.
+
+Each record is made in one place and read by those after it; none refers back. What the ledger and the bucket keep of them is
+written and read by ``formats.py``.
+
+context     one environment, opened
+releases    releases, and what a target reports of them
+artifacts   what is built, and from what
+"""
+
+from ml_delivery.records.artifacts import Artifact, Content, Layer, Limit, Manifest, Packed, Pushed, Source
+from ml_delivery.records.context import Context, Foundation
+from ml_delivery.records.releases import (
+    FAILED,
+    RELEASE_VARIABLE,
+    ROLLED_BACK,
+    STAGED,
+    VERIFIED,
+    Answer,
+    Cost,
+    Live,
+    Look,
+    Numbers,
+    Release,
+    Removed,
+    Settings,
+    Traffic,
+)
+
+__all__ = [
+    "FAILED",
+    "RELEASE_VARIABLE",
+    "ROLLED_BACK",
+    "STAGED",
+    "VERIFIED",
+    "Answer",
+    "Artifact",
+    "Content",
+    "Context",
+    "Cost",
+    "Foundation",
+    "Layer",
+    "Limit",
+    "Live",
+    "Look",
+    "Manifest",
+    "Numbers",
+    "Packed",
+    "Pushed",
+    "Release",
+    "Removed",
+    "Settings",
+    "Source",
+    "Traffic",
+]

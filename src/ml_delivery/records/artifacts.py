@@ -1,0 +1,152 @@
+"""Source → Manifest → Artifact: what is built, and from what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Artifact", "Content", "Layer", "Limit", "Manifest", "Packed", "Pushed", "Source"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A commit and what was changed since.
+
+    Attributes:
+        commit: the checked-out commit, 40 hex digits.
+        branch: the checked-out branch; empty when a commit is checked out without one.
+        tree: git's digest of the working tree's files, ignored ones left out.
+        dirty: whether that tree differs from the commit's.
+    """
+
+    commit: str
+    branch: str
+    tree: str
+    dirty: bool
+
+    @property
+    def version(self) -> str:
+        """The name that artifacts of this source carry: the commit, marked when the tree is dirty."""
+        return f"{self.commit}-dirty-{self.tree[:12]}" if self.dirty else self.commit
+
+
+@dataclass(frozen=True)
+class Content:
+    """A package's share of an artifact: files, and bytes unpacked and, in a ZIP, zipped."""
+
+    package: str
+    files: int
+    size: int
+    zipped: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One of an image's layers that the service adds: its name, its digest in the engine, and its files' bytes."""
+
+    name: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was built, and from what; ``build/manifest.json``.
+
+    Attributes:
+        version: the source's (``Source.version``); ``commit``, ``tree`` and ``dirty`` are its parts.
+        target: what it was built for.
+        digest: sha256 of the file that was built, or the image's id in the engine.
+        size, unzipped: bytes; of an image, what the service adds to its base.
+        content: digest of what is in it, which the service answers with at ``/version``.
+        lock: digest of the lockfile of what serves; ``sbom``: of the bill of materials beside it.
+        model: digest of the primary model; empty for a service without one.
+        image: its name in the engine, and ``layers`` those that the service adds; both empty for a ZIP.
+    """
+
+    version: str
+    commit: str
+    tree: str
+    dirty: bool
+    target: str
+    digest: str
+    size: int
+    unzipped: int
+    content: str
+    lock: str
+    sbom: str
+    model: str
+    python: str
+    architecture: str
+    contents: tuple[Content, ...]
+    image: str = ""
+    layers: tuple[Layer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A pushed artifact.
+
+    Attributes:
+        version: the source it was built from (``Source.version``).
+        digest: of what the target runs: ``sha256:`` and 64 hex digits.
+        content: digest of what is in it; the service answers with it at ``/version``.
+        model: digest of its primary model; empty for none.
+        location: its key in the environment's bucket; of an image, its URI by digest.
+        size: bytes.
+    """
+
+    version: str
+    commit: str
+    dirty: bool
+    digest: str
+    content: str
+    model: str
+    python: str
+    architecture: str
+    location: str
+    size: int
+
+    @classmethod
+    def of(cls, manifest: Manifest, digest: str, location: str) -> Artifact:
+        """What ``manifest`` describes, as it was pushed: with this digest, at this location."""
+        return cls(
+            version=manifest.version,
+            commit=manifest.commit,
+            dirty=manifest.dirty,
+            digest=digest,
+            content=manifest.content,
+            model=manifest.model,
+            python=manifest.python,
+            architecture=manifest.architecture,
+            location=location,
+            size=manifest.size,
+        )
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did: the artifact, and whether its bytes had to be uploaded."""
+
+    artifact: Artifact
+    uploaded: bool
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many bytes an artifact may have unpacked, and ``reason``, who says so: ``build.budget is 200 MB``."""
+
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What packing gave: the fields of ``Manifest`` that only the target knows; ``files`` are to be put into ``build/``."""
+
+    digest: str
+    size: int
+    contents: tuple[Content, ...]
+    files: tuple[tuple[Path, str], ...] = ()
+    image: str = ""
+    layers: tuple[Layer, ...] = ()

@@ -1,0 +1,43 @@
+"""Where things happen: one environment, opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ml_delivery.cloud import Cloud
+    from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
+
+__all__ = ["Context", "Foundation"]
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """What an environment stands on: its stack's outputs, and whether they are those of the template in the package.
+
+    Attributes:
+        bucket: holds artifacts and the ledger.
+        outputs: all of the stack's outputs, those of the target's own part among them.
+        current: whether the stack is as the package and ``pipeline.toml`` say.
+    """
+
+    bucket: str
+    outputs: dict[str, str]
+    current: bool
+
+
+@dataclass(frozen=True)
+class Context:
+    """One environment, opened: what everything that acts on it is given."""
+
+    config: Config
+    environment: Environment
+    cloud: Cloud
+    foundation: Foundation
+
+    @property
+    def name(self) -> str:
+        """``<service>-<environment>``, which names most of what it has on AWS."""
+        return self.config.name_of(self.environment)
