@@ -17,10 +17,10 @@ BEFORE = "f74dbf5d1928123b80ee6f6b2307abe6c7934f53"
 SHORTER = {".venv/bin/nox": ".venv/bin/nox -s lint"}
 
 
-def documented() -> list[str]:
-    """The commands of docs/upgrading.md that a service from before 0.1.0 is updated with, in order."""
+def documented(kind: str) -> list[str]:
+    """The lines of docs/upgrading.md that a service from before 0.1.0 is updated with: commands (sh), or settings (toml)."""
     section = (ROOT / "docs/upgrading.md").read_text().partition("## From before 0.1.0")[2]
-    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", section, re.M | re.S)
+    blocks = re.findall(rf"^ *```{kind}\n(.*?)^ *```", section, re.M | re.S)
     return [line.strip() for block in blocks for line in block.splitlines()]
 
 
@@ -75,9 +75,15 @@ def test_service_goes_on_across_the_border(service: Path, template: Path) -> Non
     git(template, "rm", "-r", "--quiet", ".")
     copy_tree(template)
     commit(template, "Now")
-    steps = documented()
+    steps = documented("sh")
     assert steps[-1] == ".venv/bin/invoke build push deploy"
     for step in steps:
+        if step == "make setup":
+            settings = service / "pipeline.toml"
+            table = re.search(r"^\[model\].*?(?=^\[)", settings.read_text(), re.M | re.S)
+            assert table
+            text = settings.read_text().replace(table[0], "\n".join([*documented("toml"), "", ""]))
+            settings.write_text(re.sub(r"^max_(backup|drift) = .*\n", "", text, flags=re.M))
         printed = run(service, SHORTER.get(step, step))
     assert "release 2 is verified" in printed
     after = files(service)
@@ -88,6 +94,8 @@ def test_service_goes_on_across_the_border(service: Path, template: Path) -> Non
     ]
     assert len(owned) > 30
     assert {name for name in owned if before[name] != after.get(name)} == set()
+    run(service, ".venv/bin/invoke train --option trials=1 --option seconds=5 evaluate")
+    assert "demand-pricing-production-monitoring: done" in run(service, ".venv/bin/invoke bootstrap")
     printed = run(service, ".venv/bin/invoke rollback")
     assert "release 1 is verified" in printed
     assert json.loads(run(service, ".venv/bin/invoke call /version"))["release"] == 1

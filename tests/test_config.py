@@ -175,3 +175,14 @@ def test_file_is_found_from_below_and_missed_clearly(tmp_path: Path) -> None:
     assert config.find_root(tmp_path / "a/b") == tmp_path
     with pytest.raises(ConfigError, match="run this inside a service"):
         config.load(tmp_path / "a", {})
+
+
+def test_settings_of_an_earlier_version_say_what_to_write(tmp_path: Path) -> None:
+    """What services had before 0.1.0 is named with what replaces it."""
+    found = "\n".join(problems(tmp_path, "[model]\ntrials = 12\n\n[monitoring]\nmax_backup = 5\nmax_drift = 25\n"))
+    assert "model: unknown table; write [train], [evaluate] and [promote], each with its command; trials" in found
+    for name in ("max_backup", "max_drift"):
+        assert (
+            f"monitoring.{name}: unknown key; remove it: the service's own alarms, with their thresholds, are in"
+            in found
+        )

@@ -326,3 +326,16 @@ def test_pull_request_without_gh(service: Path, tmp_path: Path, monkeypatch: pyt
         "Title",
         "newer.txt",
     ]
+
+
+def test_rejected_parts_are_named(service: Path) -> None:
+    """Where a file that the template removed was changed, git applies the rest without merging: what did not fit is named."""
+    change(service / "Makefile", "## this list", "## my list")
+    change(service / "buildspec.yml", "version: 0.2", "version: 0.2 # mine")
+    commit(service, "Mine")
+    printed = invoke(service, "upgrade", code=1)
+    assert (
+        "changes of yours:\n  Makefile.rej\n  buildspec.yml (the template removed it, and you had changed it)"
+        in printed
+    )
+    assert "## the list" in (service / "Makefile.rej").read_text()

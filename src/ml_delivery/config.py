@@ -36,6 +36,14 @@ from ml_delivery.keys import (
 __all__ = ["FILE", "Config", "find_root", "load", "read_section", "suggestion"]
 
 FILE = "pipeline.toml"
+# Tables and keys of earlier versions, and what to write instead.
+ALARMS = "remove it: the service's own alarms, with their thresholds, are in infra/metrics.toml"
+REPLACED = {
+    "model": "write [train], [evaluate] and [promote], each with its command; trials and seconds go to [train.options], "
+    "gain, regret and slack to [promote.options]",
+    "monitoring.max_backup": ALARMS,
+    "monitoring.max_drift": ALARMS,
+}
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
     if (python := variables.get("PIPELINE_PYTHON")) and isinstance(data.get("service"), dict):
         data["service"]["python"] = python
     problems: list[str] = [
-        f"{name}: unknown table; {suggestion(name, [*SECTIONS, 'environments'])}"
+        f"{name}: unknown table; {REPLACED.get(name) or suggestion(name, [*SECTIONS, 'environments'])}"
         for name in data
         if name not in (*SECTIONS, "environments")
     ]
@@ -221,7 +229,8 @@ def read_section(place: str, kind: type[Any], table: Any, problems: list[str]) -
     before = len(problems)
     for name in table:
         if name not in fields:
-            problems.append(f"{place}.{name}: unknown key; {suggestion(name, [f for f in fields if f != 'name'])}")
+            instead = REPLACED.get(f"{place}.{name}") or suggestion(name, [f for f in fields if f != "name"])
+            problems.append(f"{place}.{name}: unknown key; {instead}")
     values = {}
     for name, field in fields.items():
         write = field.metadata["write"]
