@@ -64,7 +64,7 @@ def test_every_setting_is_in_the_commented_file() -> None:
     for section, kind in kinds.items():
         assert set(document[section]) == {field.name for field in fields(kind)}, section
     for name, table in document["environments"].items():
-        assert set(table) == {field.name for field in fields(keys.Place)} - {"name", "target"}, name
+        assert set(table) == {field.name for field in fields(keys.EnvironmentTable)} - {"name", "target"}, name
 
 
 def test_every_module_says_what_it_is() -> None:

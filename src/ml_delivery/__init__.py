@@ -4,6 +4,7 @@ What lies where; imports go downward only, here and within each folder, which ha
 
 tasks/          what ``invoke`` runs: words, order, printing, exit codes
 targets/        where releases run, a folder for each; found by name only
+contract        what delivery expects of the service, and whether it is so
 monitoring/     what is seen from the outside: one definition, and all that is made of it
 release/        artifact + configuration + model in one environment: planned, deployed, watched, recorded, rolled back
 containers/     images: built by this machine's engine, pushed to ECR

@@ -25,11 +25,11 @@ from ml_delivery.keys import (
     Build,
     Command,
     Environment,
+    EnvironmentTable,
     Function,
     Github,
     Hooks,
     Monitoring,
-    Place,
     Service,
 )
 
@@ -176,7 +176,7 @@ def _environments(
         if "name" in table:
             problems.append(f"{place}.name: unknown key; the table's own name is it, so remove it")
         own = {key: value for key, value in table.items() if key not in (*OVERRIDABLE, "name")}
-        where = read_section(place, Place, {"name": name, **own}, problems)
+        where = read_section(place, EnvironmentTable, {"name": name, **own}, problems)
         function = kinds.get(name, kinds[""])
         sections = {
             section: _overridden(

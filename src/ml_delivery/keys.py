@@ -16,11 +16,11 @@ __all__ = [
     "Command",
     "Deploy",
     "Environment",
+    "EnvironmentTable",
     "Function",
     "Github",
     "Hooks",
     "Monitoring",
-    "Place",
     "Probe",
     "Service",
 ]
@@ -183,7 +183,7 @@ class Monitoring:
 
 
 @dataclass(frozen=True)
-class Place:
+class EnvironmentTable:
     """The keys of one environment that are its own; ``name`` is its table's."""
 
     name: str = key('2 to 16 lower-case letters and digits: "staging"', pattern=r"[a-z][a-z0-9]{1,15}")

@@ -91,7 +91,7 @@ def doctor(
 
     config = read_config()
     if contract:
-        from ml_delivery.account import contract as service
+        from ml_delivery import contract as service
 
         return _show(service.check(config, config.environment(branch or checked_out(config))), json)
     findings = looking.local(config)

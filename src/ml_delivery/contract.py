@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import tomllib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,9 @@ from ml_delivery import commands, models, target
 from ml_delivery.account.doctor import Finding
 from ml_delivery.dependencies import envs, locks
 from ml_delivery.errors import PipelineError
+from ml_delivery.monitoring import definition
+from ml_delivery.monitoring.metrics import FILE as METRICS
+from ml_delivery.observed import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "check"]
 
-METRICS = "infra/metrics.toml"
 NUMBER = 7  # of the release that the handler is asked to be
 BUILT = {"commit": "c" * 40, "version": "contract", "content": "sha256:contract"}  # what the build would write
 SECONDS = 60  # for import and answers together
@@ -40,7 +41,7 @@ def check(config: Config, environment: Environment) -> list[Finding]:
     ``environment`` is the one whose variables and probe paths are used.
     """
     findings = [_look(stage, partial(_command, config, stage)) for stage in commands.STAGES]
-    findings += [_look("model.lock", partial(_model, config)), _look(METRICS, partial(_metrics, config.root))]
+    findings += [_look("model.lock", partial(_model, config)), _look(METRICS, partial(_metrics, config, environment))]
     paths = ["/version", *environment.probe.paths]
     script = target.load(environment.target, config).probe
     if script is None:
@@ -94,14 +95,11 @@ def _model(config: Config) -> str:
     return ", ".join(f"{model.role} {model.file}" for model in found) or "none, so the service has no model"
 
 
-def _metrics(root: Path) -> str:
-    try:
-        tomllib.loads((root / METRICS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+def _metrics(config: Config, environment: Environment) -> str:
+    found = definition.observed(Place(config, environment, environment.account))
+    if not (config.root / METRICS).is_file():
         return "none, so the service has the generic panels and alarms"
-    except ValueError as error:
-        raise PipelineError(f"{METRICS} is not TOML: {error}", next=f"correct {METRICS}") from error
-    return "can be read"
+    return f"{len(found.panels)} panels and {len(found.alarms)} alarms with the generic ones"
 
 
 def _version(config: Config, status: Any, body: str) -> str:
