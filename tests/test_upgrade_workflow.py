@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from bake import git
-from test_upgrade import old, service
+from test_upgrade import arrived, old, service
 from workflow import Event, Runner
 
 from ml_delivery import upgrade
