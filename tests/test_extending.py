@@ -177,7 +177,7 @@ def test_ejected_copy_wins_until_it_is_undone(service: Path, tmp_path: Path) -> 
     before = set(files(service))
     assert package(service) == f"ml-delivery {version}, vendored"
     assert "next: invoke eject makes one" in invoke(service, "eject", "--undo", code=1)
-    assert f"ml-delivery {version} lies in embedded_aws/ and ml_delivery/" in invoke(service, "eject")
+    assert f"ml-delivery {version} is in embedded_aws/ and ml_delivery/" in invoke(service, "eject")
     added = set(files(service)) - before
     assert {name.partition("/")[0] for name in added if "__pycache__" not in name} == {"embedded_aws", "ml_delivery"}
     assert package(service) == f"ml-delivery {version}, ejected"

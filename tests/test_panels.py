@@ -227,7 +227,7 @@ def test_report_escapes_what_others_wrote(seen: Seen) -> None:
 @pytest.mark.parametrize("days", ["0", "456", "-1"])
 def test_report_of_impossible_days_is_refused(seen: Seen, days: str) -> None:
     """CloudWatch keeps nothing longer."""
-    assert f"{days} is not within 1 and 455" in seen.service.invoke("report", f"--days={days}", code=1)
+    assert f"{days} is not between 1 and 455" in seen.service.invoke("report", f"--days={days}", code=1)
 
 
 @pytest.mark.parametrize("name", ["backup", "errors", "latency", "releases", "slow"])

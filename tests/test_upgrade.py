@@ -126,7 +126,7 @@ def test_bumps_in_what_the_template_generates(service: Path) -> None:
     commit(service, "Bump")
     printed = invoke(service, "upgrade")
     for name in ("requirements/delivery.txt", "requirements/uv.txt"):
-        assert f"! {name} had been changed; it was restored in a commit of its own" in printed
+        assert f"! {name} had local changes; it was restored in a separate commit" in printed
     arrived(service)
     assert git(service, "show", "--format=", "--name-only").split() == [
         "requirements/delivery.txt",

@@ -33,7 +33,7 @@ def test_workflow_opens_one_pull_request(service: Path, tmp_path: Path) -> None:
     before = git(service, "rev-parse", "HEAD")
     event = Event("schedule", "main", "", secrets={"UPGRADE_TOKEN": "a token"})
     runner.job("upgrade.yml", "upgrade", event)
-    assert "files are changed and committed: https://github.example/pull/1" in runner.printed[-1]
+    assert "files were changed and committed: https://github.example/pull/1" in runner.printed[-1]
     branch = git(service, "branch", "--show-current")
     assert re.fullmatch(r"ml-delivery-98\.0-[0-9a-f]{7}", branch)
     assert git(service, "status", "--porcelain") == ""
@@ -46,7 +46,7 @@ def test_workflow_opens_one_pull_request(service: Path, tmp_path: Path) -> None:
     git(service, "switch", "--quiet", "main")
     assert git(service, "rev-parse", "HEAD") == before
     runner.job("upgrade.yml", "upgrade", event)
-    assert "a branch with this update is pushed already" in runner.printed[-1]
+    assert "a branch with this update was already pushed" in runner.printed[-1]
     assert (tmp_path / "gh.txt").read_text() == asked
     assert [command for command in runner.ran if "upgrade" in command] == [
         ".venv/bin/invoke upgrade --check",

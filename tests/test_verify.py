@@ -100,7 +100,7 @@ def test_environment_goes_only_by_its_name(tiny: Tiny, typed: str) -> None:
     tiny.deploy()
     done = end(tiny, typed)
     assert done.returncode == 1
-    assert "that is not its name; nothing was removed" in done.stderr
+    assert "that is not the service's name; nothing was removed" in done.stderr
     assert tiny.live() == 1
 
 

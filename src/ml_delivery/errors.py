@@ -1,18 +1,18 @@
-"""Every fault that a user can meet, as one tree.
+"""Every error that a user can see, as one tree.
 
 PipelineError            what failed, on what, and the next command to type (exit code 1)
 ├── ConfigError          pipeline.toml or an option is wrong; lists every problem at once
-├── SourceError          git: no repository, no commit, detached head, unknown branch
-├── Conflict             an update of the template conflicts with changes of the owner
-├── SetupError           something this machine lacks: an interpreter, a package, disk, a free port
-├── ModelError           no model, or one whose digest is not the one that model.lock names
+├── SourceError          git: no repository, no commit, detached HEAD, unknown branch
+├── Conflict             an update of the template conflicts with the owner's changes
+├── SetupError           this machine lacks something: an interpreter, a package, disk space, a free port
+├── ModelError           a command for the model failed, or the model is missing or differs from model.lock
 ├── BuildError           the artifact cannot be built from what was locked
 ├── CloudError           AWS (embedded or real) refused, failed or did not answer
-│   └── Unsettled        what was waited for did not come
+│   └── Unsettled        a wait timed out
 ├── LockHeld             another deploy holds the environment
-├── Moved                the traffic was changed since it was read
-├── Refused              a gate stopped the release; the old version serves
-└── Interrupted          Ctrl-C; everything was put back (exit code 130)
+├── Moved                the traffic split was changed since it was read
+├── Refused              a gate stopped the release; the previous version serves
+└── Interrupted          Ctrl-C; the previous state was restored (exit code 130)
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = [
 
 
 class PipelineError(Exception):
-    """A fault with its place and its remedy.
+    """An error with its place and its remedy.
 
     Args:
         message: what failed, and on what; one sentence without a full stop.
-        next: the command to type, or the change to make, to get on.
+        next: the command to type, or the change to make, to continue.
     """
 
     exit_code = 1
@@ -54,7 +54,7 @@ class PipelineError(Exception):
 
 
 class ConfigError(PipelineError):
-    """The configuration is wrong; ``problems`` holds one line each, as ``section.key: what; what to write``."""
+    """The configuration is wrong; ``problems`` holds a line for each: ``section.key: what is wrong; what to write``."""
 
     def __init__(self, place: str, problems: list[str], next: str = "") -> None:
         self.problems = problems
@@ -63,11 +63,11 @@ class ConfigError(PipelineError):
 
 
 class SourceError(PipelineError):
-    """Git cannot say what is being delivered."""
+    """Git cannot determine what is being delivered."""
 
 
 class Conflict(PipelineError):
-    """An update of the template is in the tree, and conflicts with changes of the owner."""
+    """An update of the template is in the tree and conflicts with the owner's changes."""
 
 
 class SetupError(PipelineError):
@@ -75,7 +75,7 @@ class SetupError(PipelineError):
 
 
 class ModelError(PipelineError):
-    """A command for the model failed, or the promoted model is missing or not the one that ``model.lock`` names."""
+    """A command for the model failed, or the promoted model is missing or differs from ``model.lock``."""
 
 
 class BuildError(PipelineError):
@@ -87,7 +87,7 @@ class CloudError(PipelineError):
 
 
 class Unsettled(CloudError):
-    """What was waited for did not come."""
+    """A wait timed out before the expected state was reached."""
 
 
 class LockHeld(PipelineError):
@@ -95,7 +95,7 @@ class LockHeld(PipelineError):
 
 
 class Moved(PipelineError):
-    """The traffic is not what it was when it was read."""
+    """The traffic split was changed since it was read."""
 
 
 class Refused(PipelineError):

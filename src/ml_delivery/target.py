@@ -1,6 +1,6 @@
-"""The contract of a target: where releases run. The state machine knows the order of things, a target how each is done.
+"""The contract of a target: where releases run. The state machine defines the order of steps, a target how each is done.
 
-A target is a folder of ``targets/``, or a class of the user's own that ``service.target`` names by a dotted path. It brings
+A target is a folder of ``targets/``, or the user's own class, which ``service.target`` names by a dotted path. It defines
 the keys of ``[function]`` in ``pipeline.toml``, how artifacts are packed and pushed, how releases are staged and traffic is
 split, its part of the infrastructure, its checks for ``invoke doctor``, and its panels and alarms.
 """
@@ -45,16 +45,16 @@ __all__ = ["Deployer", "Target", "load"]
 
 
 class Target(ABC):
-    """Where a service runs; one object, without state.
+    """Where a service runs; one stateless object.
 
     Attributes:
         function: declares the keys of ``[function]``.
-        pythons: the Python versions that it runs.
-        provided: packages that it has already, so that they are left out of artifacts.
-        same_bytes: whether two builds of one source give the same digest; else their contents are compared.
-        probe: a script that loads a service and asks it as this target would, for ``invoke doctor --contract``:
+        pythons: the Python versions that it supports.
+        provided: packages that it already has, so that they are not put into artifacts.
+        same_bytes: whether two builds of one source have the same digest; otherwise their contents are compared.
+        probe: a script that loads a service and sends requests as this target would, for ``invoke doctor --contract``:
             ``python -P SCRIPT RESULT PATH…`` writes ``{"fault": "", "answers": {path: [status, body]}}`` to the file RESULT.
-            Without one that part of the contract is not checked.
+            Without a script, that part of the contract is not checked.
     """
 
     function: ClassVar[type[keys.Function]] = keys.Function
@@ -65,30 +65,30 @@ class Target(ABC):
 
     @abstractmethod
     def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:
-        """Pack what goes in, with ``scratch`` to write to."""
+        """Pack the ingredients into an artifact; ``scratch`` is a folder for its files."""
 
     @abstractmethod
     def push(self, context: Context, manifest: Manifest) -> Pushed:
-        """Put the built artifact where the environment finds it, and record it; pushing it again changes nothing."""
+        """Push the built artifact to the environment and record it; idempotent."""
 
     @abstractmethod
     def open(self, context: Context) -> Deployer:
-        """What releases in this environment."""
+        """The deployer for this environment."""
 
     def glibc(self, python: str) -> int:
-        """The minor version of the glibc 2 that ``python`` runs on there: newer wheels don't load."""
+        """The minor version of glibc 2 that ``python`` runs on there; wheels for a newer one don't load."""
         return 34
 
     def limits(self, config: Config) -> list[Limit]:
-        """What it takes at most, beside the service's own ``build.budget``."""
+        """Its size limits, in addition to the service's own ``build.budget``."""
         return []
 
     def advice(self, manifest: Manifest) -> list[str]:
-        """What the user should know about a build; a line each."""
+        """What the user should know about a build; one line each."""
         return []
 
     def checks(self, config: Config) -> dict[str, Callable[[], str]]:
-        """More for ``invoke doctor`` to check on this machine, by name; each returns what it found, or raises a PipelineError."""
+        """More checks of this machine for ``invoke doctor``, by name; each returns what it found or raises a PipelineError."""
         return {}
 
     def infrastructure(self, config: Config, environment: Environment) -> Infrastructure:
@@ -102,19 +102,20 @@ class Target(ABC):
         return Observed()
 
     def removals(self, config: Config, environment: Environment, cloud: Cloud) -> dict[str, Callable[[], object]]:
-        """What it leaves outside the stacks and the bucket: a call that removes it, by a name for people.
+        """Functions that remove what it creates outside the stacks and the bucket, by a name to print.
 
-        A removal that was interrupted is run again, so AWS may answer that there is no such thing.
+        An interrupted removal is run again, so AWS may answer that the resource does not exist.
         """
         return {}
 
 
 class Deployer(ABC):
-    """What the state machine asks of one environment on a target.
+    """What the state machine needs from a target, for one environment.
 
     Attributes:
-        least_pause, least_period: seconds that a weight must be held, and between two looks, for numbers to mean anything.
-        wakes_within: seconds in which a deployed version that was idle for long answers again.
+        least_pause: how many seconds a weight must be held at least for its metrics to be meaningful.
+        least_period: the least number of seconds between two readings of the metrics.
+        wakes_within: the seconds within which a deployed version that was idle for long answers again.
     """
 
     least_pause: int = 0
@@ -127,26 +128,26 @@ class Deployer(ABC):
 
     @abstractmethod
     def settings(self) -> Settings:
-        """The settings that the configuration asks for, comparable with ``Live.settings``."""
+        """The settings in the configuration, comparable with ``Live.settings``."""
 
     @abstractmethod
     def stage(self, release: Release, dropped: tuple[str, ...]) -> str:
-        """Create the deployed version of ``release`` beside the live one; no traffic moves. Returns its name.
+        """Create the deployed version of ``release`` next to the live one, without traffic. Returns its name.
 
-        Idempotent. The release's variables are merged into those that are there; ``dropped`` are removed from them.
+        Idempotent. The release's variables are merged into the existing ones; ``dropped`` are removed from them.
         """
 
     @abstractmethod
     def stored(self, artifact: Artifact) -> str:
-        """The digest of what lies where ``artifact`` was pushed, as that place reports it; empty for nothing."""
+        """The digest of what is stored where ``artifact`` was pushed, as reported by that store; empty for nothing."""
 
     @abstractmethod
     def call(self, path: str, deployed: str = "", *, method: str = "GET", body: str = "") -> Answer:
-        """Ask a deployed version, or what is live when empty, for ``path``."""
+        """Request ``path`` from a deployed version, or from what is live if ``deployed`` is empty."""
 
     @abstractmethod
     def numbers(self, deployed: str, since: float) -> Numbers:
-        """What ``deployed`` did with its share of the traffic since then (seconds since 1970)."""
+        """The metrics of ``deployed`` with its share of the traffic, since ``since`` (seconds since 1970)."""
 
     @abstractmethod
     def traffic(self) -> Traffic | None:
@@ -154,10 +155,10 @@ class Deployer(ABC):
 
     @abstractmethod
     def shift(self, wanted: Traffic | None, seen: Traffic | None, note: str) -> None:
-        """Split traffic as ``wanted`` (None: to nothing), provided that it still is as ``seen``: compare-and-swap.
+        """Split traffic as ``wanted`` (None: to nothing) if it is still split as ``seen``: a compare-and-swap.
 
         Raises:
-            Moved: it is not; look again.
+            Moved: the split was changed; read it again.
         """
 
     @abstractmethod
@@ -166,26 +167,26 @@ class Deployer(ABC):
 
     @abstractmethod
     def remove(self, deployed: str) -> None:
-        """Remove a deployed version, unless it serves or is gone already."""
+        """Remove a deployed version, unless it serves or no longer exists."""
 
     @abstractmethod
     def logs(self, since: float) -> Iterator[str]:
-        """The service's log lines since then (seconds since 1970), oldest first."""
+        """The service's log lines since ``since`` (seconds since 1970), oldest first."""
 
     def discard(self, keep: set[str], before: float) -> list[Removed]:
-        """Remove artifacts that lie outside the bucket and were pushed before then (seconds since 1970).
+        """Remove artifacts outside the bucket that were pushed before ``before`` (seconds since 1970), and return them.
 
-        Those of the sources in ``keep`` stay.
+        Artifacts of the sources in ``keep`` stay.
         """
         return []
 
     def cost(self, requests_per_second: float) -> Cost | None:
-        """What so many requests would cost by list prices; None when the target can't say."""
+        """What this request rate would cost by list prices; None if the target can't estimate it."""
         return None
 
 
 def load(name: str, config: Config) -> Target:
-    """The target ``name``, as ``pipeline.toml`` writes it.
+    """The target ``name``, as written in ``pipeline.toml``.
 
     Raises:
         ConfigError: there is none.
@@ -195,5 +196,5 @@ def load(name: str, config: Config) -> Target:
     except plugin.Missing as error:
         raise ConfigError("pipeline.toml", [f"service.target: {error}"]) from error
     if not isinstance(found, Target):
-        raise ConfigError("pipeline.toml", [f"service.target: {name} is no ml_delivery.target.Target"])
+        raise ConfigError("pipeline.toml", [f"service.target: {name} is not an ml_delivery.target.Target"])
     return found

@@ -1,4 +1,4 @@
-"""One environment, opened: its cloud, what it stands on, its artifacts, its ledger and its target."""
+"""One environment, opened: its cloud, foundation, artifacts, ledger and target."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Delivery(Context):
     @cached_property
     def ledger(self) -> Ledger:
         """The record of its releases."""
-        return Ledger(self.cloud, self.foundation.bucket, self.environment.name)
+        where = f"--branch {self.environment.branch}{self.where}"
+        return Ledger(self.cloud, self.foundation.bucket, self.environment.name, where)
 
     @cached_property
     def target(self) -> Target:
@@ -36,21 +37,21 @@ class Delivery(Context):
 
     @cached_property
     def deployer(self) -> Deployer:
-        """What releases there."""
+        """What deploys to the target."""
         return self.target.open(self)
 
     @property
     def where(self) -> str:
-        """What has to be added to a command for it to reach the same cloud: `` --cloud aws``, or nothing."""
+        """What must be appended to a command so that it uses the same cloud: `` --cloud aws``, or nothing."""
         return "" if self.cloud.name == "embedded" else f" --cloud {self.cloud.name}"
 
     def artifact(self) -> Artifact:
-        """The pushed artifact of the environment's branch: of the working tree if that branch is checked out.
+        """The pushed artifact of the environment's branch; of the working tree if that branch is checked out.
 
         Raises:
-            SourceError: no such branch, or a changed tree that is bound for AWS.
+            SourceError: there is no such branch, or the tree has uncommitted changes and the cloud is AWS.
             CloudError: it has not been pushed.
-            ConfigError: it was built for another Python or architecture than ``pipeline.toml`` now names.
+            ConfigError: it was built for a Python or architecture other than the one in ``pipeline.toml``.
         """
         root, branch = self.config.root, self.environment.branch
         tree = source.read(root)
@@ -66,7 +67,7 @@ class Delivery(Context):
                     f"service: the artifact was built for Python {found.python} on {found.architecture}, "
                     f"not for {service.python} on {service.architecture}; build it again"
                 ],
-                next="invoke build && invoke push",
+                next=f"invoke build --branch {branch} && invoke push --branch {branch}{self.where}",
             )
         return found
 
@@ -76,13 +77,13 @@ def open_delivery(config: Config, branch: str, cloud: str, *, prepare: bool = Fa
 
     Args:
         config: the service's configuration.
-        branch: picks the environment; empty means the branch that is checked out.
+        branch: selects the environment; empty means the branch that is checked out.
         cloud: ``embedded`` or ``aws``.
-        prepare: on the embedded cloud, create or update what the environment stands on, if need be.
+        prepare: on the embedded cloud, create or update the environment's foundation if necessary.
 
     Raises:
-        ConfigError, SourceError: no such environment, or no branch to go by.
-        CloudError: the cloud does not answer, or what the environment stands on is missing.
+        ConfigError, SourceError: there is no such environment, or no branch is checked out.
+        CloudError: the cloud does not answer, or the environment's foundation is missing.
     """
     environment = config.environment(branch or checked_out(config))
     opened = Cloud.open(config, environment, cloud)
@@ -109,6 +110,6 @@ def checked_out(config: Config) -> str:
     if not branch:
         first = next(iter(config.environments.values())).branch
         raise SourceError(
-            "no branch is checked out (detached HEAD), so none picks the environment", next=f"add --branch {first}"
+            "no branch is checked out (detached HEAD), so no environment is selected", next=f"add --branch {first}"
         )
     return branch

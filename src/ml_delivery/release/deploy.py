@@ -1,7 +1,7 @@
-"""The verbs of delivery: deploy, resume, rollback. What they have in common, and its order, is ``machine.py``'s.
+"""The verbs of delivery: deploy, resume, rollback. The sequence of steps that they share is in ``machine.py``.
 
-Exit is *verified* or nothing: a release gets traffic only after it answered as itself, and whatever stops the deploy on the
-way, Ctrl-C included, puts all traffic back to what served before.
+A deploy succeeds only if the release is *verified*: it gets traffic only after it answered as itself, and if anything stops
+the deploy, Ctrl-C included, all traffic goes back to what served before.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "deploy", "resume", "rollback"]
 
-# What the session of a workflow's role (an hour) leaves for pauses.
+# How much of a workflow's session (one hour) is available for pauses.
 SESSION_SECONDS = 2700
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a deploy, resume or rollback came to.
+    """The result of a deploy, resume or rollback.
 
     Attributes:
         environment: its name.
@@ -47,8 +47,8 @@ class Outcome:
         seconds: how long it took.
         previous: the release that served before; 0 for none that this pipeline deployed.
         weight: 100, or the release's percent of the traffic when the deploy is paused until ``--resume``.
-        due: when that may go on (seconds since 1970).
-        steps: what was done.
+        due: when a paused deploy can continue (seconds since 1970).
+        steps: the steps that were carried out.
     """
 
     environment: str
@@ -64,21 +64,21 @@ class Outcome:
 def deploy(
     delivery: Delivery, report: Callable[[Step], None], *, approved: str = "", wait: float = 0.0, detach: bool = False
 ) -> Outcome:
-    """Plan, and carry the plan out, under the environment's lock, so that what it compares with stays true.
+    """Plan and carry out the plan while holding the environment's lock, so that what the plan was based on can't change.
 
-    A deploy of the same release that was interrupted is continued; one of another release is put back first.
+    An interrupted deploy of the same release is continued; an interrupted deploy of another release is rolled back first.
 
     Args:
         delivery: the environment.
         report: called after each step.
-        approved: the plan that may be carried out: its digest, or a file that ``invoke plan --json`` wrote.
+        approved: the only plan that may be carried out: its digest, or a file that ``invoke plan --json`` wrote.
         wait: seconds to wait for a deploy that is under way.
-        detach: leave the pauses to ``resume``.
+        detach: return at the first pause; ``resume`` continues.
 
     Raises:
-        Refused: a gate refused; what served before serves, and the ledger records why.
+        Refused: a gate stopped it; what served before still serves, and the ledger records why.
         LockHeld: another deploy is under way.
-        Interrupted: Ctrl-C; what served before serves.
+        Interrupted: Ctrl-C; what served before still serves.
     """
     where = f"--branch {delivery.environment.branch}{delivery.where}"
     if not delivery.foundation.current:
@@ -97,10 +97,10 @@ def deploy(
         with run.step("plan") as results:
             plan = planning.make(delivery)
             if approved:
-                planning.check(approved, plan)
+                planning.check(approved, plan, where)
             results.append(Planned(len(plan.changes)))
         if not plan.changes:
-            machine.prune()  # whichever command did this deploy may have died before
+            machine.prune()  # the command that made this deploy may have exited before pruning
             live = plan.live.release if plan.live else 0
             return Outcome(
                 delivery.environment.name, None, live, time.perf_counter() - run.began, steps=tuple(run.steps)
@@ -110,13 +110,13 @@ def deploy(
                 f"another traffic split is under way: {words.split(plan.live)}", next=f"invoke status {where}"
             )
         if delivery.cloud.name == "aws" and os.environ.get("GITHUB_ACTIONS") and not detach and plan.live:
-            _fits_a_session(machine)
+            _fits_a_session(machine, where)
         machine.begin_deploy(plan, who)
         return _carry_out(machine, run, delivery, detach)
 
 
 def resume(delivery: Delivery, report: Callable[[Step], None], *, wait: float = 0.0, detach: bool = False) -> Outcome:
-    """Continue what ``--detach`` has paused, or an interrupted command has left; there may be nothing to do.
+    """Continue a deploy or rollback that was paused by ``--detach`` or interrupted; there may be nothing to do.
 
     Raises:
         Refused, LockHeld, Interrupted: as ``deploy``.
@@ -132,9 +132,9 @@ def resume(delivery: Delivery, report: Callable[[Step], None], *, wait: float = 
 
 
 def rollback(delivery: Delivery, to: int, report: Callable[[Step], None], *, wait: float = 0.0) -> Outcome:
-    """Put a verified release back: code, configuration and model, which are all in its deployed version.
+    """Roll back to a verified release: code, configuration and model, which are all in its deployed version.
 
-    A deploy that is under way is put back, and that is all, if it had traffic already.
+    A deploy that is under way is undone first. If it already had traffic, undoing it is the rollback.
 
     Args:
         delivery: the environment.
@@ -143,7 +143,7 @@ def rollback(delivery: Delivery, to: int, report: Callable[[Step], None], *, wai
         wait: seconds to wait for a deploy that is under way.
 
     Raises:
-        Refused: there is no such release, or it no longer answers as itself; what is live stays.
+        Refused: there is no such release, or it no longer answers as itself; what is live stays live.
     """
     who, run = source.author(delivery.config.root), Run(report)
     where = f"--branch {delivery.environment.branch}{delivery.where}"
@@ -169,7 +169,7 @@ def rollback(delivery: Delivery, to: int, report: Callable[[Step], None], *, wai
 
 
 def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> Outcome:
-    """All of it, or on any fault put everything back."""
+    """Carry out all of the work, or restore everything on any error."""
     begun = machine.work
     previous = begun.previous.release if begun.previous else 0
     again = f"invoke {begun.verb} --branch {delivery.environment.branch}{delivery.where}"
@@ -179,18 +179,18 @@ def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> 
         work = machine.work
         return _outcome(delivery, begun.release.number, run, previous=previous, weight=work.weight, due=work.due)
     except LockHeld:
-        raise  # the work is with whoever has the lock
+        raise  # the work now belongs to the new holder of the lock
     except BaseException as fault:
         interrupted = isinstance(fault, KeyboardInterrupt)
         cause = "interrupted" if interrupted else fault.message if isinstance(fault, PipelineError) else str(fault)
         with _uninterrupted():
             try:
                 restored = machine.put_back(cause)
-            except LockHeld as taken:  # that may well be why it failed, and now the work is with the new holder
+            except LockHeld as taken:  # that may be why it failed; the work now belongs to the new holder
                 raise taken from fault
             except PipelineError as second:
                 raise Refused(
-                    f"{cause}; then what served before could not be put back: {second.message}; "
+                    f"{cause}; then what served before could not be restored: {second.message}; "
                     "the step where it stopped is recorded",
                     next=f"{second.next or 'check that the cloud answers'}, then {again}",
                 ) from fault
@@ -202,7 +202,7 @@ def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> 
 
 
 def _serves(restored: Restored) -> str:
-    """What serves after everything was put back, as it was read from the target."""
+    """What serves after the previous state was restored, as read from the target."""
     if restored.verified:
         return f"release {restored.release} is verified and serves"
     if restored.unread:
@@ -211,27 +211,28 @@ def _serves(restored: Restored) -> str:
     return f"{serves} as before" if restored.whole else f"{serves}, which is not what served before"
 
 
-def _fits_a_session(machine: Machine) -> None:
-    """A workflow's credentials end after an hour, and with them the means to put anything back."""
+def _fits_a_session(machine: Machine, where: str) -> None:
+    """Refuse pauses longer than a workflow's session: once its credentials have expired, nothing could be restored."""
     if machine.pauses > SESSION_SECONDS:
         raise Refused(
             f"the pauses between traffic steps take {machine.pauses / 60:.0f} minutes, a workflow's session ends after 60",
-            next="shorten deploy.pause in pipeline.toml, or invoke deploy --detach, and --resume later",
+            next=f"shorten deploy.pause in pipeline.toml; or invoke deploy --detach {where}, "
+            f"and later invoke deploy --resume {where}",
         )
 
 
 def _same(delivery: Delivery, left: Work, approved: str) -> bool:
-    """Whether what was left is what would be begun now."""
+    """Whether the unfinished deploy is the one that would be started now."""
     return left.verb == "deploy" and (
         planning.digest_of(approved) == left.plan if approved else planning.wants(delivery, left.release)
     )
 
 
 def _goal(delivery: Delivery, head: Head, live: Live, to: int) -> Release:
-    """The release that a rollback goes to.
+    """The release to roll back to.
 
     Raises:
-        Refused: there is none, or it can't be gone back to.
+        Refused: there is none, or it can't be rolled back to.
     """
     name = delivery.environment.name
     releases = f"invoke releases --branch {delivery.environment.branch}{delivery.where}"
@@ -252,7 +253,7 @@ def _goal(delivery: Delivery, head: Head, live: Live, to: int) -> Release:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ignore a second Ctrl-C, or CI's SIGTERM after it, while things are put right."""
+    """Ignore a second Ctrl-C, or CI's SIGTERM after it, while the previous state is restored."""
     # Not SIG_IGN, which Python reports as an error when it races with a signal.
     handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,8 +1,8 @@
-"""The current state of an environment, in one small object: who holds the lock, what is under way, where a rollback can go.
+"""The current state of an environment, in one small object: the lock's holder, what is under way, possible rollbacks.
 
-It is only ever replaced by compare-and-swap on its ETag, so of two writers one loses. All that the ledger records goes
-through it: an event is in ``outbox`` first, in the same write that makes it true, and is copied to its own object afterwards,
-by whichever command comes first.
+It is only replaced by compare-and-swap on its ETag, so one of two concurrent writers fails. Everything that the ledger
+records goes through it: an event is first put into ``outbox``, in the same write that makes it true, and is then copied to
+its own object, by this command or the next one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Head", "Holder", "Kept", "Previous", "Work"]
 
-# A holder that wrote nothing for this many seconds is taken for dead. The longest that a deploy is silent is one request of
-# a health check, which a target may let take 15 minutes.
+# A holder that wrote nothing for this many seconds is considered dead. The longest time without a write is one request of a
+# health check, for which a target may allow 15 minutes.
 LOCK_SECONDS = 1200
 
 
@@ -51,7 +51,7 @@ class Holder:
         return replace(self, expires=time.time() + LOCK_SECONDS)
 
     def gone(self) -> bool:
-        """Whether it can't come back: its time is up, or it was a process of this machine that has ended."""
+        """Whether it has exited for good: its lease has expired, or it was a process of this machine that has ended."""
         if self.expires < time.time():
             return True
         if (self.host, self.boot) != (socket.gethostname(), _boot()):
@@ -66,7 +66,7 @@ class Holder:
 
 
 def _boot() -> str:
-    """What this machine has been since it was started."""
+    """Identifies this machine since its last restart."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -107,19 +107,19 @@ class Kept:
 
 @dataclass(frozen=True)
 class Work:
-    """A deploy or rollback under way, in all that another process needs to go on with it.
+    """A deploy or rollback that is under way, with everything that another process needs to continue it.
 
     Attributes:
         verb: ``deploy`` or ``rollback``.
-        release: what is to serve.
+        release: the one that is to serve.
         previous: what served before; None when nothing did.
         plan: digest of the plan that it carries out.
-        dropped: variables that were ours and are no longer wanted.
-        step: the step that was begun last.
-        weight: percent of the traffic that the release was last given, or was about to be.
-        since: when it was first given any; seconds since 1970, 0 for never.
-        due: until when it holds its weight.
-        detached: paused; ``invoke deploy --resume`` goes on.
+        dropped: variables that this pipeline set and that are no longer wanted.
+        step: the step that was started last.
+        weight: percent of the traffic that the release was last given, or was about to be given.
+        since: when it was first given traffic; seconds since 1970, 0 for never.
+        due: until when it holds its weight; seconds since 1970.
+        detached: paused; ``invoke deploy --resume`` continues.
     """
 
     verb: str
@@ -140,15 +140,15 @@ class Head:
 
     Attributes:
         revision: counts every write.
-        token: counts every taking of the lock; it fences late holders off.
+        token: the fencing token: counts how often the lock was taken, so that a late holder can't write.
         holder: who holds the lock; None when it is free.
-        newest: the last release number that was given.
+        newest: the last release number that was assigned.
         live: the release that was verified last; 0 for none.
         kept: releases that retention has not removed, newest first.
-        owned: names of variables that we set and that may still be there.
+        owned: names of variables that this pipeline set and that may still exist.
         work: what is under way.
-        swept: whether all that retention removes is gone.
-        outbox: events, as JSON holds them, that may not have objects of their own yet, by key.
+        swept: whether everything that retention removes has been removed.
+        outbox: events as JSON, by key, that may not have been copied to their own objects yet.
     """
 
     revision: int = 0
@@ -163,12 +163,12 @@ class Head:
     outbox: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        """As the object holds it."""
+        """The head as the object's bytes."""
         return formats.dump(self, sort=True)
 
     @classmethod
     def decode(cls, place: str, body: bytes) -> Head:
-        """From the object at ``place``, in any format.
+        """Decode the object at ``place``, in any format.
 
         Raises:
             CloudError: it is damaged, or was written by a newer package.
@@ -190,7 +190,7 @@ class Head:
             raise formats.damaged(place, error) from error
 
 
-# What format 1 called it.
+# The names in format 1, and today's.
 _NOW = {"version": "deployed", "former": "previous"}
 
 

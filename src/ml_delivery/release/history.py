@@ -1,4 +1,4 @@
-"""The ledger as one self-contained HTML page: who released what and when, what came of it, and where the time went."""
+"""The ledger as one self-contained HTML page: who released what and when, the result, and how long each step took."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin
 
 
 def page(title: str, releases: Iterable[Release]) -> str:
-    """The page of these releases, newest first; it loads nothing and runs nothing."""
+    """The page of these releases, newest first, as HTML; it loads no other file and has no scripts."""
     found = list(releases)
     longest = max((sum(release.seconds.values()) for release in found), default=0.0)
     rows = "\n".join(_row(release, longest) for release in found)
@@ -66,7 +66,7 @@ def _row(release: Release, longest: float) -> str:
 
 
 def _bar(seconds: dict[str, float], longest: float) -> str:
-    """The steps' times side by side, on one scale for all releases."""
+    """The steps' times as one bar, on one scale for all releases."""
     total, at, parts = sum(seconds.values()), 0.0, []
     for name, took in seconds.items():
         width = took / longest * WIDTH if longest else 0.0

@@ -1,8 +1,8 @@
-"""The record of every release of an environment, beside its artifacts.
+"""The record of every release of an environment, in the same bucket as its artifacts.
 
 ``releases/<environment>/head.json`` is the environment's current state (``head.py``). An event,
 ``releases/<environment>/<number>/<revision>-<state>.json``, is the whole release as it was then; it is written once and
-never changed. However many releases there are, a deploy reads the head and those releases that it names.
+never changed. However many releases there are, a deploy reads only the head and the releases that the head names.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ POLL_SECONDS = 1.0
 
 
 class Lease:
-    """The lock, held: the one way to write.
+    """The lock while it is held: the only way to write.
 
     Attributes:
-        head: the environment as of our last write.
+        head: the environment's state as of the last write.
     """
 
     def __init__(self, ledger: Ledger, head: Head, etag: str) -> None:
@@ -66,11 +66,11 @@ class Lease:
         self._unpublished = {}
 
     def swept(self) -> None:
-        """Everything is removed that had to be; the next write records it."""
+        """Note that retention has removed everything that it should; the next write records it."""
         self._swept = True
 
     def refresh(self) -> None:
-        """Read the head again after a write whose answer was lost: it may have taken effect.
+        """Read the head again after a write whose response was lost: it may have taken effect.
 
         Raises:
             LockHeld: the lock was taken over.
@@ -82,14 +82,22 @@ class Lease:
 
 
 class Ledger:
-    """The ledger of one environment, in its bucket."""
+    """The ledger of one environment, in its bucket.
 
-    def __init__(self, cloud: Cloud, bucket: str, environment: str) -> None:
+    Args:
+        cloud: the environment's cloud.
+        bucket: the bucket's name.
+        environment: the environment's name.
+        where: the options by which a command reaches it, such as ``--branch main --cloud aws``.
+    """
+
+    def __init__(self, cloud: Cloud, bucket: str, environment: str, where: str) -> None:
         self._cloud = cloud
         self._bucket = bucket
         self._prefix = f"releases/{environment}/"
         self._head = f"{self._prefix}head.json"
         self._environment = environment
+        self._where = where
 
     # -- looking
 
@@ -98,12 +106,12 @@ class Ledger:
         return self.load()[0]
 
     def load(self) -> tuple[Head, str]:
-        """The head and its ETag, which the next write must name; empty when there is no head yet."""
+        """The head and its ETag, which the next write must name; the ETag is empty when there is no head yet."""
         found = objects.get(self._cloud, self._bucket, self._head)
         return (Head.decode(self._head, found[0]), found[1]) if found else (self._rebuilt(), "")
 
     def find(self, number: int) -> Release | None:
-        """Release ``number``, as its last event says; None when there is none. Two calls."""
+        """Release ``number`` as of its last event; None when there is none. Two calls."""
         with self._cloud.faults():
             listed = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=f"{self._prefix}{number:08d}/")
         keys = sorted(entry["Key"] for entry in listed.get("Contents", []))
@@ -116,11 +124,11 @@ class Ledger:
             Refused: there is none.
         """
         if (found := self.find(number)) is None:
-            raise Refused(f"{self._environment} has no release {number}", next="invoke releases")
+            raise Refused(f"{self._environment} has no release {number}", next=f"invoke releases {self._where}")
         return found
 
     def latest(self, count: int) -> list[Release]:
-        """The ``count`` newest releases, newest first; those whose objects are gone are left out."""
+        """The ``count`` newest releases, newest first; those whose objects no longer exist are omitted."""
         newest = self.head().newest
         found = (self.find(number) for number in range(newest, max(0, newest - count), -1))
         return [release for release in found if release]
@@ -131,31 +139,31 @@ class Ledger:
     def locked(self, who: str, reason: str, wait: float = 0.0) -> Iterator[Lease]:
         """Hold the environment's lock.
 
-        A lock whose holder's time is up, or whose holder was a process of this machine that is gone, is taken over.
+        A lock that has expired, or whose holder was a process of this machine that has ended, is taken over.
 
         Args:
-            who: the holder's name, for others to see.
-            reason: why, for them.
-            wait: seconds to wait for another holder to end.
+            who: the holder's name, which other commands print.
+            reason: why it is held, which other commands print.
+            wait: seconds to wait for another holder to release the lock.
 
         Raises:
-            LockHeld: another command holds it; names its user, since when, and until when at the latest.
+            LockHeld: another command holds it; names its user, since when it is held, and when it expires.
         """
         lease = self._take(who, reason, wait)
         try:
             yield lease
         except BaseException:
-            with suppress(CloudError, LockHeld):  # the first fault is the one to report
+            with suppress(CloudError, LockHeld):  # the first error is the one to report
                 lease.refresh()
                 lease.write(holder=None)
             raise
-        with suppress(LockHeld):  # taken over meanwhile: not ours to free
+        with suppress(LockHeld):  # taken over in the meantime: not ours to release
             lease.write(holder=None)
 
     def unlock(self, who: str, reason: str) -> Holder | None:
-        """Release the lock by force; who held it. What was under way stays, for the next deploy or rollback to finish.
+        """Release the lock by force, and return its holder. The next deploy or rollback finishes what was under way.
 
-        If something is under way, the release's record says who released the lock, and why.
+        If something is under way, the release's record names who released the lock, and why.
 
         Raises:
             LockHeld: the lock changed hands meanwhile.
@@ -176,34 +184,34 @@ class Ledger:
         return head.holder
 
     def key(self, event: Release, revision: int) -> str:
-        """Where ``event`` lies, if the head's ``revision`` made it true."""
+        """The key of ``event``, which the head's ``revision`` made true."""
         return f"{self._prefix}{event.number:08d}/{revision:08d}-{event.state}.json"
 
     def publish(self, head: Head) -> None:
-        """Write each event of the outbox to its own object, unless that was done."""
+        """Write each event of the outbox to its own object, unless that exists already."""
         for key, event in head.outbox.items():
             objects.create(self._cloud, self._bucket, key, json.dumps(event, indent=1, sort_keys=True).encode())
 
     def swap(self, new: Head, etag: str) -> str | None:
-        """Replace the head that had ``etag`` by ``new``; its ETag, or None when there was another head by now."""
+        """Replace the head that had ``etag`` by ``new``; returns the new ETag, or None if the head has changed since."""
         body = new.encode()
         condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         for _ in range(3):
             if (written := objects.put(self._cloud, self._bucket, self._head, body, **condition)) is not None:
                 return written
             found, there = objects.get(self._cloud, self._bucket, self._head) or (b"", "")
-            if found == body:  # this very write: its answer was lost on the way, and botocore retried
+            if found == body:  # this very write: its response was lost, and botocore retried
                 return there
             if there != etag:
                 return None
-        return None  # S3 was busy with another write each time
+        return None  # each time, S3 was busy with another write
 
     def taken_over(self) -> LockHeld:
         holder = self.head().holder
         return LockHeld(
             f"the lock of {self._environment} was taken over"
             + (f" by {words.holder(holder)}" if holder else ", and released again"),
-            next="invoke status",
+            next=f"invoke status {self._where}",
         )
 
     # -- private
@@ -213,7 +221,7 @@ class Ledger:
         while True:
             head, etag = self.load()
             if head.holder is None or head.holder.gone():
-                if head.outbox:  # the command that wrote it may have died before these were copied
+                if head.outbox:  # the command that wrote it may have exited before these were copied
                     self.publish(head)
                 mine = replace(
                     head, revision=head.revision + 1, token=head.token + 1, holder=Holder.me(who, reason), outbox={}
@@ -224,14 +232,14 @@ class Ledger:
                 until = time.strftime("%H:%M:%S", time.localtime(head.holder.expires))
                 raise LockHeld(
                     f"{self._environment} is locked by {words.holder(head.holder)}",
-                    next=f"wait for it (--wait SECONDS); if its process is gone, the lock ends at {until}, "
-                    "or with invoke unlock --reason WHY",
+                    next=f"wait for it (--wait SECONDS); if its process has ended, the lock expires at {until}, "
+                    f"or is released by invoke unlock --reason WHY {self._where}",
                 )
             else:
                 time.sleep(min(POLL_SECONDS, max(0.0, end - time.monotonic())))
 
     def _rebuilt(self) -> Head:
-        """The head as the events record it: empty for a new environment, and good enough when the object was lost."""
+        """The head, rebuilt from the events: empty for a new environment, and sufficient if the object was lost."""
         last: dict[int, tuple[int, str, str]] = {}
         with self._cloud.faults():
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)

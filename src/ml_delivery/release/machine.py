@@ -1,8 +1,8 @@
 """The one state machine of deploys and rollbacks: stage, health check, shift and watch, shift all, check again, record.
 
-Each step is written into the environment's head before it begins, and each is idempotent. So whichever command finds work
-that a dead process has left, on any machine, goes on from the step that is written there, or puts everything back. One atomic
-write decides whether a release is verified.
+Each step is recorded in the environment's head before it starts, and each is idempotent. So a command on any machine that
+finds unfinished work of a process that has ended continues from the recorded step, or restores the previous state. One
+atomic write decides whether a release is verified.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SHIFT_TRIES = 8
 
 
 class Machine:
-    """Carries work out under a held lock; ``work`` is the head's, as of the last write."""
+    """Carries out work while holding the lock; ``work`` is the head's, as of the last write."""
 
     def __init__(self, delivery: Delivery, lease: Lease, run: Run) -> None:
         self._delivery = delivery
@@ -60,11 +60,11 @@ class Machine:
         self._lease.write(work=Work("rollback", release, previous, step="probe version"), swept=False)
 
     def carry_out(self, detach: bool) -> bool:
-        """Do what remains of the work; whether it is finished, or else paused for ``--resume``.
+        """Do the rest of the work. Returns True when it is finished, False when it is paused until ``--resume``.
 
         Raises:
-            Refused: a gate refused. All that was done stays; ``put_back`` is the caller's.
-            LockHeld: the lock was taken over, and so was the work.
+            Refused: a gate stopped it. Nothing is undone; the caller must call ``put_back``.
+            LockHeld: the lock was taken over, and the work with it.
         """
         if self.work.detached:
             self._note(detached=False)
@@ -92,7 +92,7 @@ class Machine:
         return True
 
     def put_back(self, cause: str, *, abandoned: bool = False) -> Restored:
-        """Give all traffic to what served before, and record why the work failed.
+        """Return all traffic to what served before, and record why the work failed.
 
         Args:
             cause: why.
@@ -100,7 +100,7 @@ class Machine:
         """
         number = self.work.release.number
         self._lease.refresh()
-        if self._lease.head.work is None:  # the fault came after the one write that decides
+        if self._lease.head.work is None:  # the error came after the write that made the release verified
             return Restored(number, self._lease.head.kept[0].deployed if self._lease.head.kept else "", verified=True)
         work, previous, whole = self.work, self.work.previous, True
         with self._run.step("recover" if abandoned else "restore") as results:
@@ -120,12 +120,12 @@ class Machine:
             results.append(restored)
         if (
             not work.weight
-        ):  # else calls may still be on their way to its deployed version, which goes with the next deploy
+        ):  # else requests to its deployed version may still be in flight; the next deploy removes it
             self.prune()
         return restored
 
     def _serving(self) -> Restored:
-        """What serves now, as the target reports it."""
+        """What serves now, as reported by the target."""
         try:
             live = self._delivery.deployer.live()
         except CloudError as error:
@@ -135,24 +135,24 @@ class Machine:
     # -- traffic
 
     def _weights(self) -> list[int]:
-        """What comes before all: nothing when nothing served before, or when it is to be left quickly."""
+        """The percentages before 100: none for a first release, or for a rollback, which must be quick."""
         work = self.work
         return weights(self._rules) if work.verb == "deploy" and work.previous else []
 
     @property
     def _pause(self) -> int:
-        """Seconds that each share of the traffic is held."""
+        """How many seconds each share of the traffic is held."""
         return max(self._rules.pause, self._delivery.deployer.least_pause)
 
     @property
     def pauses(self) -> int:
-        """Seconds that all shares of a new release are held together."""
+        """How many seconds all shares of a new release are held in total."""
         return len(weights(self._rules)) * self._pause
 
     def _shift(self, weight: int) -> None:
         work, now = self.work, time.time()
         old, new = work.previous.deployed if work.previous else "", work.release.deployed
-        # A step that is resumed goes on with its pause; one that is begun has all of it before it.
+        # A resumed step continues its pause; a new one starts a full pause.
         due = work.due if weight == work.weight else now + self._pause
         wanted = Traffic(new) if weight == 100 else Traffic(old, {new: weight})
         with self._run.step("shift" if weight == 100 else f"shift {weight} %") as results:
@@ -160,14 +160,15 @@ class Machine:
             results.append(Shifted(old, new, weight))
 
     def _route(self, wanted: Traffic | None, **changes: Any) -> None:
-        """Split traffic as ``wanted``, if it still is as this deploy left it.
+        """Split traffic as ``wanted``, if the split is still as this deploy left it.
 
-        It is read, then the lock is confirmed by writing ``changes`` down, then it is shifted on condition that it still is
-        as it was read. Whoever took the lock over meanwhile shifts it too, so a late holder fails at one or the other.
+        The split is read, then the lock is confirmed by recording ``changes``, then traffic is shifted on condition that the
+        split has not changed since it was read. A command that took over the lock in the meantime shifts traffic too, so a
+        late holder fails at one or the other.
 
         Raises:
-            Refused: the traffic was changed by something else.
-            LockHeld: so was the lock.
+            Refused: the traffic split was changed by something else.
+            LockHeld: the lock was taken over.
         """
         deployer, work = self._delivery.deployer, self.work
         ours = {work.release.deployed, work.previous.deployed if work.previous else ""}
@@ -181,18 +182,18 @@ class Machine:
                 return
             try:
                 deployer.shift(wanted, seen, f"release {work.release.number}, lock {self._lease.head.token}")
-            except Moved:  # or it was this very shift, and its answer was lost; or what was read is old
-                self._lease.refresh()  # whoever took the lock over shifted it
+            except Moved:  # or it was this very shift, and its response was lost; or the read was stale
+                self._lease.refresh()  # fails if the command that shifted traffic took over the lock
                 time.sleep(0.05 * 2**turn)
                 continue
             return
-        raise Refused("the traffic is changed by something else again and again", next=status)
+        raise Refused("something else keeps changing the traffic split", next=status)
 
     def _watch(self, weight: int, detach: bool) -> bool:
-        """Look at the numbers until the weight's time is up; False when the deploy is paused until ``--resume``.
+        """Check the metrics until the weight's pause is over. Returns False when the deploy is paused until ``--resume``.
 
         Raises:
-            Refused: a number crossed its limit.
+            Refused: a metric exceeded its limit.
         """
         period = max(self._rules.period, self._delivery.deployer.least_period)
         with self._run.step(f"watch {weight} %") as results:
@@ -219,7 +220,7 @@ class Machine:
         self._lease.write(work=replace(self.work, **changes))
 
     def _finish(self) -> None:
-        """The release is verified: one atomic write records it, and ends the work."""
+        """Record in one atomic write that the release is verified and the work is finished."""
         head, work = self._lease.head, self.work
         verified = replace(work.release, state=VERIFIED, seconds=self._run.seconds)
         events, owned = [verified], head.owned
@@ -245,7 +246,7 @@ class Machine:
         )
 
     def prune(self) -> None:
-        """Remove what retention does not keep; what can't be removed now is removed by the next deploy."""
+        """Remove what retention does not keep; what can't be removed now is postponed to the next deploy."""
         if self._lease.head.swept:
             return
         with self._run.step("prune") as results:

@@ -1,4 +1,4 @@
-"""What a deploy would change. ``invoke plan`` prints this object; ``invoke deploy`` carries the same one out."""
+"""What a deploy would change. ``invoke plan`` prints the same object that ``invoke deploy`` carries out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Change", "Plan", "check", "digest_of", "make", "wants"]
 
 @dataclass(frozen=True)
 class Change:
-    """One difference; empty ``old`` or ``new`` is absence.
+    """One difference; an empty ``old`` or ``new`` means absent.
 
     ``what`` is code, model, setting, variable, traffic or infrastructure.
     """
@@ -38,16 +38,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """A release to be, beside what is live.
+    """A planned release, compared with what is live.
 
     Attributes:
         artifact: what is to be released.
         live: what serves now; None before the first release.
-        settings, variables: the target's settings, and this pipeline's variables, after it.
+        settings, variables: the target's settings, and this pipeline's variables, after the deploy.
         dropped: variables that this pipeline set and that are no longer wanted.
         foreign: variables that something else set; they are left alone.
         changes: empty when there is nothing to do.
-        digest: of all of that; another one is another plan.
+        digest: of all of these; a plan with another digest is another plan.
     """
 
     environment: str
@@ -62,7 +62,7 @@ class Plan:
 
 
 def make(delivery: Delivery) -> Plan:
-    """Compare what the branch and ``pipeline.toml`` ask for with what is live.
+    """Compare what the branch and ``pipeline.toml`` define with what is live.
 
     Raises:
         PipelineError: as ``Delivery.artifact``, ``Deployer.live`` and the ledger raise them.
@@ -93,7 +93,7 @@ def make(delivery: Delivery) -> Plan:
 
 
 def wants(delivery: Delivery, release: Release) -> bool:
-    """Whether a deploy begun now would be of the same content as ``release``."""
+    """Whether a deploy started now would have the same content as ``release``."""
     return (
         release.artifact == delivery.artifact()
         and release.settings == delivery.deployer.settings()
@@ -101,11 +101,11 @@ def wants(delivery: Delivery, release: Release) -> bool:
     )
 
 
-def check(approved: str, plan: Plan) -> None:
-    """Make sure that ``plan`` is the approved one, named by its digest or by the file that holds it.
+def check(approved: str, plan: Plan, where: str) -> None:
+    """Check that ``plan`` is the approved one, which is given by its digest or as a file.
 
     Raises:
-        Refused: it is another one; says what changed since, if the file can tell.
+        Refused: it is another plan; lists what has changed since, if a file was given.
         ConfigError: the file can't be read as a plan.
     """
     if digest_of(approved) == plan.digest:
@@ -116,12 +116,12 @@ def check(approved: str, plan: Plan) -> None:
         differences = _differences(_read(approved), json.loads(json.dumps(asdict(plan))))
     raise Refused(
         f"this is not the plan that was approved ({digest_of(approved)[:19]}):\n  " + "\n  ".join(differences),
-        next="invoke plan, and have it approved again",
+        next=f"invoke plan {where}, and have it approved again",
     )
 
 
 def digest_of(approved: str) -> str:
-    """The digest of an approved plan, given as such or as a file.
+    """The digest of an approved plan, which is given by its digest or as a file.
 
     Raises:
         ConfigError: the file can't be read as a plan.
@@ -140,7 +140,7 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _differences(old: Any, new: Any, place: str = "") -> list[str]:
-    """What differs between two plans, one line per value, by its place."""
+    """The differences between two plans, one line per value, with its path."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             line

@@ -1,4 +1,4 @@
-"""The health check: whether what answers is the release that it should be, and works."""
+"""The health check: whether what answers is the expected release, and works."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["document", "probe"]
 
-# A new deployed version, or a shift, may not be visible everywhere at once, since AWS's copies follow each other; usually
-# within a second.
+# AWS is eventually consistent: it can take a moment, usually less than a second, until a new deployed version or a shift is
+# visible everywhere.
 SETTLE_SECONDS = 10.0
 GONE_SECONDS = 2.0
 
@@ -30,17 +30,17 @@ def probe(
     previous: int = 0,
     alive: Callable[[], None] = lambda: None,
 ) -> Probed:
-    """Ask a deployed version, or what is live, whether it is ``release`` and works.
+    """Check that a deployed version, or what is live, is ``release`` and works.
 
     Args:
         delivery: the environment.
         release: what should answer.
-        deployed: which deployed version to ask; empty means what is live.
-        previous: the release that was live before, which may answer a while longer.
-        alive: called before each question but the first, which may take as long as the service's timeout.
+        deployed: the deployed version to check; empty means what is live.
+        previous: the release that was live before, which may still answer for a while.
+        alive: called before each request but the first; a request can take as long as the service's timeout.
 
     Raises:
-        Refused: it raised, timed out, answered with another status than 200, or is something else than ``release``.
+        Refused: it raised an exception, timed out, answered with a status other than 200, or is not ``release``.
     """
     place = f"version {deployed}" if deployed else "live"
     asked: list[Asked] = []
@@ -60,7 +60,7 @@ def probe(
 
 
 def document(body: str) -> dict[str, object]:
-    """The document that /version answers with; empty when it is no JSON object."""
+    """The document that /version answers with; empty when it is not a JSON object."""
     try:
         found = json.loads(body)
     except ValueError:
@@ -69,7 +69,7 @@ def document(body: str) -> dict[str, object]:
 
 
 def _ask(delivery: Delivery, path: str, deployed: str, previous: int) -> Answer:
-    """The answer, once what was just created or shifted is visible."""
+    """The answer to a request, once what was just created or shifted is visible."""
     began = time.monotonic()
     while True:
         answer = delivery.deployer.call(path, deployed)
@@ -82,7 +82,7 @@ def _ask(delivery: Delivery, path: str, deployed: str, previous: int) -> Answer:
 
 
 def _same(place: str, body: str, release: Release) -> None:
-    """Whether ``body``, the answer to /version, names this very release."""
+    """Check that ``body``, the answer to /version, names exactly this release."""
     found = document(body)
     if not found:
         raise Refused(f"{place} answers /version with {body[:100]!r}, which is no JSON object")

@@ -1,4 +1,4 @@
-"""What old releases need is removed by count and age, never what a rollback could need."""
+"""Removes what old releases need, by count and age, but never what a rollback could need."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["DAY", "prune", "retained"]
 
 DAY = 86_400.0
-# The head must stay small: of those kept for their age alone, no more than this.
+# The head must stay small: at most this many releases are kept only because of their age.
 MOST = 100
 
 
 def retained(kept: tuple[Kept, ...], live: int, rules: Deploy, now: float) -> tuple[Kept, ...]:
-    """Those of ``kept`` (newest first) that stay.
+    """The releases of ``kept`` (newest first) that stay.
 
-    They are the live one, the last ``keep`` verified ones beside it, and whatever is younger than ``keep_days``.
+    They are the live one, the last ``keep`` other verified ones, and those that are younger than ``keep_days``.
     """
     others = [one.number for one in kept if one.state == VERIFIED and one.number != live]
     needed = {live, *others[: rules.keep]}
@@ -33,10 +33,10 @@ def retained(kept: tuple[Kept, ...], live: int, rules: Deploy, now: float) -> tu
 
 
 def prune(delivery: Delivery, lease: Lease) -> tuple[Removed, ...]:
-    """Remove deployed versions and artifacts that no retained release needs. Marks the lease as swept when all are gone.
+    """Remove deployed versions and artifacts that no retained release needs; returns them. Marks the lease as swept when done.
 
-    The head first records that no rollback can go to them. Deployed versions of releases that are newer than the head knows
-    belong to whoever took the lock over; artifacts younger than a day may wait for their deploy.
+    First the head records that they can no longer be rolled back to. Deployed versions of releases that are newer than the
+    head belong to the command that took over the lock; artifacts younger than a day may be deployed yet.
 
     Raises:
         CloudError: something could not be removed.
@@ -56,6 +56,6 @@ def prune(delivery: Delivery, lease: Lease) -> tuple[Removed, ...]:
     sources = {one.source for one in kept}
     removed += store.prune(delivery.cloud, delivery.foundation.bucket, sources, before)
     removed += delivery.deployer.discard(sources, before)
-    if serving <= needed:  # else one was spared that may only seem to serve: what is read can be old
+    if serving <= needed:  # else one was kept that may no longer serve, since the read can be stale
         lease.swept()
     return tuple(removed)

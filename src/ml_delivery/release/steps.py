@@ -1,4 +1,4 @@
-"""What each step of a deploy or rollback did: records, which tasks print and ``--json`` carries."""
+"""What each step of a deploy or rollback did: records, which tasks print and ``--json`` includes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Asked", "Planned", "Probed", "Pruned", "Restored", "Result", "Run", 
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan was made: how many changes it has; of a rollback, which release serves and which is wanted."""
+    """A plan was made: how many changes it has; for a rollback, which release serves and which is wanted."""
 
     changes: int = 0
     live: int = 0
@@ -34,7 +34,7 @@ class Staged:
 
 @dataclass(frozen=True)
 class Asked:
-    """One question of a health check that was answered as it must: its path, status, and seconds."""
+    """One request of a health check that succeeded: its path, status and duration in seconds."""
 
     path: str
     status: int
@@ -59,7 +59,7 @@ class Shifted:
 
 @dataclass(frozen=True)
 class Watched:
-    """A weight's numbers: those of the last look. ``paused`` is the seconds until its time is up, if the deploy was detached."""
+    """The last metrics at a weight; ``paused`` is the seconds until its pause is over, if the deploy was detached."""
 
     look: Look
     paused: float = 0.0
@@ -67,14 +67,14 @@ class Watched:
 
 @dataclass(frozen=True)
 class Restored:
-    """All traffic is where it was before.
+    """All traffic was returned to what served before.
 
     Attributes:
         release, deployed: what serves, read back from the target; 0 and empty for nothing.
-        whole: whether that is what served before; False when the traffic was changed by something else meanwhile.
-        verified: whether the work had been verified already, so that there was nothing to put back.
+        whole: whether that is what served before; False when something else changed the traffic split in the meantime.
+        verified: whether the release had already been verified, so that there was nothing to restore.
         abandoned: the release whose deploy exited without reporting a result; 0 for none.
-        unread: why what serves could not be read; mostly empty.
+        unread: why what serves could not be read; usually empty.
     """
 
     release: int
@@ -87,7 +87,7 @@ class Restored:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What retention removed, and why the rest has to wait for the next deploy; ``postponed`` is mostly empty."""
+    """What retention removed; ``postponed`` is why the rest must wait for the next deploy, and usually empty."""
 
     removed: tuple[Removed, ...]
     postponed: str = ""
@@ -98,7 +98,7 @@ Result = Planned | Staged | Probed | Shifted | Watched | Restored | Pruned
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its name, how many seconds it took, and what it did; None when it was stopped by a fault."""
+    """One step: its name, its duration in seconds, and its result; None when it failed."""
 
     name: str
     seconds: float
@@ -115,7 +115,7 @@ class Run:
 
     @contextmanager
     def step(self, name: str) -> Iterator[list[Result]]:
-        """Time a step; the body appends its result to the list. A step without a result and without a fault is not reported."""
+        """Time a step; the body appends its result to the list. A step that succeeds without a result is not reported."""
         results: list[Result] = []
         began = time.perf_counter()
         try:
@@ -132,5 +132,5 @@ class Run:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """How long each step took so far."""
+        """How long each step took so far, in seconds."""
         return {step.name: round(step.seconds, 3) for step in self.steps}

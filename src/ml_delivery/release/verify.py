@@ -1,4 +1,4 @@
-"""Shows that what is live is the artifact which its commit's build made."""
+"""Proves that what is live is the artifact that its commit's build made."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["Link", "verify"]
 
 @dataclass(frozen=True)
 class Link:
-    """One link of the chain from the commit to what answers, in words, and the digest that both of its sides have."""
+    """One link of the chain from the commit to what answers: a description, and the digest that both sides have."""
 
     name: str
     digest: str
 
 
 def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None]) -> list[Link]:
-    """Follow the chain: live → ledger → what was pushed for the commit → its bytes → what answers; and a rebuild.
+    """Follow the chain: live → ledger → what was pushed for the commit → its bytes → what answers; optionally a rebuild.
 
     Args:
         delivery: the environment.
@@ -41,7 +41,8 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
         Refused: nothing is live, or a link is broken; names it, and both sides.
     """
     links: list[Link] = []
-    where = f"--branch {delivery.environment.branch}{delivery.where}"
+    branch = delivery.environment.branch
+    where = f"--branch {branch}{delivery.where}"
 
     def hold(name: str, digest: str, wanted: str) -> None:
         if digest != wanted:
@@ -64,8 +65,8 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
     hold("what answers /version", str(document(answer.body).get("content", "")), recorded.content)
     if rebuild and recorded.dirty:
         raise Refused(
-            f"release {release.number} was built from changes that no commit has, so it can't be rebuilt",
-            next="commit, then invoke build push deploy",
+            f"release {release.number} was built from uncommitted changes, so it can't be rebuilt",
+            next=f"commit, then invoke build --branch {branch} && invoke push {where} && invoke deploy {where}",
         )
     if rebuild:
         wanted = recorded.digest if delivery.target.same_bytes else recorded.content

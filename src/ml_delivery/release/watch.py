@@ -1,4 +1,4 @@
-"""What users meet at a release that has a share of the traffic, and whether that crosses a limit."""
+"""The metrics of a release that has a share of the traffic, and whether one exceeds a limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMAND_SECONDS = 60
 
 
 def weights(rules: Deploy) -> list[int]:
-    """The percentages that a new release is given one after the other, before it gets all the traffic."""
+    """The percentages of the traffic that a new release gets, one after the other, before it gets all of it."""
     if rules.strategy == "all-at-once":
         return []
     if rules.strategy == "canary":
@@ -27,7 +27,7 @@ def weights(rules: Deploy) -> list[int]:
 
 
 def look(delivery: Delivery, deployed: str, weight: int, since: float) -> Look:
-    """Measure everything that is watched, once.
+    """Measure everything that is watched once.
 
     Args:
         delivery: the environment.
@@ -37,7 +37,7 @@ def look(delivery: Delivery, deployed: str, weight: int, since: float) -> Look:
     """
     rules = delivery.environment.deploy
     seen = delivery.deployer.numbers(deployed, since)
-    # One list for all environments, whose alarms have names of their own.
+    # One list serves all environments, each of which has its own alarms.
     alarms = _ringing(
         delivery, tuple(name.replace("{environment}", delivery.environment.name) for name in rules.alarms)
     )
@@ -58,7 +58,7 @@ def look(delivery: Delivery, deployed: str, weight: int, since: float) -> Look:
 
 
 def _ringing(delivery: Delivery, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of ``names`` that are in state ALARM; a name that no alarm has counts, since nothing is being watched."""
+    """The alarms of ``names`` that are in state ALARM; one that does not exist counts, since nothing is being watched."""
     if not names:
         return ()
     with delivery.cloud.faults():
@@ -76,7 +76,7 @@ def _ringing(delivery: Delivery, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _run(delivery: Delivery, deployed: str, weight: int) -> int:
-    """The user's own check: 0 is good. Its variables name the deployed version and its share."""
+    """Run the user's own check and return its exit code. Its variables name the deployed version and its share."""
     facts = {
         "RELEASE_VERSION": deployed,
         "RELEASE_WEIGHT": str(weight),

@@ -1,4 +1,4 @@
-"""Sentences about records, for refusals and for tasks: the one place where such a record becomes words."""
+"""Records as text, for errors and for tasks: the only place where these records become text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["holder", "look", "previous", "serving", "split", "work"]
 
 
 def holder(one: Holder) -> str:
-    """Who holds a lock."""
+    """The holder of a lock."""
     since = time.strftime("%H:%M:%S", time.localtime(one.at))
     return f"{one.who} on {one.host} (pid {one.pid}, {one.reason}) since {since}"
 
@@ -35,7 +35,7 @@ def look(seen: Look) -> str:
 
 
 def serving(release: int, deployed: str) -> str:
-    """What serves, read from the target just now."""
+    """What serves, as just read from the target."""
     if not deployed:
         return "nothing serves"
     return f"release {release} serves" if release else f"deployed version {deployed} serves"

@@ -1,8 +1,8 @@
-"""What ``invoke`` runs: words, order, printing and exit codes; what is done lies in the modules beside this package.
+"""What ``invoke`` runs: options, order, printing and exit codes; the work itself is in the modules next to this package.
 
 account, artifacts, cloud, models, monitor, package, releases, reports, upgrade    the tasks, by what they are about
 reporting       notifications of how a build, deploy or rollback ended
-base            what every task is: its faults end as one message and an exit code
+base            what every task has in common: errors end as one message and an exit code
 console         what is printed
 
 Nothing but the standard library, invoke and the error tree is imported before a task runs, so that listing them is

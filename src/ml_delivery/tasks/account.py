@@ -1,4 +1,4 @@
-"""What an environment stands on and is delivered by: bootstrap, doctor."""
+"""The tasks for an environment's infrastructure and its delivery roles: bootstrap, doctor."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from ml_delivery.keys import Environment
 
 
-DESTROY = "remove the environment permanently, with all that it holds, after asking for the service's name"
+DESTROY = "remove the environment permanently with everything in it, after asking for the service's name"
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "yes": "don't ask", "destroy": DESTROY})
+@action(help={"branch": BRANCH, "cloud": CLOUD, "yes": "don't ask for confirmation", "destroy": DESTROY})
 def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, destroy: bool = False) -> None:
-    """Create or update what the environment stands on and is delivered by, after showing the change sets."""
+    """Create or update the environment's infrastructure and delivery roles, after showing the change sets."""
     from ml_delivery.account import infra, stacks
     from ml_delivery.cloud import Cloud
     from ml_delivery.monitoring import stack as monitoring
@@ -54,7 +54,7 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, dest
         agreed = False
         try:
             agreed = yes or opened.name == "embedded" or console.agrees(f"change {planned.stack} on {opened.name}?")
-        finally:  # Ctrl-C is a no
+        finally:  # Ctrl-C means no
             if not agreed:
                 infra.discard(opened, planned)
         if not agreed:
@@ -65,26 +65,26 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, dest
 
 
 def _destroy(config: Config, environment: Environment, cloud: Cloud) -> None:
-    """Only after the service's name was typed, on every cloud: it can't be undone."""
+    """Remove the environment, but only after the service's name was typed, on every cloud: it can't be undone."""
     from ml_delivery.account import removal
 
     console.say(f"this removes {environment.name} on {cloud.name} permanently, with its releases, artifacts and logs")
-    if console.answer("type the service's name to go on: ") != config.service.name:
-        raise Exit("that is not its name; nothing was removed", 1)
+    if console.answer("type the service's name to continue: ") != config.service.name:
+        raise Exit("that is not the service's name; nothing was removed", 1)
     removal.remove(config, environment, cloud, lambda what: console.say(f"  removed: {what}"))
 
 
-CLAIMS = "claims of a GitHub token, as JSON or a file of it: print which roles accept it, and of the others which claim differs"
+CLAIMS = "a GitHub token's claims, as JSON or a JSON file: print which roles accept it, and which claim differs for the others"
 
 
-CONTRACT = "check what delivery expects of the service instead, and nothing outside of it"
+CONTRACT = "check only whether the service meets the contract with delivery"
 
 
 @action(help={"branch": BRANCH, "cloud": CLOUD, "claims": CLAIMS, "contract": CONTRACT, "json": JSON})
 def doctor(
     _: Any, branch: str = "", cloud: str = "", claims: str = "", contract: bool = False, json: bool = False
 ) -> None:
-    """Check what usually goes wrong, here, in the account and on GitHub, and print the fix; exit 1 if a check fails."""
+    """Check this machine, the account and GitHub for common problems, and print each fix; exit 1 if a check fails."""
     from ml_delivery.account import doctor as looking
     from ml_delivery.cloud import chosen
     from ml_delivery.release.delivery import checked_out
@@ -111,7 +111,7 @@ def doctor(
 
 
 def _show(findings: list[Finding], json: bool) -> None:
-    """Print the findings; exit code 1 if anything is wrong: of the roles' trust in a token one must be well, else all."""
+    """Print the findings; exit code 1 unless all are ok. Of the roles that may trust a token, one is enough."""
     if json:
         console.document(findings)
     else:
@@ -131,7 +131,7 @@ def _print(event: Event) -> None:
 
 
 def _variables(delivery: dict[str, dict[str, str]]) -> None:
-    """What the workflows read, to be set on GitHub once."""
+    """Print the variables that the workflows read, to be set on GitHub once."""
     from json import dumps
 
     console.say("\nOn GitHub, in Settings → Secrets and variables → Actions → Variables, set")

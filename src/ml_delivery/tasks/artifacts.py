@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @action(
     help={
-        "on": "codebuild: build the commit there and push it, instead of building here",
+        "on": "codebuild: build the commit on CodeBuild and push it, instead of building here",
         "branch": BRANCH,
         "cloud": f"with --on: {CLOUD}",
         "json": JSON,
@@ -31,7 +31,7 @@ def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = 
     if on == "codebuild":
         return _on_codebuild(branch, cloud, json)
     if on:
-        raise ConfigError("--on", [f"{on!r} is not a place to build on; write codebuild, or leave it out"])
+        raise ConfigError("--on", [f"{on!r} is not a place to build on; write codebuild, or omit --on"])
     config = read_config()
     hooks.run(config, "pre_build")
     began = time.perf_counter()
@@ -57,11 +57,11 @@ def _built(config: Config, manifest: Manifest, seconds: float) -> None:
     for line in target.load(manifest.target, config).advice(manifest):
         console.warn(line)
     if manifest.dirty:
-        console.say("  from changes that are not committed: only the embedded cloud takes it")
+        console.say("  built from uncommitted changes: only the embedded cloud accepts it")
 
 
 def _on_codebuild(branch: str, cloud: str, json: bool) -> None:
-    """The commit, built and pushed by CodeBuild; its log and phases are printed as they come."""
+    """Let CodeBuild build and push the commit; its log and phases are printed as they arrive."""
     from ml_delivery.account import infra, stacks
     from ml_delivery.artifact import codebuild
     from ml_delivery.cloud import Cloud
@@ -85,7 +85,7 @@ def _on_codebuild(branch: str, cloud: str, json: bool) -> None:
 
 @action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
 def push(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
-    """Put the built artifact where the branch's environment finds it."""
+    """Push the built artifact to the environment of the branch."""
     from ml_delivery.artifact import push as pushing
 
     config = read_config()

@@ -1,4 +1,4 @@
-"""What every task is: its faults end as one message and an exit code, never as a traceback."""
+"""What every task has in common: an error ends as one message and an exit code, never as a traceback."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 __all__ = ["BRANCH", "CLOUD", "JSON", "action", "find_root", "open_environment", "read_config"]
 
-# invoke turns this off, and botocore would be compiled anew by each command: a third of a short one's time.
+# invoke turns bytecode off, so each command would compile botocore again: a third of the time of a short one.
 sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
-BRANCH = "the branch whose environment is meant; default: the one that is checked out"
+BRANCH = "the branch of the environment; default: the one that is checked out"
 CLOUD = "embedded or aws; default: $PIPELINE_CLOUD, else embedded"
 JSON = "print one JSON document instead of text"
 
 
 def action(**options: Any) -> Callable[[Callable[..., None]], Any]:
-    """A task whose faults end as one message and an exit code, never as a traceback."""
+    """A task whose errors end as one message and an exit code, never as a traceback."""
 
     def decorate(function: Callable[..., None]) -> Any:
         @task(**options)
         @functools.wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> None:
-            for stream in (sys.stdout, sys.stderr):  # a letter that the terminal lacks must not stop a deploy
+            for stream in (sys.stdout, sys.stderr):  # a character that the terminal can't encode must not stop a deploy
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="replace")
             for number in (signal.SIGINT, signal.SIGTERM):  # CI cancels with the latter
@@ -63,7 +63,7 @@ def action(**options: Any) -> Callable[[Callable[..., None]], Any]:
 
 
 def _internal(error: Exception) -> str:
-    """What to say about a fault of this package; the traceback goes into a file, which a report needs."""
+    """The message for a bug in this package; the traceback goes into a file, to be attached to a report."""
     import traceback
     from pathlib import Path
     from tempfile import gettempdir
@@ -82,7 +82,11 @@ def _internal(error: Exception) -> str:
 
 
 def read_config() -> Config:
-    """The service's configuration, found from the current folder."""
+    """The configuration of the service that the current folder belongs to.
+
+    Raises:
+        ConfigError: there is none, or it is wrong.
+    """
     from ml_delivery.config import load
 
     return load()

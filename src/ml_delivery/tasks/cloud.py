@@ -10,7 +10,7 @@ from ml_delivery.tasks.base import JSON, action, find_root
 
 @action(help={"port": "a port on loopback; default: the last one, or a free one"})
 def up(_: Any, port: int = 0) -> None:
-    """Start the embedded AWS; deploys do it by themselves."""
+    """Start the embedded AWS; other tasks start it when they need it."""
     from ml_delivery import emulator
 
     running = emulator.up(find_root(), port=port)
@@ -21,7 +21,7 @@ def up(_: Any, port: int = 0) -> None:
 
 @action()
 def down(_: Any) -> None:
-    """Stop the embedded AWS; what it holds is kept."""
+    """Stop the embedded AWS; its contents are kept."""
     from ml_delivery import emulator
 
     console.say("the embedded AWS has stopped" if emulator.down(find_root()) else "the embedded AWS was not running")
@@ -40,7 +40,7 @@ def cloud_status(_: Any, json: bool = False) -> None:
 
 @action()
 def reset(_: Any) -> None:
-    """Stop the embedded AWS and forget all that it holds."""
+    """Stop the embedded AWS and delete its contents."""
     from ml_delivery import emulator
 
     emulator.reset(find_root())

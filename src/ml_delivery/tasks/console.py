@@ -34,20 +34,20 @@ __all__ = [
 
 
 def say(line: str) -> None:
-    """A line of the result, at once, so that a follower of a long task sees it."""
+    """Print a line of the result and flush it, so that the progress of a long task is visible."""
     try:
         print(line, flush=True)
-    except BrokenPipeError:  # whoever read it has gone, as `| head` does; what is being done goes on
+    except BrokenPipeError:  # the reader has exited, as `| head` does; the task continues
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def warn(line: str) -> None:
-    """A line that is not part of the result."""
+    """Print a line that is not part of the result, to stderr."""
     print(f"! {line}", file=sys.stderr, flush=True)
 
 
 def step(done: Step) -> None:
-    """A step of a deploy or rollback that is done, or was stopped."""
+    """Print a step of a deploy or rollback that is done, or that failed."""
     say(f"  {done.name:<14} {done.seconds:6.2f} s  {_words(done.result) if done.result else 'stopped here'}")
 
 
@@ -67,7 +67,7 @@ def _words(result: Result) -> str:
         case steps.Shifted(old=old, new=new, weight=100):
             return f"live: version {old or 'none'} → {new}"
         case steps.Shifted(old=old, new=new):
-            return f"version {new} beside {old}"
+            return f"version {new} next to {old}"
         case steps.Watched(look=look, paused=paused):
             return words.look(look) + (f"; paused, due in {paused:.0f} s" if paused else "")
         case steps.Restored():
@@ -85,16 +85,16 @@ def _words(result: Result) -> str:
 
 
 def phase(done: Phase) -> None:
-    """A phase of a build on CodeBuild that has ended."""
+    """Print a phase of a build on CodeBuild that has ended."""
     say(f"  {done.name:<16} {done.seconds:6.1f} s  {done.status}{': ' if done.reason else ''}{done.reason}")
 
 
 def quiet(_: Any) -> None:
-    """Nothing: a JSON document follows, which holds the step."""
+    """Print nothing: a JSON document follows, which contains it."""
 
 
 def outcome(done: Outcome, delivery: Delivery) -> None:
-    """What a deploy or rollback came to."""
+    """Print the result of a deploy or rollback."""
     assert done.release is not None
     where = f"{done.environment} on {delivery.cloud.name}"
     if done.weight < 100:
@@ -110,7 +110,7 @@ def outcome(done: Outcome, delivery: Delivery) -> None:
 
 
 def cost(estimated: Cost) -> str:
-    """A cost, with what it rests on."""
+    """A cost, with the assumptions behind it."""
     source = "as in the last day" if estimated.measured else "assumed: there were no requests in the last day"
     return (
         f"about {estimated.dollars:.2f} USD a month at {estimated.requests_per_second:g} requests a second "
@@ -119,7 +119,7 @@ def cost(estimated: Cost) -> str:
 
 
 def table(rows: list[dict[str, str]]) -> None:
-    """Rows under the names of their columns; one that has none of a column leaves it empty."""
+    """Print rows under the names of their columns; a missing value is left empty."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     widths = {name: max(len(name), *(len(row.get(name, "")) for row in rows)) for name in names}
     for row in [{name: name for name in names}, *rows] if rows else [{}]:
@@ -127,12 +127,12 @@ def table(rows: list[dict[str, str]]) -> None:
 
 
 def document(content: Any) -> None:
-    """A record, or anything that JSON knows, as one document."""
+    """Print a record, or anything that JSON can express, as one document."""
     say(json.dumps(_plain(content), indent=2, default=_plain))
 
 
 def summary(text: str) -> None:
-    """Add text to the page that GitHub Actions shows of a run; elsewhere nothing.
+    """Add text to the summary page of a GitHub Actions run; does nothing elsewhere.
 
     https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#adding-a-job-summary
     """
@@ -142,14 +142,14 @@ def summary(text: str) -> None:
 
 
 def output(**values: str) -> None:
-    """Hand values to later steps of a GitHub workflow; elsewhere nothing. Values are single lines."""
+    """Set outputs for later steps of a GitHub workflow; does nothing elsewhere. Values are single lines."""
     if path := os.environ.get("GITHUB_OUTPUT"):
         with open(path, "a", encoding="utf-8") as file:
             file.writelines(f"{name}={value}\n" for name, value in values.items())
 
 
 def megabytes(size: int) -> str:
-    """Bytes as people read them."""
+    """A size in bytes as text, in megabytes."""
     return f"{size / 1e6:.1f} MB"
 
 
@@ -159,7 +159,7 @@ def agrees(question: str) -> bool:
 
 
 def answer(question: str) -> str:
-    """What the user types; nothing without a terminal."""
+    """What the user types; empty at the end of the input."""
     try:
         return input(question).strip()
     except EOFError:

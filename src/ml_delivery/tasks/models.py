@@ -1,4 +1,4 @@
-"""The model's tasks: train, evaluate, promote; each runs the command that the service names for it."""
+"""The model's tasks: train, evaluate, promote; each runs the service's command from ``pipeline.toml``."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from ml_delivery.tasks.base import BRANCH, CLOUD, action, read_config
 OPTIONS: dict[str, Any] = {
     "iterable": ["option"],
     "help": {
-        "option": "name=value for the command, as --name value; wins over pipeline.toml's; may be given several times",
-        "branch": f"lets the command reach AWS: {BRANCH}",
-        "cloud": f"lets the command reach AWS: {CLOUD}",
+        "option": "name=value, passed to the command as --name value; overrides pipeline.toml; can be repeated",
+        "branch": f"give the command access to AWS: {BRANCH}",
+        "cloud": f"give the command access to AWS: {CLOUD}",
     },
 }
 
 
 @action(**OPTIONS)
 def train(_: Any, option: list[str] | None = None, branch: str = "", cloud: str = "") -> None:
-    """Run the service's own command to train, as [train] in pipeline.toml names it."""
+    """Run the service's training command, [train] in pipeline.toml."""
     _run("train", option, branch, cloud)
 
 
 @action(**OPTIONS)
 def evaluate(_: Any, option: list[str] | None = None, branch: str = "", cloud: str = "") -> None:
-    """Run the service's own command to judge what was trained last, as [evaluate] names it."""
+    """Run the service's command that evaluates the model trained last, [evaluate] in pipeline.toml."""
     _run("evaluate", option, branch, cloud)
 
 
 @action(**OPTIONS)
 def promote(_: Any, option: list[str] | None = None, branch: str = "", cloud: str = "") -> None:
-    """Run the service's own gate, as [promote] names it: what passes is in model.lock then."""
+    """Run the service's promotion gate, [promote] in pipeline.toml; a model that passes is written to model.lock."""
     _run("promote", option, branch, cloud)
 
 

@@ -1,4 +1,4 @@
-"""How a service is observed: monitor, report."""
+"""The tasks for monitoring: monitor, report."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @action(
     help={
-        "render": "write build/monitoring: the monitoring stacks' templates, and files for Grafana's provisioning",
-        "upload": "put back what was changed: CloudWatch's dashboard, and Grafana's things with $GRAFANA_TOKEN",
+        "render": "write build/monitoring: the monitoring stacks' templates, and Grafana's provisioning files",
+        "upload": "overwrite what differs: CloudWatch's dashboard, and Grafana's objects with $GRAFANA_TOKEN",
         "branch": BRANCH,
         "cloud": CLOUD,
         "json": f"of the differences: {JSON}",
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def monitor(
     _: Any, render: bool = False, upload: bool = False, branch: str = "", cloud: str = "", json: bool = False
 ) -> None:
-    """Compare the deployed alarms and dashboards with their definition; exit 0 for no difference, 2 for some."""
+    """Compare the deployed alarms and dashboards with their definition; exit 2 if they differ, else 0."""
     if render:
         return _render()
     delivery = open_environment(branch, cloud)
@@ -49,12 +49,12 @@ def monitor(
     help={"days": "how far back; default: 1", "branch": BRANCH, "cloud": CLOUD, "json": f"of the panels' rows: {JSON}"}
 )
 def report(_: Any, days: int = 1, branch: str = "", cloud: str = "", json: bool = False) -> None:
-    """Write build/monitoring.html: all panels of the last days, drawn, in one self-contained page."""
+    """Write build/monitoring.html: all panels of the last days as charts, in one self-contained page."""
     from ml_delivery.errors import ConfigError
     from ml_delivery.monitoring import page
 
     if not 1 <= days <= 455:  # as long as CloudWatch keeps anything
-        raise ConfigError("--days", [f"{days} is not within 1 and 455"])
+        raise ConfigError("--days", [f"{days} is not between 1 and 455"])
     made = page.write(open_environment(branch, cloud), days)
     if json:
         return console.document(made)
@@ -84,7 +84,7 @@ def _upload(delivery: Delivery) -> None:
         drift.put_board(delivery.cloud, at, seen)
         console.say("  CloudWatch     was changed; written")
     if not delivery.config.monitoring.grafana_url:
-        return console.say("  Grafana        pipeline.toml names none; to use one, write monitoring.grafana_url")
+        return console.say("  Grafana        not configured; to use one, set monitoring.grafana_url in pipeline.toml")
     grafana = api.connect(delivery.config)
     for part in api.parts(at, seen):
         how = grafana.differs(part)

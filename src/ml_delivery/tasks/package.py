@@ -12,7 +12,7 @@ UNDO = "remove the copy; the installed package runs again"
 
 @action(help={"undo": UNDO, "yes": "with --undo: remove a changed copy, too", "json": JSON})
 def eject(_: Any, undo: bool = False, yes: bool = False, json: bool = False) -> None:
-    """Copy the delivery package into this repository, where it wins and can be changed."""
+    """Copy the delivery package into this repository, where it takes precedence and can be changed."""
     from ml_delivery import eject as ejecting
 
     root = find_root()
@@ -23,11 +23,11 @@ def eject(_: Any, undo: bool = False, yes: bool = False, json: bool = False) -> 
     if undo:
         console.say(f"removed {folders}; ml-delivery {package.version} runs as it is {package.where}")
         return console.say("next: git add --all, and commit")
-    console.say(f"ml-delivery {package.version} lies in {folders}, and runs from there")
+    console.say(f"ml-delivery {package.version} is in {folders}, and runs from there")
     console.say(
-        f"next: change it, git add {' '.join(ejecting.FOLDERS)}, and commit; whoever clones this runs the copy too"
+        f"next: change it, git add {' '.join(ejecting.FOLDERS)}, and commit; every clone then runs the copy too"
     )
     console.say(
-        "An update of the template no longer changes the code that runs; `invoke doctor` says what you changed."
+        "An update of the template no longer changes the code that runs; `invoke doctor` lists what you changed."
     )
-    console.say("back: invoke eject --undo")
+    console.say("undo: invoke eject --undo")

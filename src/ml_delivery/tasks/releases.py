@@ -21,12 +21,12 @@ WAIT = "seconds to wait for a deploy that is under way; default: 0"
     help={
         "branch": BRANCH,
         "cloud": CLOUD,
-        "requests-per-second": "estimate the cost of so many, by list prices",
+        "requests-per-second": "estimate the cost at this request rate, by list prices",
         "json": JSON,
     }
 )
 def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float = 0.0, json: bool = False) -> None:
-    """Show what a deploy would change; exit 0 for nothing, 2 for something."""
+    """Show what a deploy would change; exit 2 if there are changes, else 0."""
     from ml_delivery.monitoring import drift
     from ml_delivery.release import plan as planning
 
@@ -59,10 +59,10 @@ def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float =
     help={
         "branch": BRANCH,
         "cloud": CLOUD,
-        "plan": "carry out this plan and no other: its digest, or the file that `plan --json` wrote",
+        "plan": "carry out only this plan: its digest, or the file that `plan --json` wrote",
         "wait": WAIT,
-        "detach": "exit once the first traffic step is made; --resume continues",
-        "resume": "continue a deploy that was detached or interrupted; it is fine if there is none",
+        "detach": "exit after the first traffic step; --resume continues",
+        "resume": "continue a deploy that was detached or interrupted, if there is one",
         "json": JSON,
     }
 )
@@ -109,7 +109,7 @@ def deploy(
     }
 )
 def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, wait: int = 0, json: bool = False) -> None:
-    """Put the last verified release back: code, configuration and model."""
+    """Roll back to the last verified release: code, configuration and model."""
     from ml_delivery import hooks
     from ml_delivery.release import deploy as deploying
 
@@ -124,7 +124,7 @@ def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, wait: int =
 
 
 def _facts(delivery: Delivery, release: Release | None = None) -> dict[str, str]:
-    """What hooks are passed."""
+    """The variables that are passed to hooks."""
     environment = delivery.environment
     where = {"RELEASE_ENVIRONMENT": environment.name, "RELEASE_BRANCH": environment.branch}
     what = {"RELEASE_NUMBER": str(release.number), "RELEASE_VERSION": release.deployed} if release else {}
@@ -133,12 +133,13 @@ def _facts(delivery: Delivery, release: Release | None = None) -> dict[str, str]
 
 @action(help={"reason": "why; it is recorded", "branch": BRANCH, "cloud": CLOUD})
 def unlock(_: Any, reason: str = "", branch: str = "", cloud: str = "") -> None:
-    """Release the lock by force; what was under way is finished or put back by the next deploy or rollback."""
+    """Release the lock by force; the next deploy or rollback continues or undoes what was under way."""
     from ml_delivery import source
     from ml_delivery.release import words
 
     if not reason.strip():
-        raise Exit("✗ --reason is missing; it is recorded\n  next: invoke unlock --reason WHY", 1)
+        where = "".join(f" --{name} {value}" for name, value in (("branch", branch), ("cloud", cloud)) if value)
+        raise Exit(f"✗ --reason is missing; it is recorded\n  next: invoke unlock --reason WHY{where}", 1)
     delivery = open_environment(branch, cloud)
     held = delivery.ledger.unlock(source.author(delivery.config.root), reason)
     console.say(

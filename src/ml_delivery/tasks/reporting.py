@@ -1,4 +1,4 @@
-"""Notifies the channels how a build, deploy or rollback ended, and puts the same into GitHub's summary."""
+"""Notifies the channels of how a build, deploy or rollback ended, and adds the same to GitHub's job summary."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ __all__ = ["reporting", "reporting_build", "reporting_release"]
 
 @contextmanager
 def reporting(what: str, config: Config, environment: Environment, cloud: Cloud) -> Iterator[Callable[..., None]]:
-    """Report how the block ends: that it failed, and why; or what it gives to the function that it is handed.
+    """Report how the block ends: why it failed, or the facts that it passes to the function that it is given.
 
-    That takes ``result``, ``undo``, and the commits ``old`` and ``new``; a block that does not call it is not reported.
+    That function accepts ``result``, ``undo``, and the commits ``old`` and ``new``; a block that succeeds without calling
+    it is not reported.
     """
     from ml_delivery import notify, source
 
@@ -52,7 +53,7 @@ def reporting(what: str, config: Config, environment: Environment, cloud: Cloud)
 
 @contextmanager
 def reporting_build(config: Config, environment: Environment, cloud: Cloud) -> Iterator[Callable[[Done], Done]]:
-    """``reporting`` of a build on CodeBuild; its digest is an output for a workflow's next steps, too."""
+    """``reporting`` of a build on CodeBuild, which also makes its digest an output for a workflow's next steps."""
     with reporting("build", config, environment, cloud) as report:
 
         def reported(done: Done) -> Done:
@@ -85,7 +86,7 @@ def reporting_release(what: str, delivery: Delivery) -> Iterator[Callable[[Outco
 
 
 def _before(previous: int, delivery: Delivery) -> dict[str, str]:
-    """The commit of the release that served before, and the command that puts it back; empty when it can't be read."""
+    """The commit of the previous release, and the command that rolls back to it; empty when it can't be read."""
     try:
         commit = delivery.ledger.read(previous).artifact.commit
     except PipelineError:  # the deploy itself is done, and is reported without this

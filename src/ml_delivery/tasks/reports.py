@@ -1,4 +1,4 @@
-"""What only looks: call, status, releases, logs, verify, config."""
+"""The tasks that change nothing: call, status, releases, logs, verify, config."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 WATCH_SECONDS = 5  # CloudWatch itself measures by the minute
 
 
-@action(help={"path": "what to ask for: /version", "branch": BRANCH, "cloud": CLOUD}, positional=["path"])
+@action(help={"path": "the path to request, such as /version", "branch": BRANCH, "cloud": CLOUD}, positional=["path"])
 def call(_: Any, path: str, branch: str = "", cloud: str = "") -> None:
-    """Ask what is live for PATH and print the answer; exit 1 for a status of 400 or above."""
+    """Request PATH from the live version and print the response; exit 1 for a status of 400 or above."""
     answer = open_environment(branch, cloud).deployer.call(path if path.startswith("/") else f"/{path}")
     print(answer.body)
     if answer.fault or answer.status >= 400:
@@ -36,8 +36,8 @@ def call(_: Any, path: str, branch: str = "", cloud: str = "") -> None:
         "branch": BRANCH,
         "cloud": CLOUD,
         "json": JSON,
-        "watch": "look every few seconds, until Ctrl-C: releases, traffic by version, errors, latency, alarms",
-        "looks": "with --watch: how many, then end; default: until Ctrl-C",
+        "watch": "refresh every few seconds: releases, traffic by version, errors, latency, alarms",
+        "looks": "with --watch: stop after this many refreshes; default: at Ctrl-C",
     }
 )
 def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch: bool = False, looks: int = 0) -> None:
@@ -48,6 +48,7 @@ def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch:
     if watch:
         return _watch(delivery, looks)
     live, head = delivery.deployer.live(), delivery.ledger.head()
+    where = f"--branch {delivery.environment.branch}{delivery.where}"
     if json:
         return console.document(
             {
@@ -58,21 +59,20 @@ def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch:
         )
     console.say(f"{delivery.environment.name} on {delivery.cloud.name}")
     if live is None:
-        console.say("  nothing is live; next: invoke deploy")
+        console.say(f"  nothing is live; next: invoke deploy {where}")
     else:
         console.say(f"  release {live.release} serves as version {live.deployed}, digest {live.digest}")
         for version, percent in live.traffic.weights.items():
             console.say(f"  version {version} has {percent} % of the traffic")
     if head.work:
         how = "paused; continue with" if head.work.detached else "under way; if it was interrupted, continue with"
-        where = f"--branch {delivery.environment.branch}{delivery.where}"
         console.say(f"  a {words.work(head.work)} is {how} invoke deploy --resume {where}")
     if head.holder:
         console.say(f"  locked by {words.holder(head.holder)}")
 
 
 def _ours(variables: dict[str, str], head: Head) -> dict[str, str]:
-    """Those that this pipeline set: any other may be a secret."""
+    """The variables that this pipeline set: any other may be a secret."""
     return {name: value for name, value in variables.items() if name in head.owned}
 
 
@@ -81,7 +81,7 @@ def _ours(variables: dict[str, str], head: Head) -> dict[str, str]:
         "branch": BRANCH,
         "cloud": CLOUD,
         "count": "how many; default: 10",
-        "html": "write them to this file as a page, with the times drawn",
+        "html": "write them to this file as a page, with a chart of the times",
         "json": JSON,
     }
 )
@@ -107,7 +107,7 @@ def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, html: s
 
 @action(
     help={
-        "query": "a Logs Insights query of infra/queries, by name, instead of the log itself: slow",
+        "query": "run this Logs Insights query of infra/queries instead of printing the log, such as slow",
         "branch": BRANCH,
         "cloud": CLOUD,
         "minutes": "how far back; default: 10",
@@ -124,7 +124,7 @@ def logs(_: Any, query: str = "", branch: str = "", cloud: str = "", minutes: in
 
 
 def _watch(delivery: Delivery, looks: int) -> None:
-    """On a terminal each look takes the place of the one before; elsewhere it follows it."""
+    """On a terminal each refresh overwrites the previous one; elsewhere it is printed below it."""
     from ml_delivery.monitoring import glance
 
     live = sys.stdout.isatty()
@@ -150,7 +150,9 @@ def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None
         raise ConfigError("--query", [f"infra/queries/{name}.txt does not exist; there are:", *listed])
     if not seen.log_group:
         raise ConfigError(
-            "--query", [f"{delivery.environment.target} has no log in CloudWatch; invoke logs prints its log"]
+            "--query",
+            [f"{delivery.environment.target} has no log in CloudWatch, so it can't be queried"],
+            next=f"invoke logs --branch {branch or delivery.environment.branch}{delivery.where}",
         )
     rows = data.ask_log(delivery.cloud, seen.log_group, known[name], minutes)
     if json:
@@ -162,7 +164,7 @@ def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None
     help={"branch": BRANCH, "cloud": CLOUD, "rebuild": "build the commit again, and compare the bytes", "json": JSON}
 )
 def verify(_: Any, branch: str = "", cloud: str = "", rebuild: bool = False, json: bool = False) -> None:
-    """Show that what is live is the artifact which its commit's build made; exit 1 where the chain breaks."""
+    """Prove that what is live is the artifact that its commit's build made; exit 1 at the first broken link."""
     from ml_delivery.release import verify as verifying
 
     def say(link: verifying.Link) -> None:
@@ -175,7 +177,7 @@ def verify(_: Any, branch: str = "", cloud: str = "", rebuild: bool = False, jso
 
 @action(help={"json": JSON})
 def config(_: Any, json: bool = False) -> None:
-    """Print pipeline.toml as it was read, defaults and overrides included."""
+    """Print the configuration as read from pipeline.toml, with defaults and overrides."""
     document = {k: v for k, v in asdict(read_config()).items() if k != "root"}
     if json:
         return console.document(document)

@@ -1,4 +1,4 @@
-"""The template that the service came from: upgrade."""
+"""The task that updates the service from its template: upgrade."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from ml_delivery.upgrade import Updated
     from ml_delivery.upstream import Available
 
-CHECK = "change nothing; exit 2 when there is a newer template, 0 when there is none"
+CHECK = "change nothing; exit 2 if there is a newer template, else 0"
 TO = "a tag, branch or commit of the template; default: the head of its default branch"
-PULL_REQUEST = "do it on a new branch, commit, push, and open a pull request with GitHub's gh"
+PULL_REQUEST = "update on a new branch, commit, push, and open a pull request with GitHub's gh"
 
 
 @action(help={"check": CHECK, "to": TO, "pull_request": PULL_REQUEST, "json": JSON})
 def upgrade(_: Any, check: bool = False, to: str = "", pull_request: bool = False, json: bool = False) -> None:
-    """Bring the newest template into this service: say what is new, update, and say what to do next."""
+    """Update this service to the newest template; print what is new and what to do next."""
     from ml_delivery import upgrade as upgrading
     from ml_delivery import upstream
 
@@ -31,7 +31,7 @@ def upgrade(_: Any, check: bool = False, to: str = "", pull_request: bool = Fals
             console.say(_news(found))
         wanted = found.newer and not check
         if wanted and pull_request and not (branch := upgrading.branch(root, found)):
-            console.warn("a branch with this update is pushed already: merge its pull request, or delete the branch")
+            console.warn("a branch with this update was already pushed: merge its pull request, or delete the branch")
             wanted = False
         if wanted:
             done = upgrading.update(root, found, clone, to)
@@ -43,17 +43,17 @@ def upgrade(_: Any, check: bool = False, to: str = "", pull_request: bool = Fals
     elif done:
         for name in done.restored:
             console.warn(
-                f"{name} had been changed; it was restored in a commit of its own, and the template brings its own"
+                f"{name} had local changes; it was restored in a separate commit before the template updated it"
             )
         where = f"and committed: {address}" if branch else "and not committed: git diff HEAD shows them"
-        console.say(f"{len(done.changed)} files are changed {where}")
+        console.say(f"{len(done.changed)} files were changed {where}")
         console.say(_next(done))
     if check and found.newer:
         raise Exit(code=2)
 
 
 def _news(found: Available) -> str:
-    """What is there, and what is new."""
+    """The installed and the newest version, and the changes in between."""
     here = f"ml-delivery {found.version or 'before 0.1.0'} ({found.commit[:7]})"
     if not found.newer:
         return f"{here} is the newest of {found.template}"
