@@ -106,7 +106,11 @@ def test_no_repository_is_said(tmp_path: Path) -> None:
         ("", {}, "account: empty; write the quoted 12 digits"),
         ("123456789012", {}, "Unable to locate credentials"),
         ("123456789012", {"AWS_ACCESS_KEY_ID": "AKIA0", "AWS_SECRET_ACCESS_KEY": "x"}, "InvalidClientTokenId"),
-        ("999999999999", {"own": "yes"}, "the credentials are of account 123456789012, production is in 999999999999"),
+        (
+            "999999999999",
+            {"own": "yes"},
+            "the credentials belong to account 123456789012, but production is in 999999999999",
+        ),
     ],
     ids=["no account", "no credentials", "unknown key", "another account"],
 )
@@ -152,7 +156,11 @@ def test_drift_of_the_account_is_said(patient: Patient) -> None:
 
 
 BAD_CLAIMS = {
-    "another branch": ({"sub": "repo:an-owner/a-repository:ref:refs/heads/feature"}, "sub is", "run it from main"),
+    "another branch": (
+        {"sub": "repo:an-owner/a-repository:ref:refs/heads/feature"},
+        "sub is",
+        "run the workflow from main",
+    ),
     "a pull request": ({"sub": "repo:an-owner/a-repository:pull_request"}, "sub is", "pull requests have no role"),
     "another repository": ({"sub": "repo:x/y:environment:production"}, "sub is 'repo:x/y", "correct [github]"),
     "another environment": (
@@ -165,10 +173,14 @@ BAD_CLAIMS = {
         "sub is",
         'owner_id = "12" and repository_id = "345"',
     ),
-    "no subject": ({"sub": None}, "sub is None", "run it from main"),
+    "no subject": ({"sub": None}, "sub is None", "run the workflow from main"),
     "another audience": ({"aud": "https://github.com/an-owner"}, "aud is 'https://github.com/an-owner'", "audience"),
-    "another issuer": ({"iss": "https://gitlab.localhost"}, "iss is 'https://gitlab.localhost'", "run it from"),
-    "no issuer": ({"iss": None}, "iss is None, the role trusts https://token.actions", "run it from"),
+    "another issuer": (
+        {"iss": "https://gitlab.localhost"},
+        "iss is 'https://gitlab.localhost'",
+        "run the workflow from",
+    ),
+    "no issuer": ({"iss": None}, "iss is None, the role trusts https://token.actions", "run the workflow from"),
 }
 
 

@@ -137,7 +137,7 @@ def test_flask_repository_is_deployed(repository: Path, tmp_path: Path) -> None:
     commit(repository, "Answer /version, but wrongly")
     refused = run(repository, invoke, "build", "push", "deploy", code=1)
     assert "answers /version without 'release'" in refused
-    assert 'next: let /version answer what release.json holds, and "release"' in refused
+    assert 'next: let /version answer with what release.json contains, and "release"' in refused
     write(repository, {"src/service/handler.py": HANDLER.format(version=VERSION)})
     commit(repository, "Answer /version")
     assert "release 3 is verified" in run(repository, invoke, "build", "push", "deploy")

@@ -112,7 +112,7 @@ def test_former_failure_does_not_stop_a_deploy(tiny: Tiny) -> None:
         service.deploy(NOTE="2")
     with (
         faults(altered("GetFunctionConfiguration", times=100, **failed)),
-        pytest.raises(Refused, match="Lambda could not take the release: the image is gone"),
+        pytest.raises(Refused, match="Lambda could not update the function: the image is gone"),
     ):
         service.deploy(NOTE="3")
     with (

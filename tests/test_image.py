@@ -84,7 +84,7 @@ def test_what_is_deployed_is_the_digest_that_was_pushed(boxed: Tiny) -> None:
     assert function["Code"]["ImageUri"] == artifact["location"]
     assert artifact["location"] == f"{opened.foundation.outputs['Repository']}@{artifact['digest']}"
     assert function["Configuration"]["CodeSha256"] == artifact["digest"][7:]
-    named = Registry(opened.cloud, opened.foundation.outputs["Repository"]).find(boxed.git("rev-parse", "HEAD"))
+    named = Registry(opened).find(boxed.git("rev-parse", "HEAD"))
     assert named is not None
     assert named.digest == artifact["digest"]
     printed = boxed.invoke("verify", "--rebuild")
@@ -118,7 +118,7 @@ def test_images_go_when_nothing_needs_them(boxed: Tiny) -> None:
     boxed.push()
     second = boxed.git("rev-parse", "HEAD")
     opened = boxed.open()
-    registry = Registry(opened.cloud, opened.foundation.outputs["Repository"])
+    registry = Registry(opened)
     assert opened.deployer.discard({first}, time.time() - 3600) == []
     assert opened.deployer.discard({first}, time.time() + 3600) == [Removed("image", second)]
     assert registry.find(first) is not None

@@ -70,7 +70,7 @@ def test_registry_that_lost_a_layer_is_noticed(boxed: Tiny, monkeypatch: pytest.
     address = Cloud.registry
     monkeypatch.setattr(Cloud, "registry", lambda self, uri: (address(self, uri)[0].replace(host, relay.host), False))
     pushed = push(boxed)
-    registry = Registry(opened.cloud, opened.foundation.outputs["Repository"])
+    registry = Registry(opened)
     found = registry.find(pushed.artifact.digest)
     assert found is not None
     assert registry.missing(found) == []
@@ -93,7 +93,7 @@ def test_tag_with_other_content_is_never_given_away(boxed: Tiny) -> None:
     context.mkdir()
     (context / "Dockerfile").write_text(f"FROM {manifest.image}\nCOPY Dockerfile /other\n")
     engine.build(context / "Dockerfile", context, manifest.image, {"PLATFORM": "linux/amd64"}, {})
-    with pytest.raises(CloudError, match=f"is in the registry already, as {first.digest}, with other content"):
+    with pytest.raises(CloudError, match=f"is already in the registry as {first.digest}, whose content differs"):
         push(boxed)
     build.build(boxed.config)
     assert push(boxed).artifact == first  # the same content is taken up, though nothing recorded it
@@ -105,7 +105,7 @@ def test_engine_that_goes_away_in_mid_build(boxed: Tiny, monkeypatch: pytest.Mon
     boxed.mend("never built")
     relay = EngineRelay(tmp_path)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{relay.path}")
-    with pytest.raises(SetupError, match="docker went away while it was to build the image: ") as fault:
+    with pytest.raises(SetupError, match="docker stopped answering and could not build the image: ") as fault:
         build.build(boxed.config)
     assert fault.value.next == "start docker, then run this again"
     assert build.last(boxed.root) == former

@@ -179,7 +179,7 @@ def test_subject_is_one_of_githubs_two_forms(tiny: Tiny, owner: str, repository:
     ("old", "new", "says"),
     [
         ('repository = "an-owner/a-repository"', "", "github.repository: empty; write OWNER/NAME"),
-        ("[github]\n", '[github]\nowner_id = "12"\n', "only one is written; write both or none"),
+        ("[github]\n", '[github]\nowner_id = "12"\n', "only one is set; write both or none"),
     ],
 )
 def test_subject_that_names_no_repository_is_refused(tiny: Tiny, old: str, new: str, says: str) -> None:
@@ -207,7 +207,7 @@ def test_channel_of_slack_is_asked_for_whole(tiny: Tiny) -> None:
     environment = tiny.config.environment("main")
     for half in ('slack_workspace = "T0123ABCD"', 'slack_channel = "C0123ABCD"'):
         tiny.write("pipeline.toml", f"{text}\n[monitoring]\n{half}\n")
-        with pytest.raises(ConfigError, match="only one is written; write both or none"):
+        with pytest.raises(ConfigError, match="only one is set; write both or none"):
             stacks.delivering(tiny.config, environment)
     tiny.write("pipeline.toml", f'{text}\n[monitoring]\nslack_workspace = "T0123ABCD"\nslack_channel = "C0123ABCD"\n')
     stack, cloud = stacks.delivering(tiny.config, environment), opened(tiny)

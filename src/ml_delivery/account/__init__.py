@@ -1,7 +1,7 @@
-"""What an environment stands on in its account.
+"""An environment's infrastructure in its AWS account.
 
-doctor      what is wrong with it, and the fix
+doctor      checks it, and prints fixes
 removal     removes it permanently
-infra       stacks applied, by change sets
-stacks      which stacks there are, and their parameters
+infra       applies stacks, by change sets
+stacks      defines the stacks and their parameters
 """

@@ -1,4 +1,4 @@
-"""What usually goes wrong before the first deploy: checked on this machine, in the account and on GitHub; with the fix."""
+"""Checks for common problems before the first deploy: on this machine, in the account and on GitHub; with fixes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SECONDS = 10
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: whether it passed, what it found, and the fix when it failed."""
+    """The result of one check: whether it passed, what it found, and the fix if it failed."""
 
     check: str
     ok: bool
@@ -44,11 +44,11 @@ class Finding:
 
 
 def local(config: Config) -> list[Finding]:
-    """This machine and this tree."""
+    """Check this machine and this working tree."""
 
     def git() -> str:
         tree = source.read(config.root)
-        return f"{tree.branch or 'detached'} at {tree.commit[:12]}{', with changes' if tree.dirty else ''}"
+        return f"{tree.branch or 'detached HEAD'} at {tree.commit[:12]}{', with changes' if tree.dirty else ''}"
 
     def uv() -> str:
         envs.uv("--version")
@@ -84,7 +84,7 @@ def local(config: Config) -> list[Finding]:
 
 
 def account(config: Config, environment: Environment, cloud: str) -> tuple[list[Finding], Cloud | None]:
-    """The environment's account: credentials, identity provider, stacks, roles; and its cloud, if that could be opened."""
+    """Check the environment's account: credentials, identity provider, stacks, roles. Also returns its cloud, if opened."""
     name = config.name_of(environment)
     bootstrap = f"invoke bootstrap --branch {environment.branch} --cloud {cloud}"
     try:
@@ -99,10 +99,13 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
         except Exception as error:
             if code_of(error) != "NoSuchEntity":
                 raise
-            raise PipelineError("the account does not have GitHub as identity provider", next=bootstrap) from error
+            raise PipelineError("the account does not have GitHub as an identity provider", next=bootstrap) from error
         if AUDIENCE not in found["ClientIDList"]:
-            fix = f"aws iam add-client-id-to-open-id-connect-provider --client-id {AUDIENCE} …"
-            raise PipelineError(f"its audiences are {found['ClientIDList']}, not {AUDIENCE}", next=fix)
+            fix = f"aws iam add-client-id-to-open-id-connect-provider --client-id {AUDIENCE}"
+            raise PipelineError(
+                f"the provider's audiences are {found['ClientIDList']}, not {AUDIENCE}",
+                next=f"{fix} --open-id-connect-provider-arn {arn}",
+            )
         return "the account accepts GitHub's tokens"
 
     def stack(wanted: stacks.Stack) -> str:
@@ -134,20 +137,21 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
 
 
 def trust(environment: Environment, cloud: Cloud, name: str, claims: dict[str, Any]) -> list[Finding]:
-    """Which roles of ``name`` (``<service>-<environment>``) accept these claims; of the others, the claim that does not match."""
+    """Check which roles of ``name`` (``<service>-<environment>``) accept these claims; for the others, which claim differs."""
 
     def accepts(role: str) -> str:
         document = cloud.client("iam").get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
         problems = [_refusal(statement, claims) for statement in document["Statement"]]
         if "" not in problems:
-            raise PipelineError(f"{role}: {problems[0]}", next=_remedy(claims, environment))
+            bootstrap = f"invoke bootstrap --branch {environment.branch} --cloud {cloud.name}"
+            raise PipelineError(f"{role}: {problems[0]}", next=_remedy(claims, environment, bootstrap))
         return f"{role} accepts this token"
 
     return [_look(f"trust of {stage}", partial(accepts, f"{name}-{stage}"), cloud) for stage in WORKFLOW_ROLES]
 
 
 def github(config: Config, environment: Environment, account: str, token: str) -> list[Finding]:
-    """The repository's environment and variable, asked for with ``token`` at ``GITHUB_API_URL``."""
+    """Check the repository's environment and variable on GitHub, at ``GITHUB_API_URL``, with ``token``."""
     repository = config.github.repository
     place = f"https://github.com/{repository}/settings"
 
@@ -176,11 +180,11 @@ def github(config: Config, environment: Environment, account: str, token: str) -
             raise PipelineError(
                 f"{environment.name} has no required reviewers", next=f"add them in {place}/environments"
             )
-        # The role trusts the environment, whatever the branch: GitHub decides which branches may use it.
+        # The role trusts the environment, whatever the branch: GitHub enforces which branches may use it.
         if not found.get("deployment_branch_policy"):
             fix = f"allow {environment.branch} only, in {place}/environments"
             raise PipelineError(f"any branch may use {environment.name}", next=fix)
-        return f"{environment.name} has required reviewers and allows chosen branches only"
+        return f"{environment.name} has required reviewers and allows only selected branches"
 
     def variable() -> str:
         wanted = stacks.workflows(config, account)
@@ -194,7 +198,7 @@ def github(config: Config, environment: Environment, account: str, token: str) -
 
 
 def claims_of(text: str) -> dict[str, Any]:
-    """Claims from JSON, or from a file that holds it.
+    """The claims in ``text``, which is JSON or the name of a JSON file.
 
     Raises:
         ConfigError: it is neither.
@@ -205,7 +209,7 @@ def claims_of(text: str) -> dict[str, Any]:
                 text = file.read()
         found = json.loads(text)
     except (OSError, ValueError) as error:
-        raise ConfigError("--claims", [f"neither JSON nor a file that holds it: {error}"]) from error
+        raise ConfigError("--claims", [f"neither JSON nor a JSON file: {error}"]) from error
     if not isinstance(found, dict):
         raise ConfigError("--claims", ['not an object; write the token\'s payload: {"sub": …, "aud": …}'])
     return found
@@ -227,23 +231,27 @@ def _refusal(statement: dict[str, Any], claims: dict[str, Any]) -> str:
     return ""
 
 
-def _remedy(claims: dict[str, Any], environment: Environment) -> str:
-    """What to change, judged by the form of the subject: https://docs.github.com/en/actions/reference/security/oidc"""
+def _remedy(claims: dict[str, Any], environment: Environment, bootstrap: str) -> str:
+    """What to change, depending on the form of the subject: https://docs.github.com/en/actions/reference/security/oidc"""
     subject = str(claims.get("sub", ""))
     if claims.get("aud") != AUDIENCE:
-        return f"let the workflow ask for the audience {AUDIENCE}, as configure-aws-credentials does by default"
+        return f"let the workflow request the audience {AUDIENCE}, as configure-aws-credentials does by default"
     if numbers := re.match(r"repo:[^/@]+@(\d+)/[^/@]+@(\d+):", subject):
         owner, repository = numbers.groups()
-        return f'if it is yours, write owner_id = "{owner}" and repository_id = "{repository}" into [github], then bootstrap'
+        return (
+            f'if the repository is yours, write owner_id = "{owner}" and repository_id = "{repository}" into [github] of '
+            f"pipeline.toml, then {bootstrap}"
+        )
     if subject.endswith(":pull_request"):
         return "pull requests have no role; push to the branch"
     return (
-        f"run it from {environment.branch}, in the environment {environment.name}; or correct [github], then bootstrap"
+        f"run the workflow from {environment.branch}, in the environment {environment.name}; or correct [github] in "
+        f"pipeline.toml, then {bootstrap}"
     )
 
 
 def _policy(cloud: Cloud, role: str, bootstrap: str) -> dict[str, set[str]]:
-    """The actions that a role has, by statement."""
+    """The actions that a role is allowed, by statement."""
     try:
         found = cloud.client("iam").get_role_policy(RoleName=role, PolicyName="stage")["PolicyDocument"]
     except Exception as error:
@@ -254,7 +262,7 @@ def _policy(cloud: Cloud, role: str, bootstrap: str) -> dict[str, set[str]]:
 
 
 def _wanted(stack: stacks.Stack, stage: str) -> dict[str, set[str]]:
-    """The actions that the template gives a workflow's role, by statement."""
+    """The actions that the template allows a workflow's role, by statement."""
     role = json.loads(stack.body)["Resources"][f"{stage.title()}Role"]
     statements = role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
     return {statement["Sid"]: set(_several(statement["Action"])) for statement in statements}

@@ -1,4 +1,4 @@
-"""Stacks, created and updated by CloudFormation's change sets."""
+"""Creates, updates and deletes stacks, by CloudFormation's change sets."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class InfraPlan:
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to one resource of a stack, in CloudFormation's words; ``reason`` is mostly empty."""
+    """What happened to one resource of a stack, as reported by CloudFormation; ``reason`` is usually empty."""
 
     resource: str
     status: str
@@ -68,7 +68,7 @@ class Event:
 
 
 def foundation(config: Config, environment: Environment, cloud: Cloud) -> Foundation | None:
-    """What is deployed now; None when nothing is, or when its creation was never finished. One call."""
+    """The environment's foundation; None when its stack does not exist or was never completely created. One API call."""
     wanted = stacks.service(config, environment)
     stack = _describe(cloud, wanted.name)
     if stack is None or "Outputs" not in stack:
@@ -78,7 +78,7 @@ def foundation(config: Config, environment: Environment, cloud: Cloud) -> Founda
 
 
 def provider_stands(config: Config, cloud: Cloud) -> bool:
-    """Whether the account has GitHub as identity provider already, made by something else than our own stack."""
+    """Whether the account already has GitHub as an identity provider that was not created by this pipeline's stack."""
     with cloud.faults():
         listed = cloud.client("iam").list_open_id_connect_providers()["OpenIDConnectProviderList"]
     there = any(provider["Arn"].endswith(f":oidc-provider/{stacks.ISSUER}") for provider in listed)
@@ -86,10 +86,10 @@ def provider_stands(config: Config, cloud: Cloud) -> bool:
 
 
 def plan(stack: Stack, cloud: Cloud) -> InfraPlan:
-    """Create a change set for ``stack``, and read it.
+    """Create a change set for ``stack``, and return its changes.
 
     Raises:
-        CloudError: CloudFormation refused the template; the reason is its own.
+        CloudError: CloudFormation refused the template; the message has its reason.
     """
     client = cloud.client("cloudformation")
     there = _describe(cloud, stack.name)
@@ -138,7 +138,7 @@ def plan(stack: Stack, cloud: Cloud) -> InfraPlan:
 
 
 def discard(cloud: Cloud, planned: InfraPlan) -> None:
-    """Delete a change set that is not to be carried out, and the empty stack that it created."""
+    """Delete a change set that won't be carried out, and the empty stack that it created."""
     if planned.change_set:
         with cloud.faults():
             client = cloud.client("cloudformation")
@@ -151,14 +151,14 @@ def apply(cloud: Cloud, planned: InfraPlan, tell: Callable[[Event], None] = lamb
     """Carry out ``planned`` and wait until the stack is complete; ``tell`` is called with each event.
 
     Raises:
-        CloudError: it failed; names the resource that failed first and CloudFormation's reason.
+        CloudError: it failed; the message names the resource that failed first and CloudFormation's reason.
     """
     if not planned.change_set:
         return
     client = cloud.client("cloudformation")
     events = _Events(client, planned.stack)
     with cloud.faults():
-        # A stack that could not be created retains nothing: its resources would stand in the way of the next attempt.
+        # If the stack can't be created, retain nothing: existing resources would make the next attempt fail.
         client.execute_change_set(
             ChangeSetName=planned.change_set, StackName=planned.stack, RetainExceptOnCreate=planned.create
         )
@@ -181,7 +181,7 @@ def apply(cloud: Cloud, planned: InfraPlan, tell: Callable[[Event], None] = lamb
 
 
 def state(stack: Stack, cloud: Cloud) -> str:
-    """The state of ``stack``: missing, current, outdated, or CloudFormation's own word for one that is not complete."""
+    """The state of ``stack``: missing, current, outdated, or CloudFormation's status if it is not complete."""
     there = _describe(cloud, stack.name)
     if there is None:
         return "missing"
@@ -191,17 +191,17 @@ def state(stack: Stack, cloud: Cloud) -> str:
 
 
 def ensure(stack: Stack, cloud: Cloud) -> None:
-    """Bring ``stack`` up to date without asking, unless it is; for the embedded cloud.
+    """Create or update ``stack`` if necessary, without asking; for the embedded cloud.
 
     Raises:
-        CloudError: as ``plan`` and ``apply`` raise it.
+        CloudError: as raised by ``plan`` and ``apply``.
     """
     if state(stack, cloud) != "current":
         apply(cloud, plan(stack, cloud))
 
 
 def delete(stack: str, cloud: Cloud) -> bool:
-    """Delete the stack of that name and wait until that is done; what it retains stays. Returns whether there was one.
+    """Delete the stack with this name and wait until it is deleted, except what it retains. Returns whether it existed.
 
     Raises:
         CloudError: CloudFormation could not delete it.
@@ -218,13 +218,14 @@ def delete(stack: str, cloud: Cloud) -> bool:
 
         if (status := wait(settled, what=f"the stack {stack}", seconds=900)) != "DELETE_COMPLETE":
             raise CloudError(
-                f"the stack {stack} ended as {status}", next="look at its events on AWS, then run this again"
+                f"the stack {stack} ended as {status}",
+                next=f"aws cloudformation describe-stack-events --stack-name {stack}, fix the reason, then run this again",
             )
     return True
 
 
 class _Events:
-    """The events of a stack from now on, oldest first; each once."""
+    """The new events of a stack, oldest first, each once."""
 
     def __init__(self, client: Any, stack: str) -> None:
         self._client, self._stack = client, stack

@@ -1,4 +1,4 @@
-"""Removes an environment permanently, with all that it holds."""
+"""Removes an environment permanently, with everything in it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["remove"]
 
-# How AWS's services answer about what does not exist: ResourceNotFoundException, NoSuchBucket, ParameterNotFound, …
+# The errors of AWS for what does not exist: ResourceNotFoundException, NoSuchBucket, ParameterNotFound, …
 GONE = re.compile("NotFound|NoSuch")
 
 
 def remove(config: Config, environment: Environment, cloud: Cloud, tell: Callable[[str], None]) -> None:
-    """Remove what the target runs, then the stacks, then the bucket with every version in it.
+    """Remove what the target runs, then the stacks, then the bucket with all object versions.
 
-    GitHub as identity provider stays: other services of the account trust it. Idempotent: what no longer exists is skipped,
-    so an interrupted removal can be run again. ``tell`` is called with the name of each thing that was removed.
+    GitHub stays an identity provider, since other services of the account may use it. Idempotent: what no longer exists is
+    skipped, so an interrupted removal can be run again. ``tell`` is called with the name of each thing that was removed.
 
     Raises:
         CloudError: AWS refused; what was removed before that stays removed.

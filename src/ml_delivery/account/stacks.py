@@ -1,4 +1,4 @@
-"""The stacks that there are: which template under which name, with which parameters."""
+"""The stacks: their templates, names and parameters."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ ISSUER = "token.actions.githubusercontent.com"
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack as it should be.
+    """A stack as defined.
 
     Attributes:
         body: the template.
-        place: what to look at when something is wrong with it.
+        place: the file to correct when something is wrong with it.
     """
 
     name: str
@@ -37,13 +37,13 @@ class Stack:
 
     @property
     def digest(self) -> str:
-        """Of the template and its parameters; the deployed stack carries it as a tag."""
+        """The digest of the template and its parameters; the deployed stack has it as a tag."""
         content = json.dumps([self.body, self.parameters], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
 
 def service(config: Config, environment: Environment) -> Stack:
-    """What the environment's deploys stand on: ``<service>-<environment>``.
+    """The environment's foundation: ``<service>-<environment>``.
 
     Raises:
         ConfigError: the service's own ``infra/foundation.yaml`` is wrong.
@@ -57,15 +57,15 @@ def service(config: Config, environment: Environment) -> Stack:
 
 
 def delivering(config: Config, environment: Environment) -> Stack:
-    """What delivers the environment: ``<service>-<environment>-pipeline``.
+    """The environment's delivery roles and CodeBuild project: ``<service>-<environment>-pipeline``.
 
     Raises:
-        ConfigError: no GitHub repository is named, or of a Slack channel only one half; or the service's own
-            ``infra/delivery.yaml`` is wrong.
+        ConfigError: there is no GitHub repository, only one of ``slack_workspace`` and ``slack_channel`` is set, or the
+            service's own ``infra/delivery.yaml`` is wrong.
     """
     workspace, channel = config.monitoring.slack_workspace, config.monitoring.slack_channel
     if bool(workspace) != bool(channel):
-        problem = "monitoring.slack_workspace, slack_channel: only one is written; write both or none"
+        problem = "monitoring.slack_workspace, slack_channel: only one is set; write both or none"
         raise ConfigError("pipeline.toml", [problem])
     parameters = {
         **_named(config, environment),
@@ -83,23 +83,23 @@ def delivering(config: Config, environment: Environment) -> Stack:
 
 
 def names(config: Config, environment: Environment) -> dict[str, str]:
-    """The names of the environment's stacks by what they are, in the order in which they can be deleted."""
+    """The names of the environment's stacks by their purpose, in the order in which they can be deleted."""
     name = config.name_of(environment)
     return {"delivery": f"{name}-pipeline", "monitoring": f"{name}-monitoring", "foundation": name}
 
 
 def github(config: Config) -> Stack:
-    """GitHub as an identity provider of the account: ``github-oidc``; one for all services and environments."""
+    """GitHub as an identity provider of the account: ``github-oidc``, shared by all services and environments."""
     path = INFRA / "github.yaml"
     return Stack("github-oidc", path.read_text(encoding="utf-8"), {}, f"ml_delivery/infra/{path.name}")
 
 
 def workflows(config: Config, account: str) -> dict[str, dict[str, str]]:
-    """What the workflows need to know, by branch: the environment's name, region and roles.
+    """The settings of the workflows, by branch: the environment's name, region and roles.
 
     Args:
-        config: the service's configuration; an environment without an account of its own is left out.
-        account: stands in for all accounts when none is named, as on the embedded cloud.
+        config: the service's configuration; an environment without an account is omitted.
+        account: used for all environments if none has an account, as on the embedded cloud.
     """
     named = any(environment.account for environment in config.environments.values())
     found = {}
@@ -115,18 +115,18 @@ def workflows(config: Config, account: str) -> dict[str, dict[str, str]]:
 
 
 def subject(config: Config) -> str:
-    """How the subject of GitHub's tokens begins that name the repository; with both numbers it is the immutable form.
+    """The start of the subject of the repository's GitHub tokens; with both numbers, in the immutable form.
 
     https://docs.github.com/en/actions/reference/security/oidc
 
     Raises:
-        ConfigError: no repository is named, or only one of the numbers is.
+        ConfigError: there is no repository, or only one of the numbers.
     """
     known = config.github
     if not known.repository:
         raise ConfigError("pipeline.toml", ["github.repository: empty; write OWNER/NAME of the GitHub repository"])
     if bool(known.owner_id) != bool(known.repository_id):
-        raise ConfigError("pipeline.toml", ["github.owner_id, repository_id: only one is written; write both or none"])
+        raise ConfigError("pipeline.toml", ["github.owner_id, repository_id: only one is set; write both or none"])
     if not known.owner_id:
         return f"repo:{known.repository}"
     owner, name = known.repository.split("/")
@@ -134,7 +134,7 @@ def subject(config: Config) -> str:
 
 
 def _neutral(config: Config, file: str) -> tuple[templates.Tree, str]:
-    """The template that the target's part is put into, and its place: the service's own ``infra/<file>`` if there is one."""
+    """The template to which the target's part is added, and its place: the service's ``infra/<file>`` if there is one."""
     if (own := config.root / "infra" / file).is_file():
         return templates.read(own), f"infra/{file}"
     return templates.read(INFRA / file), f"ml_delivery/infra/{file}"

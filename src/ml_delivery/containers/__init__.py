@@ -1,5 +1,5 @@
 """Container images.
 
-registry    images in ECR, by commit and by digest
-engines     which program builds images on this machine
+registry    images in ECR, by version and by digest
+engines     the container engines on this machine
 """

@@ -1,4 +1,4 @@
-"""The container engine of this machine: docker, podman or buildah, whichever answers."""
+"""The container engine of this machine: docker, podman or buildah, whichever answers first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ml_delivery.errors import BuildError, CloudError, SetupError
 
 __all__ = ["Engine", "Image", "find"]
 
-# A client is not an engine: each of these asks the engine itself.
+# An installed client does not mean a running engine: these commands need the engine itself.
 PROBES = {
     "docker": ("version", "--format", "{{.Server.Version}}"),
     "podman": ("info", "--format", "{{.Version.Version}}"),
@@ -29,7 +29,7 @@ FULL = "no space left on device"
 
 @dataclass(frozen=True)
 class Image:
-    """An image that an engine has: its id, its layers' digests (unpacked), its processor, and who it runs as."""
+    """An image that an engine has: its id, the digests of its unpacked layers, its architecture, and its user."""
 
     id: str
     layers: tuple[str, ...]
@@ -39,13 +39,13 @@ class Image:
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine that answered; ``environment`` is what its client is run with."""
+    """A container engine; ``environment`` holds the variables that its client is run with."""
 
     name: str
     environment: dict[str, str]
 
     def answers(self) -> str:
-        """Nothing if it answers, else why not, in its own words."""
+        """Empty if it answers, else the reason that it reports."""
         try:
             done = self._run(*PROBES[self.name], seconds=PROBE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -56,7 +56,7 @@ class Engine:
         """Build ``file`` with the files of ``context`` and name the image ``tag``.
 
         Raises:
-            BuildError: the base image can't be had, or the build failed; the reason is the engine's.
+            BuildError: the base image could not be pulled, or the build failed; the message has the engine's reason.
             SetupError: the engine stopped answering, or its disk is full.
         """
         words = ["build", "--file", str(file), "--tag", tag, "--platform", arguments["PLATFORM"]]
@@ -64,7 +64,7 @@ class Engine:
             w for name, value in arguments.items() if name != "PLATFORM" for w in ("--build-arg", f"{name}={value}")
         ]
         words += [w for name, value in labels.items() for w in ("--label", f"{name}={value}")]
-        if self.name != "docker":  # its builder takes SOURCE_DATE_EPOCH from the environment, if it knows it at all
+        if self.name != "docker":  # docker's builder reads SOURCE_DATE_EPOCH from the environment, if it supports it
             words += ["--layers", "--timestamp", self.environment["SOURCE_DATE_EPOCH"]]
         done = self._run(*words, str(context))
         if done.returncode != 0:
@@ -72,10 +72,10 @@ class Engine:
         return self.inspect(tag)
 
     def inspect(self, tag: str) -> Image:
-        """What the engine has under ``tag``.
+        """The image that the engine has under ``tag``.
 
         Raises:
-            BuildError: it has nothing of that name.
+            BuildError: there is none.
             SetupError: it stopped answering.
         """
         words = ["inspect", "--type", "image", tag] if self.name == "buildah" else ["image", "inspect", tag]
@@ -98,10 +98,10 @@ class Engine:
         return Image(identity, tuple(found["RootFS"]["Layers"]), found["Architecture"], found["Config"].get("User", ""))
 
     def push(self, tag: str, address: str, user: str, password: str, *, tls: bool) -> None:
-        """Push the image ``tag`` to ``address``, as ``user``; the password is on no command line and on no disk.
+        """Push the image ``tag`` to ``address``, as ``user``; the password is neither on a command line nor on disk.
 
         Raises:
-            CloudError: the registry refused it, or dropped a layer; the reason is the engine's.
+            CloudError: the registry refused it, or dropped a layer; the message has the engine's reason.
             SetupError: the engine stopped answering.
         """
         with self._signed_in(address.partition("/")[0], user, password) as engine:
@@ -110,16 +110,16 @@ class Engine:
                 try:
                     engine._check("push the image", "push", "--quiet", address, kind=CloudError)
                 finally:
-                    engine._run("rmi", address)  # the name only; the image stays under its own
+                    engine._run("rmi", address)  # removes only this name; the image keeps its own
             else:
                 verify = f"--tls-verify={'true' if tls else 'false'}"
                 engine._check("push the image", "push", verify, "--quiet", tag, f"docker://{address}", kind=CloudError)
 
     @contextmanager
     def _signed_in(self, host: str, user: str, password: str) -> Iterator[Engine]:
-        """This engine with a helper that tells its client the password, which is in the client's memory only.
+        """This engine with a credential helper that passes the password to its client, in the client's memory only.
 
-        https://github.com/docker/docker-credential-helpers; podman and buildah ask the same way.
+        https://github.com/docker/docker-credential-helpers; podman and buildah support the same protocol.
         """
         with tempfile.TemporaryDirectory() as folder:
             helper = Path(folder, "docker-credential-pipeline")
@@ -146,8 +146,8 @@ class Engine:
             return SetupError(f"{self.name} could not {what}: its disk is full", next=remedy)
         if why := self.answers():
             remedy = f"start {self.name}, then run this again"
-            return SetupError(f"{self.name} went away while it was to {what}: {why}", next=remedy)
-        whole = "the previous build is unchanged" if kind is BuildError else "nothing names the image yet"
+            return SetupError(f"{self.name} stopped answering and could not {what}: {why}", next=remedy)
+        whole = "the previous build is unchanged" if kind is BuildError else "the image is not recorded yet"
         remedy = f"fix what the reason names, then run this again; {whole}"
         return kind(f"{self.name} could not {what}: {said}", next=remedy)
 
@@ -158,10 +158,10 @@ class Engine:
 
 
 def find(epoch: int = 0) -> Engine:
-    """The first engine that answers; what it builds carries the time ``epoch``, in seconds since 1970.
+    """The first engine that answers; its images get the time ``epoch``, in seconds since 1970.
 
     Raises:
-        SetupError: none does; says what each of them said, and how to get one.
+        SetupError: none does; the message has each engine's reason, and how to get one.
     """
     tried = []
     for name in PROBES:
@@ -180,8 +180,8 @@ def find(epoch: int = 0) -> Engine:
 
 
 def _environment(name: str, epoch: int) -> dict[str, str]:
-    """The environment of the client: with the engine's address, which it would else look for in its own settings."""
-    # An attestation would make the image an index of two manifests, which not every target takes.
+    """The client's variables, with the engine's address, which is otherwise in the client's own settings."""
+    # An attestation would make the image an index of two manifests, which not every target accepts.
     more = {"SOURCE_DATE_EPOCH": str(epoch), "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     if name == "docker" and "DOCKER_HOST" not in os.environ:
         words = [name, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
@@ -192,6 +192,6 @@ def _environment(name: str, epoch: int) -> dict[str, str]:
 
 
 def _last(text: str) -> str:
-    """The last thing that was said, which is the reason."""
+    """The last line of a program's output, which is the reason for its failure."""
     lines = [line for line in text.strip().splitlines() if line.strip() and "DEPRECATED" not in line]
     return lines[-1].strip() if lines else ""

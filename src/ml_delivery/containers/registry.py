@@ -1,4 +1,4 @@
-"""Images in ECR: pushed once under their commit, found by digest, never named before all of them is there."""
+"""Images in ECR: pushed once under their version, found by digest, recorded only after they were pushed completely."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from ml_delivery.errors import CloudError
 from ml_delivery.records import Artifact, Pushed
 
 if TYPE_CHECKING:
-    from ml_delivery.cloud import Cloud
-    from ml_delivery.records import Manifest
+    from ml_delivery.records import Context, Manifest
 
 __all__ = ["Registry", "push"]
 
-# https://github.com/opencontainers/distribution-spec/blob/main/spec.md; which of the two it is, is the engine's choice.
+# https://github.com/opencontainers/distribution-spec/blob/main/spec.md; the engine chooses the media type.
 MANIFESTS = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json"
 SECONDS = 30
-# What ECR asks for: https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
+# The permissions that ECR requires: https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
 RIGHTS = {
     "manifests": "ecr:BatchGetImage",
     "blobs GET": "ecr:GetDownloadUrlForLayer",
@@ -34,32 +33,35 @@ RIGHTS = {
 
 @dataclass(frozen=True)
 class Named:
-    """What the registry has under a tag or digest: its digest, and the manifest."""
+    """An image in the registry: its digest, and its manifest."""
 
     digest: str
     manifest: dict[str, Any]
 
 
 class Registry:
-    """The repository of one environment, signed in to.
+    """The image repository of one environment, after signing in.
 
     Attributes:
-        uri: what AWS calls it, ``<account>.dkr.ecr.<region>.amazonaws.com/<name>``.
-        address: the same by the host that answers for it.
+        uri: its URI on AWS, ``<account>.dkr.ecr.<region>.amazonaws.com/<name>``.
+        address: the same with the host that serves it.
+        where: the options by which a command reaches the environment, such as ``--branch main --cloud aws``.
     """
 
-    def __init__(self, cloud: Cloud, uri: str) -> None:
+    def __init__(self, context: Context) -> None:
+        cloud = context.cloud
         with cloud.faults():
             answer = cloud.client("ecr").get_authorization_token()["authorizationData"][0]
         self.user, _, self.password = base64.b64decode(answer["authorizationToken"]).decode().partition(":")
-        self.uri = uri
-        self.address, self.tls = cloud.registry(uri)
+        self.uri = context.foundation.outputs["Repository"]
+        self.address, self.tls = cloud.registry(self.uri)
+        self.where = f"--branch {context.environment.branch}{context.where}"
         host, _, self._name = self.address.partition("/")
         self._base = f"{'https' if self.tls else 'http'}://{host}/v2/{self._name}"
         self._token = answer["authorizationToken"]
 
     def find(self, reference: str) -> Named | None:
-        """What is there under ``reference``, a tag or digest; None for nothing.
+        """The image under ``reference``, a tag or digest; None if there is none.
 
         Raises:
             CloudError: the registry does not answer, or refuses.
@@ -68,18 +70,18 @@ class Registry:
         return Named(f"sha256:{hashlib.sha256(found).hexdigest()}", json.loads(found)) if found else None
 
     def layers(self, found: Named) -> tuple[str, ...]:
-        """The digests of its layers as an engine knows them, unpacked: those that ``Image.layers`` names; () of an index."""
+        """The digests of its unpacked layers, as in ``Image.layers``; empty for an index."""
         if "config" not in found.manifest:
             return ()
         config = self._get(f"blobs/{found.manifest['config']['digest']}")
         return tuple(json.loads(config)["rootfs"]["diff_ids"]) if config else ()
 
     def has(self, digest: str) -> bool:
-        """Whether a blob is there."""
+        """Whether the registry has a blob."""
         return self._size(f"blobs/{digest}") >= 0
 
     def missing(self, found: Named) -> list[str]:
-        """The blobs that its manifest names and that are not there, or not of the size that it says."""
+        """The digests of blobs in its manifest that the registry does not have, or has with another size."""
         blobs = [found.manifest["config"], *found.manifest["layers"]]
         return [blob["digest"] for blob in blobs if self._size(f"blobs/{blob['digest']}") != blob.get("size")]
 
@@ -93,7 +95,7 @@ class Registry:
 
     def _open(self, path: str, method: str, accept: str = "*/*") -> Any:
         request = urllib.request.Request(f"{self._base}/{path}", method=method, headers={"Accept": accept})  # noqa: S310
-        # Not sent on to where a layer is redirected to: S3 takes one sort of signature only.
+        # Not sent along when a layer's request is redirected to S3, which accepts only one kind of signature.
         request.add_unredirected_header("Authorization", f"Basic {self._token}")
         try:
             return urllib.request.urlopen(request, timeout=SECONDS)  # noqa: S310  # nosec B310: _base is http or https
@@ -103,8 +105,8 @@ class Registry:
             kind = path.partition("/")[0]
             if error.code == 403 and (right := RIGHTS.get(kind) or RIGHTS.get(f"{kind} {method}")):
                 raise CloudError(
-                    f"{self.address}: who signed in is not authorized to perform: {right}",
-                    next="invoke doctor, which says what is wrong with the role; invoke bootstrap updates its rights",
+                    f"{self.address}: the signed-in user is not authorized to perform: {right}",
+                    next=f"invoke doctor {self.where}, which checks the role; invoke bootstrap {self.where} updates its rights",
                 ) from error
             raise CloudError(
                 f"the registry {self.address} refused {method} {path}: {error}", next="run this again"
@@ -114,7 +116,7 @@ class Registry:
 
 
 class _Nothing:
-    """An answer that says: not there."""
+    """The response for what does not exist."""
 
     def __enter__(self) -> None:
         return None
@@ -123,22 +125,21 @@ class _Nothing:
         return None
 
 
-def push(cloud: Cloud, bucket: str, repository: str, manifest: Manifest, parameter: str) -> Pushed:
-    """Push the built image under its version, check that all of it arrived, record it, then name it in SSM.
+def push(context: Context, manifest: Manifest, parameter: str) -> Pushed:
+    """Push the built image under its version, check that it is complete, record it, then write its name to SSM.
 
-    The order is the point: whoever finds the name finds the image. Pushing the same image again changes nothing.
+    In this order, so that a name always leads to a complete image. Idempotent.
 
     Args:
-        cloud, bucket: where the record is kept.
-        repository: the image repository's URI.
-        manifest: of the build.
+        context: the environment.
+        manifest: the build's.
         parameter: the SSM parameter that names the last pushed image, for other systems.
 
     Raises:
-        CloudError: the registry refused, dropped a layer, or has another image under this version.
+        CloudError: the registry refused, dropped a layer, or has another image under this version already.
         BuildError, SetupError: the engine lost the image, or does not answer.
     """
-    registry = Registry(cloud, repository)
+    cloud, bucket, registry = context.cloud, context.foundation.bucket, Registry(context)
     known, there = store.known(cloud, bucket, manifest.version), registry.find(manifest.version)
     same = known and there and (known.content, known.digest) == (manifest.content, there.digest)
     if known and there and same and not registry.missing(there):
@@ -151,28 +152,28 @@ def push(cloud: Cloud, bucket: str, repository: str, manifest: Manifest, paramet
 
 
 def _push(registry: Registry, manifest: Manifest) -> Artifact:
-    """Upload the image, unless the registry has it; its artifact."""
+    """Upload the image, unless the registry has it already; returns its artifact."""
     engine = engines.find()
     image = engine.inspect(manifest.image)
     there = registry.find(manifest.version)
     if there and registry.layers(there) != image.layers:
         raise CloudError(
-            f"{manifest.version} is in the registry already, as {there.digest}, with other content than this build",
-            next="commit something and build that: image tags are immutable",
+            f"{manifest.version} is already in the registry as {there.digest}, whose content differs from this build",
+            next="image tags are immutable: make a new commit, and build it",
         )
     if not there or registry.missing(there):
-        registry.has(image.id)  # an engine can't say which right it lacks; this request's refusal names it
+        registry.has(image.id)  # an engine does not report which permission is missing; this request's error does
         engine.push(
             manifest.image, f"{registry.address}:{manifest.version}", registry.user, registry.password, tls=registry.tls
         )
         there = registry.find(manifest.version)
     if not there or registry.layers(there) != image.layers or registry.missing(there):
         raise CloudError(
-            f"the registry took {manifest.version} but does not have all of it: {_lacks(registry, there)}",
-            next="invoke push again; nothing names the image yet",
+            f"the registry accepted {manifest.version} but does not have all of it: {_lacks(registry, there)}",
+            next=f"invoke push {registry.where} again; the image is not recorded yet",
         )
     return Artifact.of(manifest, there.digest, f"{registry.uri}@{there.digest}")
 
 
 def _lacks(registry: Registry, there: Named | None) -> str:
-    return ", ".join(registry.missing(there)) or "its configuration is another one" if there else "the tag is missing"
+    return ", ".join(registry.missing(there)) or "its configuration differs" if there else "the tag is missing"

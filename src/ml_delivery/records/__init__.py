@@ -1,10 +1,10 @@
-"""What is passed on: Source → Manifest → Artifact → Release, and what a target reports.
+"""The records: Source → Manifest → Artifact → Release, and what a target reports.
 
-Each record is made in one place and read by those after it; none refers back. What the ledger and the bucket keep of them is
-written and read by ``formats.py``.
+Each record is made in one place and read by later stages; none refers to a later one. ``formats.py`` writes and reads those
+that are stored in the ledger and the bucket.
 
 context     one environment, opened
-releases    releases, and what a target reports of them
+releases    releases, and what a target reports about them
 artifacts   what is built, and from what
 """
 

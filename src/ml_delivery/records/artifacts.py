@@ -10,12 +10,12 @@ __all__ = ["Artifact", "Content", "Layer", "Limit", "Manifest", "Packed", "Pushe
 
 @dataclass(frozen=True)
 class Source:
-    """A commit and what was changed since.
+    """A commit, and whether the working tree differs from it.
 
     Attributes:
         commit: the checked-out commit, 40 hex digits.
-        branch: the checked-out branch; empty when a commit is checked out without one.
-        tree: git's digest of the working tree's files, ignored ones left out.
+        branch: the checked-out branch; empty for a detached HEAD.
+        tree: git's digest of the working tree's files, without ignored ones.
         dirty: whether that tree differs from the commit's.
     """
 
@@ -26,13 +26,13 @@ class Source:
 
     @property
     def version(self) -> str:
-        """The name that artifacts of this source carry: the commit, marked when the tree is dirty."""
+        """The name of this source's artifacts: the commit, marked if the tree is dirty."""
         return f"{self.commit}-dirty-{self.tree[:12]}" if self.dirty else self.commit
 
 
 @dataclass(frozen=True)
 class Content:
-    """A package's share of an artifact: files, and bytes unpacked and, in a ZIP, zipped."""
+    """A package's share of an artifact: how many files, and their size in bytes, unpacked and, in a ZIP, zipped."""
 
     package: str
     files: int
@@ -42,7 +42,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Layer:
-    """One of an image's layers that the service adds: its name, its digest in the engine, and its files' bytes."""
+    """An image layer that the service adds: its name, its digest in the engine, and its files' size in bytes."""
 
     name: str
     digest: str
@@ -55,13 +55,13 @@ class Manifest:
 
     Attributes:
         version: the source's (``Source.version``); ``commit``, ``tree`` and ``dirty`` are its parts.
-        target: what it was built for.
+        target: the target that it was built for.
         digest: sha256 of the file that was built, or the image's id in the engine.
-        size, unzipped: bytes; of an image, what the service adds to its base.
-        content: digest of what is in it, which the service answers with at ``/version``.
-        lock: digest of the lockfile of what serves; ``sbom``: of the bill of materials beside it.
+        size, unzipped: in bytes; for an image, what the service adds to its base image.
+        content: digest of its contents, which the service returns at ``/version``.
+        lock, sbom: digests of the lockfile ``requirements/serve.txt`` and of the bill of materials.
         model: digest of the primary model; empty for a service without one.
-        image: its name in the engine, and ``layers`` those that the service adds; both empty for a ZIP.
+        image, layers: the image's name in the engine, and the layers that the service adds; both empty for a ZIP.
     """
 
     version: str
@@ -90,10 +90,10 @@ class Artifact:
     Attributes:
         version: the source it was built from (``Source.version``).
         digest: of what the target runs: ``sha256:`` and 64 hex digits.
-        content: digest of what is in it; the service answers with it at ``/version``.
+        content: digest of its contents, which the service returns at ``/version``.
         model: digest of its primary model; empty for none.
-        location: its key in the environment's bucket; of an image, its URI by digest.
-        size: bytes.
+        location: its key in the environment's bucket; for an image, its URI with the digest.
+        size: in bytes.
     """
 
     version: str
@@ -109,7 +109,7 @@ class Artifact:
 
     @classmethod
     def of(cls, manifest: Manifest, digest: str, location: str) -> Artifact:
-        """What ``manifest`` describes, as it was pushed: with this digest, at this location."""
+        """The artifact that ``manifest`` describes, pushed with this digest to this location."""
         return cls(
             version=manifest.version,
             commit=manifest.commit,
@@ -134,7 +134,7 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Limit:
-    """How many bytes an artifact may have unpacked, and ``reason``, who says so: ``build.budget is 200 MB``."""
+    """The maximum unpacked size of an artifact in bytes, and its ``reason``, such as ``build.budget is 200 MB``."""
 
     size: int
     reason: str
@@ -142,7 +142,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Packed:
-    """What packing gave: the fields of ``Manifest`` that only the target knows; ``files`` are to be put into ``build/``."""
+    """The result of packing: the fields of ``Manifest`` that only the target knows, and ``files`` to move to ``build/``."""
 
     digest: str
     size: int

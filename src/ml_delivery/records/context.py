@@ -1,4 +1,4 @@
-"""Where things happen: one environment, opened."""
+"""One environment, opened."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["Context", "Foundation"]
 
 @dataclass(frozen=True)
 class Foundation:
-    """What an environment stands on: its stack's outputs, and whether they are those of the template in the package.
+    """An environment's foundation: its stack's outputs, and whether the stack is up to date.
 
     Attributes:
-        bucket: holds artifacts and the ledger.
-        outputs: all of the stack's outputs, those of the target's own part among them.
-        current: whether the stack is as the package and ``pipeline.toml`` say.
+        bucket: the bucket of artifacts and the ledger.
+        outputs: all of the stack's outputs, including those of the target's part.
+        current: whether the stack matches the package's template and ``pipeline.toml``.
     """
 
     bucket: str
@@ -30,7 +30,7 @@ class Foundation:
 
 @dataclass(frozen=True)
 class Context:
-    """One environment, opened: what everything that acts on it is given."""
+    """One environment, opened: what everything that acts on it needs."""
 
     config: Config
     environment: Environment
@@ -39,5 +39,10 @@ class Context:
 
     @property
     def name(self) -> str:
-        """``<service>-<environment>``, which names most of what it has on AWS."""
+        """``<service>-<environment>``, the name of most of its resources on AWS."""
         return self.config.name_of(self.environment)
+
+    @property
+    def where(self) -> str:
+        """What must be appended to a command so that it uses the same cloud: `` --cloud aws``, or nothing."""
+        return "" if self.cloud.name == "embedded" else f" --cloud {self.cloud.name}"

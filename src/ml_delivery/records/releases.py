@@ -1,4 +1,4 @@
-"""Releases, and what a target reports of them."""
+"""Releases, and what a target reports about them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = [
 ]
 
 STAGED, VERIFIED, FAILED, ROLLED_BACK = "staged", "verified", "failed", "rolled-back"
-# The one variable that a deploy adds by itself; the service answers with it at /version.
+# The only variable that a deploy adds by itself; the service returns it at /version.
 RELEASE_VARIABLE = "RELEASE_NUMBER"
-# A target's own settings, by its own names: memory, timeout, runtime and the like.
+# A target's own settings, with its own names, such as memory, timeout and runtime.
 Settings = dict[str, str | int]
 
 
@@ -38,10 +38,10 @@ class Look:
 
     Attributes:
         weight: its percent of the traffic.
-        requests, errors, p95, throttles: its numbers since it had traffic; p95 in milliseconds.
+        requests, errors, p95, throttles: its metrics since it had traffic; p95 in milliseconds.
         alarms: those in alarm.
         command: the exit code of the user's own check.
-        breach: the limit that was crossed, in one sentence; empty for none.
+        breach: the limit that was exceeded, in one sentence; empty for none.
     """
 
     weight: int
@@ -61,14 +61,14 @@ class Release:
     Attributes:
         number: counts up from 1 in its environment.
         state: ``staged``, ``verified``, ``failed`` or ``rolled-back``.
-        artifact: as pushed.
-        settings: as the target was given them.
+        artifact: the pushed artifact.
+        settings: the target's settings.
         variables: the service's variables that this pipeline set; a secret is a reference, never its value.
         who, at: who staged it, and when (seconds since 1970).
-        deployed: the target's own name for it (a deployed version), known once it is staged there.
+        deployed: the target's name for it (the deployed version); empty until it is staged.
         cause: why it failed or was rolled back.
         seconds: how long each step took.
-        watched: the numbers at each weight while traffic was shifted.
+        watched: the metrics at each weight while traffic was shifted.
     """
 
     number: int
@@ -97,9 +97,9 @@ class Traffic:
     """How traffic is split between deployed versions.
 
     Attributes:
-        deployed: the one that gets what no other is given.
-        weights: others, with their percent.
-        revision: changes with each change of the traffic; a shift that names an old one is refused (compare-and-swap).
+        deployed: the one that gets the rest of the traffic.
+        weights: the others, with their percent.
+        revision: changes whenever the split changes; a shift that names an old one is refused (compare-and-swap).
     """
 
     deployed: str
@@ -117,12 +117,12 @@ class Live:
     """What serves now.
 
     Attributes:
-        deployed: the target's name for it; of several that share the traffic, the one that others are weighed against.
-        release: its release number; 0 when it was not deployed by this pipeline.
-        digest: of its artifact, as the target reports it.
-        settings: the target's own.
-        variables: all variables, whoever set them.
-        traffic: how it is split.
+        deployed: the deployed version; if several share the traffic, the one that gets the rest (``Traffic.deployed``).
+        release: its release number; 0 if it was not deployed by this pipeline.
+        digest: its artifact's, as reported by the target.
+        settings: the target's settings.
+        variables: all variables, including those that this pipeline did not set.
+        traffic: how traffic is split.
     """
 
     deployed: str
@@ -135,9 +135,9 @@ class Live:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a deployed version answered: ``fault`` is set, and ``status`` 0, when the answer was not HTTP at all.
+    """What a deployed version answered; if it was not an HTTP response, ``fault`` is set and ``status`` is 0.
 
-    ``gone`` says that there is no such deployed version, or not yet; ``waking`` that it will answer in a minute or two.
+    ``gone``: the deployed version does not exist, or not yet; ``waking``: it will answer in a minute or two.
     """
 
     status: int
@@ -150,7 +150,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What users met at one deployed version: requests, failed ones, the 95th percentile in milliseconds; throttled ones."""
+    """The metrics of a deployed version: requests, failed ones, 95th percentile of latency in ms, throttled requests."""
 
     requests: int
     errors: int
@@ -160,7 +160,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Cost:
-    """``dollars`` a month at so many requests a second of so many ``milliseconds``; ``measured`` or assumed."""
+    """``dollars`` a month at this request rate and duration (``milliseconds``), which was ``measured`` or assumed."""
 
     requests_per_second: float
     milliseconds: float

@@ -16,7 +16,7 @@ CHANGED = ("PreconditionFailedException", "ResourceConflictException")
 
 
 def traffic(client: Any, function: str) -> Traffic | None:
-    """Where the alias leads, as ``Deployer.traffic`` answers it."""
+    """How the alias splits traffic, as ``Deployer.traffic`` returns it."""
     try:
         alias = client.get_alias(FunctionName=function, Name=ALIAS)
     except Exception as error:
@@ -29,10 +29,10 @@ def traffic(client: Any, function: str) -> Traffic | None:
 
 
 def shift(client: Any, function: str, wanted: Traffic | None, seen: Traffic | None, note: str) -> None:
-    """Have it lead to ``wanted``, as ``Deployer.shift`` asks; None removes it.
+    """Split the alias's traffic as ``wanted``, as ``Deployer.shift`` does; None removes the alias.
 
     Raises:
-        Moved: it is no longer as it was ``seen``.
+        Moved: it is no longer split as ``seen``.
     """
     name: dict[str, Any] = {"FunctionName": function, "Name": ALIAS}
     try:
@@ -52,4 +52,4 @@ def shift(client: Any, function: str, wanted: Traffic | None, seen: Traffic | No
     except Exception as error:
         if code_of(error) not in CHANGED:
             raise
-        raise Moved("the traffic was changed meanwhile, not by this deploy", next="invoke status") from error
+        raise Moved("the traffic split was changed in the meantime, not by this deploy") from error

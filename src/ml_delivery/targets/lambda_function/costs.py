@@ -1,4 +1,4 @@
-"""What Lambda would ask for a service, by its list prices: requests and duration; no free tier, logs or data transfer."""
+"""What Lambda would charge for a service by list prices: requests and duration; no free tier, logs or data transfer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ml_delivery.records import Cost
 
 __all__ = ["DOLLARS_PER_REQUEST", "dollars_per_gb_second", "estimate"]
 
-# https://aws.amazon.com/lambda/pricing/ (first tier, US East, as published in 2025; other regions differ by some percent)
+# https://aws.amazon.com/lambda/pricing/ (first tier, US East, as published in 2025; other regions differ by a few percent)
 DOLLARS_PER_REQUEST = 0.20 / 1e6
 DOLLARS_PER_GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
 SECONDS_PER_MONTH = 30 * 86_400
@@ -14,12 +14,12 @@ ASSUMED_MILLISECONDS = 100.0
 
 
 def dollars_per_gb_second(architecture: str) -> str:
-    """The price of a gigabyte for a second, as decimals."""
+    """The price of one GB-second in US dollars, as a decimal number without an exponent."""
     return f"{DOLLARS_PER_GB_SECOND[architecture]:.10f}"
 
 
 def estimate(rate: float, memory: int, architecture: str, milliseconds: float) -> Cost:
-    """The cost of ``rate`` requests a second with ``memory`` megabytes; 0 ``milliseconds`` means that none is known."""
+    """The monthly cost of ``rate`` requests a second with ``memory`` megabytes; 0 ``milliseconds`` means unknown."""
     each = milliseconds or ASSUMED_MILLISECONDS
     gb_seconds = each / 1000 * memory / 1024
     price = DOLLARS_PER_REQUEST + gb_seconds * DOLLARS_PER_GB_SECOND[architecture]

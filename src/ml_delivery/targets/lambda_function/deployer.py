@@ -1,4 +1,4 @@
-"""One environment's function, however it is packaged: staged, called, measured, removed."""
+"""The deployer of one environment's function, however it is packaged."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 __all__ = ["LambdaDeployer"]
 
-# A version that was not called for weeks is given its resources again by the first call, which is itself refused.
+# A version that was not called for weeks loses its resources; the first call gives them back, but is itself refused.
 WAKING = ("CodeArtifactUserPendingException", "ResourceNotReadyException")
-# How the description of each version begins that this pipeline published; others are left alone.
+# The start of the description of each version that this pipeline published; other versions are left alone.
 NOTE = re.compile(r"release (\d+), ")
-# AWS publishes Lambda's metrics by the minute, some minutes late, stamped with the start of their calls.
+# AWS publishes Lambda's metrics per minute, a few minutes late, with the start of the calls as their time.
 METRICS_PERIOD, METRICS_DELAY = 60, 180
 
 
 class LambdaDeployer(Deployer):
-    """The function of one environment; a subclass adds what its kind of package needs.
+    """The function of one environment; a subclass adds what its package type needs.
 
     Attributes:
-        package: Lambda's name for the kind, ``Zip`` or ``Image``.
+        package: Lambda's name for the package type, ``Zip`` or ``Image``.
     """
 
     package: str
-    wakes_within = 180.0  # an idle version was seen to take 40 to 106 s
+    wakes_within = 180.0  # idle versions were observed to take 40 to 106 s
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -49,33 +49,33 @@ class LambdaDeployer(Deployer):
         if context.cloud.name == "aws":
             self.least_pause, self.least_period = METRICS_DELAY + self.own.timeout, METRICS_PERIOD
 
-    # -- what a kind of package answers
+    # -- what a package type defines
 
     @abstractmethod
     def package_settings(self) -> Settings:
-        """Those of ``settings`` that only this kind has."""
+        """The part of ``settings`` that only this package type has."""
 
     @abstractmethod
     def package_options(self, settings: Settings) -> dict[str, Any]:
-        """The same as Lambda takes them, for a new function and for its configuration."""
+        """These settings as Lambda's parameters, for a new function and for its configuration."""
 
     def create_options(self) -> dict[str, Any]:
-        """What Lambda takes for a new function only."""
+        """Lambda's parameters for a new function only."""
         return {}
 
     @abstractmethod
     def read_package(self, found: dict[str, Any]) -> Settings:
-        """The same as Lambda reports them, comparable with ``package_settings``."""
+        """These settings as reported by Lambda, comparable with ``package_settings``."""
 
     @abstractmethod
     def code(self, artifact: Artifact) -> dict[str, Any]:
-        """Where Lambda takes the code of ``artifact`` from, for a new function and for new code."""
+        """Lambda's parameters for the code of ``artifact``, for a new function and for new code."""
 
     @abstractmethod
     def digest(self, code_sha256: str) -> str:
-        """The artifact's digest, from Lambda's own CodeSha256."""
+        """The artifact's digest, from Lambda's CodeSha256."""
 
-    # -- what the state machine asks
+    # -- what the state machine needs
 
     def live(self) -> Live | None:
         traffic = self.traffic()
@@ -115,7 +115,7 @@ class LambdaDeployer(Deployer):
             except Exception as error:
                 if code_of(error) in CHANGED or "cannot be assumed by Lambda" in str(error):
                     reason = str(error)
-                    return None  # another change is under way, our own answer was lost, or the role is too new
+                    return None  # another change is under way, a response was lost, or the role is too new
                 raise
 
         with self.context.cloud.faults():
@@ -125,7 +125,7 @@ class LambdaDeployer(Deployer):
                 if work.digest in ("", release.artifact.digest):
                     raise Unsettled(f"{error.message}: {reason}", error.next) from error
                 raise Refused(
-                    f"Lambda has {work.digest}, not the artifact's {release.artifact.digest}",
+                    f"the code on Lambda is {work.digest}, not the artifact's {release.artifact.digest}",
                     next="find out what else changes this function, then run this again",
                 ) from error
 
@@ -190,10 +190,10 @@ class LambdaDeployer(Deployer):
         architecture = self.context.config.service.architecture
         return costs.estimate(requests_per_second, self.own.memory, architecture, milliseconds)
 
-    # -- what the function's own module asks
+    # -- what ``function.py`` needs
 
     def read(self, found: dict[str, Any]) -> Settings:
-        """The settings of a function or version as Lambda reports it, comparable with ``settings``."""
+        """The settings of a function or version as reported by Lambda, comparable with ``settings``."""
         return {
             **self.read_package(found),
             "memory": found["MemorySize"],
@@ -205,5 +205,5 @@ class LambdaDeployer(Deployer):
 
     @property
     def client(self) -> Any:
-        """Lambda's client. A call may last as long as the function may: botocore must neither give up nor retry before."""
+        """Lambda's client. botocore must neither time out nor retry before the function's own timeout."""
         return self.context.cloud.client("lambda", read_timeout=self.own.timeout + 15)

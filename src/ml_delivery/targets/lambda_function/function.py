@@ -1,7 +1,7 @@
-"""The function itself, brought to what a release asks for, one change after another, then published.
+"""Updates the function to what a release defines, one change after another, then publishes a version.
 
-A change is seen as done by reading it back. So an answer that is lost, or a second run after a crash, costs a read and no
-second change. https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+A change counts as done once it was read back. So after a lost response or a crash, nothing is changed twice.
+https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Convergence", "Package", "variables_of"]
 
 
 class Package(Protocol):
-    """What the function needs to know of its kind of package; a deployer is one."""
+    """What this module needs to know about the package type; a deployer provides it."""
 
     package: str
     function: str
@@ -32,26 +32,26 @@ class Package(Protocol):
         """Lambda's client."""
 
     def create_options(self) -> dict[str, Any]:
-        """What Lambda takes for a new function only."""
+        """Lambda's parameters for a new function only."""
 
     def package_options(self, settings: Settings) -> dict[str, Any]:
-        """What Lambda takes for this kind of package."""
+        """Lambda's parameters for this package type."""
 
     def code(self, artifact: Artifact) -> dict[str, Any]:
-        """Where Lambda takes the code from."""
+        """Lambda's parameters for the code."""
 
     def digest(self, code_sha256: str) -> str:
-        """The artifact's digest, from Lambda's own CodeSha256."""
+        """The artifact's digest, from Lambda's CodeSha256."""
 
     def read(self, found: dict[str, Any]) -> Settings:
-        """The settings of a function as Lambda reports it."""
+        """The settings of a function as reported by Lambda."""
 
 
 class Convergence:
     """One release on its way to a published version.
 
     Attributes:
-        digest: of the code that the function had when it was last read; empty before that.
+        digest: of the function's code when it was last read; empty before that.
     """
 
     def __init__(self, deployer: Package, release: Release, dropped: tuple[str, ...]) -> None:
@@ -61,10 +61,10 @@ class Convergence:
         self._changed = False
 
     def step(self) -> str | None:
-        """Make the next change that is missing; the published version, once none is.
+        """Make the next missing change, and return None; once nothing is missing, return the published version.
 
         Raises:
-            Refused: the function can't take this release; says why.
+            Refused: the function can't be updated to this release; the message gives the reason.
         """
         there, release, read = self._configuration("$LATEST"), self._release, self._deployer.read
         ours = {**release.variables, RELEASE_VARIABLE: str(release.number)}
@@ -73,14 +73,14 @@ class Convergence:
             return None
         self.digest = self._deployer.digest(there["CodeSha256"])
         self._require_same_package(there)
-        if there.get("State") == "Failed":  # it was never created; Lambda offers no way on from there
+        if there.get("State") == "Failed":  # it was never created, and can only be deleted
             name = self._deployer.function
             raise Refused(
                 f"Lambda could not create {name}: {there.get('StateReason', 'no reason given')}",
                 next=f"fix that, then aws lambda delete-function --function-name {name}, then run this again",
             )
         if there.get("LastUpdateStatus") == "Failed" and not self._changed:
-            self._change_code(there)  # a failure of an earlier deploy stays until an update succeeds
+            self._change_code(there)  # the failure of an earlier deploy stays visible until an update succeeds
             return None
         if not _settled(there):
             return None
@@ -95,11 +95,13 @@ class Convergence:
         if self.digest != release.artifact.digest or read(there) != release.settings:
             self._change_code(there)
             return None
-        published = self._deployer.client.publish_version(  # the same version again when nothing has changed since
-            **self._name,
-            CodeSha256=there["CodeSha256"],
-            RevisionId=there["RevisionId"],
-            Description=f"release {release.number}, {release.artifact.version}",
+        published = (
+            self._deployer.client.publish_version(  # idempotent: returns the same version if nothing has changed
+                **self._name,
+                CodeSha256=there["CodeSha256"],
+                RevisionId=there["RevisionId"],
+                Description=f"release {release.number}, {release.artifact.version}",
+            )
         )
         version: str = published["Version"]
         return wait(lambda: self._ready(version), what=f"version {version} of {self._deployer.function}")
@@ -147,7 +149,7 @@ class Convergence:
         return found
 
     def _require_same_package(self, there: dict[str, Any]) -> None:
-        """Whether the function is of this kind of package, which Lambda never changes.
+        """Check that the function has this package type, which Lambda never changes.
 
         https://docs.aws.amazon.com/lambda/latest/api/API_UpdateFunctionCode.html
         """
@@ -157,24 +159,24 @@ class Convergence:
                 f"the function {self._deployer.function} was created with the package type {kind}, which Lambda never "
                 f"changes to {self._deployer.package}",
                 next="give the target an environment of its own in pipeline.toml (which has a function of its own), deploy it, "
-                "let what calls the old function call the new one, then retire the old environment",
+                "switch the callers of the old function to the new one, then retire the old environment",
             )
 
 
 def variables_of(found: dict[str, Any]) -> dict[str, str]:
-    """The variables of a function or version as Lambda reports it."""
+    """The variables of a function or version as reported by Lambda."""
     variables: dict[str, str] = found.get("Environment", {}).get("Variables", {})
     return variables
 
 
 def _settled(found: dict[str, Any]) -> bool:
-    """Whether Lambda has finished with a function or version.
+    """Whether Lambda has finished updating a function or version.
 
     Raises:
-        Refused: it could not take the release.
+        Refused: the update failed.
     """
     states = (found.get("State"), found.get("LastUpdateStatus"))
     if "Failed" in states:
         reason = found.get("LastUpdateStatusReason") or found.get("StateReason") or "no reason given"
-        raise Refused(f"Lambda could not take the release: {reason}", next="fix what the reason names")
+        raise Refused(f"Lambda could not update the function: {reason}", next="fix what the reason names")
     return "Pending" not in states and "InProgress" not in states

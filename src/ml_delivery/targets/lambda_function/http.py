@@ -1,4 +1,4 @@
-"""HTTP as Lambda sees it: a request is an event, an answer is a document with a status."""
+"""HTTP as Lambda sees it: a request is an event, a response is a document with a status."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def http_event(path: str, method: str = "GET", body: str = "") -> dict[str, Any]
 
 
 def read_answer(answer: dict[str, Any], seconds: float) -> Answer:
-    """What ``Invoke`` gave, as HTTP; what is no HTTP is a fault, with Lambda's own words."""
+    """The result of ``Invoke`` as an HTTP response; if it isn't one, ``fault`` is Lambda's error message."""
     payload = answer["Payload"].read().decode("utf-8", "replace")
     if "FunctionError" in answer:
         return Answer(0, payload, f"{answer['FunctionError']}: {_reason(payload)}", seconds)
@@ -60,7 +60,7 @@ def read_answer(answer: dict[str, Any], seconds: float) -> Answer:
 
 
 def _reason(payload: str) -> str:
-    """Lambda's own words for a function error: its type and message."""
+    """Lambda's type and message of a function error."""
     try:
         error = json.loads(payload)
         return f"{error.get('errorType', 'Error')}: {error.get('errorMessage', payload)}"

@@ -1,4 +1,4 @@
-"""What a function adds to the stacks of an environment, and what it leaves outside of them."""
+"""What a function adds to an environment's stacks, and what it creates outside of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["part", "removals"]
 
 
 def part(config: Config, environment: Environment) -> templates.Infrastructure:
-    """The function's role, its log group and the statements of ``foundation.yaml`` and ``delivery.yaml`` here."""
+    """The parts in this folder's ``foundation.yaml`` and ``delivery.yaml``: role, log group and policy statements."""
     region, account = config.service.region, environment.account or "*"
     secrets = {_secret(region, account, reference) for reference in environment.variables.values()}
     parameters = {
@@ -30,13 +30,13 @@ def part(config: Config, environment: Environment) -> templates.Infrastructure:
 
 
 def removals(config: Config, environment: Environment, cloud: Cloud) -> dict[str, Callable[[], object]]:
-    """The function with all its versions."""
+    """Removes the function with all its versions."""
     name = config.name_of(environment)
     return {f"the function {name}": lambda: cloud.client("lambda").delete_function(FunctionName=name)}
 
 
 def _secret(region: str, account: str, reference: str) -> str:
-    """The ARN of what a variable refers to; empty when it is no secret. Secrets Manager adds six characters to a name."""
+    """The ARN of the secret that a variable refers to; empty for none. Secrets Manager adds six characters to a name."""
     kind, _, name = reference.partition(":")
     if kind == "ssm" and name.startswith("/"):
         return f"arn:aws:ssm:{region}:{account}:parameter{name}"

@@ -1,4 +1,4 @@
-"""What Lambda measures of a version that shares an alias's traffic.
+"""Lambda's metrics of a version that has a share of an alias's traffic.
 
 https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html (metrics and their dimensions)
 """
@@ -21,12 +21,12 @@ DAY = 86_400
 
 
 def numbers(cloud: Cloud, function: str, alias: str, version: str, since: float) -> Numbers:
-    """Requests, errors (exceptions and time-outs, not HTTP 5xx) and duration of ``version`` behind ``alias``.
+    """Requests, errors (exceptions and timeouts, not HTTP 5xx) and duration of ``version`` behind ``alias``.
 
-    Throttled calls ran no version, so those of the whole alias count. One call.
+    Throttled calls ran no version, so those of the whole alias are counted. One API call.
 
     Args:
-        since: seconds since 1970; Lambda measures by the minute, so all of its minute counts.
+        since: seconds since 1970; Lambda's metrics are per minute, so it is rounded down to its minute.
     """
     begin = int(since // 60) * 60
     end = math.ceil(time.time() / 60) * 60 + 60
@@ -49,12 +49,12 @@ def numbers(cloud: Cloud, function: str, alias: str, version: str, since: float)
         )
     values = {found["Id"]: found["Values"] for found in answer["MetricDataResults"]}
     requests, errors, throttles = (round(sum(values.get(f"q{i}", []))) for i in (0, 1, 3))
-    # The period covers all of the time, but CloudWatch may lay its grid so that two touch it: the worse one counts.
+    # One period covers the whole time, but CloudWatch may align periods so that two overlap it: the worse p95 counts.
     return Numbers(requests, errors, max(values.get("q2", []), default=0.0), throttles)
 
 
 def mean_duration(cloud: Cloud, function: str, alias: str) -> float:
-    """Milliseconds that a call of ``alias`` took on average in the last day; 0 when there was none. One call."""
+    """The mean duration of a call of ``alias`` in the last day, in milliseconds; 0 if there was none. One API call."""
     now = time.time()
     dimensions = {"FunctionName": function, "Resource": f"{function}:{alias}"}
     with cloud.faults():

@@ -1,4 +1,4 @@
-"""What is observed of a function: Lambda's own metrics, what it costs, and the alarms that every service on Lambda has.
+"""The monitoring of a function: Lambda's metrics, its cost, and the alarms that every service on Lambda has.
 
 https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html (metrics and their dimensions)
 """
@@ -16,27 +16,27 @@ __all__ = ["observe"]
 
 
 def observe(at: Place) -> Observed:
-    """Rows of requests, and of capacity and cost; alarms; the function's log, with queries that know Lambda's lines."""
+    """Panels for requests, capacity and cost; alarms; the function's log group, with queries for Lambda's log lines."""
     by_version = ByVersion(
         Panel(
             "requests",
             "Requests by version",
             "count",
-            "Users' requests by the version that answered; a deploy moves them from one to the next.",
+            "Users' requests by the version that answered; a deploy shifts them from one version to the next.",
             (_by_version(at, "requests", "Invocations", "Sum"),),
         ),
         Panel(
             "errors",
             "Errors by version",
             "count",
-            "Exceptions and time-outs, by version: what a canary deploy watches.",
+            "Exceptions and timeouts by version; a canary deploy watches them.",
             (_by_version(at, "errors", "Errors", "Sum"),),
         ),
         Panel(
             "latency-by-version",
             "p95 by version",
             "ms",
-            "What a canary deploy watches.",
+            "The 95th percentile of latency by version; a canary deploy watches it.",
             (_by_version(at, "p95", "Duration", "p95"),),
         ),
     )
@@ -51,18 +51,18 @@ def observe(at: Place) -> Observed:
 
 
 def _function(at: Place, id: str, metric: str, label: str = "", statistic: str = "Sum", shown: bool = True) -> Query:
-    """Lambda's metric of the whole function."""
+    """A metric of the whole function."""
     return Query(id, label, "AWS/Lambda", metric, statistic, (("FunctionName", at.name),), shown=shown)
 
 
 def _alias(at: Place, id: str, metric: str, label: str = "", statistic: str = "Sum", shown: bool = True) -> Query:
-    """Lambda's metric of what users call: the alias."""
+    """A metric of the alias, which is what users call."""
     dimensions = (("FunctionName", at.name), ("Resource", f"{at.name}:{ALIAS}"))
     return Query(id, label, "AWS/Lambda", metric, statistic, dimensions, shown=shown)
 
 
 def _by_version(at: Place, id: str, metric: str, statistic: str) -> Query:
-    """Lambda's metric of each version that the alias has called; labelled by the version."""
+    """A metric of each version that the alias has called, labelled with the version."""
     schema = "{AWS/Lambda,ExecutedVersion,FunctionName,Resource}"
     terms = f'FunctionName="{at.name}" Resource="{at.name}:{ALIAS}" MetricName="{metric}"'
     return Query(
@@ -71,7 +71,7 @@ def _by_version(at: Place, id: str, metric: str, statistic: str) -> Query:
 
 
 def _failures(at: Place) -> tuple[Query, ...]:
-    """Percent of the users' requests that failed: what Lambda counts as errors, and answers of 500 and above."""
+    """Percent of the users' requests that failed: Lambda's errors, and responses with status 500 and above."""
     return (
         _alias(at, "requests", "Invocations", shown=False),
         _alias(at, "thrown", "Errors", shown=False),
@@ -87,11 +87,11 @@ def _requests(at: Place, by_version: ByVersion) -> tuple[Panel, ...]:
             "alias",
             "Requests and errors of the alias",
             "count",
-            "Errors are exceptions and time-outs; answers of 500 and above are the service's own.",
+            "Errors are exceptions and timeouts; responses with status 500 and above come from the service itself.",
             (
                 _alias(at, "requests", "Invocations", "requests"),
                 _alias(at, "thrown", "Errors", "errors"),
-                own(at, "answered", "Failures", "answers of 500 and above"),
+                own(at, "answered", "Failures", "status 500 and above"),
             ),
         ),
         Panel(
@@ -102,7 +102,7 @@ def _requests(at: Place, by_version: ByVersion) -> tuple[Panel, ...]:
             "latency",
             "Latency",
             "ms",
-            "How long Lambda ran for the users' requests, cold starts left out; an alarm watches p95.",
+            "How long the function ran for users' requests, without cold starts; an alarm watches p95.",
             tuple(_alias(at, p, "Duration", p, statistic=p) for p in ("p50", "p95", "p99")),
         ),
         by_version.p95,
@@ -118,28 +118,28 @@ def _capacity(at: Place) -> tuple[Panel, ...]:
             "cold-starts",
             "Cold starts",
             "count",
-            "Requests that were the first of their process.",
+            "Requests that were the first in their process.",
             (own(at, "cold", "ColdStarts", "cold starts"),),
         ),
         Panel(
             "throttles",
             "Throttles",
             "count",
-            "Calls that Lambda refused since they would have exceeded the concurrency; an alarm watches them.",
+            "Calls that Lambda refused because they would have exceeded the concurrency limit; an alarm watches them.",
             (_function(at, "throttles", "Throttles", "throttled"),),
         ),
         Panel(
             "concurrency",
             "Concurrency",
             "count",
-            "Most calls at the same time.",
-            (_function(at, "concurrent", "ConcurrentExecutions", "at once", statistic="Maximum"),),
+            "The maximum number of concurrent calls.",
+            (_function(at, "concurrent", "ConcurrentExecutions", "concurrent calls", statistic="Maximum"),),
         ),
         Panel(
             "cost",
             "Cost of 1,000 requests",
             "dollars",
-            "Lambda's list price of requests and duration; free tier, logs and data transfer left out.",
+            "Lambda's list price of requests and duration, without free tier, logs and data transfer.",
             (
                 _function(at, "calls", "Invocations", shown=False),
                 _function(at, "spent", "Duration", shown=False),
@@ -150,7 +150,7 @@ def _capacity(at: Place) -> tuple[Panel, ...]:
 
 
 def _alarms(at: Place) -> tuple[Alarm, ...]:
-    """With the limits of ``[monitoring]``; the most urgent first."""
+    """The alarms, most urgent first, with the limits in ``[monitoring]``."""
     branch, limits = f"--branch {at.environment.branch}", at.config.monitoring
     return (
         Alarm(
@@ -173,7 +173,7 @@ def _alarms(at: Place) -> tuple[Alarm, ...]:
         Alarm(
             "throttled",
             "Requests are throttled",
-            "Lambda refuses calls: they would exceed the concurrency of the function or of the account.",
+            "Lambda refuses calls because they would exceed the concurrency limit of the function or the account.",
             f"invoke status {branch}; then raise the account's quota, or the function's reserved concurrency",
             (_function(at, "throttles", "Throttles", "throttled"),),
             threshold=0,
@@ -183,7 +183,7 @@ def _alarms(at: Place) -> tuple[Alarm, ...]:
         Alarm(
             "quiet",
             "No requests arrive",
-            "There was no request for monitoring.quiet minutes: the way to the service is broken, or it is not used.",
+            "There was no request for monitoring.quiet minutes: the service can't be reached, or it is not used.",
             f"invoke call /healthz {branch}; if that answers, check what calls the function",
             (_alias(at, "requests", "Invocations", "requests"),),
             threshold=1,

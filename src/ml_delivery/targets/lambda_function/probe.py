@@ -1,7 +1,7 @@
-"""Imports a service's handler and asks it, in the environment that it serves in; a script of its own, standard library only.
+"""Imports a service's handler and calls it, in a virtual environment with the service's packages; standard library only.
 
 ``python -P probe.py RESULT PATH…`` writes JSON to the file ``RESULT``: ``{"fault": "", "answers": {path: [status, body]}}``,
-or the fault that stopped it. What the service prints goes to standard output and is not read.
+or the error that stopped it. What the service prints goes to standard output and is not read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def event(path: str) -> dict[str, Any]:
 
 
 def main(result: Path, paths: list[str]) -> None:
-    """Ask for ``paths``, and write what came of it."""
+    """Request ``paths`` from the handler and write its answers to the file ``result``."""
     answers: dict[str, tuple[Any, str]] = {}
     fault = ""
     try:
@@ -41,7 +41,7 @@ def main(result: Path, paths: list[str]) -> None:
             if answer.get("isBase64Encoded"):
                 body = base64.b64decode(body).decode("utf-8", "replace")
             answers[path] = (answer.get("statusCode"), body)
-    except BaseException as error:  # whatever a service does at import, sys.exit among it
+    except BaseException as error:  # including sys.exit: a service may do anything at import
         place = traceback.extract_tb(error.__traceback__)[-1]
         fault = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
     result.write_text(json.dumps({"fault": fault, "answers": answers}), encoding="utf-8")

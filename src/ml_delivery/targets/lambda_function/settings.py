@@ -15,7 +15,7 @@ __all__ = ["LambdaSettings", "of"]
 
 @dataclass(frozen=True)
 class LambdaSettings(Function):
-    """The function's memory (megabytes), timeout (seconds) and tracing, beside its variables and secrets."""
+    """The function's memory (megabytes), timeout (seconds) and tracing, in addition to its variables and secrets."""
 
     memory: int = key("megabytes: 1024", default=1024, within=(128, 10240))
     timeout: int = key("seconds: 15", default=15, within=(1, 900))
@@ -23,6 +23,6 @@ class LambdaSettings(Function):
 
 
 def of(environment: Environment) -> LambdaSettings:
-    """The function's settings in ``environment``, whose target is on Lambda."""
+    """The function's settings in ``environment``, whose target must be on Lambda."""
     assert isinstance(environment.function, LambdaSettings)
     return environment.function

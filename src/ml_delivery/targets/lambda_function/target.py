@@ -1,4 +1,4 @@
-"""What every target on Lambda is, however its packages are made."""
+"""The base class of the targets on Lambda, whatever their package type."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class LambdaTarget(Target):
     function: ClassVar[type[Function]] = LambdaSettings
     # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
     pythons = ("3.11", "3.12", "3.13", "3.14")
-    # In Lambda's Python already: https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
+    # Included in Lambda's Python: https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
     provided = frozenset({"boto3", "botocore", "jmespath", "s3transfer"})
 
     probe = Path(__file__).with_name("probe.py")
 
     def glibc(self, python: str) -> int:
-        """Python 3.11 runs on Amazon Linux 2, those after it on Amazon Linux 2023.
+        """Python 3.11 runs on Amazon Linux 2, later versions on Amazon Linux 2023.
 
         https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
         """

@@ -24,7 +24,7 @@ __all__ = ["TARGET"]
 class LambdaImage(LambdaTarget):
     """The target ``lambda-image``."""
 
-    # The registry has the digest of the image's manifest, which differs with the engine; the layers' contents don't.
+    # The digest in the registry is that of the image's manifest, which depends on the engine; the layers' contents don't.
     same_bytes = False
 
     def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:
@@ -35,9 +35,7 @@ class LambdaImage(LambdaTarget):
     def push(self, context: Context, manifest: Manifest) -> Pushed:
         from ml_delivery.containers import registry
 
-        repository = context.foundation.outputs["Repository"]
-        parameter = _parameter(context.config, context.environment)
-        return registry.push(context.cloud, context.foundation.bucket, repository, manifest, parameter)
+        return registry.push(context, manifest, _parameter(context.config, context.environment))
 
     def open(self, context: Context) -> Deployer:
         from ml_delivery.targets.lambda_image.deployer import ImageDeployer

@@ -18,7 +18,7 @@ MOST = 100  # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_Batc
 
 
 class ImageDeployer(LambdaDeployer):
-    """The function of one environment, from an image; its handler and runtime are the image's own."""
+    """The function of one environment, from an image; handler and runtime are in the image."""
 
     package = "Image"
 
@@ -35,16 +35,18 @@ class ImageDeployer(LambdaDeployer):
         return {"PackageType": self.package}
 
     def code(self, artifact: Artifact) -> dict[str, Any]:
-        """The image by its digest, which the registry must still have under the artifact's version.
+        """Lambda's parameters for the image, by its digest, which must still be tagged with the artifact's version.
 
         Raises:
-            Refused: it has not, or has another one; the ledger and the registry do not agree.
+            Refused: the registry has no image or another image under that tag, so it disagrees with the ledger.
         """
+        branch = f"--branch {self.context.environment.branch}"
+        where = f"{branch}{self.context.where}"
         if (digest := self.stored(artifact)) != artifact.digest:
             raise Refused(
                 f"the registry has {digest or 'nothing'} under {artifact.version}, the artifact that was pushed is "
                 f"{artifact.digest}",
-                next="invoke build && invoke push, which push what is missing, then invoke deploy",
+                next=f"invoke build {branch} && invoke push {where} && invoke deploy {where}",
             )
         return {"ImageUri": artifact.location}
 
@@ -52,7 +54,7 @@ class ImageDeployer(LambdaDeployer):
         return f"sha256:{code_sha256}"
 
     def stored(self, artifact: Artifact) -> str:
-        """What the registry has under the artifact's version."""
+        """The digest of the image that the registry has under the artifact's version; empty for none."""
         repository = _name(artifact.location.partition("@")[0])
         with self.context.cloud.faults():
             try:
@@ -66,7 +68,7 @@ class ImageDeployer(LambdaDeployer):
         return next((str(image["imageDigest"]) for image in found["imageDetails"]), "")
 
     def discard(self, keep: set[str], before: float) -> list[Removed]:
-        # By tag: an image goes with its last one, and two commits with the same content share an image.
+        # By tag, since two commits with the same content share an image, which is removed with its last tag.
         repository, ecr = _name(self.context.foundation.outputs["Repository"]), self.context.cloud.client("ecr")
         with self.context.cloud.faults():
             pages = ecr.get_paginator("describe_images").paginate(repositoryName=repository)

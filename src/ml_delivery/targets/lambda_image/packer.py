@@ -1,4 +1,4 @@
-"""A container image: three archives, one layer each, put on Lambda's base image as ``Dockerfile.lambda`` says."""
+"""Packs a container image: three archives, one layer each, which ``Dockerfile.lambda`` adds to Lambda's base image."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 __all__ = ["pack"]
 
 FILE = "Dockerfile.lambda"
-# Where Lambda's images have the function: https://docs.aws.amazon.com/lambda/latest/dg/python-image.html
+# The function's folder in Lambda's images: https://docs.aws.amazon.com/lambda/latest/dg/python-image.html
 ROOT = "var/task"
 DATE = 315532800  # 1 January 1980, as in the ZIP
 PLATFORMS = {"x86_64": "amd64", "arm64": "arm64"}
 
 
 def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
-    """Build the image ``<service>:<version>`` with the engine of this machine.
+    """Build the image ``<service>:<version>`` with this machine's container engine.
 
     Raises:
-        SetupError: no engine answers, or it stopped answering, or its disk is full.
-        BuildError: the base image can't be had, or the engine could not build.
+        SetupError: no engine answers, it stopped answering, or its disk is full.
+        BuildError: the base image could not be pulled, or the build failed.
     """
     service = config.service
     engine = engines.find(made.time)
@@ -57,7 +57,7 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
     if image.architecture != PLATFORMS[service.architecture]:
         raise BuildError(
             f"the base image is for {image.architecture}, service.architecture is {service.architecture}",
-            next="write build.base in pipeline.toml, or another service.architecture",
+            next="set build.base in pipeline.toml to an image for it, or change service.architecture",
         )
     ours = image.layers[-len(layers) :]
     return Packed(
@@ -70,9 +70,9 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
 
 
 def _dependencies(bundle: Bundle) -> Path:
-    """The bundle as an archive for the image; made once, and kept beside it.
+    """The bundle as an archive for the image; made once, and kept next to the bundle.
 
-    Compressed, since the engine's client sends it anew for each build.
+    It is compressed because the engine's client sends it again for each build.
     """
     path = bundle.archive.with_suffix(".tar.gz")
     if not path.exists():
@@ -88,8 +88,8 @@ def _dependencies(bundle: Bundle) -> Path:
 
 
 def _write(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
-    """An archive of ``files`` below Lambda's root, each folder before what is in it; all dates, owners and modes fixed."""
-    known = {"var"}  # the base image's own, which an entry here would change
+    """Write an archive of ``files`` below Lambda's folder, each folder before its contents; dates, owners, modes are fixed."""
+    known = {"var"}  # belongs to the base image, and an entry here would change it
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
 
         def add(name: str, kind: bytes, mode: int, data: bytes = b"") -> None:
@@ -98,7 +98,7 @@ def _write(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
             archive.addfile(entry, BytesIO(data))
 
         known.add(ROOT)
-        add(ROOT, tarfile.DIRTYPE, 0o755)  # an archive of nothing would be taken for a file
+        add(ROOT, tarfile.DIRTYPE, 0o755)  # an empty archive would be treated as a file
         for name, data in sorted(files):
             folders = f"{ROOT}/{name}".split("/")[:-1]
             for depth in range(1, len(folders) + 1):
@@ -109,7 +109,7 @@ def _write(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
 
 
 def _share(kept: Path, path: Path) -> None:
-    """Have the kept file at ``path`` too, without a copy where the file system can."""
+    """Make the kept file available at ``path``: as a hard link if the file system supports it, else as a copy."""
     try:
         path.hardlink_to(kept)
     except OSError:

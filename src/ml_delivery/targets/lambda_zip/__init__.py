@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DIRECT_LIMIT", "TARGET", "UNZIPPED_LIMIT"]
 
-# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 250 MB unzipped, however it is uploaded.
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 250 MB unzipped, whether uploaded directly or by S3.
 UNZIPPED_LIMIT = 250 * 1024 * 1024
 DIRECT_LIMIT = 50 * 1024 * 1024  # zipped, in a request; a larger one goes through S3
 
@@ -26,7 +26,7 @@ class LambdaZip(LambdaTarget):
     """The target ``lambda-zip``."""
 
     def limits(self, config: Config) -> list[Limit]:
-        return [Limit(UNZIPPED_LIMIT, "Lambda takes 250 MB")]
+        return [Limit(UNZIPPED_LIMIT, "Lambda allows 250 MB")]
 
     def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:
         from ml_delivery.targets.lambda_zip import packer
@@ -49,7 +49,7 @@ class LambdaZip(LambdaTarget):
             return []
         heaviest = ", ".join(f"{c.package} {c.zipped / 1e6:.1f} MB" for c in manifest.contents[:5])
         return [
-            f"over 50 MB zipped: Lambda takes it through S3 only, as push does; the largest packages are {heaviest}"
+            f"over 50 MB zipped: Lambda accepts it only from S3, which push uses; the largest packages are {heaviest}"
         ]
 
 

@@ -1,4 +1,4 @@
-"""A ZIP on Lambda, taken from the environment's bucket."""
+"""A ZIP on Lambda, from the environment's bucket."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ZipDeployer(LambdaDeployer):
         return "sha256:" + base64.b64decode(code_sha256).hex()
 
     def stored(self, artifact: Artifact) -> str:
-        """S3's own digest of the object, which it checked when it was written."""
+        """S3's checksum of the object, which S3 verified when it was written."""
         with self.context.cloud.faults():
             found = self.context.cloud.client("s3").head_object(
                 Bucket=self.context.foundation.bucket, Key=artifact.location, ChecksumMode="ENABLED"

@@ -1,4 +1,4 @@
-"""A ZIP: the dependencies copied as one block, models and source after them; never compressed twice."""
+"""Packs a ZIP: the dependencies, copied as one block, then models and source; nothing is compressed twice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["pack"]
 
 
 def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
-    """Write ``artifact.zip`` into ``scratch``."""
+    """Write ``artifact.zip`` into the folder ``scratch``."""
     path = scratch / "artifact.zip"
     parts = [(part.package, part.entry) for part in made.bundle.parts]
     with path.open("wb") as out, Writer(out) as writer:
