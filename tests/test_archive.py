@@ -73,5 +73,5 @@ def test_a_wheel_that_is_cut_short_is_refused(wheel: Path, tmp_path: Path) -> No
     with zipfile.ZipFile(wheel) as source, (tmp_path / "b.zip").open("wb") as out, Writer(out) as writer:
         member = source.infolist()[0]
         member.compress_size = 10**6
-        with pytest.raises(zipfile.BadZipFile, match="cut short"):
+        with pytest.raises(zipfile.BadZipFile, match="truncated"):
             writer.copy(member.filename, source, member)

@@ -268,7 +268,7 @@ def test_what_is_over_the_direct_limit_is_said(
     monkeypatch.setattr(lambda_zip, "DIRECT_LIMIT", 100)
     artifacts.build.body(None)
     said = capsys.readouterr().err
-    assert "over 50 MB zipped: Lambda takes it through S3 only, as push does; the largest packages are " in said
+    assert "over 50 MB zipped: Lambda accepts it only from S3, which push uses; the largest packages are " in said
     assert " MB" in said
 
 

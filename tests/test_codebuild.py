@@ -89,13 +89,13 @@ def test_a_build_that_takes_too_long_fails_the_command(service: Tiny) -> None:
     aws.update_project(name=f"{service.name}-production", timeoutInMinutes=0.02)
     output = service.invoke("build", "--on", "codebuild", code=1)
     assert "as TIMED_OUT in BUILD" in output
-    assert "or raise TimeoutInMinutes in an infra/delivery.yaml of your own" in output
+    assert "or raise TimeoutInMinutes in your own infra/delivery.yaml" in output
 
 
 def test_what_is_not_committed_is_not_built_elsewhere(service: Tiny) -> None:
     """CodeBuild sees commits only; a changed tree is refused before anything starts."""
     service.write("src/service/more.py", "")
-    assert "changes that are not committed" in service.invoke("build", "--on", "codebuild", code=1)
+    assert "there are uncommitted changes" in service.invoke("build", "--on", "codebuild", code=1)
     assert "'jenkins' is not a place to build on; write codebuild" in service.invoke("build", "--on", "jenkins", code=1)
 
 

@@ -91,7 +91,7 @@ def test_options_are_scalars(tmp_path: Path) -> None:
         config.load(tmp_path, {})
     assert [problem.partition(";")[0] for problem in fault.value.problems] == [
         "train.options.seeds: [1] is not a value",
-        "train.options.a b: not a name that can stand here",
+        "train.options.a b: not an allowed name",
     ]
 
 

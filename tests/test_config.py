@@ -55,11 +55,11 @@ branch = "main"
         '"my-service"',
         'service.python: missing; write a quoted version: "3.12"',
         "service.region: 'mars' is not allowed; write an AWS region: \"eu-west-1\"",
-        'function.variables.9X: not a name that can stand here; write a table of strings: LOG_LEVEL = "INFO"',
+        'function.variables.9X: not an allowed name; write a table of strings: LOG_LEVEL = "INFO"',
         'function.variables.XX: 1 is not a string; write a table of strings: LOG_LEVEL = "INFO"',
         "function.memory: 'big' is not a whole number; write megabytes: 1024",
-        "function.timeout: 9000 is not within 1 and 900; write seconds: 15",
-        "probe.paths: ['healthz'] is not such a list; write a list of paths: [\"/readyz\"]",
+        "function.timeout: 9000 is not between 1 and 900; write seconds: 15",
+        "probe.paths: ['healthz'] is not a list of allowed values; write a list of paths: [\"/readyz\"]",
         'environments.production.account: 123 is not a quoted string; write a quoted 12-digit AWS account: "123456789012"',
         "environments.Staging.name: 'Staging' is not allowed; write 2 to 16 lower-case letters and digits: \"staging\"",
     ]
@@ -73,7 +73,10 @@ branch = "main"
         (GOOD.replace('"develop"', '"main"'), "environments: the branch 'main' is named twice; name each once"),
         ("service = 1\n" + GOOD.partition("[function]")[2], "service: 1 is not a table; write [service]"),
         (GOOD.replace("timeout = 3", "timeout = true"), "function.timeout: True is not a whole number"),
-        (GOOD + 'name = "x"', "environments.staging.name: unknown key; the table's own name is it, so remove it"),
+        (
+            GOOD + 'name = "x"',
+            "environments.staging.name: unknown key; the table's name is the environment's name, so remove it",
+        ),
     ],
 )
 def test_each_fault_is_named(tmp_path: Path, text: str, says: str) -> None:
@@ -97,7 +100,7 @@ def test_cloud_is_flag_then_variable_then_embedded(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PIPELINE_CLOUD", "aws")
     assert chosen("") == "aws"
     assert chosen("embedded") == "embedded"
-    with pytest.raises(ConfigError, match="'azure' is no cloud; write one of embedded, aws"):
+    with pytest.raises(ConfigError, match="'azure' is not a cloud; write one of embedded, aws"):
         chosen("azure")
 
 
@@ -145,7 +148,7 @@ def test_environment_overrides_sections(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[environments.staging.function]\nmemory = 1", "environments.staging.function.memory: 1 is not within 128"),
+        ("[environments.staging.function]\nmemory = 1", "environments.staging.function.memory: 1 is not between 128"),
         (
             "[environments.staging.deploy]\nkeeep = 1",
             "environments.staging.deploy.keeep: unknown key; did you mean keep?",

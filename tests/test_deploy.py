@@ -179,7 +179,7 @@ def test_traffic_moved_by_others_is_not_moved_back(tiny: Tiny) -> None:
     opened.cloud.client("lambda").update_alias(
         FunctionName=f"{tiny.name}-production", Name="live", Description="by hand"
     )
-    with pytest.raises(Moved, match="the traffic was changed meanwhile"):
+    with pytest.raises(Moved, match="the traffic split was changed in the meantime"):
         opened.deployer.shift(live.traffic, live.traffic, "ours")
 
 
@@ -221,7 +221,8 @@ def test_deploy_without_a_push_says_what_to_run(tiny: Tiny) -> None:
     """A commit that has no artifact is refused before anything happens."""
     with pytest.raises(CloudError, match="has not been pushed") as fault:
         deploying.deploy(tiny.open(), report=lambda step: None)
-    assert fault.value.next == "invoke build && invoke push, or invoke build --on codebuild"
+    branch = "--branch main"
+    assert fault.value.next == f"invoke build {branch} && invoke push {branch}, or invoke build --on codebuild {branch}"
 
 
 def test_artifact_for_another_python_is_refused(tiny: Tiny) -> None:
@@ -237,7 +238,7 @@ def test_dirty_tree_is_for_the_embedded_cloud_only(tiny: Tiny) -> None:
     """A changed tree is deployed on the embedded cloud, marked, and refused for AWS."""
     tiny.replace("src/service/handler.py", '"first"', '"dirty"')
     tiny.push()
-    with pytest.raises(SourceError, match="not committed"):
+    with pytest.raises(SourceError, match="there are uncommitted changes"):
         pushing.built(tiny.config, "aws")
     outcome = tiny.deploy()
     assert "-dirty-" in outcome.release.artifact.version

@@ -1,7 +1,7 @@
 """``pipeline.toml``, read, checked and frozen.
 
 Precedence, weakest first: default < file < environment variable (``PIPELINE_PYTHON``, ``PIPELINE_CLOUD``) < flag.
-What keys there are is declared in ``keys.py``.
+The keys are declared in ``keys.py``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ml_delivery.keys import (
 __all__ = ["FILE", "Config", "find_root", "load", "read_section", "suggestion"]
 
 FILE = "pipeline.toml"
-# Tables and keys of earlier versions, and what to write instead.
+# Tables and keys of earlier versions, and their replacements.
 ALARMS = "remove it: the service's own alarms, with their thresholds, are in infra/metrics.toml"
 REPLACED = {
     "model": "write [train], [evaluate] and [promote], each with its command; trials and seconds go to [train.options], "
@@ -48,7 +48,7 @@ REPLACED = {
 
 @dataclass(frozen=True)
 class Config:
-    """The whole of ``pipeline.toml``, and the folder that holds it (``root``)."""
+    """All of ``pipeline.toml``, and the folder that contains it (``root``)."""
 
     root: Path
     service: Service
@@ -78,12 +78,12 @@ class Config:
         )
 
     def name_of(self, environment: Environment) -> str:
-        """``<service>-<environment>``, which names most of what an environment has on AWS."""
+        """``<service>-<environment>``, the name of most of an environment's resources on AWS."""
         return f"{self.service.name}-{environment.name}"
 
 
 def find_root(start: Path | None = None) -> Path:
-    """The nearest folder at or above ``start`` (default: the current one) that holds ``pipeline.toml``.
+    """The nearest folder at or above ``start`` (default: the current one) that contains ``pipeline.toml``.
 
     Raises:
         ConfigError: there is none.
@@ -103,7 +103,7 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
         variables: environment variables; ``PIPELINE_PYTHON`` overrides ``service.python``.
 
     Raises:
-        ConfigError: with every problem at once, each as ``section.key: what is wrong; what to write``.
+        ConfigError: it is missing or wrong; lists all problems, each as ``section.key: what is wrong; what to write``.
     """
     root = root or find_root()
     path = root / FILE
@@ -129,14 +129,14 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
     environments = _environments(data, read, kinds, problems) if "" in kinds else {}
     if problems:
         raise ConfigError(FILE, problems, next=f"correct {path}")
-    own = {name: section for name, section in read.items() if name not in OVERRIDABLE}  # those are the environments'
+    own = {name: section for name, section in read.items() if name not in OVERRIDABLE}  # these are in the environments
     return Config(root=root, environments=environments, **own)
 
 
 def _functions(data: dict[str, Any], root: Path, problems: list[str]) -> dict[str, type[Function]]:
-    """The class that declares ``[function]``, for each environment by its name; for the others, that of ``service.target``.
+    """The class that declares ``[function]``, by the name of each environment that has its own target.
 
-    The latter is under the empty name, and is missing when no such target can be found.
+    The class of ``service.target``, for the other environments, is under the empty name; it is missing if there is none.
     """
     service, tables = data.get("service"), data.get("environments")
     named = {"": service.get("target")} if isinstance(service, dict) else {}
@@ -147,7 +147,7 @@ def _functions(data: dict[str, Any], root: Path, problems: list[str]) -> dict[st
     for name, target in named.items():
         place = f"environments.{name}.target" if name else "service.target"
         if not isinstance(target, str):
-            continue  # its section says so
+            continue  # reported when its section is read
         try:
             kind = plugin.find(target, root)
         except plugin.Missing as error:
@@ -174,7 +174,7 @@ def _environments(
             problems.append(f"{place}: {table!r} is not a table; write [{place}]")
             continue
         if "name" in table:
-            problems.append(f"{place}.name: unknown key; the table's own name is it, so remove it")
+            problems.append(f"{place}.name: unknown key; the table's name is the environment's name, so remove it")
         own = {key: value for key, value in table.items() if key not in (*OVERRIDABLE, "name")}
         where = read_section(place, EnvironmentTable, {"name": name, **own}, problems)
         function = kinds.get(name, kinds[""])
@@ -207,7 +207,7 @@ def _overridden(
     read: dict[str, Any],
     problems: list[str],
 ) -> Any:
-    """A section as it is in one environment: the file's own, with what the environment's table overrides."""
+    """A section for one environment: the file's section, with the overrides of the environment's table."""
     if section not in table and (read[section] is None or type(read[section]) is kind):
         return read[section]
     override = table.get(section, {})
@@ -221,7 +221,9 @@ def _overridden(
 
 
 def read_section(place: str, kind: type[Any], table: Any, problems: list[str]) -> Any:
-    """An instance of ``kind``, whose fields ``keys.key`` declares, from a table; None, with its problems added, if it is wrong."""
+    """An instance of ``kind``, whose fields are declared by ``keys.key``, from a table; if it is wrong, adds its problems
+    and returns None.
+    """
     if not isinstance(table, dict):
         problems.append(f"{place}: {table!r} is not a table; write [{place}]")
         return None
@@ -242,7 +244,7 @@ def read_section(place: str, kind: type[Any], table: Any, problems: list[str]) -
 
 
 def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
-    """``value`` as the field's type; adds a problem when it is not of that type, or outside the field's limits."""
+    """``value`` as the field's type; adds a problem if it has another type or is outside the field's limits."""
     limits, write = field.metadata, field.metadata["write"]
 
     def wrong(what: str, at: str = place) -> None:
@@ -258,14 +260,14 @@ def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
             return {}
         for name, text in value.items():
             if not fits(name):
-                wrong("not a name that can stand here", f"{place}.{name}")
+                wrong("not an allowed name", f"{place}.{name}")
             if not isinstance(text, (str, int, float) if limits["scalars"] else str):
                 wrong(f"{text!r} is not a {'value' if limits['scalars'] else 'string'}", f"{place}.{name}")
             elif isinstance(text, str) and limits["values"] and not re.fullmatch(limits["values"], text):
-                wrong("not a reference", f"{place}.{name}")  # it may be the secret itself, which is not to be shown
+                wrong("not a reference", f"{place}.{name}")  # it may be the secret itself, which must not be printed
     elif kind == "tuple":
         if not isinstance(value, list) or not all(map(fits, value)):
-            wrong(f"{value!r} is not such a list")
+            wrong(f"{value!r} is not a list of allowed values")
             return ()
         return tuple(value)
     elif kind == "int":
@@ -273,7 +275,7 @@ def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
         if not isinstance(value, int) or isinstance(value, bool):
             wrong(f"{value!r} is not a whole number")
         elif not least <= value <= most:
-            wrong(f"{value} is not within {least} and {most}")
+            wrong(f"{value} is not between {least} and {most}")
     elif kind == "bool":
         if not isinstance(value, bool):
             wrong(f"{value!r} is neither true nor false")

@@ -1,4 +1,4 @@
-"""Every key of ``pipeline.toml``, declared once, with its type, its limits, its default and what to write."""
+"""Every key of ``pipeline.toml``, declared once, with its type, limits, default and what to write."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
     "Service",
 ]
 
-# The Python versions that the lockfiles are made for; a target may run fewer.
+# The Python versions that the lockfiles are made for; a target may support fewer.
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 ARCHITECTURES = ("x86_64", "arm64")
 
@@ -42,7 +42,8 @@ def key(
 ) -> Any:
     """Declare a key: what to write, and what is allowed.
 
-    ``within``: least and most; ``values``: a table's, as a pattern; ``scalars``: a table's may be numbers and booleans too.
+    ``within``: minimum and maximum; ``values``: a pattern for a table's values; ``scalars``: whether a table's values may
+    also be numbers and booleans.
     """
     limits = {"write": write, "pattern": pattern, "choices": choices, "within": within, "values": values}
     limits["scalars"] = scalars
@@ -59,7 +60,7 @@ def variables_key() -> Any:
 class Service:
     """What is shipped, and where it runs."""
 
-    # Name lengths add up to S3's 63 characters for <service>-<environment>-<account>, the longest name made of them.
+    # The longest name that contains it is <service>-<environment>-<account>, with S3's limit of 63 characters.
     name: str = key(
         '3 to 32 lower-case letters, digits and single dashes: "my-service"',
         pattern=r"(?=.{3,32}$)[a-z][a-z0-9]*(-[a-z0-9]+)*",
@@ -72,7 +73,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Function:
-    """What every target gives the service: its variables and secrets. A target declares its own keys beside them."""
+    """The variables and secrets that every target gives to the service. A target declares more keys of its own."""
 
     variables: dict[str, str] = variables_key()
     secrets: dict[str, str] = key(
@@ -85,36 +86,36 @@ class Function:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a release must answer with status 200 before it gets traffic, and again once it serves."""
+    """The paths that a release must answer with status 200 before it gets traffic, and again once it serves."""
 
     paths: tuple[str, ...] = key('a list of paths: ["/readyz"]', default=("/readyz",), pattern=r"/.*")
 
 
 @dataclass(frozen=True)
 class Deploy:
-    """How a new version gets the traffic, what stops it, and how long old ones are kept."""
+    """How traffic shifts to a new version, what stops it, and how long old versions are kept."""
 
     strategy: str = key(
         '"all-at-once", "canary" or "linear"', default="all-at-once", choices=("all-at-once", "canary", "linear")
     )
     weight: int = key("percent of the traffic: 10", default=10, within=(1, 99))
     pause: int = key("seconds that each weight is held: 300", default=300, within=(1, 86_400))
-    period: int = key("seconds between two looks at the numbers: 60", default=60, within=(1, 300))
+    period: int = key("seconds between two readings of the metrics: 60", default=60, within=(1, 300))
     max_errors: int = key("percent of the version's requests: 1", default=1, within=(0, 100))
-    max_p95: int = key("milliseconds, or 0 to leave it unwatched: 500", default=0, within=(0, 900_000))
+    max_p95: int = key("milliseconds, or 0 for no limit: 500", default=0, within=(0, 900_000))
     max_throttles: int = key("a number of calls: 0", default=0, within=(0, 1_000_000))
     alarms: tuple[str, ...] = key('a list of CloudWatch alarms: ["checkout-fails"]', default=(), pattern=r".{1,255}")
-    command: tuple[str, ...] = key('a command, word by word: ["python", "smoke.py"]', default=(), pattern=r".+")
+    command: tuple[str, ...] = key('a command as a list: ["python", "smoke.py"]', default=(), pattern=r".+")
     keep: int = key("a number of verified releases: 5", default=5, within=(1, 100))
     keep_days: int = key("days: 30", default=30, within=(0, 3650))
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command of the service's own, and the options that it gets as ``--name value``; without it there is no such stage."""
+    """A command of the service, and the options that it gets as ``--name value``; without it, the stage does not exist."""
 
     command: tuple[str, ...] = key(
-        'a command, word by word: ["python", "-m", "service.training"]', default=(), pattern=r".+"
+        'a command as a list: ["python", "-m", "service.training"]', default=(), pattern=r".+"
     )
     options: dict[str, Any] = key(
         "a table of strings, numbers, true or false: seed = 7",
@@ -126,7 +127,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Build:
-    """What the artifact leaves out, what it may weigh, and what an image is built on."""
+    """What is excluded from the artifact, its maximum size, and the base image of an image."""
 
     exclude: tuple[str, ...] = key('a list of glob patterns: ["numpy/f2py/*"]', default=(), pattern=r".+")
     budget: int = key("megabytes: 200", default=200, within=(1, 10_000))
@@ -135,12 +136,12 @@ class Build:
 
 def hook() -> Any:
     """A key for a command."""
-    return key('a command, word by word: ["python", "notify.py"]', default=(), pattern=r".+")
+    return key('a command as a list: ["python", "notify.py"]', default=(), pattern=r".+")
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """Commands of the service's own, run in its folder before and after a build, deploy or rollback."""
+    """Commands of the service, run in its folder before and after a build, deploy or rollback."""
 
     pre_build: tuple[str, ...] = hook()
     post_build: tuple[str, ...] = hook()
@@ -151,7 +152,7 @@ class Hooks:
 
 @dataclass(frozen=True)
 class Github:
-    """Where the source lies, and so whose workflows may take the roles."""
+    """The repository of the source, whose workflows may assume the roles."""
 
     repository: str = key(
         '"OWNER/NAME"', default="", pattern=r"((?=[^/]{1,39}/)[A-Za-z0-9](-?[A-Za-z0-9])*/[A-Za-z0-9._-]{1,100})?"
@@ -162,7 +163,7 @@ class Github:
 
 @dataclass(frozen=True)
 class Monitoring:
-    """When alarms fire, and who may look: ``src/ml_delivery/monitoring`` makes alarms, dashboards and Grafana's role of it."""
+    """The limits of alarms, and who has access: used by ``src/ml_delivery/monitoring`` for alarms and Grafana's role."""
 
     max_errors: int = key("percent of requests: 1", default=1, within=(0, 100))
     max_p95: int = key("milliseconds: 1000", default=1000, within=(1, 900_000))
@@ -172,7 +173,7 @@ class Monitoring:
     )
     slack_channel: str = key('the channel\'s id: "C0123ABCD"', default="", pattern="([CG][A-Z0-9]{2,})?")
     grafana_principal: str = key(
-        'who takes Grafana\'s role: an ARN, "grafana.amazonaws.com" or "user"',
+        'who assumes Grafana\'s role: an ARN, "grafana.amazonaws.com" or "user"',
         default="",
         pattern=r"(arn:aws[a-z-]*:iam::\d{12}:[\w+=,.@/-]+|grafana\.amazonaws\.com|user)?",
     )
@@ -184,18 +185,18 @@ class Monitoring:
 
 @dataclass(frozen=True)
 class EnvironmentTable:
-    """The keys of one environment that are its own; ``name`` is its table's."""
+    """The keys that only an environment has; ``name`` is the name of its table."""
 
     name: str = key('2 to 16 lower-case letters and digits: "staging"', pattern=r"[a-z][a-z0-9]{1,15}")
     branch: str = key('the branch that is delivered here: "main"', pattern=r".+")
     account: str = key('a quoted 12-digit AWS account: "123456789012"', default="", pattern=r"(\d{12})?")
-    target: str = key("a target, if another than service.target", default="", pattern=rf"({plugin.NAME})?")
+    target: str = key("a target other than service.target", default="", pattern=rf"({plugin.NAME})?")
     variables: dict[str, str] = variables_key()
 
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a branch is delivered to, with everything that may differ from one environment to the next.
+    """Where a branch is delivered to, with everything that can differ between environments.
 
     ``function``, ``deploy`` and ``probe`` are the sections of these names, with what ``[environments.NAME.…]`` overrides.
     """
@@ -211,7 +212,7 @@ class Environment:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The service's variables here, secrets by reference; the environment's own override the function's."""
+        """The service's variables in this environment, secrets by reference; its own override the function's."""
         return {**self.function.variables, **self.function.secrets, **self.own_variables}
 
 

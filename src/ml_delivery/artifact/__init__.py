@@ -1,7 +1,7 @@
-"""Artifacts: built once, pushed once, found again.
+"""Artifacts: built, pushed and found.
 
-codebuild   a build on CodeBuild, started and followed
-push        the built artifact, put where its environment finds it
-build       what goes in, as one digest, and the manifest of what came of it
-store       artifacts in the bucket, by content and by the source that they are of
+codebuild   runs a build on CodeBuild, and follows it
+push        pushes the built artifact to its environment
+build       builds the artifact, with its manifest
+store       artifacts in the bucket, by content and by source
 """

@@ -1,4 +1,4 @@
-"""The artifact: dependencies, source, models and what release they are of, packed as the target needs it."""
+"""Builds the artifact: dependencies, source, models and ``release.json``, packed as the target needs it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ __all__ = ["FOLDER", "build", "last"]
 
 FOLDER = "build"
 LOCK = "requirements/serve.txt"
-DELIVERY = ("ml_delivery", "embedded_aws")  # may lie in src/ too, and serve nothing
+DELIVERY = ("ml_delivery", "embedded_aws")  # these may be in src/ too, and are not part of the service
 
 
 def last(root: Path) -> Manifest:
     """The manifest of the last build in ``root``.
 
     Raises:
-        BuildError: there is none, it can't be read, or its artifact is gone.
+        BuildError: there is none, it can't be read, or its artifact no longer exists.
     """
     path = root / FOLDER / "manifest.json"
     try:
@@ -45,27 +45,27 @@ def last(root: Path) -> Manifest:
     except CloudError as error:
         raise BuildError(f"{FOLDER}/{error.message}", next="invoke build") from error
     if not manifest.image and not (root / FOLDER / "artifact.zip").is_file():
-        raise BuildError(f"{FOLDER}/artifact.zip is gone", next="invoke build")
+        raise BuildError(f"{FOLDER}/artifact.zip does not exist", next="invoke build")
     return manifest
 
 
 def build(config: Config, branch: str = "") -> Manifest:
-    """Build the artifact from the lock and the tree; write its manifest and its SBOM beside it, in ``build/``.
+    """Build the artifact from the lockfile and the tree into ``build/``, with its manifest and its SBOM.
 
-    The previous build stays as it is until the new one is complete.
+    The previous build is unchanged until the new one is complete.
 
     Args:
         config: the service's configuration.
-        branch: whose environment's target it is built for; empty: the branch that is checked out. A branch without an
-            environment is built for ``service.target``.
+        branch: selects the environment, and so the target; empty means the branch that is checked out. Without an
+            environment, it is built for ``service.target``.
 
     Raises:
-        BuildError: a dependency has no wheel for the target, the artifact is over its budget or the target's limit (names the
-            largest packages), or it can't be packed.
-        ModelError: no model, or not the one that ``model.lock`` names.
-        SourceError: no repository or no commit.
-        SetupError: wheels can't be fetched, no interpreter of the target's version, no engine for an image, or the disk
-            is full.
+        BuildError: a dependency has no wheel for the target, the artifact exceeds its budget or the target's limit (the
+            message names the largest packages), or it can't be packed.
+        ModelError: there is no model, or it differs from ``model.lock``.
+        SourceError: there is no repository or no commit.
+        SetupError: wheels can't be fetched, there is no interpreter of the target's version, no container engine for an
+            image, or the disk is full.
     """
     try:
         return _build(config, branch)
@@ -108,7 +108,7 @@ def _build(config: Config, branch: str) -> Manifest:
             image=packed.image,
             layers=packed.layers,
         )
-        (folder / "manifest.json").unlink(missing_ok=True)  # never beside an artifact that it does not describe
+        (folder / "manifest.json").unlink(missing_ok=True)  # never next to an artifact that it does not describe
         for file, place in packed.files:
             shutil.move(file, folder / place)
     (folder / "sbom.cdx.json").write_text(made.bundle.sbom, encoding="utf-8")
@@ -119,7 +119,7 @@ def _build(config: Config, branch: str) -> Manifest:
 
 
 def _gather(config: Config, kind: Target, tree: Source, promoted: list[models.Promoted]) -> Ingredients:
-    """All that goes in, and the digest of it, which the service answers at ``/version``."""
+    """Everything that goes into the artifact, and its digest, which the service returns at ``/version``."""
     root = config.root
     bundle = bundling.make(config, root / LOCK, kind.glibc(config.service.python), kind.provided)
     files = list(_source(root))
@@ -142,10 +142,10 @@ def _gather(config: Config, kind: Target, tree: Source, promoted: list[models.Pr
 
 
 def _check_size(config: Config, kind: Target, made: Ingredients) -> None:
-    """Whether what goes in is within the service's own budget and the target's limits.
+    """Check that the artifact is within the service's budget and the target's limits.
 
     Raises:
-        BuildError: it is not; names the largest parts and packages.
+        BuildError: it is not; the message names the largest parts and packages.
     """
     contents = made.contents(config.service.name)
     total, budget = sum(c.size for c in contents), config.build.budget
@@ -155,14 +155,14 @@ def _check_size(config: Config, kind: Target, made: Ingredients) -> None:
             largest = ", ".join(f"{c.package} {c.size / 1e6:.0f} MB" for c in contents[:5])
             raise BuildError(
                 f"the artifact has {total / 1e6:.0f} MB unpacked, {limit.reason}: {parts}; the largest packages are {largest}",
-                next="drop a dependency, or leave files out with build.exclude in pipeline.toml",
+                next="remove a dependency, or exclude files with build.exclude in pipeline.toml",
             )
 
 
 def _source(root: Path) -> Iterator[tuple[str, Path]]:
-    """The files of every package below ``src/`` that git knows or would, sorted: (path in the artifact, file).
+    """The files of every package below ``src/`` that git does not ignore, sorted: (path in the artifact, file).
 
-    What git ignores is not in the source's digest, so it must not be in the artifact either; nor what only delivers.
+    Ignored files are not in the source's digest, so they must not be in the artifact; nor must the delivery package.
     """
     for name in source.files(root, "src"):
         if (root / name).is_file() and name.split("/")[1] not in DELIVERY:

@@ -1,4 +1,4 @@
-"""A build on CodeBuild, started at exactly this commit, followed to its end, and stopped when its user stops."""
+"""Runs a build of exactly this commit on CodeBuild, follows it to its end, and stops it when interrupted."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["Done", "Phase", "run"]
 
 SUCCEEDED = "SUCCEEDED"
-PAUSE = (0.2, 3.0)  # seconds between looks, least and most
-# Where packages come from on this machine; the embedded CodeBuild, which has no machine of its own, is given these.
+PAUSE = (0.2, 3.0)  # seconds between two polls, minimum and maximum
+# The package indexes and proxies of this machine; passed to the embedded CodeBuild, which runs on this machine.
 NETWORK = r"(PIP|UV)_\w+|(HTTPS?|NO)_PROXY|https?_proxy|no_proxy|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|DOCKER_HOST"
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A phase that has ended: CodeBuild's name and status for it, seconds, and why it failed, if it did."""
+    """A phase that has ended: CodeBuild's name and status, its duration in seconds, and why it failed, if it did."""
 
     name: str
     status: str
@@ -39,7 +39,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Done:
-    """A build that has succeeded: CodeBuild's id of it, the commit, its phases, and the variables that it exports."""
+    """A build that succeeded: CodeBuild's id, the commit, its duration, phases and exported variables."""
 
     id: str
     commit: str
@@ -55,18 +55,18 @@ def run(
     tell: Callable[[Phase], None],
     line: Callable[[str], None],
 ) -> Done:
-    """Build the checked-out commit on the environment's project; ends when the build has ended.
+    """Build the checked-out commit on the environment's CodeBuild project, and wait until the build has ended.
 
     Args:
         config: the service's configuration.
-        environment: its project builds, ``<service>-<environment>``.
-        cloud: where that is.
+        environment: the environment whose project, ``<service>-<environment>``, builds.
+        cloud: the environment's cloud.
         tell: called with each phase when it has ended.
-        line: called with each line of the log as it comes.
+        line: called with each line of the log as it arrives.
 
     Raises:
-        SourceError: the tree has changes that are not committed, which CodeBuild could not see.
-        BuildError: the build failed, timed out or was stopped elsewhere; says in which phase, and why.
+        SourceError: the tree has uncommitted changes, which CodeBuild could not see.
+        BuildError: the build failed, timed out or was stopped elsewhere; the message has the phase and the reason.
         CloudError: there is no such project.
         Interrupted: Ctrl-C; the build is stopped too.
     """
@@ -114,7 +114,7 @@ def run(
 def _follow(
     cloud: Cloud, build: dict[str, Any], tell: Callable[[Phase], None], line: Callable[[str], None]
 ) -> tuple[dict[str, Any], list[Phase]]:
-    """Tell of each line and phase as they come, until the build is complete and its log is read."""
+    """Report each log line and phase as they arrive, until the build is complete and its log is read."""
     client, log = cloud.client("codebuild"), _Log(cloud)
     phases: list[Phase] = []
     pause = PAUSE[0]
@@ -138,14 +138,14 @@ def _follow(
 
 
 class _Log:
-    """The build's stream in CloudWatch Logs, read onward from where it was left."""
+    """The build's log stream in CloudWatch Logs, read incrementally."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._client = cloud.client("logs")
         self._token: dict[str, str] = {}
 
     def lines(self, place: dict[str, Any]) -> list[str]:
-        """What was logged since the last call; nothing while there is no stream yet."""
+        """The lines that were logged since the last call; none while the stream does not exist yet."""
         found: list[str] = []
         if not place.get("streamName"):
             return found
@@ -170,12 +170,12 @@ class _Log:
 
 
 def _failure(build: dict[str, Any], phases: list[Phase]) -> BuildError:
-    """Which phase it was, and why, in CodeBuild's words."""
+    """The error for a failed build, with the phase and CodeBuild's reason."""
     bad = next((phase for phase in phases if phase.status != SUCCEEDED), None)
     where = f" in {bad.name}: {bad.reason or 'no reason given'}" if bad else ""
     remedies = {
-        "TIMED_OUT": "find what takes so long, or raise TimeoutInMinutes in an infra/delivery.yaml of your own",
+        "TIMED_OUT": "find out what takes so long, or raise TimeoutInMinutes in your own infra/delivery.yaml",
         "STOPPED": "run this again",
     }
-    remedy = remedies.get(build["buildStatus"], "fix what the log says, commit, git push, then run this again")
+    remedy = remedies.get(build["buildStatus"], "fix what the log reports, commit, git push, then run this again")
     return BuildError(f"CodeBuild ended {build['id']} as {build['buildStatus']}{where}", next=remedy)

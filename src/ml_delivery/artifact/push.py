@@ -1,4 +1,4 @@
-"""The built artifact, put where its environment finds it, with what says where it came from."""
+"""Pushes the built artifact to its environment, with its provenance."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ __all__ = ["built", "push"]
 
 
 def built(config: Config, cloud: str) -> Manifest:
-    """The manifest of the last build, if it is one of the tree as it is now.
+    """The manifest of the last build, which must be of the current tree.
 
     Raises:
         BuildError: there is none, or the tree has changed since.
-        SourceError: the tree is dirty and ``cloud`` is not the embedded one.
+        SourceError: the tree has uncommitted changes and ``cloud`` is not the embedded one.
     """
     manifest = build.last(config.root)
     now = source.read(config.root)
     if manifest.version != now.version:
-        raise BuildError(f"the last build is of {manifest.version}, the tree is {now.version}", next="invoke build")
+        raise BuildError(f"the last build is of {manifest.version}, but the tree is at {now.version}", next="invoke build")
     source.require_clean(now, chosen(cloud))
     return manifest
 
 
 def push(context: Context, manifest: Manifest) -> Pushed:
-    """Push what ``manifest`` describes; pushing it again changes nothing.
+    """Push the artifact that ``manifest`` describes; idempotent.
 
-    Its bill of materials and its manifest, which is its provenance, are kept first: whoever finds the record of an artifact
-    finds where it came from.
+    Its bill of materials and its manifest, which is its provenance, are stored first, so that an artifact's record never
+    exists without them.
 
     Raises:
-        ConfigError: it was built for another target than the environment's.
-        CloudError, BuildError, SetupError: as the target's ``push`` raises them.
+        ConfigError: it was built for a target other than the environment's.
+        CloudError, BuildError, SetupError: as raised by the target's ``push``.
     """
     wanted = context.environment.target
     if manifest.target != wanted:
         raise ConfigError(
             "pipeline.toml",
             [
-                f"environments.{context.environment.name}: the build is for {manifest.target}, this environment is {wanted}"
+                f"environments.{context.environment.name}: the build is for the target {manifest.target}, not for {wanted}"
             ],
             next=f"invoke build --branch {context.environment.branch}",
         )

@@ -1,6 +1,6 @@
-"""Artifacts in the environment's bucket, addressed by content: pushed once, never overwritten, never named before they exist.
+"""Artifacts in the environment's bucket, addressed by content: never overwritten, and recorded only after they exist.
 
-The record of each, by its source's version, is in the bucket, wherever its bytes are.
+The record of each artifact, by its source's version, is in the bucket, wherever the artifact's bytes are.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ml_delivery.cloud import Cloud
-    from ml_delivery.records import Manifest
+    from ml_delivery.records import Context, Manifest
 
 __all__ = ["find", "keep", "known", "prune", "push", "record"]
 
 
 def push(cloud: Cloud, bucket: str, archive: Path, manifest: Manifest) -> Pushed:
-    """Put ``archive`` into ``bucket`` under its digest, then name it under its source's version.
+    """Put ``archive`` into ``bucket`` under its digest, then record it under its source's version.
 
-    The bytes go first, so a name never points to nothing. S3 checks them against the digest. Pushing the same again
-    changes nothing.
+    The bytes are written first, so a record never points to nothing. S3 checks them against the digest. Idempotent.
 
     Raises:
         CloudError: S3 refused, or this commit was pushed before with other bytes.
@@ -39,22 +38,22 @@ def push(cloud: Cloud, bucket: str, archive: Path, manifest: Manifest) -> Pushed
 
 
 def record(cloud: Cloud, bucket: str, made: Artifact, *, uploaded: bool) -> Pushed:
-    """Name what exists under its source's version.
+    """Record an artifact that exists under its source's version.
 
     Raises:
         CloudError: that version was pushed before, as something else.
     """
     named = objects.create(cloud, bucket, _name(made.version), formats.dump(made))
-    if not named and (other := find(cloud, bucket, made.version)).digest != made.digest:
+    if not named and (other := known(cloud, bucket, made.version)) and other.digest != made.digest:
         raise CloudError(
             f"{made.version} was pushed before as {other.digest}; this build is {made.digest}",
-            next="build that commit with the same Python and locks, or commit what differs",
+            next="build that commit with the same Python and lockfiles, or commit what differs",
         )
     return Pushed(made, uploaded)
 
 
 def keep(cloud: Cloud, bucket: str, folder: Path, version: str) -> None:
-    """Keep beside the artifact of ``version`` what ``folder`` has about it: its bill of materials and its manifest.
+    """Store the bill of materials and the manifest that are in ``folder`` next to the artifact of ``version``.
 
     Raises:
         CloudError: S3 refused.
@@ -63,22 +62,25 @@ def keep(cloud: Cloud, bucket: str, folder: Path, version: str) -> None:
         objects.create(cloud, bucket, f"artifacts/{version}/{name}", (folder / name).read_bytes())
 
 
-def find(cloud: Cloud, bucket: str, version: str) -> Artifact:
+def find(context: Context, version: str) -> Artifact:
     """The artifact that was pushed for ``version``.
 
     Raises:
         CloudError: there is none.
     """
-    found = known(cloud, bucket, version)
+    found = known(context.cloud, context.foundation.bucket, version)
     if found is None:
+        branch = f"--branch {context.environment.branch}"
+        where = f"{branch}{context.where}"
         raise CloudError(
-            f"{version} has not been pushed", next="invoke build && invoke push, or invoke build --on codebuild"
+            f"{version} has not been pushed",
+            next=f"invoke build {branch} && invoke push {where}, or invoke build --on codebuild {where}",
         )
     return found
 
 
 def known(cloud: Cloud, bucket: str, version: str) -> Artifact | None:
-    """The same; None when there is none.
+    """The artifact that was pushed for ``version``; None when there is none.
 
     Raises:
         CloudError: S3 refused, or the record can't be read.
@@ -89,9 +91,9 @@ def known(cloud: Cloud, bucket: str, version: str) -> Artifact | None:
 
 
 def prune(cloud: Cloud, bucket: str, keep: set[str], before: float) -> list[Removed]:
-    """Remove from the bucket what was pushed before then (seconds since 1970), but for the sources in ``keep``.
+    """Remove artifacts that were pushed before ``before`` (seconds since 1970), except those of the sources in ``keep``.
 
-    The name goes first, so it never points to nothing.
+    Returns what was removed. The record is deleted first, so it never points to nothing.
 
     Raises:
         CloudError: S3 refused.

@@ -1,6 +1,6 @@
-"""What is locked, and installed from the locks.
+"""Lockfiles, and what is installed from them.
 
-wheels      fetched once, kept by hash
-locks       the hashed requirements files: compiled, compared, read
-envs        Python interpreters and environments of their own
+wheels      fetches wheels, and caches them by hash
+locks       makes, checks and reads the lockfiles
+envs        Python interpreters and virtual environments
 """

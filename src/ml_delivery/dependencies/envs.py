@@ -1,4 +1,4 @@
-"""Python environments under ``.pipeline/envs``, each made by uv from one hashed lock."""
+"""Virtual environments under ``.pipeline/envs``, each made by uv from one hashed lockfile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["cache", "ensure", "exclusive", "find_python", "main", "uv"]
 def find_python(version: str) -> Path:
     """An interpreter of ``version`` ("3.12") on this machine, not inside a virtual environment.
 
-    Looked for in this order: the one that runs this, ``python3.12`` and ``python3`` on the PATH, then where uv looks.
+    Searched in this order: the running interpreter, ``python3.12``, ``python3`` and ``python`` on the PATH, then by uv.
 
     Raises:
         SetupError: there is none.
@@ -39,12 +39,12 @@ def find_python(version: str) -> Path:
         return found
     raise SetupError(
         f"there is no Python {version} on this machine; the service is built for it (service.python)",
-        next=f"uv python install {version}, or write another version into pipeline.toml",
+        next=f"uv python install {version}, or change service.python in pipeline.toml",
     )
 
 
 def main() -> int:
-    """Print the path of an interpreter of the version that is the first argument; the exit code, 1 when there is none."""
+    """Print the path of an interpreter of the version in the first argument; returns the exit code, 1 if there is none."""
     try:
         print(find_python(sys.argv[1]))
     except SetupError as error:
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _answering(command: str, version: str) -> Path | None:
-    """The real path of ``command``'s interpreter, if it runs (a shim may not) and is of ``version``."""
+    """The path of ``command``'s interpreter if it runs (a shim may not) and has this version, else None."""
     code = "import sys; print('%d.%d' % sys.version_info[:2], getattr(sys, '_base_executable', sys.executable))"
     if not shutil.which(command):
         return None
@@ -64,16 +64,16 @@ def _answering(command: str, version: str) -> Path | None:
 
 
 def ensure(root: Path, name: str, lock: Path, python: Path) -> Path:
-    """The interpreter of environment ``name``, made or brought up to ``lock`` if it is not yet.
+    """The interpreter of the virtual environment ``name``, which is created or updated to ``lock`` if necessary.
 
     Args:
         root: the service's folder.
-        name: the environment's folder under ``.pipeline/envs``.
+        name: its folder under ``.pipeline/envs``.
         lock: a requirements file with hashes.
         python: the interpreter to base it on.
 
     Raises:
-        SetupError: uv cannot make it; the reason is uv's own.
+        SetupError: uv could not create it; the message has uv's reason.
     """
     folder = root / ".pipeline" / "envs" / name
     stamp = folder / ".lock-digest"
@@ -90,13 +90,13 @@ def ensure(root: Path, name: str, lock: Path, python: Path) -> Path:
 
 
 def cache(root: Path) -> Path:
-    """Where what was fetched or compiled is kept: ``PIPELINE_CACHE``, else ``.pipeline/cache``."""
+    """The folder of the cache: ``PIPELINE_CACHE``, else ``.pipeline/cache`` in ``root``."""
     return Path(os.environ.get("PIPELINE_CACHE") or root / ".pipeline" / "cache")
 
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``; others on this machine wait. A holder that dies lets go."""
+    """Hold the lock file ``path``; other processes on this machine wait. It is released when its holder exits."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -104,10 +104,10 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def uv(*words: str) -> None:
-    """Run uv, which never fetches an interpreter.
+    """Run uv, without letting it download an interpreter.
 
     Raises:
-        SetupError: it failed; the reason is its own.
+        SetupError: it failed; the message has its reason.
     """
     done = subprocess.run(
         [_uv(), *words], capture_output=True, text=True, check=False, env={**os.environ, "UV_PYTHON_DOWNLOADS": "never"}

@@ -1,7 +1,7 @@
-"""Hashed requirements files, read for one target, and checked against what ``pyproject.toml`` declares.
+"""Lockfiles, which are hashed requirements files: read for one target, and checked against ``pyproject.toml``.
 
-``python -m ml_delivery.dependencies.locks`` exits with 1 and names what is stale; with ``--make`` uv compiles them, for all
-platforms and Pythons, keeping the versions that still fit; further words (``--upgrade``) go to uv.
+``python -m ml_delivery.dependencies.locks`` prints what is stale, and then exits with 1. With ``--make``, uv compiles the
+lockfiles for all platforms and Pythons, and keeps versions that still fit; further arguments (``--upgrade``) go to uv.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 
 @dataclass(frozen=True)
 class Pin:
-    """One locked package: canonical name, exact version, its marker (may be empty), and its files' sha256 digests."""
+    """One locked package: its canonical name, exact version, marker (may be empty), and its files' sha256 digests."""
 
     name: str
     version: str
@@ -37,7 +37,7 @@ class Pin:
 
 
 def read(path: Path) -> list[Pin]:
-    """The pins of a lock, in its order.
+    """The pins of a lockfile, in its order.
 
     Raises:
         BuildError: there is no such file, or a line is not ``name==version [; marker] --hash=sha256:…``.
@@ -89,13 +89,13 @@ def for_target(pins: list[Pin], python: str, architecture: str) -> list[Pin]:
 
 
 def declared(root: Path) -> dict[str, list[str]]:
-    """The requirements of each lock, by its path in ``root``, as ``[tool.ml-delivery.locks]`` of ``pyproject.toml`` says.
+    """The requirements of each lockfile, by its path in ``root``, from ``[tool.ml-delivery.locks]`` of ``pyproject.toml``.
 
-    There each lock names its groups: ``project`` (the project's dependencies), an extra, or a dependency group. Without that
-    table there is one lock, ``requirements/serve.txt``, of the project's dependencies.
+    That table lists the groups of each lockfile: ``project`` (the project's dependencies), an extra, or a dependency group.
+    Without it there is one lockfile, ``requirements/serve.txt``, of the project's dependencies.
 
     Raises:
-        ConfigError: a lock names a group that does not exist.
+        ConfigError: a lockfile has a group that does not exist.
     """
     document = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     project = document["project"]
@@ -112,15 +112,15 @@ def declared(root: Path) -> dict[str, list[str]]:
 
 
 def how(root: Path) -> str:
-    """The command that makes the locks of ``root``: a repository that was never baked has no nox session for it."""
+    """The command that makes the lockfiles of ``root``: a repository without the template's noxfile has no session for it."""
     return "nox -s lock" if (root / "noxfile.py").is_file() else "python -m ml_delivery.dependencies.locks --make"
 
 
 def make(root: Path, words: list[str]) -> None:
-    """Compile every lock of ``root``.
+    """Compile every lockfile of ``root``.
 
     Raises:
-        SetupError: uv could not; the reason is its own.
+        SetupError: uv could not; the message has uv's reason.
     """
     from ml_delivery.dependencies.envs import uv
 
@@ -140,7 +140,7 @@ def make(root: Path, words: list[str]) -> None:
 
 
 def stale(root: Path) -> list[str]:
-    """What the locks in ``root`` lack of what its ``pyproject.toml`` declares; one line each, empty when all is well."""
+    """How the lockfiles in ``root`` differ from what ``pyproject.toml`` declares, one line each; empty if they don't."""
     problems = []
     for name, requirements in declared(root).items():
         path = root / name
@@ -156,7 +156,7 @@ def stale(root: Path) -> list[str]:
                 locked = f"locks {', '.join(versions)}" if versions else "does not lock it"
                 problems.append(f"{name}: pyproject.toml declares {text}, the lock {locked}")
         if known == len(problems) and _inputs(requirements) not in path.read_text(encoding="utf-8")[:500]:
-            problems.append(f"{name}: made from other declarations than those in pyproject.toml")
+            problems.append(f"{name}: was made before pyproject.toml changed")
     return problems
 
 
@@ -166,7 +166,7 @@ def _table(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _inputs(requirements: list[str]) -> str:
-    """What a lock's head says it was made from."""
+    """The digest of the requirements, which is in a lockfile's header."""
     return "from " + hashlib.sha256("\n".join(sorted(requirements)).encode()).hexdigest()[:16]
 
 
@@ -175,14 +175,14 @@ def _applies(marker: str, environment: dict[str, str]) -> bool:
 
 
 def shipped(root: Path) -> list[str]:
-    """What goes into the artifact on the service's own Python and architecture, each as ``name==version``."""
+    """The packages in the artifact for the service's Python and architecture, each as ``name==version``."""
     service = config.load(root).service
     pins = for_target(read(root / SERVE), service.python, service.architecture)
     return [f"{pin.name}=={pin.version}" for pin in pins]
 
 
 def main() -> int:
-    """Print what is stale; exit code 1 if anything is. With ``--make``, make them instead."""
+    """Print what is stale; returns exit code 1 if anything is. With ``--make``, make the lockfiles instead."""
     root = Path.cwd()
     try:
         if sys.argv[1:2] == ["--make"]:

@@ -1,4 +1,4 @@
-"""Wheels for the platform that a service runs on, fetched once by their hash and kept."""
+"""Fetches wheels for the platform that a service runs on, by their hash, and caches them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["fetch"]
 
 @dataclass(frozen=True)
 class Platform:
-    """What wheels must be for: a Python ("3.12"), an architecture ("x86_64" or "arm64"), and the minor version of glibc 2."""
+    """The platform of wheels: a Python ("3.12"), an architecture ("x86_64" or "arm64"), and the minor version of glibc 2."""
 
     python: str
     architecture: str
@@ -34,10 +34,10 @@ class Platform:
 
 
 def fetch(pins: list[Pin], platform: Platform, folder: Path) -> list[Path]:
-    """The wheel of each pin, in their order, as ``<folder>/<sha256>/<file name>``; only missing ones are downloaded.
+    """The wheel of each pin, in order, as ``<folder>/<sha256>/<file name>``; only missing ones are downloaded.
 
     Raises:
-        BuildError: a pin has no wheel for this platform; names it.
+        BuildError: a pin has no wheel for this platform; the message names it.
         SetupError: the package index does not answer.
     """
     missing = [pin for pin in pins if _kept(pin, platform, folder) is None]
@@ -53,7 +53,7 @@ def fetch(pins: list[Pin], platform: Platform, folder: Path) -> list[Path]:
 
 
 def _kept(pin: Pin, platform: Platform, folder: Path) -> Path | None:
-    """The kept wheel of ``pin``; one lock covers many platforms, so ``pins`` says for which one it was fetched."""
+    """The cached wheel of ``pin``; one lockfile covers many platforms, so ``pins/`` records for which it was fetched."""
     mark = folder / "pins" / f"{pin.name}-{pin.version}-{platform}"
     try:
         wheel = folder / mark.read_text()
@@ -101,9 +101,9 @@ def _no_wheel(pin: Pin, platform: Platform) -> BuildError:
 
 
 def _fault(said: str, log: Path, pins: list[Pin], platform: Platform) -> Exception:
-    """Why pip failed: a pin without a wheel, or an index that does not answer.
+    """The error for a failed pip: a pin has no wheel, or the index does not answer.
 
-    pip says "No matching distribution" of both; its log tells them apart.
+    pip prints "No matching distribution" for both; only its log distinguishes them.
     """
     unreached = log.exists() and "Could not fetch URL" in log.read_text(errors="replace")
     for pin in pins:
@@ -112,5 +112,5 @@ def _fault(said: str, log: Path, pins: list[Pin], platform: Platform) -> Excepti
     reasons = [line for line in said.splitlines() if line.startswith("ERROR")] or said.splitlines()[-1:]
     return SetupError(
         f"the wheels could not be fetched: {reasons[0] if reasons else 'pip gave no reason'}",
-        next="check the network, then run this again; what was fetched before is kept",
+        next="check the network, then run this again; wheels that were already fetched are cached",
     )

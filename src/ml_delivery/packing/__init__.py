@@ -1,8 +1,8 @@
-"""Files into archives, the same bytes on any machine.
+"""Packs files into archives, with the same bytes on any machine.
 
-ingredients     what goes into an artifact, and what each package weighs
-bundle          the dependencies as one archive, copied as they lie in their wheels
+ingredients     what goes into an artifact, and each package's size
+bundle          the dependencies as one archive, copied from their wheels without recompressing
 sbom            the bill of materials
-archive         a ZIP's bytes
+archive         writes a ZIP
 bytecode        compiled modules
 """

@@ -1,6 +1,6 @@
-"""ZIP files whose members are copied as they lie in other ZIP files, compressed, without being compressed again.
+"""Writes ZIP files whose members are copied from other ZIP files without recompressing them.
 
-Compressing is nearly the whole cost of building an artifact, and wheels are compressed already. Names, dates and modes
+Compressing takes nearly all of the time of building an artifact, and wheels are already compressed. Names, dates and modes
 are fixed, so the same content gives the same bytes anywhere. The format: PKWARE's APPNOTE.TXT, sections 4.3.7 and 4.3.12.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "Writer"]
 
-DATE = 0x0021  # 1 January 1980, the earliest that the format knows
+DATE = 0x0021  # 1 January 1980, the earliest date of the format
 MODE = 0o100644 << 16
 UTF8 = 0x800
 CHUNK = 1 << 20
@@ -37,14 +37,14 @@ class Entry:
 
 
 class Writer:
-    """Writes an archive to ``out``, a file opened for writing at its start; a context manager that ends it well.
+    """Writes an archive to ``out``, a file opened for writing; a context manager that finishes it unless an error occurs.
 
     An artifact has less than 4 GB and 65,535 members, so ZIP64 is not needed.
     """
 
     def __init__(self, out: IO[bytes]) -> None:
         self.entries: list[Entry] = []
-        self.digest = hashlib.sha256()  # of all that was written; the archive's once it is ended
+        self.digest = hashlib.sha256()  # of everything written so far; the archive's once it is finished
         self._out = out
         self._position = 0
 
@@ -68,7 +68,7 @@ class Writer:
         return entry
 
     def copy(self, path: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Entry:
-        """Add a member of ``archive`` as it lies there, under ``path``."""
+        """Add a member of ``archive`` under ``path``, without recompressing it."""
         source = archive.fp
         assert source is not None
         source.seek(member.header_offset + 26)
@@ -80,19 +80,19 @@ class Writer:
         while left:
             chunk = source.read(min(CHUNK, left))
             if not chunk:
-                raise zipfile.BadZipFile(f"{member.filename} is cut short")
+                raise zipfile.BadZipFile(f"{member.filename} is truncated")
             left -= len(chunk)
             self._write(chunk)
         return entry
 
     def adopt(self, source: IO[bytes], entries: list[Entry]) -> None:
-        """Start with all members of an archive that a ``Writer`` has written; copies them as one block."""
-        assert not self._position, "only the first thing that is added can be a whole archive"
+        """Start with all members of an archive that a ``Writer`` wrote; they are copied as one block."""
+        assert not self._position, "a whole archive can only be added first"
         left = _end_of(entries)
         while left:
             chunk = source.read(min(CHUNK, left))
             if not chunk:
-                raise zipfile.BadZipFile("the archive is cut short")
+                raise zipfile.BadZipFile("the archive is truncated")
             left -= len(chunk)
             self._write(chunk)
         self.entries += entries

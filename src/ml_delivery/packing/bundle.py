@@ -1,6 +1,6 @@
-"""All dependencies as one archive, pruned and with bytecode; made once per lock, Python and rules, and kept.
+"""All dependencies as one archive, pruned and with bytecode; made once per lockfile, Python and rules, and cached.
 
-What remains for a build is to copy it as one block and to append the source, which takes a tenth of a second.
+A build then only copies it as one block and appends the source, which takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bundle", "Part", "compiled", "make"]
 
-# Left out: what a service never opens. A deploy's health check shows if one did.
+# Files that a service never opens are left out; if one needs them after all, the deploy's health check fails.
 PRUNED = (
     "*/__pycache__/*",
     "*/tests/*",
@@ -44,7 +44,7 @@ PRUNED = (
     "*.dist-info/RECORD",
     "*.dist-info/WHEEL",
     "*.dist-info/sboms/*",
-    # Loaded by C++ programs, never by Python, which has its own copy of the same.
+    # Loaded by C++ programs, never by Python, which has its own copy.
     "onnxruntime/capi/libonnxruntime.so*",
     # For making and converting models, not for running them.
     "onnxruntime/tools/*",
@@ -57,7 +57,7 @@ IMPORTS_TESTS = re.compile(rb"^\s*(?:from|import)\s+(\.*)([\w.]*?\btests?\b)", r
 
 @dataclass(frozen=True)
 class Part:
-    """A member of the bundle, the package that it is of, and the sha256 of its content."""
+    """A member of the bundle, the package that it belongs to, and the sha256 of its content."""
 
     package: str
     digest: str
@@ -66,7 +66,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A kept archive of dependencies, its members, and the text of its bill of materials."""
+    """A cached archive of dependencies, its members, and the text of its bill of materials."""
 
     archive: Path
     parts: tuple[Part, ...]
@@ -74,16 +74,16 @@ class Bundle:
 
 
 def make(config: Config, lock: Path, glibc: int, provided: frozenset[str]) -> Bundle:
-    """The bundle of what ``lock`` holds for the service's Python; made if it is not kept yet.
+    """The bundle of the pins in ``lock`` for the service's Python; made if it is not cached yet.
 
     Args:
         config: the service's configuration.
         lock: a lockfile.
-        glibc: the minor version of the glibc 2 that it runs on.
-        provided: packages that are left out, since the target has them.
+        glibc: the minor version of glibc 2 on the target.
+        provided: packages that are left out because the target has them.
 
     Raises:
-        BuildError: a pin has no wheel for the target, or two packages bring the same file.
+        BuildError: a pin has no wheel for the target, or two packages contain the same file.
         SetupError: wheels can't be fetched, or there is no interpreter of the target's version to compile with.
     """
     service = config.service
@@ -101,7 +101,7 @@ def make(config: Config, lock: Path, glibc: int, provided: frozenset[str]) -> Bu
     if not index.is_file():
         with envs.exclusive(folder / "bundles" / "making.lock"):
             if not index.is_file():
-                # A build that finds its bundle made starts without them.
+                # Imported here, since a build that finds its bundle in the cache doesn't need them.
                 from ml_delivery.dependencies import locks, wheels
                 from ml_delivery.packing import sbom
 
@@ -114,7 +114,7 @@ def make(config: Config, lock: Path, glibc: int, provided: frozenset[str]) -> Bu
                     out.write(sbom.make(service.name, pins, found, key).encode())
                 with _appears(archive) as out:
                     parts = _write(out, pins, found, config.build.exclude, python)
-                with _appears(index) as out:  # last: its presence says that the others are whole
+                with _appears(index) as out:  # written last: if it exists, the others are complete
                     out.write(
                         json.dumps([[p.package, p.digest, list(asdict(p.entry).values())] for p in parts]).encode()
                     )
@@ -124,7 +124,7 @@ def make(config: Config, lock: Path, glibc: int, provided: frozenset[str]) -> Bu
 
 
 def compiled(modules: list[tuple[str, str, str]], python: Path) -> list[tuple[str, bytes]]:
-    """Bytecode of ``modules``, as ``bytecode.py`` describes them: (path of the ``.pyc``, its bytes) of each."""
+    """The bytecode of ``modules``, which are as in ``bytecode.py``: (path of the ``.pyc``, its bytes) for each."""
     if not modules:
         return []
     if python.samefile(getattr(sys, "_base_executable", sys.executable)):
@@ -147,7 +147,7 @@ def compiled(modules: list[tuple[str, str, str]], python: Path) -> list[tuple[st
 
 
 def _write(out: IO[bytes], pins: list[Pin], found: list[Path], exclude: tuple[str, ...], python: Path) -> list[Part]:
-    """Copy what is kept of each wheel, sorted by path, then its bytecode; what was written."""
+    """Copy the files of each wheel that are not left out, sorted by path, then their bytecode; returns what was written."""
     members: dict[str, tuple[str, Path, zipfile.ZipInfo]] = {}
     for pin, wheel in zip(pins, found, strict=True):
         with zipfile.ZipFile(wheel) as opened:
@@ -158,7 +158,7 @@ def _write(out: IO[bytes], pins: list[Pin], found: list[Path], exclude: tuple[st
                     continue
                 if path in members and members[path][2].CRC != member.CRC:
                     raise BuildError(
-                        f"{members[path][0]} and {pin.name} both bring {path}", next="use only one of them"
+                        f"{members[path][0]} and {pin.name} both contain {path}", next="depend on only one of them"
                     )
                 members[path] = (pin.name, wheel, member)
     parts = []
@@ -183,13 +183,13 @@ def _write(out: IO[bytes], pins: list[Pin], found: list[Path], exclude: tuple[st
 
 
 def left_out(path: str, exclude: tuple[str, ...], imported: frozenset[str] = frozenset()) -> bool:
-    """Whether the rules, ours or the service's, leave ``path`` out; ours keep modules of the folders ``imported``."""
+    """Whether ``PRUNED`` or the service's ``exclude`` leaves ``path`` out; ``PRUNED`` keeps modules in ``imported`` folders."""
     needed = path.endswith(".py") and path.rpartition("/")[0] in imported
     return any(fnmatch.fnmatchcase(path, rule) for rule in (*(() if needed else PRUNED), *exclude))
 
 
 def imported_tests(wheel: zipfile.ZipFile) -> frozenset[str]:
-    """The folders of tests that the wheel's other modules import, such as ``numpy/_core/tests`` by ``numpy.testing``."""
+    """The folders of tests that other modules of the wheel import, as ``numpy.testing`` does ``numpy/_core/tests``."""
     found = set()
     for name in wheel.namelist():
         if name.endswith(".py") and not left_out(name, ()):
@@ -200,7 +200,7 @@ def imported_tests(wheel: zipfile.ZipFile) -> frozenset[str]:
 
 
 def _installed(name: str) -> str | None:
-    """Where an installer puts a wheel's member, relative to site-packages; None for scripts, headers and data.
+    """The path of a wheel's member in site-packages; None for scripts, headers and data.
 
     https://packaging.python.org/en/latest/specifications/binary-distribution-format/
     """
@@ -210,7 +210,7 @@ def _installed(name: str) -> str | None:
 
 
 def _made_by() -> str:
-    """Digest of the code that a bundle depends on."""
+    """The digest of the code that makes a bundle."""
     here = Path(__file__).parent
     return hashlib.sha256(
         b"".join((here / f).read_bytes() for f in ("archive.py", "bundle.py", "bytecode.py"))
@@ -218,7 +218,7 @@ def _made_by() -> str:
 
 
 def _full_version(python: Path) -> str:
-    """What tells one bytecode format from another."""
+    """Identifies the bytecode format."""
     if python.samefile(getattr(sys, "_base_executable", sys.executable)):
         return f"Python {platform.python_version()}"
     done = subprocess.run([str(python), "-I", "-S", "-V"], capture_output=True, text=True, check=True)
@@ -227,7 +227,7 @@ def _full_version(python: Path) -> str:
 
 @contextmanager
 def _appears(path: Path) -> Iterator[IO[bytes]]:
-    """A file that is there whole or not at all."""
+    """Write a file atomically: it is complete, or does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.new")
     try:

@@ -1,7 +1,7 @@
-"""Compiles modules on the interpreter that will run them; also as a script: ``python -I bytecode.py < request``.
+"""Compiles modules with the interpreter that will run them; also a script: ``python -I bytecode.py < request``.
 
-Where a service's file system is read-only, every cold start without ``.pyc`` files compiles every module again. These are of
-PEP 552's unchecked-hash kind: they hold no time, and so are the same bytes at each build.
+On a read-only file system, every cold start without ``.pyc`` files would compile every module again. These are unchecked
+hash-based ``.pyc`` files (PEP 552): they contain no time, so they have the same bytes in each build.
 """
 
 import base64
@@ -13,12 +13,12 @@ from importlib._bootstrap_external import _code_to_hash_pyc  # type: ignore[attr
 
 
 def answers(modules: list[tuple[str, str, str]]) -> list[list[str]]:
-    """Bytecode of each of ``modules``, [path, archive or "", member or file]: [path of the .pyc, its bytes in base64].
+    """The bytecode of each of ``modules``, [path, archive or "", member or file]: [path of the .pyc, its bytes in base64].
 
-    A module of an archive that does not compile, as a template may not, is left out.
+    A module in an archive that does not compile, such as a template, is left out.
 
     Raises:
-        SyntaxError: a file does not compile; the message names it and the line.
+        SyntaxError: a file does not compile; the message has its name and the line.
     """
     opened: dict[str, zipfile.ZipFile] = {}
     found = []

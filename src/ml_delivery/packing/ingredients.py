@@ -1,4 +1,4 @@
-"""What goes into an artifact, whatever it is packed as, and what each package weighs in it."""
+"""What goes into an artifact, whatever its format, and the size of each package in it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["Ingredients", "shares"]
 
 @dataclass(frozen=True)
 class Ingredients:
-    """What goes in.
+    """What goes into an artifact.
 
     Attributes:
         bundle: the dependencies.
         model, source: path in the artifact and bytes, of the promoted models and of the service's own files.
-        version, commit, time: the source's; ``time`` is when it was committed, in seconds since 1970.
-        content: digest of all of it.
+        version, commit, time: of the source; ``time`` is when it was committed, in seconds since 1970.
+        content: digest of everything.
     """
 
     bundle: Bundle
@@ -35,14 +35,14 @@ class Ingredients:
     content: str
 
     def contents(self, service: str) -> tuple[Content, ...]:
-        """What each package weighs, heaviest first; of the dependencies zipped too."""
+        """The size of each package in bytes, largest first; for dependencies also the zipped size."""
         parts = [(part.package, part.entry.size, part.entry.zipped) for part in self.bundle.parts]
         parts += [("models", len(data), 0) for _, data in self.model]
         parts += [(service, len(data), 0) for _, data in self.source]
         return shares(parts)
 
     def weights(self) -> dict[str, int]:
-        """Bytes of the dependencies, the model and the source."""
+        """The unpacked sizes of the dependencies, the model and the source, in bytes."""
         return {
             "dependencies": sum(part.entry.size for part in self.bundle.parts),
             "model": sum(len(data) for _, data in self.model),
@@ -51,7 +51,7 @@ class Ingredients:
 
 
 def shares(parts: Iterable[tuple[str, int, int]]) -> tuple[Content, ...]:
-    """The sum of (package, size, zipped) by package, heaviest first."""
+    """The sum of (package, size, zipped) by package, largest first."""
     sums: dict[str, list[int]] = {}
     for package, size, zipped in parts:
         share = sums.setdefault(package, [0, 0, 0])

@@ -14,13 +14,13 @@ __all__ = ["make"]
 
 
 def make(service: str, pins: list[Pin], wheels: list[Path], key: str) -> str:
-    """The JSON of what a service's artifact holds of others; the same packages give the same text.
+    """The bill of materials of a service's third-party packages, as JSON; the same packages give the same text.
 
     Args:
         service: the service's name.
         pins: the packages.
         wheels: the wheel of each, in the same order.
-        key: a hex digest of all that went in; the serial number is taken from it, and there is no time of making.
+        key: a hex digest of all inputs, from which the serial number is derived; there is no timestamp.
     """
     from cyclonedx.model import HashAlgorithm, HashType
     from cyclonedx.model.bom import Bom
@@ -44,6 +44,6 @@ def make(service: str, pins: list[Pin], wheels: list[Path], key: str) -> str:
         bom.components.add(part)
         parts.append(part)
     bom.register_dependency(root, parts)
-    # The library stamps the moment of making, which would make each build differ.
+    # The library adds a timestamp, which would make each build differ.
     bom.metadata.timestamp = None  # type: ignore[assignment]
     return str(JsonV1Dot6(bom).output_as_string(indent=2)) + "\n"

@@ -40,11 +40,6 @@ class Delivery(Context):
         """What deploys to the target."""
         return self.target.open(self)
 
-    @property
-    def where(self) -> str:
-        """What must be appended to a command so that it uses the same cloud: `` --cloud aws``, or nothing."""
-        return "" if self.cloud.name == "embedded" else f" --cloud {self.cloud.name}"
-
     def artifact(self) -> Artifact:
         """The pushed artifact of the environment's branch; of the working tree if that branch is checked out.
 
@@ -58,7 +53,7 @@ class Delivery(Context):
         if tree.branch == branch:
             source.require_clean(tree, self.cloud.name)
         version = tree.version if tree.branch == branch else source.commit_of(root, branch)
-        found = store.find(self.cloud, self.foundation.bucket, version)
+        found = store.find(self, version)
         service = self.config.service
         if (found.python, found.architecture) != (service.python, service.architecture):
             raise ConfigError(

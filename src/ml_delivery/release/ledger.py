@@ -166,7 +166,7 @@ class Ledger:
         If something is under way, the release's record names who released the lock, and why.
 
         Raises:
-            LockHeld: the lock changed hands meanwhile.
+            LockHeld: the lock was released or taken over in the meantime.
         """
         head, etag = self.load()
         if head.holder is None:

@@ -118,9 +118,7 @@ class Machine:
             before = previous.deployed if previous else ""
             restored = replace(restored, whole=whole and (bool(restored.unread) or restored.deployed == before))
             results.append(restored)
-        if (
-            not work.weight
-        ):  # else requests to its deployed version may still be in flight; the next deploy removes it
+        if not work.weight:  # else requests to its deployed version may still be in flight; the next deploy removes it
             self.prune()
         return restored
 

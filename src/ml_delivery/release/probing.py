@@ -54,7 +54,7 @@ def probe(
         if answer.status != 200:
             raise Refused(f"{place} answers {path} with {answer.status}: {answer.body[:300]}", next=logs)
         if path == "/version":
-            _same(place, answer.body, release)
+            _same(place, answer.body, release, delivery)
         asked.append(Asked(path, answer.status, answer.seconds))
     return Probed(tuple(asked))
 
@@ -81,11 +81,13 @@ def _ask(delivery: Delivery, path: str, deployed: str, previous: int) -> Answer:
         time.sleep(0.1)
 
 
-def _same(place: str, body: str, release: Release) -> None:
+def _same(place: str, body: str, release: Release, delivery: Delivery) -> None:
     """Check that ``body``, the answer to /version, names exactly this release."""
     found = document(body)
     if not found:
-        raise Refused(f"{place} answers /version with {body[:100]!r}, which is no JSON object")
+        raise Refused(f"{place} answers /version with {body[:100]!r}, which is not a JSON object")
+    branch = f"--branch {delivery.environment.branch}"
+    where = f"{branch}{delivery.where}"
     wanted = {
         "release": release.number,
         "commit": release.artifact.commit,
@@ -94,10 +96,10 @@ def _same(place: str, body: str, release: Release) -> None:
     }
     for name, value in wanted.items():
         if value and name not in found:
-            answer = 'what release.json holds, and "release": int(os.environ["RELEASE_NUMBER"])'
-            raise Refused(f"{place} answers /version without {name!r}", next=f"let /version answer {answer}")
-        if found.get(name) != value and (value or found.get(name)):  # a service without a model may leave that out
+            answer = 'what release.json contains, and "release": int(os.environ["RELEASE_NUMBER"])'
+            raise Refused(f"{place} answers /version without {name!r}", next=f"let /version answer with {answer}")
+        if found.get(name) != value and (value or found.get(name)):  # a service without a model may omit it
             raise Refused(
                 f"{place} is another release: /version has {name} {found.get(name)!r}, release {release.number} has {value!r}",
-                next="invoke build && invoke push, then invoke deploy",
+                next=f"invoke build {branch} && invoke push {where} && invoke deploy {where}",
             )

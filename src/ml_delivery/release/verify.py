@@ -56,7 +56,7 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
         raise Refused("what is live was not deployed by this pipeline", next=f"invoke status {where}")
     recorded = release.artifact
     hold(f"live version {live.deployed} is release {release.number}", live.digest, recorded.digest)
-    pushed = store.find(delivery.cloud, delivery.foundation.bucket, recorded.version)
+    pushed = store.find(delivery, recorded.version)
     hold(f"release {release.number} is what was pushed for {recorded.version}", recorded.digest, pushed.digest)
     hold(f"its bytes in {recorded.location}", delivery.deployer.stored(pushed), pushed.digest)
     answer = delivery.deployer.call("/version")
