@@ -136,12 +136,12 @@ WRONG = {
     "neither": ('[queries.x]\nlabel = "x"\n', "queries.x: write either a metric or an expression"),
     "both": ('[queries.x]\nmetric = "X"\nexpression = "1"\n', "queries.x: write either a metric or an expression"),
     "statistic": ('[queries.x]\nmetric = "X"\nstatistic = "Mean"\n', "queries.x.statistic: 'Mean' is not allowed"),
-    "a name": ('[queries.X]\nmetric = "X"\n', "queries.X: not a name that it can have"),
+    "a name": ('[queries.X]\nmetric = "X"\n', "queries.X: not an allowed name"),
     "reference": (
         '[queries.x]\nexpression = "100 * y"\n',
-        "refers to 'y', which is no query above it; write one of good, most",
+        "refers to 'y', which is not a query above it; write one of good, most",
     ),
-    "itself": ('[queries.x]\nexpression = "100 * x"\n', "refers to 'x', which is no query above it"),
+    "itself": ('[queries.x]\nexpression = "100 * x"\n', "refers to 'x', which is not a query above it"),
     "panel's query": (
         "[panels.p]\nqueries = ['goo']\n",
         "panels.p.queries: 'goo' is not one of [queries]; did you mean good?",
@@ -151,9 +151,9 @@ WRONG = {
     "panel's unit": ("[panels.p]\nunit = 'euro'\nqueries = ['good']\n", "panels.p.unit: 'euro' is not one of count"),
     "a panel twice": (
         "[panels.requests]\nqueries = ['good']\n",
-        "panels.requests: there is a panel of this name already",
+        "panels.requests: there is already a panel with this name",
     ),
-    "an alarm twice": ("[alarms.errors]\n", "alarms.errors: there is an alarm of this name already"),
+    "an alarm twice": ("[alarms.errors]\n", "alarms.errors: there is already an alarm with this name"),
     "alarm's query": (
         "[alarms.a]\nquery = 'god'\n",
         "alarms.a.query: 'god' is not one of [queries]; did you mean good?",
@@ -161,9 +161,9 @@ WRONG = {
     "alarm without": ("[alarms.a]\nquery = ''\n", "alarms.a.query: '' is not allowed"),
     "a threshold": ("[alarms.a]\nthreshold = '5'\n", "alarms.a.threshold: '5' is not a number; write a number: 5"),
     "a switch": ("[alarms.a]\nbelow = 1\n", "alarms.a.below: 1 is neither true nor false"),
-    "periods": ("[alarms.a]\nperiods = 1\nneeded = 2\n", "alarms.a.needed: 2 is more than its periods, 1"),
+    "periods": ("[alarms.a]\nperiods = 1\nneeded = 2\n", "alarms.a.needed: 2 is more than alarms.a.periods, 1"),
     "period": ("[alarms.a]\nperiod = 61\n", "alarms.a.period: 61 is not 10, 30 or a multiple of 60"),
-    "a day": ("[alarms.a]\nperiod = 120\nperiods = 1000\n", "alarms.a.periods: all of them together are more than"),
+    "a day": ("[alarms.a]\nperiod = 120\nperiods = 1000\n", "alarms.a.periods: together they are longer than"),
     "missing": ("[alarms.a]\nmissing = 'ok'\n", "alarms.a.missing: 'ok' is not one of notBreaching, breaching"),
     "function": (
         "[alarms.a]\nquery = 'most'\n",

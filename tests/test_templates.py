@@ -266,7 +266,7 @@ def test_own_template_that_lacks_something_is_refused(tiny: Tiny, text: str, say
 
 def test_template_that_is_too_large_is_refused() -> None:
     """Before CloudFormation refuses it, with both numbers."""
-    with pytest.raises(ConfigError, match=r"6\d{4} bytes, CloudFormation takes 51200: Alarms"):
+    with pytest.raises(ConfigError, match=r"6\d{4} bytes, CloudFormation accepts 51200: Alarms"):
         templates.write({"Description": "Alarms", "Resources": {"x": "y" * 60_000}})
 
 

@@ -1,6 +1,6 @@
-"""Grafana's HTTP API: what is there, and what should be.
+"""Grafana's HTTP API: compares what Grafana has with the definition, and writes it.
 
-https://grafana.com/docs/grafana/latest/developers/http_api/ ; a service account's token with the role Editor, and the
+https://grafana.com/docs/grafana/latest/developers/http_api/ ; needs the token of a service account with the role Editor and
 permissions to write data sources and alerts.
 """
 
@@ -30,9 +30,9 @@ TIMEOUT = 30
 
 @dataclass(frozen=True)
 class Part:
-    """One thing in Grafana: its name for people, how it is read, created and updated, and what is read after that.
+    """One object in Grafana: its name to print, how it is read, created and updated, and what reading it must return.
 
-    ``wanted`` is compared with the answer to ``read``; only members that it names are compared: Grafana adds others.
+    ``wanted`` is compared with the answer to ``read``; only the members in ``wanted`` are compared, since Grafana adds others.
     """
 
     name: str
@@ -44,13 +44,13 @@ class Part:
 
 
 class Grafana:
-    """One Grafana, over HTTP."""
+    """A client of one Grafana."""
 
     def __init__(self, url: str, token: str) -> None:
         self._url, self._token = url.rstrip("/"), token
 
     def differs(self, part: Part) -> str:
-        """``missing``, ``changed``, or empty."""
+        """``missing``, ``changed``, or empty if it is as wanted."""
         there = self._ask("GET", part.read)
         return "missing" if not there else "" if _holds(there, part.wanted) else "changed"
 
@@ -60,7 +60,7 @@ class Grafana:
         self._ask(method, path, part.body)
 
     def annotate(self, at: Place, releases: Iterable[tuple[int, float, str]]) -> int:
-        """Mark releases, as (number, seconds since 1970, text), that are not marked yet; returns how many."""
+        """Annotate releases, as (number, seconds since 1970, text), that have no annotation yet; returns how many."""
         tags = ["release", at.name]
         there = self._ask("GET", f"/api/annotations?limit=5000&tags={tags[0]}&tags={tags[1]}")
         known = {tag for annotation in there for tag in annotation["tags"]}
@@ -73,13 +73,13 @@ class Grafana:
         return made
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer; None when what is asked for does not exist.
+        """The response; None if what is requested does not exist.
 
         Raises:
-            CloudError: Grafana does not answer, or refuses; its answer is in the message.
+            CloudError: Grafana does not answer, or refuses; the message has its response.
         """
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-        # Without this Grafana marks it as provisioned, which its editor does not open.
+        # Without this header Grafana marks objects as provisioned, and they can't be edited in it.
         headers["X-Disable-Provenance"] = "true"
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data, headers, method=method)  # noqa: S310  # config checks it
@@ -91,7 +91,7 @@ class Grafana:
                 return None
             answer_text = error.read().decode(errors="replace")[:300]
             remedy = (
-                "give the service account of $GRAFANA_TOKEN the permissions that the README names"
+                "give the service account of $GRAFANA_TOKEN the permissions that are listed in the README"
                 if error.code in (401, 403)
                 else ""
             )
@@ -103,7 +103,7 @@ class Grafana:
 
 
 def connect(config: Config) -> Grafana:
-    """The Grafana that ``pipeline.toml`` names, with the token of ``$GRAFANA_TOKEN``.
+    """A client of the Grafana in ``pipeline.toml``, with the token in ``$GRAFANA_TOKEN``.
 
     Raises:
         ConfigError: either is missing.
@@ -119,7 +119,7 @@ def connect(config: Config) -> Grafana:
 
 
 def parts(at: Place, seen: Observed) -> list[Part]:
-    """All that one environment has in Grafana, in the order in which it is created."""
+    """All objects of one environment in Grafana, in the order in which they are created."""
     folder, uid, source = grafana.FOLDER.lower(), grafana.uid(at), grafana.data_source(at)
     webhook = os.environ.get("SLACK_WEBHOOK_URL", "")
     rules = grafana.rules(at, seen, grafana.CONTACT if webhook else "")
@@ -150,13 +150,13 @@ def parts(at: Place, seen: Observed) -> list[Part]:
 
 
 def _part(name: str, place: str, uid: str, body: dict[str, Any], wanted: dict[str, Any], by_uid: str = "") -> Part:
-    """What is created in a collection and then found in it by its own name."""
+    """An object that is created in a collection and then found in it by its name."""
     own = f"{place}{by_uid}/{uid}"
     return Part(name, own, ("POST", place), ("PUT", own), body, wanted)
 
 
 def _holds(there: Any, wanted: Any) -> bool:
-    """Whether ``there`` has all that is ``wanted``; lists must be as long."""
+    """Whether ``there`` contains everything in ``wanted``; lists must have the same length."""
     if isinstance(wanted, dict):
         return isinstance(there, dict) and all(name in there and _holds(there[name], wanted[name]) for name in wanted)
     if isinstance(wanted, list):

@@ -1,4 +1,4 @@
-"""The numbers behind the panels, read from CloudWatch: what dashboards show, for the terminal, the report and tests."""
+"""The panels' data, read from CloudWatch, for the terminal, the report and tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DAY", "Series", "alarm_states", "ask_log", "period_for", "read"]
 
-POINTS = 300  # about as many as a plot can show
+POINTS = 300  # about as many points as a plot can show
 PERIODS = (60, 300, 900, 3600, 6 * 3600, 24 * 3600)
 DAY = 86_400
 
@@ -32,9 +32,9 @@ class Series:
 
 
 def period_for(seconds: float) -> int:
-    """How many seconds a point covers when a plot covers ``seconds``.
+    """The period of a point, in seconds, in a plot that covers ``seconds``.
 
-    CloudWatch keeps minutes for 15 days, and five minutes for 63:
+    CloudWatch keeps points of one minute for 15 days, and points of five minutes for 63 days:
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html
     """
     least = 60 if seconds <= 15 * DAY else 300
@@ -42,7 +42,7 @@ def period_for(seconds: float) -> int:
 
 
 def read(cloud: Cloud, panel: Panel, begin: float, end: float, period: int) -> list[Series]:
-    """A panel's lines that have points; those of a search are named by what they were found for.
+    """A panel's lines that have points; CloudWatch labels the lines of a search.
 
     Raises:
         CloudError: CloudWatch refused.
@@ -85,7 +85,7 @@ def ask_log(cloud: Cloud, group: str, query: str, minutes: int) -> list[dict[str
     """The rows that a Logs Insights query finds in the last minutes.
 
     Raises:
-        ConfigError: the query is malformed; says where.
+        ConfigError: the query is malformed; the message has the position.
         CloudError: CloudWatch refused, or the query failed.
     """
     client = cloud.client("logs")
@@ -106,9 +106,9 @@ def ask_log(cloud: Cloud, group: str, query: str, minutes: int) -> list[dict[str
 
         try:
             answer = wait(ended, what="the log query")
-        except BaseException:  # it is paid by what it reads
+        except BaseException:  # AWS charges for the data that a query reads
             client.stop_query(queryId=started["queryId"])
             raise
     if answer["status"] != "Complete":
-        raise CloudError(f"the log query ended as {answer['status']}", next="ask for fewer minutes")
+        raise CloudError(f"the log query ended as {answer['status']}", next="query a shorter time")
     return [{cell["field"]: cell["value"] for cell in row if cell["field"] != "@ptr"} for row in answer["results"]]

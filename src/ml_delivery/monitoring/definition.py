@@ -1,6 +1,6 @@
-"""What is observed of an environment: the target's part, the service's own, and the delivery's.
+"""All panels and alarms of an environment: the target's, the service's own, and those of the delivery.
 
-Everything that shows numbers is made of this, so that dashboards, report and alarms never differ.
+Everything that shows metrics is made from this definition, so dashboards, report and alarms never differ.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["observed"]
 def observed(at: Place) -> Observed:
     """All rows in the order in which they are shown, all alarms, and all log queries.
 
-    Of log queries with the same name the service's own wins over the target's, and that over the package's.
+    For log queries with the same name, the service's own overrides the target's, which overrides the package's.
 
     Raises:
         ConfigError: ``infra/metrics.toml`` is wrong; lists every problem.
@@ -45,7 +45,7 @@ def _queries(folder: Path) -> dict[str, str]:
 
 
 def _delivery(at: Place) -> tuple[Panel, ...]:
-    """What builds and deploys did."""
+    """The panels of builds and deploys."""
 
     def project(id: str, metric: str, label: str, statistic: str = "Sum") -> Query:
         return Query(id, label, "AWS/CodeBuild", metric, statistic, (("ProjectName", at.name),))
@@ -55,7 +55,7 @@ def _delivery(at: Place) -> tuple[Panel, ...]:
             "builds",
             "Builds",
             "count",
-            "CodeBuild's, of this environment.",
+            "Builds on CodeBuild for this environment.",
             (project("succeeded", "SucceededBuilds", "succeeded"), project("broken", "FailedBuilds", "failed")),
         ),
         Panel(
@@ -69,7 +69,7 @@ def _delivery(at: Place) -> tuple[Panel, ...]:
             "release",
             "Release that serves",
             "count",
-            "Each step is a release or a rollback; two lines are a deploy under way.",
+            "Each step is a release or a rollback; two lines mean that a deploy is under way.",
             (
                 own(at, "newest", "Release", "newest", statistic="Maximum"),
                 own(at, "oldest", "Release", "oldest", statistic="Minimum"),
@@ -80,6 +80,6 @@ def _delivery(at: Place) -> tuple[Panel, ...]:
 
 def _log() -> tuple[Panel, ...]:
     return (
-        Panel("slow", "Slowest requests", "", "Each with its release, its model and the id of its trace.", log="slow"),
-        Panel("failed", "Errors", "", "What the log says of what went wrong, newest first.", log="errors"),
+        Panel("slow", "Slowest requests", "", "Each with its release, its model and its trace id.", log="slow"),
+        Panel("failed", "Errors", "", "Errors in the log, newest first.", log="errors"),
     )

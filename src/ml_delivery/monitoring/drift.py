@@ -1,4 +1,4 @@
-"""Whether what is deployed, CloudWatch's dashboard and what Grafana has, still is as the definition says: configuration drift."""
+"""Configuration drift: whether the stack, CloudWatch's dashboard and Grafana still match the definition."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Drift", "board_differs", "find", "of_stack", "put_board"]
 
 @dataclass(frozen=True)
 class Drift:
-    """One thing that is not as defined: its name, in which way (a stack's state, ``changed`` or ``missing``), and the fix."""
+    """Something that is not as defined: its name, how it differs (a stack's state, ``changed`` or ``missing``), and the fix."""
 
     name: str
     how: str
@@ -32,7 +32,7 @@ class Drift:
 
 
 def find(context: Context) -> list[Drift]:
-    """What has drifted: CloudWatch's dashboard, if it was ever created; and Grafana, if there is one and a token for it.
+    """What has drifted: CloudWatch's dashboard, if it was created; and Grafana, if it is configured and there is a token.
 
     Raises:
         CloudError: either does not answer, or refuses.
@@ -56,7 +56,7 @@ def find(context: Context) -> list[Drift]:
 
 
 def of_stack(context: Context) -> list[Drift]:
-    """Whether the monitoring stack, with the alarms, is as defined. A deploy's roles can't see that, so ``plan`` doesn't.
+    """The drift of the monitoring stack, with the alarms. A deploy's roles may not read it, so ``plan`` doesn't include it.
 
     Raises:
         CloudError: CloudFormation refused.
@@ -68,7 +68,7 @@ def of_stack(context: Context) -> list[Drift]:
 
 
 def board_differs(cloud: Cloud, at: Place, seen: Observed) -> bool:
-    """Whether CloudWatch's dashboard differs from its definition; one that bootstrap has not created yet does not.
+    """Whether CloudWatch's dashboard differs from its definition; False if bootstrap has not created it yet.
 
     Raises:
         CloudError: CloudWatch refused.
@@ -84,7 +84,7 @@ def board_differs(cloud: Cloud, at: Place, seen: Observed) -> bool:
 
 
 def put_board(cloud: Cloud, at: Place, seen: Observed) -> None:
-    """Put CloudWatch's dashboard back; CloudFormation would not notice that it was changed.
+    """Overwrite CloudWatch's dashboard with its definition; CloudFormation would not detect that it was changed.
 
     Raises:
         CloudError: CloudWatch refused.
@@ -94,7 +94,5 @@ def put_board(cloud: Cloud, at: Place, seen: Observed) -> None:
 
 
 def _where(context: Context) -> str:
-    """What has to be added to a command for it to reach the same environment."""
-    return f"--branch {context.environment.branch}" + (
-        "" if context.cloud.name == "embedded" else f" --cloud {context.cloud.name}"
-    )
+    """The options by which a command reaches the same environment."""
+    return f"--branch {context.environment.branch}{context.where}"

@@ -1,4 +1,4 @@
-"""What monitoring is made of, as files: for those who provision Grafana by files, or want to look."""
+"""Monitoring as files, to provision Grafana from files or to inspect them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDER = "build/monitoring"
 
 
 class _Dumper(yaml.SafeDumper):
-    """Plain YAML: no anchors, and texts of several lines as such."""
+    """Plain YAML, without anchors, and with multi-line strings as blocks."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -34,8 +34,8 @@ _Dumper.add_representer(str, _text)
 
 
 def rendered(config: Config) -> dict[str, str]:
-    """The text of each file by its path in the service, the same bytes each time: the template of each environment's
-    monitoring stack, and Grafana's provisioning.
+    """The text of each file by its path in the service, with the same bytes each time: the template of each environment's
+    monitoring stack, and Grafana's provisioning files.
 
     Raises:
         ConfigError: ``infra/metrics.toml`` or ``[monitoring]`` is wrong.
@@ -51,7 +51,7 @@ def rendered(config: Config) -> dict[str, str]:
 
 
 def write(config: Config) -> list[str]:
-    """Write what differs; the paths that were written."""
+    """Write the files that differ; returns their paths."""
     changed = []
     for path, text in rendered(config).items():
         file = config.root / path

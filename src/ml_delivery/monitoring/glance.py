@@ -1,4 +1,4 @@
-"""A service at a glance, as lines for a terminal: traffic by deployed version, its numbers, alarms, latest releases."""
+"""An overview of a service, as lines for a terminal: traffic and metrics by deployed version, alarms, latest releases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RELEASES = 5
 
 
 def lines(delivery: Delivery) -> list[str]:
-    """What there is to see now; the numbers are those of the last ``MINUTES``.
+    """The current overview; its metrics cover the last ``MINUTES``.
 
     Raises:
         CloudError: CloudWatch, the ledger or the target does not answer.
@@ -33,18 +33,19 @@ def lines(delivery: Delivery) -> list[str]:
     seen = observed(at)
     end = (time.time() // 60 + 1) * 60
     releases, live = delivery.ledger.latest(RELEASES), delivery.deployer.live()
-    serves = (
-        f"release {live.release} serves as version {live.deployed}" if live else "nothing is live; next: invoke deploy"
-    )
+    where = f"--branch {delivery.environment.branch}{delivery.where}"
+    serves = f"nothing is live; next: invoke deploy {where}"
+    if live:
+        serves = f"release {live.release} serves as version {live.deployed}"
     found = [f"{at.name} on {cloud.name}, {time.strftime('%H:%M:%S')}", f"  {serves}", ""]
     if seen.by_version:
         of = {release.deployed: release.number for release in reversed(releases)}
         found += _versions(cloud, seen.by_version, of, end)
-    else:  # what users meet: the first row
+    else:  # the first row shows the users' requests
         found += [_latest(cloud, panel, end) for panel in next(iter(seen.rows.values())) if panel.queries]
     states = data.alarm_states(cloud, at.name)
     firing = sorted(name for name, state in states.items() if state == "ALARM")
-    alarms = ", ".join(firing) if firing else "none fires" if states else "none exist; next: invoke bootstrap"
+    alarms = ", ".join(firing) or ("none in alarm" if states else f"none exist; next: invoke bootstrap {where}")
     found += ["", f"  alarms: {alarms}", ""]
     for release in releases:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.at))
@@ -88,7 +89,7 @@ def _latest(cloud: Cloud, panel: Panel, end: float) -> str:
 
 
 def _bars(points: tuple[tuple[float, float], ...], begin: float) -> str:
-    """A bar for each minute, the tallest for the busiest."""
+    """A bar for each minute, as tall as its share of the busiest minute."""
     by_minute = {int((at - begin) // 60): value for at, value in points}
     most = max(by_minute.values(), default=0) or 1
     return "".join(BARS[round(by_minute.get(minute, 0) / most * (len(BARS) - 1))] for minute in range(MINUTES)).rstrip()

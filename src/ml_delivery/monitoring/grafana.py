@@ -1,6 +1,6 @@
-"""What Grafana takes: the dashboard, the alert rules, the data source and the contact point, built with Grafana's own SDK.
+"""Grafana's dashboard, alert rules, data source and contact point, built with Grafana's own SDK.
 
-The files are those of its provisioning, as a stock container takes them from ``/etc/grafana/provisioning``:
+The files are provisioning files, which Grafana's standard container reads from ``/etc/grafana/provisioning``:
 https://grafana.com/docs/grafana/latest/administration/provisioning/
 """
 
@@ -39,12 +39,12 @@ EXPRESSION = model.DataSourceRef(type_val="__expr__", uid="__expr__")
 
 
 def uid(at: Place) -> str:
-    """Of the environment's data source and dashboard; Grafana allows 40 characters."""
+    """The uid of the environment's data source and dashboard; Grafana allows 40 characters."""
     return at.name if len(at.name) <= 40 else hashlib.sha256(at.name.encode()).hexdigest()[:40]
 
 
 def files(at: Place, seen: Observed) -> dict[str, Tree]:
-    """One environment's files."""
+    """One environment's provisioning files, by path."""
     group, name = rules(at, seen, CONTACT), at.environment.name
     provisioned = {"orgId": 1, "name": group["title"], "folder": FOLDER, "interval": f"{SECONDS}s"}
     document = {"apiVersion": 1, "groups": [{**provisioned, "rules": _literal(group["rules"])}]}
@@ -57,14 +57,14 @@ def files(at: Place, seen: Observed) -> dict[str, Tree]:
 
 
 def shared(config: Config) -> dict[str, Tree]:
-    """The files that are of no environment."""
+    """The provisioning files that do not belong to one environment, by path."""
     provider = {
         "name": config.service.name,
         "folder": FOLDER,
         "type": "file",
         "options": {"path": "/etc/grafana/provisioning/dashboards"},
     }
-    receiver = contact_point("$SLACK_WEBHOOK_URL")  # Grafana reads it from its environment
+    receiver = contact_point("$SLACK_WEBHOOK_URL")  # Grafana reads it from its environment variables
     point = {"orgId": 1, "name": receiver.pop("name"), "receivers": [receiver]}
     return {
         "dashboards/provider.yaml": {"apiVersion": 1, "providers": [provider]},
@@ -73,13 +73,13 @@ def shared(config: Config) -> dict[str, Tree]:
 
 
 def data_source(at: Place) -> Tree:
-    """CloudWatch, read with the role that the monitoring stack creates.
+    """CloudWatch as a data source, read with the role that the monitoring stack creates.
 
-    The account comes from Grafana's environment where ``pipeline.toml`` doesn't name it.
+    The account comes from Grafana's environment variables if it is not in ``pipeline.toml``.
     """
     account = at.account or "$AWS_ACCOUNT_ID"
     known = at.config.monitoring
-    # Amazon Managed Grafana has the role as its workspace's own, and does not take it once more.
+    # Amazon Managed Grafana already runs with this role, as its workspace's role, and does not assume it again.
     own = known.grafana_principal == "grafana.amazonaws.com"
     role = f"arn:aws:iam::{account}:role/{at.name}-grafana"
     taken = {} if own else {"assumeRoleArn": role, "externalId": known.grafana_external_id}
@@ -118,9 +118,9 @@ def board(at: Place, seen: Observed) -> Tree:
 
 
 def rules(at: Place, seen: Observed, receiver: str) -> Tree:
-    """The alarms as a group of Grafana's alert rules, in the form of its HTTP API and, but for the interval, of its files.
+    """The alarms as a group of alert rules, as in Grafana's HTTP API and, except for the interval, its provisioning files.
 
-    ``receiver`` is the contact point that they go to; empty: as Grafana's notification policies say.
+    ``receiver`` is the contact point to notify; if empty, Grafana's notification policies decide.
     """
     return {
         "title": at.name,
@@ -130,7 +130,7 @@ def rules(at: Place, seen: Observed, receiver: str) -> Tree:
 
 
 def contact_point(webhook: str) -> Tree:
-    """Where alerts go: a Slack channel, by its incoming webhook."""
+    """The contact point for alerts: a Slack channel, by its incoming webhook."""
     point = alerting.ContactPoint().uid(CONTACT).name(CONTACT).type("slack").settings({"url": webhook})
     return _plain(point.disable_resolve_message(False).build())
 
@@ -175,7 +175,7 @@ def _query(query: Query, at: Place) -> cloudwatch.CloudWatchMetricsQuery:
     made.query_mode(cw.CloudWatchQueryMode.METRICS).metric_query_type(cw.MetricQueryType.SEARCH)
     made.hide(not query.shown).period("").statistic(query.statistic)
     if query.expression:
-        # Grafana puts in the period that suits the plot.
+        # Grafana inserts the period that fits the plot.
         made.metric_editor_mode(cw.MetricEditorMode.CODE).namespace("").match_exact(True)
         made.expression(query.expression.replace("{period}", "$__period_auto"))
         return made.label(query.label)
@@ -184,7 +184,7 @@ def _query(query: Query, at: Place) -> cloudwatch.CloudWatchMetricsQuery:
 
 
 def _rule(alarm: Alarm, at: Place, receiver: str) -> alerting.Rule:
-    """CloudWatch gives the metrics, each reduced to a number; Grafana itself computes and compares.
+    """An alert rule: the metrics come from CloudWatch, each reduced to a number; Grafana evaluates the expression.
 
     Grafana can't alert on metric math that refers to other queries:
     https://grafana.com/docs/grafana/latest/datasources/aws-cloudwatch/query-editor/
@@ -223,7 +223,7 @@ def _expression(name: str, made: cogbuilder.Builder[Any]) -> alerting.Query:
 
 
 def _grafana_math(expression: str) -> str:
-    """CloudWatch's metric math as Grafana's own: ``FILL(x, 0)`` and ``x`` are ``$x``, functions are in small letters."""
+    """CloudWatch's metric math as Grafana's: ``FILL(x, 0)`` and ``x`` become ``$x``, functions are in lower case."""
     filled = re.sub(r"FILL\((\w+), 0\)", r"\1", expression)
     return re.sub(r"\b[a-z]\w*\b", r"$\g<0>", filled).replace("LOG(", "log(").replace("ABS(", "abs(")
 
@@ -233,7 +233,7 @@ def _rule_uid(alarm: Alarm, at: Place) -> str:
 
 
 def _literal(value: Any) -> Any:
-    """``value`` with its dollars doubled: else Grafana would look for its environment's variables in provisioned files."""
+    """``value`` with dollar signs doubled, since Grafana expands environment variables in provisioning files."""
     if isinstance(value, dict):
         return {key: _literal(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -242,5 +242,5 @@ def _literal(value: Any) -> Any:
 
 
 def _plain(built: Any) -> Tree:
-    """What the SDK built, as JSON has it, in one order of keys."""
+    """What the SDK built, as JSON values with sorted keys."""
     return cast("Tree", json.loads(JSONEncoder(sort_keys=True).encode(built)))

@@ -1,6 +1,6 @@
-"""``infra/metrics.toml``: the panels and alarms of a service's own domain, declared by the service; read and checked.
+"""Reads and checks ``infra/metrics.toml``, in which a service declares the panels and alarms of its own domain.
 
-Without the file there are none. Its keys are declared below, as those of ``pipeline.toml`` are in ``keys.py``.
+The file is optional. Its keys are declared below, as those of ``pipeline.toml`` are in ``keys.py``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNITS = ("count", "ms", "s", "percent", "dollars", "ratio")
 STATISTIC = (
     r"Sum|Average|Minimum|Maximum|SampleCount|IQM|(p|tm|wm|tc|ts)\d{1,2}(\.\d+)?|(PR|TM|WM|TC|TS)\([\d.%]*:[\d.%]*\)"
 )
-# What an alarm's expression may call: Grafana computes it as well, and knows no other.
+# The functions that an alarm's expression may call: Grafana evaluates it too, and supports no others.
 IN_ALARMS = {"FILL", "LOG", "ABS"}
 DAY, HOUR = 86_400, 3600
 
@@ -40,7 +40,7 @@ class _Query:
 class _Panel:
     row: str = key('the title of the row that it is in: "Model"', pattern=r".+")
     title: str = key('a title: "Items in the queue"', pattern=r".+")
-    about: str = key('a sentence: "Those that wait to be processed."', pattern=r".+")
+    about: str = key('a sentence: "Items that wait to be processed."', pattern=r".+")
     unit: str = key(f"one of {', '.join(UNITS)}", default="count", choices=UNITS)
     queries: tuple[str, ...] = key('a list of names of [queries]: ["hits"]', default=(), pattern=r".+")
     log: str = key('instead of queries, a file of infra/queries: "slow"', default="")
@@ -54,11 +54,11 @@ class _Alarm:
     query: str = key('the name of one of [queries]: "share"', pattern=r".+")
     threshold: float = key("a number: 5")
     below: bool = key("true to fire below the threshold", default=False)
-    period: int = key("seconds that are looked at together: 60", default=60, within=(10, DAY))
-    periods: int = key("how many periods are looked at: 3", default=3, within=(1, 1440))
-    needed: int = key("how many of those periods make an alarm: 2", default=2, within=(1, 1440))
+    period: int = key("the seconds of one period: 60", default=60, within=(10, DAY))
+    periods: int = key("how many periods are evaluated: 3", default=3, within=(1, 1440))
+    needed: int = key("how many of those periods must breach the threshold: 2", default=2, within=(1, 1440))
     missing: str = key(
-        'what a period without data is: "notBreaching" or "breaching"',
+        'how a period without data counts: "notBreaching" or "breaching"',
         default="notBreaching",
         choices=("notBreaching", "breaching"),
     )
@@ -72,14 +72,14 @@ KINDS: dict[str, tuple[type[Any], str]] = {
 
 
 def read(at: Place, known: Observed) -> Observed:
-    """The service's own panels by row, and its own alarms.
+    """The service's own panels by row, and its own alarms; empty without the file.
 
     Args:
-        at: the environment; ``{branch}`` and ``{name}`` in the file's texts stand for its branch and ``<service>-<environment>``.
-        known: what is observed already, whose ids are taken, and the log queries that a panel can name.
+        at: the environment; ``{branch}`` and ``{name}`` in the file are replaced by its branch and ``<service>-<environment>``.
+        known: the other panels and alarms, whose ids are taken, and the log queries that a panel can use.
 
     Raises:
-        ConfigError: with every problem at once, each as ``table.name.key: what is wrong; what to write``.
+        ConfigError: the file is wrong; lists all problems, each as ``table.name.key: what is wrong; what to write``.
     """
     path = at.config.root / FILE
     if not path.is_file():
@@ -128,20 +128,20 @@ def _tables(kind: str, content: Any, problems: list[str]) -> dict[str, Any]:
     found = {}
     for name, table in content.items():
         if not re.fullmatch(pattern, name):
-            problems.append(f"{kind}.{name}: not a name that it can have; write one such as {kind}.queue")
+            problems.append(f"{kind}.{name}: not an allowed name; write one such as {kind}.queue")
         if (made := read_section(f"{kind}.{name}", declared, table, problems)) is not None:
             found[name] = made
     return found
 
 
 def _of_queries(queries: dict[str, _Query]) -> list[str]:
-    """What is wrong with queries that are right by themselves."""
+    """The problems of queries that need more than one key or query to be seen."""
     problems, before = [], list[str]()
     for name, query in queries.items():
         if bool(query.metric) == bool(query.expression):
             problems.append(f"queries.{name}: write either a metric or an expression")
         problems += [
-            f"queries.{name}.expression: refers to {other!r}, which is no query above it; {suggestion(other, before)}"
+            f"queries.{name}.expression: refers to {other!r}, which is not a query above it; {suggestion(other, before)}"
             for other in _references(query.expression)
             if other not in before
         ]
@@ -153,7 +153,7 @@ def _of_panels(panels: dict[str, _Panel], queries: dict[str, _Query], known: Obs
     taken, problems = {panel.id for panel in known.panels}, []
     for name, panel in panels.items():
         if name in taken:
-            problems.append(f"panels.{name}: there is a panel of this name already; write another name")
+            problems.append(f"panels.{name}: there is already a panel with this name; write another name")
         if bool(panel.queries) == bool(panel.log):
             problems.append(f"panels.{name}: write either queries or log")
         if panel.log and panel.log not in known.logs:
@@ -170,28 +170,28 @@ def _of_alarms(alarms: dict[str, _Alarm], queries: dict[str, _Query], known: Obs
     taken, problems = {alarm.id for alarm in known.alarms}, []
     for name, alarm in alarms.items():
         if name in taken:
-            problems.append(f"alarms.{name}: there is an alarm of this name already; write another name")
+            problems.append(f"alarms.{name}: there is already an alarm with this name; write another name")
         if alarm.query not in queries:
             problems.append(
                 f"alarms.{name}.query: {alarm.query!r} is not one of [queries]; {suggestion(alarm.query, list(queries))}"
             )
         calls = {call for other in _needed(queries, (alarm.query,)) for call in _calls(queries[other].expression)}
         problems += [
-            f"alarms.{name}.query: calls {call}; an alarm's expressions can call {', '.join(sorted(IN_ALARMS))} only"
+            f"alarms.{name}.query: calls {call}; an alarm's expressions can call only {', '.join(sorted(IN_ALARMS))}"
             for call in sorted(calls - IN_ALARMS)
         ]
         if alarm.needed > alarm.periods:
-            problems.append(f"alarms.{name}.needed: {alarm.needed} is more than its periods, {alarm.periods}")
+            problems.append(f"alarms.{name}.needed: {alarm.needed} is more than alarms.{name}.periods, {alarm.periods}")
         # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
         if alarm.period not in (10, 30) and alarm.period % 60:
             problems.append(f"alarms.{name}.period: {alarm.period} is not 10, 30 or a multiple of 60")
         if alarm.period * alarm.periods > (DAY if alarm.period < HOUR else 7 * DAY):
-            problems.append(f"alarms.{name}.periods: all of them together are more than CloudWatch evaluates")
+            problems.append(f"alarms.{name}.periods: together they are longer than CloudWatch evaluates")
     return problems
 
 
 def _references(expression: str) -> list[str]:
-    """The queries that an expression names: its words in small letters, outside of texts."""
+    """The queries that an expression refers to: its words in lower case, outside of strings."""
     return re.findall(r"\b[a-z]\w*\b", re.sub(r"'[^']*'|\"[^\"]*\"|\{period\}", "", expression))
 
 
@@ -201,7 +201,7 @@ def _calls(expression: str) -> list[str]:
 
 
 def _needed(queries: dict[str, _Query], names: tuple[str, ...]) -> set[str]:
-    """``names`` and all that they refer to."""
+    """``names`` and all queries that they refer to."""
     found: set[str] = set()
     wanted = [name for name in names if name in queries]
     while wanted:
@@ -212,7 +212,7 @@ def _needed(queries: dict[str, _Query], names: tuple[str, ...]) -> set[str]:
 
 
 def _asked(at: Place, queries: dict[str, _Query], names: tuple[str, ...]) -> tuple[Query, ...]:
-    """The queries ``names``, after those that they refer to, which are not shown."""
+    """The queries in ``names``, preceded by those that they refer to, which are not shown."""
     needed = _needed(queries, names)
     return tuple(_query(at, name, query, name in names) for name, query in queries.items() if name in needed)
 

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page of what the panels have shown in the last days."""
+"""The report: one self-contained HTML page with all panels of the last days."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ td:last-child { white-space: normal }
 
 @dataclass(frozen=True)
 class Report:
-    """Where the page is, and what each panel shows: by its id, the points of each line, or the rows of its log query."""
+    """The page's path, and by each panel's id how many points each line has, or how many rows its log query."""
 
     path: Path
     panels: dict[str, dict[str, int]]
 
     @property
     def empty(self) -> tuple[str, ...]:
-        """The panels that show nothing."""
+        """The panels without data."""
         return tuple(name for name, lines in self.panels.items() if not any(lines.values()))
 
 
 def write(delivery: Delivery, days: int) -> Report:
-    """Write ``build/monitoring.html`` about the last ``days``.
+    """Write ``build/monitoring.html`` for the last ``days`` days.
 
     Raises:
         CloudError: CloudWatch or the ledger does not answer.

@@ -1,4 +1,4 @@
-"""A panel drawn as SVG: lines over time, with releases marked; no script, no font, no address."""
+"""Draws a panel as SVG: lines over time, with releases marked; without scripts, fonts or external references."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLOURS", "SUFFIXES", "draw", "number"]
 
-# Distinguishable with colour-blindness, too: https://jfly.uni-koeln.de/color/
+# Distinguishable by colour-blind people too: https://jfly.uni-koeln.de/color/
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 WIDTH, HEIGHT = 420, 170
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 14, 20
@@ -23,7 +23,15 @@ SUFFIXES = {"ms": " ms", "s": " s", "percent": " %", "dollars": " US$", "ratio":
 def draw(
     lines: Sequence[Series], begin: float, end: float, period: int, marks: Sequence[tuple[float, str]], unit: str
 ) -> str:
-    """The plot of ``lines`` from ``begin`` to ``end``, with ``marks`` as (seconds since 1970, text)."""
+    """The plot of ``lines`` from ``begin`` to ``end`` (seconds since 1970) with a legend, as HTML.
+
+    Args:
+        lines: at least one, each with points.
+        begin, end: the time span, in seconds since 1970.
+        period: the seconds between two points; a line is interrupted where one is missing.
+        marks: vertical lines, as (seconds since 1970, text).
+        unit: the unit of the values: count, ms, s, percent, dollars or ratio.
+    """
     most = _ceiling(max(value for line in lines for _, value in line.points))
 
     def x(at: float) -> float:
@@ -59,7 +67,7 @@ def draw(
 
 
 def number(value: float) -> str:
-    """A number as people read it: three digits that matter, and k or M for thousands and millions."""
+    """A number as text: three significant digits, and k or M for thousands and millions."""
     if value and abs(value) < 0.001:
         return f"{value:.1e}"
     for size, suffix in ((1e6, "M"), (1e3, "k")):
@@ -69,7 +77,7 @@ def number(value: float) -> str:
 
 
 def _line(points: list[tuple[float, float, float]], period: int, colour: str) -> list[str]:
-    """A path that breaks where a period has no point; points that stand alone are dots."""
+    """A path that is interrupted where a period has no point; isolated points are dots."""
     path, dots, previous = "", [], 0.0
     for i, (at, x, y) in enumerate(points):
         joined = at - previous <= period * 1.5
@@ -82,7 +90,7 @@ def _line(points: list[tuple[float, float, float]], period: int, colour: str) ->
 
 
 def _ceiling(value: float) -> float:
-    """The next of 1, 2, 5, 10, … at or above ``value``."""
+    """The smallest of 1, 2, 5, 10, … that is at least ``value``."""
     if value <= 0:
         return 1.0
     size = 10.0 ** math.floor(math.log10(value))

@@ -18,14 +18,14 @@ __all__ = ["wanted"]
 
 
 def wanted(config: Config, environment: Environment) -> Stack:
-    """How the environment is observed: ``<service>-<environment>-monitoring``, made of the definition.
+    """The stack ``<service>-<environment>-monitoring``, made from the definition.
 
     Raises:
-        ConfigError: Grafana's role would be taken without an external id; or ``infra/metrics.toml`` is wrong.
+        ConfigError: Grafana's role could be assumed without an external id, or ``infra/metrics.toml`` is wrong.
     """
     known = config.monitoring
     if known.grafana_principal not in ("", "grafana.amazonaws.com") and not known.grafana_external_id:
-        problem = "monitoring.grafana_external_id: empty; write what Grafana shows as its external id"
+        problem = "monitoring.grafana_external_id: empty; write the external id that Grafana shows"
         raise ConfigError("pipeline.toml", [problem])
     at = Place(config, environment, "${AWS::AccountId}")
     body = templates.write(template.template(at, definition.observed(at)))

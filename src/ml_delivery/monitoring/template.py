@@ -1,6 +1,6 @@
-"""The template of the monitoring stack, made of the definition: alarms, CloudWatch's dashboard, and the role that Grafana takes.
+"""The monitoring stack's template, made from the definition: alarms, CloudWatch's dashboard, and Grafana's role.
 
-It is made anew for each environment, with its real names; only the account is CloudFormation's to fill in.
+It is made for each environment, with its real names; only the account is filled in by CloudFormation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNITS = {"ms": "Milliseconds", "s": "Seconds", "percent": "%", "dollars": "US$",
 
 
 def template(at: Place, seen: Observed) -> Tree:
-    """The template; ``at.account`` is to be ``${AWS::AccountId}``."""
+    """The template; ``at.account`` must be ``${AWS::AccountId}``."""
     resources = {f"{''.join(map(str.title, alarm.id.split('-')))}Alarm": _alarm(alarm, at) for alarm in seen.alarms}
     body = json.dumps(dashboard(at, seen), ensure_ascii=False, separators=(",", ":"))
     resources["Dashboard"] = {
@@ -40,7 +40,7 @@ def template(at: Place, seen: Observed) -> Tree:
 
 
 def rights(at: Place, seen: Observed) -> tuple[tuple[str, tuple[str, ...], str], ...]:
-    """What Grafana calls, and on what, each with a name. AWS knows no narrower resource for those on "*":
+    """The permissions of Grafana's role: name, actions and resource. AWS has no narrower resource for those on "*":
 
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html and …logs.html
     """
@@ -54,7 +54,7 @@ def rights(at: Place, seen: Observed) -> tuple[tuple[str, tuple[str, ...], str],
 
 
 def dashboard(at: Place, seen: Observed) -> Tree:
-    """CloudWatch's dashboard body.
+    """The body of CloudWatch's dashboard.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
     """
@@ -77,7 +77,7 @@ def dashboard(at: Place, seen: Observed) -> Tree:
 
 
 def metric_query(query: Query, period: Any) -> dict[str, Any]:
-    """A query as GetMetricData and alarms take it; ``period`` in seconds."""
+    """A query in the form of GetMetricData and of alarms; ``period`` is in seconds."""
     base: dict[str, Any] = {"Id": query.id, **({"Label": query.label} if query.label else {})}
     if query.expression:
         return {**base, "Expression": query.expression.replace("{period}", str(period)), "ReturnData": query.shown}
@@ -142,9 +142,9 @@ def _alarm(alarm: Alarm, at: Place) -> Tree:
 
 
 def _grafana(at: Place, seen: Observed) -> Tree:
-    """The role, and, only if that is chosen, a user that can do nothing but take it.
+    """Grafana's role, and, if ``grafana_principal`` is ``user``, a user that can only assume it.
 
-    Others name the external id; Amazon Managed Grafana, a service, is held to this account's workspaces instead:
+    A principal needs the external id; Amazon Managed Grafana, a service, is restricted to this account's workspaces:
     https://docs.aws.amazon.com/grafana/latest/userguide/cross-service-confused-deputy-prevention.html
     """
     known, name = at.config.monitoring, f"{at.name}-grafana"
@@ -200,7 +200,7 @@ def _arn(resource: str) -> Tree:
 
 
 def _sub(text: str) -> Any:
-    """``text`` with CloudFormation's own names filled in, and no other ``${…}``: those of CloudWatch stay."""
+    """``text`` with only CloudFormation's own ``${AWS::…}`` filled in: CloudWatch's ``${…}`` stay."""
     if "${AWS::" not in text:
         return text
     return {"Fn::Sub": re.sub(r"\$\{(?!AWS::)", "${!", text)}
