@@ -41,7 +41,7 @@ def test_aws_is_the_environments_account(tiny: Tiny, environment: Environment) -
 def test_credentials_of_another_account_are_refused(tiny: Tiny, environment: Environment) -> None:
     """Both accounts are named."""
     other = dataclasses.replace(environment, account="210987654321")
-    with pytest.raises(CloudError, match="are of account 123456789012, production is in 210987654321"):
+    with pytest.raises(CloudError, match="belong to account 123456789012, but production is in 210987654321"):
         Cloud.open(tiny.config, other, "aws")
 
 

@@ -34,7 +34,7 @@ def test_whole_contract_is_kept(whole: Tiny) -> None:
     assert "✗" not in output
     for piece in ("train", "evaluate", "promote", "model.lock", "infra/metrics.toml", "handler", "/version", "/deep"):
         assert f"✓ {piece} " in output, piece
-    assert "evaluate             no command, so the service has no such stage" in output
+    assert "evaluate             no command, so the service does not have this stage" in output
     assert all(finding["ok"] for finding in json.loads(whole.invoke("doctor", "--contract", "--json")))
 
 
@@ -54,7 +54,7 @@ BROKEN: dict[str, tuple[Callable[[Tiny], None], str, str]] = {
     "process dies": (handler("import json", "import os; os._exit(9)\nimport json"), "handler", "ended with 9"),
     "no lock": (without("requirements/serve.txt"), "handler", "there is no requirements/serve.txt"),
     "raises": (handler('    print("asked', "    raise ValueError('x')\n    print(\"asked"), "handler", "ValueError: x"),
-    "no JSON": (handler("json.dumps(body)", "'hello'"), "/version", "'hello', which is no JSON object"),
+    "no JSON": (handler("json.dumps(body)", "'hello'"), "/version", "'hello', which is not a JSON object"),
     "no number": (handler('int(os.environ["RELEASE_NUMBER"])', '"7"'), "/version", "release is '7', it must be 7"),
     "no release.json": (handler(", **RELEASE", ""), "/version", "commit is missing; version is missing"),
     "other model": (handler("**RELEASE", '**RELEASE, "model": "x"'), "/version", "model is 'x', it must be 'sha256:"),

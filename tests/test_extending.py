@@ -176,7 +176,7 @@ def test_ejected_copy_wins_until_it_is_undone(service: Path, tmp_path: Path) -> 
     version = ml_delivery.__version__
     before = set(files(service))
     assert package(service) == f"ml-delivery {version}, vendored"
-    assert "next: invoke eject makes one" in invoke(service, "eject", "--undo", code=1)
+    assert "next: invoke eject" in invoke(service, "eject", "--undo", code=1)
     assert f"ml-delivery {version} is in embedded_aws/ and ml_delivery/" in invoke(service, "eject")
     added = set(files(service)) - before
     assert {name.partition("/")[0] for name in added if "__pycache__" not in name} == {"embedded_aws", "ml_delivery"}
@@ -213,7 +213,7 @@ def test_ejected_copy_wins_until_it_is_undone(service: Path, tmp_path: Path) -> 
 
     refused = invoke(service, "eject", "--undo", code=1)
     assert "the copy was changed: embedded_aws/ecr.py, ml_delivery/dependencies/locks.py" in refused
-    assert "there is a copy already, and it was changed" in invoke(service, "eject", code=1)
+    assert "there is already a copy, and it was changed" in invoke(service, "eject", code=1)
     assert f"ml-delivery {version} runs as it is vendored" in invoke(service, "eject", "--undo", "--yes")
     assert not (service / "ml_delivery").exists()
     assert not (service / "embedded_aws").exists()
@@ -231,7 +231,7 @@ def test_eject_leaves_what_is_not_its_own(service: Path) -> None:
     script = "import sys; sys.path.pop(0); from pathlib import Path; from ml_delivery import eject; print(eject.eject(Path()))"
     try:
         assert (
-            "in the way"
+            "is not a copy of the package"
             in subprocess.run([".venv/bin/python", "-c", script], cwd=service, capture_output=True, text=True).stderr
         )
         assert (own / "mine.txt").read_text() == "mine"

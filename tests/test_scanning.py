@@ -87,11 +87,11 @@ BAD = {
     "failed": ("sca", 2, "Authentication error", None, "snyk failed, so nothing was scanned"),
     "nothing to test": ("sca", 3, "Could not detect", None, "snyk found nothing to test, so nothing was scanned"),
     "nothing to test in code": ("sast", 3, "no files", None, "snyk found nothing to test, so nothing was scanned"),
-    "unknown code": ("sca", 137, "Killed", None, "snyk ended with 137, so nothing was scanned"),
-    "green without a report": ("sca", 0, "fetch failed", None, "ended with 0, but left no report"),
-    "green with an error": ("sca", 0, "", {"error": "no"}, "does not say that all is well"),
-    "green that is none": ("sca", 0, "", {"ok": False}, "does not say that all is well"),
-    "some packages only": ("sca", 0, "", {"ok": True, "dependencyCount": 1}, "snyk looked at 1 of 2 packages"),
+    "unknown code": ("sca", 137, "Killed", None, "snyk exited with 137, so nothing was scanned"),
+    "green without a report": ("sca", 0, "fetch failed", None, "exited with 0, but without a report"),
+    "green with an error": ("sca", 0, "", {"error": "no"}, "does not confirm success"),
+    "green that is none": ("sca", 0, "", {"ok": False}, "does not confirm success"),
+    "some packages only": ("sca", 0, "", {"ok": True, "dependencyCount": 1}, "snyk checked 1 of 2 packages"),
 }
 
 

@@ -106,7 +106,7 @@ def test_outside_of_a_repository(tmp_path: Path) -> None:
     """A folder that git does not know is refused with the command to type."""
     with pytest.raises(SourceError, match="is not in a git repository") as fault:
         source.read(tmp_path)
-    assert fault.value.next == "git init && git add -A"
+    assert fault.value.next == "git init && git add -A && git commit -m 'Start'"
 
 
 def test_files_are_those_that_git_would_take(repository: Path) -> None:

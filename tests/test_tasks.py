@@ -60,7 +60,7 @@ def test_branch_picks_the_environment(tiny: Tiny) -> None:
     ("words", "says"),
     [
         (["deploy", "--branch", "feature"], "no environment names the branch 'feature'"),
-        (["deploy", "--cloud", "azure"], "'azure' is no cloud"),
+        (["deploy", "--cloud", "azure"], "'azure' is not a cloud"),
         (["deploy"], "has not been pushed"),
         (["push"], "nothing has been built yet"),
         (["call", "/version"], "does not exist yet on embedded"),

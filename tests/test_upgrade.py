@@ -198,7 +198,7 @@ def test_conflict_is_named_and_fails(service: Path, name: str, old_words: str, n
     change(service / name, old_words, new_words)
     commit(service, "Mine")
     printed = invoke(service, "upgrade", code=1)
-    assert f"✗ the update conflicts with changes of yours:\n  {name}" in printed
+    assert f"✗ the update conflicts with your changes:\n  {name}" in printed
     assert "next: correct each file" in printed
     assert new_words in (service / name).read_text()
     assert "# newer" in (service / ".snyk").read_text()
@@ -210,8 +210,8 @@ def test_changed_tree_is_refused(service: Path) -> None:
     change(service / "Makefile", "## this list", "## my list")
     before = files(service)
     printed = invoke(service, "upgrade", code=1)
-    assert "not committed, which an update would mix with its own: Makefile, mine.txt" in printed
-    assert "next: git stash --include-untracked, or git commit; then invoke upgrade" in printed
+    assert "there are uncommitted changes, which the update would mix with its own: Makefile, mine.txt" in printed
+    assert "next: git stash --include-untracked, or git add --all && git commit; then invoke upgrade" in printed
     assert {n: c for n, c in files(service).items() if not n.startswith(".pipeline")} == before
 
 
@@ -242,7 +242,7 @@ def test_service_that_cannot_be_upgraded_gets_the_reason(
 
 
 @pytest.mark.parametrize(
-    ("to", "says"), [("v0", "has no tag, branch or commit 'v0'"), ("", "has no commit " + "0" * 40)]
+    ("to", "says"), [("v0", "has no tag, branch or commit 'v0'"), ("", "no longer has the commit " + "0" * 40)]
 )
 def test_unknown_commits_are_named(service: Path, to: str, says: str) -> None:
     """A version that does not exist, and a template whose history was rewritten, are reported."""
@@ -272,8 +272,5 @@ def test_rejected_parts_are_named(service: Path) -> None:
     change(service / "buildspec.yml", "version: 0.2", "version: 0.2 # mine")
     commit(service, "Mine")
     printed = invoke(service, "upgrade", code=1)
-    assert (
-        "changes of yours:\n  Makefile.rej\n  buildspec.yml (the template removed it, and you had changed it)"
-        in printed
-    )
+    assert "your changes:\n  Makefile.rej\n  buildspec.yml (the template removed it, and you had changed it)" in printed
     assert "## the list" in (service / "Makefile.rej").read_text()

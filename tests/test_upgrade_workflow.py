@@ -56,7 +56,7 @@ def test_workflow_opens_one_pull_request(service: Path, tmp_path: Path) -> None:
 
 
 def test_pull_request_without_gh(service: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where GitHub's gh is missing or refuses, the branch is pushed, and the message says to open the request by hand."""
+    """Where GitHub's gh is missing or refuses, the branch .* was pushed, and the message says to open the request by hand."""
     git(tmp_path, "init", "--quiet", "--bare", "origin.git")
     git(service, "remote", "add", "origin", str(tmp_path / "origin.git"))
     git(service, "switch", "--quiet", "--create", "update")
@@ -64,12 +64,12 @@ def test_pull_request_without_gh(service: Path, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/git").symlink_to(shutil.which("git") or "")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    with pytest.raises(SetupError, match="gh is not installed; the branch is pushed"):
+    with pytest.raises(SetupError, match="gh is not installed; the branch update was pushed"):
         upgrade.propose(service, "update", "Title", "Body")
     (tmp_path / "bin/gh").write_text("#!/bin/sh\necho 'no token' >&2\nexit 4\n")
     (tmp_path / "bin/gh").chmod(0o755)
     (service / "newer.txt").write_text("Newer.\n")
-    with pytest.raises(SetupError, match="update is pushed, but gh pr create failed: no token"):
+    with pytest.raises(SetupError, match="update was pushed, but gh pr create failed: no token"):
         upgrade.propose(service, "update", "Title", "Body")
     assert git(tmp_path / "origin.git", "show", "--name-only", "--format=%s", "update").split() == [
         "Title",

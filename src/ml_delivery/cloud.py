@@ -1,4 +1,4 @@
-"""The cloud that is meant: an endpoint with credentials, or the ordinary AWS chain."""
+"""The selected cloud: the embedded one's endpoint and credentials, or AWS's default credentials."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "Unr
 
 
 def chosen(name: str) -> str:
-    """The cloud that is meant: ``name``, else ``PIPELINE_CLOUD``, else ``embedded``.
+    """The name of the selected cloud: ``name``, else ``PIPELINE_CLOUD``, else ``embedded``.
 
     Raises:
         ConfigError: there is no such cloud.
     """
     name = name or os.environ.get("PIPELINE_CLOUD", "") or "embedded"
     if name not in CLOUDS:
-        raise ConfigError("--cloud", [f"{name!r} is no cloud; write one of {', '.join(CLOUDS)}"])
+        raise ConfigError("--cloud", [f"{name!r} is not a cloud; write one of {', '.join(CLOUDS)}"])
     return name
 
 
 def _session(region: str) -> Any:
-    """A session of botocore, boto3's core: boto3 itself adds a quarter of a second and nothing that is used here."""
+    """A session of botocore, the core of boto3, which itself takes another quarter of a second and is not needed."""
     from botocore.session import Session
 
     session = Session()
@@ -43,7 +43,7 @@ def _session(region: str) -> Any:
 
 
 def code_of(error: BaseException) -> str:
-    """The error code that AWS answered with; empty for anything else."""
+    """AWS's error code; empty for an error that did not come from AWS."""
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
@@ -55,7 +55,7 @@ class Cloud:
         name: ``embedded`` or ``aws``.
         account: 12 digits.
         region: for example ``eu-west-1``.
-        notice: something that its user should know, for example that the embedded AWS has lost state; mostly empty.
+        notice: what the user should know, for example that the embedded AWS has lost state; usually empty.
     """
 
     def __init__(
@@ -71,16 +71,16 @@ class Cloud:
 
     @classmethod
     def open(cls, config: Config, environment: Environment, name: str) -> Cloud:
-        """The cloud of ``environment``; the embedded one is started if it does not run.
+        """The cloud of ``environment``; the embedded one is started if it is not running.
 
         Raises:
-            ConfigError: no such cloud, or the environment has no account.
-            CloudError: no credentials, or those of another account.
+            ConfigError: there is no such cloud, or the environment has no account.
+            CloudError: there are no credentials, or they belong to another account.
             SetupError: the embedded AWS does not start.
         """
         name, region = chosen(name), config.service.region
         if name == "embedded" and (endpoint := os.environ.get("PIPELINE_ENDPOINT", "")):
-            cloud = cls(name, region, "", _session(region), endpoint)  # inside it, with a role of its own
+            cloud = cls(name, region, "", _session(region), endpoint)  # this runs inside it, with its own role
             with cloud.faults():
                 cloud.account = cloud.client("sts").get_caller_identity()["Account"]
             return cloud
@@ -99,17 +99,17 @@ class Cloud:
             account = cloud.client("sts").get_caller_identity()["Account"]
         if account != environment.account:
             raise CloudError(
-                f"the credentials are of account {account}, {environment.name} is in {environment.account}",
+                f"the credentials belong to account {account}, but {environment.name} is in {environment.account}",
                 next=f"sign in to {environment.account}, or correct environments.{environment.name}.account",
             )
         return cloud
 
     def client(self, service: str, *, read_timeout: int = 60) -> Any:
-        """A client for ``service``, made once; ``read_timeout`` is in seconds."""
+        """A botocore client for ``service``, cached; ``read_timeout`` is in seconds."""
         if (service, read_timeout) not in self._clients:
             from botocore.config import Config as Options
 
-            # Only the pauses between tries differ by cloud: the embedded one is either there or not.
+            # Fewer retries for the embedded cloud, which either runs or does not.
             options = Options(
                 connect_timeout=5,
                 read_timeout=read_timeout,
@@ -123,21 +123,21 @@ class Cloud:
         return self._clients[service, read_timeout]
 
     def registry(self, uri: str) -> tuple[str, bool]:
-        """The host and path that answer for an ECR repository's URI, and whether with TLS."""
+        """The host and path that serve an ECR repository's URI, and whether they use TLS."""
         if not self._endpoint:
             return uri, True
         scheme, _, host = self._endpoint.partition("://")
         return f"{host}/{uri.partition('/')[2]}", scheme == "https"
 
     def variables(self) -> dict[str, str]:
-        """The environment variables with which another program reaches the same cloud.
+        """The environment variables with which another program uses the same cloud.
 
         Raises:
             CloudError: there are no credentials.
         """
         found = self._session.get_credentials()
         if found is None:
-            raise CloudError("AWS: there are no credentials", next="check network and credentials")
+            raise CloudError("AWS: there are no credentials", next="sign in to AWS, then aws sts get-caller-identity")
         keys = found.get_frozen_credentials()
         named = {
             "AWS_ACCESS_KEY_ID": keys.access_key,
@@ -150,7 +150,7 @@ class Cloud:
 
     @contextmanager
     def faults(self) -> Iterator[None]:
-        """Turn what botocore raises into a ``CloudError`` with the operation, AWS's words and the next command."""
+        """Convert botocore's errors to ``CloudError``, with the operation, AWS's message and the next command."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -165,12 +165,12 @@ class Cloud:
                     f"the embedded AWS stopped answering: {error}", next="invoke cloud.up, then run this again"
                 ) from error
             raise CloudError(
-                f"AWS: {error}", next="check network and credentials (aws sts get-caller-identity)"
+                f"AWS: {error}", next="check the network and the credentials (aws sts get-caller-identity)"
             ) from error
 
     def _remedy(self, code: str) -> str:
         if code in EXPIRED:
             return "invoke cloud.reset" if self.name == "embedded" else "sign in to AWS again"
         if "AccessDenied" in code:
-            return "let the role that you use do this, or use another"
+            return "grant your role this permission, or use another role"
         return ""

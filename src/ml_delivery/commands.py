@@ -1,8 +1,8 @@
-"""The commands that a service names for its model: ``[train]``, ``[evaluate]`` and ``[promote]`` of ``pipeline.toml``.
+"""The service's commands for its model: ``[train]``, ``[evaluate]`` and ``[promote]`` in ``pipeline.toml``.
 
-What is trained, how it is judged and what passes is the service's own. A command runs in the service's folder, with ``src``
-on the import path; the word "python" is the interpreter of the environment that ``requirements/train.txt`` makes, on the
-Python that the service is built for. Its options are those of the table, those of the command line after them.
+The service decides what is trained, how it is evaluated and what passes. A command runs in the service's folder, with
+``src`` on the import path. A first word "python" is the interpreter of a virtual environment with ``requirements/train.txt``
+and the service's Python version. Its options come from its table; those on the command line override them.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ LOCK = "requirements/train.txt"
 def run(
     config: Config, stage: str, options: Mapping[str, str | int | float | bool], variables: Mapping[str, str]
 ) -> None:
-    """Run the command of ``stage``, which prints its own progress; a second run of it waits for the first.
+    """Run the command of ``stage``, which prints its own progress; a second run waits for the first.
 
     Args:
         config: the service's configuration.
         stage: one of ``STAGES``.
-        options: win over those in ``pipeline.toml``.
-        variables: added to the environment, such as those that reach S3.
+        options: override those in ``pipeline.toml``.
+        variables: added to the environment variables, such as AWS's credentials.
 
     Raises:
-        ModelError: the service names no such command, or it exited with another code than 0.
-        SetupError: its environment can't be made, or there is no such program.
+        ModelError: the service has no such command, or it exited with a code other than 0.
+        SetupError: its virtual environment can't be created, or there is no such program.
     """
     command: Command = getattr(config, stage)
     if not command.command:
         raise ModelError(
             f"this service has no command to {stage} a model",
-            next=f'write [{stage}] command = ["python", "-m", "service.…"] into pipeline.toml, if it should have one',
+            next=f'if it should have one, write [{stage}] command = ["python", "-m", "service.…"] into pipeline.toml',
         )
     python = str(environment(config)) if command.command[0] == "python" else ""
     words = argv(command, options, python)
@@ -59,18 +59,16 @@ def run(
                 f"[{stage}] command: {words[0]} can't be run: {error.strerror}", next="correct it in pipeline.toml"
             ) from error
     if code != 0:
-        raise ModelError(
-            f"[{stage}] command exited with code {code}", next=f"fix what it says above, then invoke {stage}"
-        )
+        raise ModelError(f"[{stage}] command exited with code {code}", next=f"fix what it printed, then invoke {stage}")
 
 
 def argv(command: Command, options: Mapping[str, str | int | float | bool], python: str) -> list[str]:
-    """The words of a command: ``--name value`` for each option; ``--name`` alone for true, nothing for false.
+    """A command's arguments: ``--name value`` for each option; only ``--name`` for true, nothing for false.
 
     Args:
-        command: as ``pipeline.toml`` has it.
-        options: win over the command's own.
-        python: what its first word "python" stands for.
+        command: as in ``pipeline.toml``.
+        options: override the command's own.
+        python: replaces a first word "python".
     """
     first, *rest = command.command
     words = [python if first == "python" else first, *rest]
@@ -83,7 +81,7 @@ def argv(command: Command, options: Mapping[str, str | int | float | bool], pyth
 
 
 def parse(words: Sequence[str]) -> dict[str, str | int | float | bool]:
-    """Options as they are typed: ``name=value``, or ``name`` for one without a value.
+    """The options as typed: ``name=value``, or ``name`` for one without a value.
 
     Raises:
         ConfigError: one has no name.
@@ -98,14 +96,14 @@ def parse(words: Sequence[str]) -> dict[str, str | int | float | bool]:
 
 
 def environment(config: Config) -> Path:
-    """The interpreter that a command's "python" stands for.
+    """The interpreter that a command's "python" means.
 
     Raises:
-        SetupError: there is no lock of it, or it can't be made.
+        SetupError: its lockfile is missing, or its virtual environment can't be created.
     """
     if not (config.root / LOCK).is_file():
         raise SetupError(
-            f"there is no {LOCK}, which the commands' Python is made from",
+            f"there is no {LOCK}, the lockfile of the commands' Python packages",
             next=f'add "{LOCK}" to [tool.ml-delivery.locks] in pyproject.toml, then nox -s lock',
         )
     return envs.ensure(config.root, "train", config.root / LOCK, envs.find_python(config.service.python))

@@ -1,6 +1,6 @@
-"""What delivery expects of a service, checked on the tree: ``docs/contract.md`` of the template is the page that it checks.
+"""Checks what delivery expects of a service, on the working tree, as ``docs/contract.md`` of the template describes it.
 
-The handler is imported for real, in an environment of ``requirements/serve.txt``, from a folder laid out like the artifact.
+The handler is really imported, in a virtual environment with ``requirements/serve.txt``, from a folder like the artifact.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "check"]
 
-NUMBER = 7  # of the release that the handler is asked to be
+NUMBER = 7  # the release number that the handler must report
 BUILT = {"commit": "c" * 40, "version": "contract", "content": "sha256:contract"}  # what the build would write
-SECONDS = 60  # for import and answers together
+SECONDS = 60  # for the import and all requests
 
 
 def check(config: Config, environment: Environment) -> list[Finding]:
-    """One finding for each piece of the contract, in its order; ``ok`` where an optional piece is not there.
+    """One finding for each part of the contract, in its order; ``ok`` for an optional part that is missing.
 
     ``environment`` is the one whose variables and probe paths are used.
     """
@@ -51,9 +51,9 @@ def check(config: Config, environment: Environment) -> list[Finding]:
     except PipelineError as error:
         return [*findings, Finding("handler", False, error.message, error.next)]
     if said["fault"]:
-        fix = "src/service/handler.py must define handler(event, context), and import what requirements/serve.txt holds"
+        fix = "define handler(event, context) in src/service/handler.py, and import only what is in requirements/serve.txt"
         return [*findings, Finding("handler", False, f"service.handler.handler: {said['fault']}", fix)]
-    findings.append(Finding("handler", True, "service.handler.handler is imported and answers"))
+    findings.append(Finding("handler", True, "service.handler.handler can be imported and answers"))
     findings.append(_look("/version", partial(_version, config, *said["answers"]["/version"])))
     for path in environment.probe.paths:
         findings.append(_look(path, partial(_healthy, path, *said["answers"][path])))
@@ -70,7 +70,7 @@ def _look(check: str, look: Callable[[], str]) -> Finding:
 def _command(config: Config, stage: str) -> str:
     words = getattr(config, stage).command
     if not words:
-        return "no command, so the service has no such stage"
+        return "no command, so the service does not have this stage"
     if words[0] != "python":
         if not shutil.which(words[0], path=f"{config.root}{os.pathsep}{os.environ.get('PATH', '')}"):
             raise PipelineError(f"[{stage}] command: there is no {words[0]}", next="correct it in pipeline.toml")
@@ -84,7 +84,7 @@ def _command(config: Config, stage: str) -> str:
         place = f"src/{words[2].replace('.', '/')}"
         if not any((config.root / file).is_file() for file in (f"{place}.py", f"{place}/__main__.py")):
             raise PipelineError(
-                f"[{stage}] command names {words[2]}, and there is no {place}.py",
+                f"[{stage}] command runs {words[2]}, but there is no {place}.py",
                 next=f"write it, or correct [{stage}] command in pipeline.toml",
             )
     return " ".join(words)
@@ -98,7 +98,7 @@ def _model(config: Config) -> str:
 def _metrics(config: Config, environment: Environment) -> str:
     found = definition.observed(Place(config, environment, environment.account))
     if not (config.root / METRICS).is_file():
-        return "none, so the service has the generic panels and alarms"
+        return "none, so the service has only the generic panels and alarms"
     return f"{len(found.panels)} panels and {len(found.alarms)} alarms with the generic ones"
 
 
@@ -112,7 +112,7 @@ def _version(config: Config, status: Any, body: str) -> str:
         said = None
     if not isinstance(said, dict):
         raise PipelineError(
-            f"/version answers {body[:60]!r}, which is no JSON object",
+            f"/version answers {body[:60]!r}, which is not a JSON object",
             next="answer ml_service.release.read().document()",
         )
     wrong = [
@@ -138,10 +138,10 @@ def _healthy(path: str, status: Any, body: str) -> str:
 
 
 def _ask(config: Config, environment: Environment, script: Path, paths: list[str]) -> dict[str, Any]:
-    """What the handler answers, from a folder laid out as the artifact is.
+    """The handler's answers, from a folder with the layout of the artifact.
 
     Raises:
-        PipelineError: there is no handler or no lock, the environment can't be made, or no answer came in time.
+        PipelineError: the handler or the lockfile is missing, the virtual environment can't be created, or it timed out.
     """
     root, lock = config.root, config.root / locks.SERVE
     if not (root / "src/service/handler.py").is_file():
@@ -157,7 +157,7 @@ def _ask(config: Config, environment: Environment, script: Path, paths: list[str
         try:
             promoted = models.promoted(root, required=False)
         except PipelineError:
-            promoted = []  # a finding of its own
+            promoted = []  # reported by the check of model.lock
         for name in [*(model.file for model in promoted), *([models.LOCK] if promoted else [])]:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, folder / name)
@@ -176,11 +176,11 @@ def _ask(config: Config, environment: Environment, script: Path, paths: list[str
             )
         except subprocess.TimeoutExpired as error:
             raise PipelineError(
-                f"service.handler did not answer within {SECONDS} s", next="make importing it quicker"
+                f"service.handler did not answer within {SECONDS} s", next="make its import and its answers faster"
             ) from error
         if not result.is_file():
             raise PipelineError(
-                f"the process that imported service.handler ended with {done.returncode}: {done.stderr.strip()[-300:]}",
+                f"the process that imported service.handler exited with {done.returncode}: {done.stderr.strip()[-300:]}",
                 next="correct src/service/handler.py",
             )
         found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
-"""The delivery package as a copy in the service's own tree, to be changed there: ``invoke eject``.
+"""Copies the delivery package into the service's own tree, so that it can be changed: ``invoke eject``.
 
-The copy is two folders beside ``tasks.py``. Both ``invoke``, which puts the folder of ``tasks.py`` first on the import path,
-and ``python -m``, which puts the current folder there, find them before the installed package; so does whoever clones the
-repository. A copy of the wheel's RECORD lies with it, which says what was changed since.
+The copy is two folders next to ``tasks.py``. ``invoke``, which puts the folder of ``tasks.py`` first on the import path, and
+``python -m``, which puts the current folder there, find them before the installed package, in every clone of the repository.
+The copy contains the wheel's RECORD, from which later changes are detected.
 https://packaging.python.org/en/latest/specifications/recording-installed-packages/
 """
 
@@ -24,7 +24,7 @@ from ml_delivery.errors import PipelineError, SetupError
 
 __all__ = ["FOLDERS", "Package", "eject", "state", "undo"]
 
-FOLDERS = ("embedded_aws", "ml_delivery")  # in this order: the second one's RECORD says that the copy is whole
+FOLDERS = ("embedded_aws", "ml_delivery")  # in this order: RECORD in the second one marks a complete copy
 RECORD = "ml_delivery/RECORD"
 NAME = "ml-delivery"
 
@@ -35,9 +35,9 @@ class Package:
 
     Attributes:
         version: of the code that runs.
-        installed: the version in ``.venv``; another one than ``version`` after an update of a service with a copy.
+        installed: the version in ``.venv``; differs from ``version`` after an update of a service with a copy.
         where: ``vendored``, ``installed`` (from an index), ``ejected``, or ``imported`` from a checkout.
-        changed: the files of an ejected copy that were changed, added or removed since, by their paths in the service.
+        changed: the files of an ejected copy that were changed, added or removed, by their paths in the service.
     """
 
     version: str
@@ -47,7 +47,7 @@ class Package:
 
 
 def state(root: Path) -> Package:
-    """What the service in ``root`` runs."""
+    """The package that the service in ``root`` runs."""
     try:
         installed = metadata.version(NAME)
     except metadata.PackageNotFoundError:
@@ -64,18 +64,19 @@ def state(root: Path) -> Package:
 
 
 def eject(root: Path) -> Package:
-    """Copy the installed package into ``root``; the same copy again is left as it is.
+    """Copy the installed package into ``root``, and return it. Idempotent: an identical copy is left unchanged.
 
     Raises:
-        PipelineError: there is another copy, or a folder of that name.
-        SetupError: the package is installed from a checkout, which has nothing to copy.
+        PipelineError: there is a different copy, or another folder with that name.
+        SetupError: the package is imported from a checkout, so there is no installed package to copy.
     """
     before = state(root)
     if before.where == "ejected":
         if before.version != before.installed or before.changed:
-            kept = "was changed" if before.changed else f"is of version {before.version}"
+            kept = "was changed" if before.changed else f"is version {before.version}"
             raise PipelineError(
-                f"there is a copy already, and it {kept}", next="invoke eject --undo, then invoke eject"
+                f"there is already a copy, and it {kept}",
+                next=f"git diff, then invoke eject --undo{' --yes' if before.changed else ''} && invoke eject",
             )
         return before
     distribution = None if before.where == "imported" else metadata.distribution(NAME)
@@ -83,12 +84,12 @@ def eject(root: Path) -> Package:
     recorded = _recorded(record)
     if not distribution or not recorded:
         raise SetupError(
-            "ml-delivery is installed from a checkout; there is nothing to copy", next="change that checkout"
+            "ml-delivery is imported from a checkout; there is nothing to copy", next="change that checkout"
         )
     for folder in FOLDERS:
-        # What an interrupted run left is exactly what is to be copied; anything else is the owner's.
+        # What an interrupted run left is identical to the package; anything else belongs to the owner.
         if (root / folder).exists() and any(recorded.get(p) != _digest(root / p) for p in _files(root, folder)):
-            raise PipelineError(f"{folder}/ is in the way: it is no copy of the package", next=f"rename {folder}/")
+            raise PipelineError(f"{folder}/ exists and is not a copy of the package", next=f"rename {folder}/")
     with tempfile.TemporaryDirectory(dir=root, prefix=".eject-") as scratch:
         for path in recorded:
             target = Path(scratch, path)
@@ -102,14 +103,14 @@ def eject(root: Path) -> Package:
 
 
 def undo(root: Path, *, changed: bool = False) -> Package:
-    """Remove the copy from ``root``; what runs then. A changed copy is removed only with ``changed``.
+    """Remove the copy from ``root``, and return the package that runs then. Removes a changed copy only with ``changed``.
 
     Raises:
         PipelineError: there is no copy, or it was changed.
     """
     before = state(root)
     if before.where != "ejected":
-        raise PipelineError("there is no copy of the package here", next="invoke eject makes one")
+        raise PipelineError("there is no copy of the package here, so there is nothing to undo", next="invoke eject")
     if before.changed and not changed:
         raise PipelineError(
             f"the copy was changed: {', '.join(before.changed)}; these changes would be lost",
@@ -123,7 +124,7 @@ def undo(root: Path, *, changed: bool = False) -> Package:
 
 
 def _recorded(record: str) -> dict[str, str]:
-    """The packages' files and their hashes, as a RECORD has them."""
+    """The package's files and their hashes, from a RECORD."""
     rows = [
         row for row in csv.reader(record.splitlines()) if row and row[0].startswith(tuple(f"{f}/" for f in FOLDERS))
     ]
@@ -131,7 +132,7 @@ def _recorded(record: str) -> dict[str, str]:
 
 
 def _files(root: Path, folder: str) -> list[str]:
-    """What is in an ejected folder, without RECORD and what tools leave there."""
+    """The files in an ejected folder, without RECORD and files that tools create."""
     found = [path.relative_to(root) for path in (root / folder).rglob("*") if path.is_file()]
     kept = [path for path in found if not any(part.startswith((".", "__pycache__")) for part in path.parts)]
     return [path.as_posix() for path in kept if path.as_posix() != RECORD]

@@ -1,6 +1,6 @@
-"""The seam to ``embedded_aws``, the emulator of AWS: the only module that imports it, and it imports nothing of this package.
+"""The interface to ``embedded_aws``, the AWS emulator: only this module imports it, and it imports nothing of this package.
 
-What the emulator takes from here: its folder, ``.pipeline/cloud`` of the service; an environment for its server; a command that
+This module passes it: its folder, ``.pipeline/cloud`` of the service; a virtual environment for its server; a command that
 finds interpreters for functions. Its errors become ``SetupError``, with the task to run next.
 """
 
@@ -29,14 +29,14 @@ _FIND = (
 
 
 def up(root: Path, port: int = 0) -> Running:
-    """Start the emulator, unless it runs already.
+    """Start the emulator, unless it is running.
 
     Args:
         root: the service's folder.
         port: on loopback; 0 means the last one if it is free, else any free one.
 
     Raises:
-        SetupError: the port is taken, or the server did not start; the last lines of its log are in the message.
+        SetupError: the port is in use, or the server did not start; the message has the last lines of its log.
     """
 
     def environment() -> Path:
@@ -53,12 +53,12 @@ def down(root: Path) -> bool:
 
 
 def status(root: Path) -> Status:
-    """What runs, if anything; starts nothing."""
+    """Whether the emulator is running, and where; starts nothing."""
     return control.status(_home(root))
 
 
 def reset(root: Path) -> None:
-    """Stop the emulator, and delete all that it holds."""
+    """Stop the emulator, and delete its contents."""
     control.reset(_home(root))
 
 
@@ -87,7 +87,7 @@ def _next(error: EmulatorError) -> str:
         case OtherPort():
             return "invoke cloud.down"
         case PortTaken():
-            return "invoke cloud.up --port with another one, or without"
+            return "invoke cloud.up, or invoke cloud.up --port PORT with another port"
         case NotStarted():
             return f"read {error.log}"
     return ""

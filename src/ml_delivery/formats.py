@@ -1,7 +1,7 @@
-"""How records are kept: in the bucket, in the ledger and in ``build/``, each with the format and the package that wrote it.
+"""How records are stored in the bucket, in the ledger and in ``build/``: each with its format and the package's version.
 
-Every older format is read; one that is newer than this package is refused. Format 1 is that of services whose delivery code
-was copied from the template: without a stamp, and with other names for some fields.
+Every older format is read; a newer one is refused. Format 1 was written by services whose delivery code was copied from the
+template: it has no stamp, and other names for some fields.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ T = TypeVar("T")
 
 
 def dump(record: Any, *, sort: bool = False) -> bytes:
-    """A record as JSON, stamped."""
+    """A record as JSON, with its stamp: the format and the package's version."""
     return json.dumps({**_stamp(), **asdict(record)}, indent=1, sort_keys=sort).encode() + b"\n"
 
 
 def read(place: str, body: bytes) -> dict[str, Any]:
-    """The fields of what ``dump`` wrote, without the stamp.
+    """The fields that ``dump`` wrote, without the stamp.
 
     Args:
         place: where ``body`` was found, for the message.
@@ -60,15 +60,16 @@ def read(place: str, body: bytes) -> dict[str, Any]:
 
 
 def damaged(place: str, error: Exception) -> CloudError:
-    """The fault of an object that can't be read, and what to do about it."""
+    """The error for an object that can't be read."""
     return CloudError(
         f"{place} can't be read: {type(error).__name__}: {error}",
-        next="restore its previous version, which S3 keeps: aws s3api list-object-versions --prefix " + place,
+        next="restore its previous version, which S3 keeps: "
+        f"aws s3api list-object-versions --bucket <service>-<environment>-<account> --prefix {place}",
     )
 
 
 def artifact(place: str, found: dict[str, Any]) -> Artifact:
-    """An artifact from its fields, of any format.
+    """An artifact from its fields, in any format.
 
     Raises:
         CloudError: a field is missing.
@@ -77,7 +78,7 @@ def artifact(place: str, found: dict[str, Any]) -> Artifact:
 
 
 def release(place: str, found: dict[str, Any]) -> Release:
-    """A release from its fields, of any format.
+    """A release from its fields, in any format.
 
     Raises:
         CloudError: a field is missing.
@@ -92,17 +93,17 @@ def release(place: str, found: dict[str, Any]) -> Release:
 
 
 def plain_release(one: Release) -> dict[str, Any]:
-    """A release's fields, stamped, to be kept inside another document."""
+    """A release's fields with their stamp, to be stored inside another document."""
     return {**_stamp(), **asdict(one)}
 
 
 def manifest(place: str, found: dict[str, Any]) -> Manifest:
-    """A manifest from its fields, of any format.
+    """A manifest from its fields, in any format.
 
     Raises:
         CloudError: a field is missing.
     """
-    found = {"target": "", **found}  # format 1 did not name it; what it describes is of an earlier commit anyway
+    found = {"target": "", **found}  # format 1 did not have it; its manifest belongs to an earlier commit anyway
     try:
         parts = {"contents": (Content, found["contents"]), "layers": (Layer, found["layers"])}
         known = found | {name: tuple(kind(**f) for f in listed) for name, (kind, listed) in parts.items()}
@@ -116,7 +117,7 @@ def _stamp() -> dict[str, Any]:
 
 
 def _made(place: str, kind: type[T], found: dict[str, Any]) -> T:
-    """``kind`` from its fields; those of older formats that it no longer has are left out."""
+    """An instance of ``kind`` from its fields, without fields of older formats that it no longer has."""
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     try:
         return kind(**{name: value for name, value in found.items() if name in names})

@@ -1,4 +1,4 @@
-"""The service's own commands before and after a build, deploy or rollback: ``[hooks]`` of ``pipeline.toml``."""
+"""The service's own commands before and after a build, deploy or rollback: ``[hooks]`` in ``pipeline.toml``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["run"]
 
 
 def run(config: Config, name: str, **facts: str) -> None:
-    """Run the hook ``name``, such as ``pre_deploy``, in the service's folder; nothing when ``pipeline.toml`` names none.
+    """Run the hook ``name``, such as ``pre_deploy``, in the service's folder, if ``pipeline.toml`` has it.
 
-    What it prints goes to standard error, since standard output may be a JSON document. It finds ``facts`` and its own name
-    (``RELEASE_HOOK``) among its environment variables.
+    What it prints goes to standard error, since standard output may be a JSON document. Its environment variables include
+    ``facts`` and its own name (``RELEASE_HOOK``).
 
     Raises:
-        Refused: a ``pre_`` hook could not be run, or ended with another exit code than 0.
-        PipelineError: the same of a ``post_`` hook; what it comes after is done.
+        Refused: a ``pre_`` hook could not be run, or exited with a code other than 0; nothing was changed.
+        PipelineError: a ``post_`` hook did; the build, deploy or rollback before it has succeeded.
     """
     words = getattr(config.hooks, name)
     if not words:

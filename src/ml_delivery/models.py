@@ -1,4 +1,4 @@
-"""The promoted models, as ``model.lock`` names them."""
+"""The promoted models, which are listed in ``model.lock``."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Promoted:
 
 
 def promoted(root: Path, *, required: bool) -> list[Promoted]:
-    """The models that ``model.lock`` names, in its order, each checked against its digest; the first is the primary one.
+    """The models in ``model.lock``, in order, each checked against its digest; the first is the primary one.
 
-    A table of the lock is a model when it has a ``file``. Without a lock there are none.
+    A table of ``model.lock`` is a model if it has a ``file``. Without ``model.lock`` there are none.
 
     Args:
         root: the service's folder.
-        required: whether the service has models, so that there must be a lock.
+        required: whether the service has models, so that ``model.lock`` must exist.
 
     Raises:
-        ModelError: there must be a lock and there is none, it can't be read, or a file is missing or altered.
+        ModelError: ``model.lock`` is required but missing, it can't be read, or a file is missing or changed.
     """
     try:
         lock = tomllib.loads((root / LOCK).read_text(encoding="utf-8"))
@@ -67,6 +67,6 @@ def _verify(root: Path, model: Promoted) -> None:
     digest = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != model.digest:
         raise ModelError(
-            f"{model.file} is not the model that {LOCK} names: it is {digest}, the lock says {model.digest}",
+            f"{model.file} is not the model that {LOCK} names: its digest is {digest}, {LOCK} has {model.digest}",
             next=f"git restore {model.file} {LOCK}, or invoke train promote",
         )

@@ -1,7 +1,7 @@
-"""Notifies Slack and the environment's SNS topic of what was built, deployed or rolled back, and how it ended.
+"""Notifies Slack and the environment's SNS topic of how a build, deploy or rollback ended.
 
-Only what happens on AWS is reported; a rehearsal on the embedded cloud is not. A channel that does not take the message
-costs a warning and a few seconds at most.
+Only AWS is reported, not a rehearsal on the embedded cloud. A channel that fails causes only a warning, and a delay of a few
+seconds at most.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Message:
 
     Attributes:
         what: build, deploy or rollback.
-        failed: why, in one line; empty when it worked.
-        result: what came of it, in one line.
-        who: who did it.
-        link: to the difference on GitHub; may be empty.
+        failed: why it failed, in one line; empty if it succeeded.
+        result: the result, in one line.
+        who: who ran it.
+        link: to the changes on GitHub; may be empty.
         seconds: how long it took.
-        undo: the command that takes it back; empty when there is nothing to take back.
+        undo: the command that undoes it; empty if there is nothing to undo.
     """
 
     what: str
@@ -53,21 +53,21 @@ class Message:
     undo: str
 
     def text(self, place: str) -> str:
-        """As people read it."""
+        """The message as text; ``place`` is the service and the environment."""
         head = f"✗ {self.what} of {place} failed" if self.failed else f"✓ {self.what} of {place}"
         lines = [head, self.failed or self.result, f"by {self.who}, {self.seconds:.0f} s"]
         return "\n".join([*lines, *filter(None, (self.link, self.undo and f"to undo: {self.undo}"))])
 
 
 def link(repository: str, old: str, new: str) -> str:
-    """The page that shows what changed; of one commit when the other is not known."""
+    """The GitHub page of the changes from ``old`` to ``new``, or of ``new`` if ``old`` is empty; empty if unknown."""
     if not repository or not new:
         return ""
     return f"https://github.com/{repository}/" + (f"compare/{old}...{new}" if old else f"commit/{new}")
 
 
 def send(config: Config, environment: Environment, cloud: Cloud, message: Message) -> list[str]:
-    """Notify every channel that is configured; one line for each that failed, without its address or answer."""
+    """Notify every configured channel; returns one line for each that failed, without its address or response."""
     if cloud.name != "aws":
         return []
     text = message.text(f"{config.service.name} in {environment.name}")
@@ -80,7 +80,7 @@ def send(config: Config, environment: Environment, cloud: Cloud, message: Messag
     def attempt(name: str, channel: Callable[[], str]) -> None:
         try:
             problems[name] = channel()
-        except Exception as error:  # whatever it is, it must not fail the deploy that it reports
+        except Exception as error:  # a failed notification must not fail the deploy
             problems[name] = code_of(error) or type(error).__name__
 
     threads = {n: threading.Thread(target=attempt, args=(n, c), daemon=True) for n, c in channels.items()}
@@ -103,7 +103,7 @@ def _publish(cloud: Cloud, topic: str, text: str) -> str:
 def _post(url: str, text: str) -> str:
     # https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/
     if not url.startswith(("https://", "http://")):
-        return "its address is no URL"
+        return "its address is not a URL"
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps({"text": text}).encode(), headers)  # noqa: S310 - checked above
     try:

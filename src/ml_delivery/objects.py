@@ -1,4 +1,4 @@
-"""Objects in S3 that are written under a condition, so that of two writers one loses.
+"""Conditional writes to S3, so that one of two concurrent writers fails.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 __all__ = ["create", "get", "put"]
 
-# S3's answers to a conditional write that lost; the latter: another write is under way at this moment, so try again.
+# S3's error codes for a conditional write that failed; BUSY: another write is under way at this moment, so retry.
 LOST, BUSY = "PreconditionFailed", "ConditionalRequestConflict"
 MISSING = ("NoSuchKey", "NoSuchBucket", "404")
 TRIES = 3
 
 
 def put(cloud: Cloud, bucket: str, key: str, body: Any, **options: str) -> str | None:
-    """Write an object under a condition; its ETag, or None when the condition did not hold.
+    """Write an object under a condition; returns its ETag, or None if the condition did not hold.
 
     Args:
         body: bytes, or a file that is open for reading.
-        options: as S3's PutObject takes them: ``IfMatch`` or ``IfNoneMatch``, and others.
+        options: parameters of S3's PutObject: ``IfMatch`` or ``IfNoneMatch``, and others.
 
     Raises:
         CloudError: S3 refused.
@@ -48,7 +48,7 @@ def put(cloud: Cloud, bucket: str, key: str, body: Any, **options: str) -> str |
 
 
 def create(cloud: Cloud, bucket: str, key: str, body: Any, **options: str) -> bool:
-    """Write an object that must not exist yet; whether it did not.
+    """Write an object unless it exists; returns whether it was written.
 
     Raises:
         CloudError: S3 refused.
@@ -57,7 +57,7 @@ def create(cloud: Cloud, bucket: str, key: str, body: Any, **options: str) -> bo
 
 
 def get(cloud: Cloud, bucket: str, key: str) -> tuple[bytes, str] | None:
-    """An object's content and ETag; None when it does not exist.
+    """An object's content and ETag; None if it does not exist.
 
     Raises:
         CloudError: S3 refused.

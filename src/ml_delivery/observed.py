@@ -1,6 +1,6 @@
-"""What can be seen of a service from the outside: queries of CloudWatch, and the panels and alarms that are made of them.
+"""Monitoring as records: queries of CloudWatch, and the panels and alarms that use them.
 
-A target brings those of what it runs, the service those of its domain; ``monitoring/`` adds the rest, and shows them all.
+A target defines those of what it runs, the service those of its domain; ``monitoring/`` adds the others and shows them all.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMESPACE", "Alarm", "ByVersion", "Observed", "Panel", "Place", "Query", "own"]
 
-# The namespace of the metrics that a service writes itself; part of the contract, as is the dimension in ``own``.
+# The namespace of the metrics that a service itself writes; part of the contract, like the dimension in ``own``.
 NAMESPACE = "MLService"
 
 
 @dataclass(frozen=True)
 class Place:
-    """One environment in one account, as it is observed."""
+    """One environment in one account, for monitoring."""
 
     config: Config
     environment: Environment
@@ -28,7 +28,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """``<service>-<environment>``: dashboards, alarms, the CodeBuild project and the topic are named by it."""
+        """``<service>-<environment>``, the name of dashboards, alarms, the CodeBuild project and the topic."""
         return self.config.name_of(self.environment)
 
     @property
@@ -40,8 +40,8 @@ class Place:
 class Query:
     """One line of a panel: a metric, or an expression in CloudWatch's metric math over the panel's other queries.
 
-    ``{period}`` in an expression stands for the seconds that a point of the plot covers. A query that is not ``shown`` is
-    there for others to refer to.
+    ``{period}`` in an expression is replaced by the period of a point, in seconds. A query that is not ``shown`` is only
+    referred to by others.
     """
 
     id: str
@@ -56,9 +56,9 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """A plot of metrics, or a table of what a Logs Insights query finds in the log (``log`` is its name).
+    """A plot of metrics, or a table of the results of a Logs Insights query (``log`` is its name).
 
-    ``unit`` is what the numbers are: count, ms, s, percent, dollars or ratio.
+    ``unit`` is the unit of the values: count, ms, s, percent, dollars or ratio.
     """
 
     id: str
@@ -74,14 +74,14 @@ class Alarm:
     """One alarm. Its name is ``<service>-<environment>-<id>``; ``deploy.alarms`` in ``pipeline.toml`` may name it.
 
     Attributes:
-        title: what it says, in words.
+        title: what is wrong, in a few words.
         means, then: the runbook: what is wrong, and what to type.
-        queries: the last of them is watched.
+        queries: the last one is watched.
         threshold: in the unit of that query.
         below: whether it fires below the threshold, rather than above it.
-        period: seconds that are looked at together.
-        periods, needed: so many of the last so many periods make an alarm.
-        missing: what a period without data counts as: ``notBreaching`` or ``breaching``.
+        period: the length of a period, in seconds.
+        periods, needed: it fires if ``needed`` of the last ``periods`` periods breach the threshold.
+        missing: how a period without data counts: ``notBreaching`` or ``breaching``.
     """
 
     id: str
@@ -103,7 +103,7 @@ class Alarm:
 
 @dataclass(frozen=True)
 class ByVersion:
-    """Panels whose lines are the deployed versions, by the target's names of them: requests, failed ones, p95 in ms."""
+    """Panels with one line per deployed version, labelled with its name: requests, failed requests, p95 in ms."""
 
     requests: Panel
     errors: Panel
@@ -112,14 +112,14 @@ class ByVersion:
 
 @dataclass(frozen=True)
 class Observed:
-    """What is observed of one environment.
+    """The monitoring of one environment.
 
     Attributes:
-        rows: panels by the title of the row that they are in.
+        rows: panels by the title of their row.
         alarms: the most urgent first.
-        log_group: where the service logs in CloudWatch Logs; empty when it does not.
-        logs: Logs Insights queries of that log, by name; their first line, a comment, says what they find.
-        by_version: the panels among ``rows`` that compare deployed versions; None when the target can't.
+        log_group: the service's log group in CloudWatch Logs; empty if it has none.
+        logs: Logs Insights queries of that log, by name; the first line, a comment, describes the query.
+        by_version: the panels in ``rows`` that compare deployed versions; None if the target has none.
     """
 
     rows: dict[str, tuple[Panel, ...]] = field(default_factory=dict)

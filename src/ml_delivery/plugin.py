@@ -1,4 +1,4 @@
-"""Finds what ``service.target`` in ``pipeline.toml`` names: a target of this package, or the user's own by a dotted path."""
+"""Finds the target that ``pipeline.toml`` names: one of this package, or the user's own by a dotted path."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ NAME = r"[a-z]+(-[a-z]+)*|[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 
 
 class Missing(Exception):
-    """There is no such target; the message says why."""
+    """There is no such target; the message has the reason."""
 
 
 def built_in() -> list[str]:
-    """The targets of this package: each folder of ``targets/`` that has a ``TARGET`` is one, by its name with dashes."""
+    """The names of this package's targets: the folders of ``targets/`` that define a ``TARGET``, with dashes."""
     return [name.replace("_", "-") for _, name, _ in pkgutil.iter_modules([str(FOLDER)]) if _has_target(name)]
 
 
 def find(name: str, root: Path) -> Any:
-    """The target ``name``; one by a dotted path is made from the class that the path names.
+    """The target ``name``; for a dotted path, an instance of the class that it names.
 
     Args:
         name: as in ``pipeline.toml``.
-        root: the service's folder, where a dotted path may begin.
+        root: the service's folder, which is put on the import path for a dotted path.
 
     Raises:
         Missing: there is none.

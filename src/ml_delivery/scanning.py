@@ -1,8 +1,8 @@
-"""Security scans: Snyk when ``SNYK_TOKEN`` is set, else bandit and pip-audit; says which one ran.
+"""Security scans: Snyk if ``SNYK_TOKEN`` is set, else bandit and pip-audit; prints which one ran.
 
-Run by nox as ``python -m ml_delivery.scanning sast`` or ``sca``; further words go to the scanner. What was found is kept in
-``build/scans`` as JSON, and as SARIF where the scanner knows it. A scan that could not run is never a pass: its exit code
-is 1, or 75 where only the vulnerability service did not answer and this is not CI.
+Run by nox as ``python -m ml_delivery.scanning sast`` or ``sca``; further arguments go to the scanner. The results are in
+``build/scans`` as JSON, and as SARIF if the scanner supports it. A scan that could not run never passes: its exit code is 1,
+or 75 if only the vulnerability service did not answer and this is not CI.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class NotChecked(PipelineError):
 
 
 def main(words: list[str]) -> int:
-    """Scan; the exit code."""
+    """Run a scan; returns the exit code."""
     kind, *more = words
     SCANS.mkdir(parents=True, exist_ok=True)
     for old in SCANS.glob(f"{kind}.*"):
-        old.unlink()  # an old answer is no answer
+        old.unlink()  # an old report must not be read as a new one
     by_snyk = bool(os.environ.get("SNYK_TOKEN"))
     scan = {"sast": _snyk_code if by_snyk else _bandit, "sca": _snyk_test if by_snyk else _pip_audit}[kind]
     try:
@@ -64,7 +64,7 @@ def _bandit(more: list[str]) -> str:
     if done.returncode != 0:
         raise SetupError(f"bandit failed: {done.stderr.strip() or done.stdout.strip()}")
     if subprocess.run(words, check=False).returncode != 0:
-        raise Found("bandit found something", next="fix it, or write beside it why it is none: # nosec B000 reason")
+        raise Found("bandit found something", next="fix it, or mark the line with a reason: # nosec B000 reason")
     return "bandit found nothing"
 
 
@@ -104,38 +104,38 @@ def _snyk_test(more: list[str]) -> str:
     report = _snyk("sca", words, more)
     known = int(report.get("dependencyCount", 0))
     if known < (count := len(pins.read_text().split())):
-        raise SetupError(
-            f"snyk looked at {known} of {count} packages", next="nox -s sca --reuse-existing-virtualenvs=no"
-        )
+        raise SetupError(f"snyk checked {known} of {count} packages", next="nox -s sca --reuse-existing-virtualenvs=no")
     return f"snyk test knows {known} packages, no vulnerability at or above {THRESHOLD}"
 
 
 def _snyk(kind: str, words: list[str], more: list[str]) -> Any:
-    """Run it; its report. The exit code alone proves nothing: without a report there was no scan."""
+    """Run snyk; returns its report. The exit code alone proves nothing: without a report there was no scan."""
     if not (snyk := shutil.which("snyk")):
         raise SetupError("SNYK_TOKEN is set, but there is no snyk on the PATH", next="npm install --global snyk")
     report, sarif = SCANS / f"{kind}.json", SCANS / f"{kind}.sarif"
     options = [f"--severity-threshold={THRESHOLD}", f"--json-file-output={report}", f"--sarif-file-output={sarif}"]
     done = subprocess.run([snyk, *words, *options, *more], check=False, capture_output=True, text=True)
-    meaning = SNYK_CODES.get(done.returncode, f"ended with {done.returncode}")
+    meaning = SNYK_CODES.get(done.returncode, f"exited with {done.returncode}")
     said = (done.stdout.strip() or done.stderr.strip()).replace(os.environ["SNYK_TOKEN"], "***")
     if done.returncode == 1:
         raise Found(
-            f"snyk {' '.join(words[:2])} {meaning}:\n{said}", next=f"fix it, or accept it for a time in {POLICY}"
+            f"snyk {' '.join(words[:2])} {meaning}:\n{said}", next=f"fix it, or accept it temporarily in {POLICY}"
         )
     if done.returncode != 0:
         raise SetupError(f"snyk {meaning}, so nothing was scanned:\n{said}", next="snyk auth, or unset SNYK_TOKEN")
     try:
         content = json.loads(report.read_text())
     except (OSError, ValueError) as error:
-        raise SetupError(f"snyk ended with 0, but left no report:\n{said}", next="npm install --global snyk") from error
+        raise SetupError(
+            f"snyk exited with 0, but without a report:\n{said}", next="npm install --global snyk"
+        ) from error
     if not isinstance(content, dict) or not ("runs" in content or content.get("ok") is True):
-        raise SetupError("snyk ended with 0, but its report does not say that all is well", next=f"read {report}")
+        raise SetupError("snyk exited with 0, but its report does not confirm success", next=f"read {report}")
     return content
 
 
 def _shipped() -> Path:
-    """The pins of what is shipped, in a file."""
+    """Write the pins of the shipped packages to a file; returns its path."""
     pins = SCANS / "sca.txt"
     pins.write_text("\n".join(locks.shipped(Path())) + "\n")
     return pins

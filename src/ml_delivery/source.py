@@ -1,4 +1,4 @@
-"""What is being delivered, as git sees it."""
+"""The source that is being delivered, as git reports it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["author", "branch", "clone", "commit_of", "files", "read", "require_clean", "time_of"]
 
 
-# Where the head is; by its full name, since the short one is another where a tag is called like the branch.
+# The branch by its full name, since the short name is ambiguous if a tag has the same name.
 BRANCH = ("--symbolic-full-name", "HEAD")
 
 
@@ -25,7 +25,7 @@ def read(root: Path) -> Source:
     """The source in ``root``.
 
     Raises:
-        SourceError: no git, no repository, or no commit yet.
+        SourceError: there is no git, no repository, or no commit yet.
     """
     asked = ["--git-path", "objects", "--git-path", "index", "--show-prefix", "HEAD", "HEAD:./", *BRANCH]
     done = _run(root, "rev-parse", "--path-format=absolute", *asked)
@@ -40,7 +40,7 @@ def branch(root: Path) -> str:
     """The checked-out branch; empty on a detached head.
 
     Raises:
-        SourceError: no git, no repository, or no commit yet.
+        SourceError: there is no git, no repository, or no commit yet.
     """
     done = _run(root, "rev-parse", *BRANCH)
     if done.returncode != 0:
@@ -53,16 +53,16 @@ def _branch(head: str) -> str:
 
 
 def _nothing_to_read(root: Path) -> SourceError:
-    """Why git could not say what ``root`` is at."""
+    """The error for a ``root`` without a commit."""
     if _run(root, "rev-parse", "--git-dir").returncode != 0:
-        return SourceError(f"{root} is not in a git repository", next="git init && git add -A")
+        return SourceError(f"{root} is not in a git repository", next="git init && git add -A && git commit -m 'Start'")
     if _run(root, "rev-parse", "--verify", "HEAD").returncode != 0:
         return SourceError(f"{root} has no commit yet", next="git add -A && git commit -m 'Start'")
     return SourceError(f"{root} is not in its repository's last commit", next="git add -A && git commit -m 'Start'")
 
 
 def commit_of(root: Path, branch: str) -> str:
-    """The commit at the head of ``branch``, local or, failing that, of ``origin``.
+    """The newest commit of ``branch``, local or, if there is no local one, of ``origin``.
 
     Raises:
         SourceError: there is no such branch.
@@ -75,7 +75,7 @@ def commit_of(root: Path, branch: str) -> str:
 
 
 def clone(root: Path, commit: str, into: Path) -> Path:
-    """A clean checkout of ``commit`` in a new folder, of the repository that ``root`` is in; where ``root`` is in it.
+    """Clone the repository of ``root`` into a new folder, at ``commit``; returns the folder that corresponds to ``root``.
 
     Raises:
         SourceError: there is no such commit here.
@@ -99,20 +99,24 @@ def files(root: Path, folder: str) -> list[str]:
 
 
 def require_clean(tree: Source, cloud: str) -> None:
-    """Let a changed tree go to the embedded cloud only.
+    """Allow a dirty tree only on the embedded cloud.
 
     Raises:
-        SourceError: ``tree`` is dirty, and ``cloud`` is another one.
+        SourceError: ``tree`` is dirty, and ``cloud`` is not the embedded one.
     """
     if tree.dirty and cloud != "embedded":
+        branch = f" --branch {tree.branch}" if tree.branch else ""
+        again = f"invoke build{branch} && invoke push{branch} --cloud {cloud}"
+        if cloud == "codebuild":
+            again = f"git push, then invoke build --on codebuild{branch}"
         raise SourceError(
-            "there are changes that are not committed; only the embedded cloud takes those",
-            next="git commit, then invoke build and invoke push",
+            "there are uncommitted changes; only the embedded cloud accepts them",
+            next=f"git add --all && git commit, then {again}",
         )
 
 
 def author(root: Path) -> str:
-    """Who acts, for the record: who started the workflow, or as git knows them, or the login name."""
+    """The user, for the record: who started the workflow, else git's user.email, else the login name."""
     if actor := os.environ.get("GITHUB_ACTOR", ""):
         return actor
     done = _run(root, "config", "user.email")
@@ -120,7 +124,7 @@ def author(root: Path) -> str:
 
 
 def _working_tree(root: Path, objects: str, index: str, prefix: str) -> str:
-    """Git's own tree digest of the files as they are; objects and index go to a folder that is thrown away."""
+    """Git's tree digest of the current files; objects and index are written to a temporary folder."""
     with tempfile.TemporaryDirectory() as scratch:
         env = {
             **os.environ,
@@ -128,8 +132,8 @@ def _working_tree(root: Path, objects: str, index: str, prefix: str) -> str:
             "GIT_OBJECT_DIRECTORY": scratch,
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects,
         }
-        if os.path.exists(index):  # its cached stat data spares reading every file again
-            # With its time: git takes an entry that is as young as the index for possibly changed.
+        if os.path.exists(index):  # with its cached stat data, git need not read every file again
+            # With its time stamp: git reads entries again that are not older than the index.
             shutil.copy2(index, f"{scratch}/index")
         _git(root, "add", "--all", ".", env=env)
         return _git(root, "write-tree", *([f"--prefix={prefix}"] if prefix else []), env=env)

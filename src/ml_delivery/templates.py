@@ -1,4 +1,4 @@
-"""CloudFormation templates as data: read from YAML, put together from the package's own and the target's parts, written as JSON."""
+"""CloudFormation templates as data: read from YAML, composed of the package's and the target's parts, written as JSON."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LIMIT", "SECTIONS", "Infrastructure", "Tree", "delivery", "foundation", "part", "read", "write"]
 
-# A document of JSON: what a template, or a part of one, is.
+# A JSON document: a template, or a part of one.
 Tree = dict[str, Any]
 SECTIONS = ("Parameters", "Conditions", "Resources", "Outputs")
-# The roles of the delivery, and the resource that each is.
+# The delivery roles, and their resources.
 ROLES = {"build": "BuildRole", "codebuild": "ProjectRole", "plan": "PlanRole", "deploy": "DeployRole"}
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html (bytes of a template in a request)
 LIMIT = 51_200
@@ -35,9 +35,9 @@ class Infrastructure:
     """A target's part of the stacks of one environment.
 
     Attributes:
-        foundation: parameters, conditions, resources and outputs for the stack that the environment stands on.
+        foundation: parameters, conditions, resources and outputs for the environment's foundation stack.
         parameters: values of those parameters.
-        statements: IAM statements for the roles of the delivery (``build``, ``codebuild``, ``plan``, ``deploy``), by role.
+        statements: IAM statements for the delivery roles (``build``, ``codebuild``, ``plan``, ``deploy``), by role.
         project: more properties of the CodeBuild project.
     """
 
@@ -47,7 +47,7 @@ class Infrastructure:
     project: Tree = field(default_factory=dict)
 
     def __add__(self, other: Infrastructure) -> Infrastructure:
-        """Both parts; where both name a thing, that of ``other`` wins."""
+        """Both parts; ``other`` overrides what is in both."""
         roles = [*self.statements, *(role for role in other.statements if role not in self.statements)]
         return Infrastructure(
             {name: {**self.foundation.get(name, {}), **other.foundation.get(name, {})} for name in SECTIONS},
@@ -58,7 +58,7 @@ class Infrastructure:
 
 
 def part(folder: Path, parameters: dict[str, str] | None = None) -> Infrastructure:
-    """A target's part as the files in its folder say: ``foundation.yaml``, a part of a template; ``delivery.yaml``, with
+    """A target's part, from the files in its folder: ``foundation.yaml``, a part of a template; ``delivery.yaml``, with
     ``Statements`` by role and properties of the ``Project``.
     """
     more = read(folder / "delivery.yaml")
@@ -68,7 +68,7 @@ def part(folder: Path, parameters: dict[str, str] | None = None) -> Infrastructu
 
 
 class _Loader(_Base):
-    """Reads short functions as the long ones that they stand for: ``!Sub x`` is ``{"Fn::Sub": "x"}``.
+    """Reads functions in short form as long form: ``!Sub x`` is ``{"Fn::Sub": "x"}``.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
     """
@@ -91,10 +91,10 @@ _Loader.add_multi_constructor("!", _short)
 
 
 def read(path: Path) -> Tree:
-    """The template, or the part of one, in a YAML file; the long form of each function.
+    """The template, or the part of one, in a YAML file, with functions in long form.
 
     Raises:
-        ConfigError: it is not YAML, or no mapping.
+        ConfigError: it is not YAML, or not a mapping.
     """
     try:
         found = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 # nosec B506 - a SafeLoader
@@ -106,28 +106,28 @@ def read(path: Path) -> Tree:
 
 
 def write(template: Tree) -> str:
-    """The template as CloudFormation takes it: compact JSON, the same bytes each time.
+    """The template as compact JSON, with the same bytes each time.
 
     Raises:
-        ConfigError: it is larger than CloudFormation takes in a request.
+        ConfigError: it is larger than CloudFormation accepts in a request.
     """
     text = json.dumps(template, ensure_ascii=False, separators=(",", ":"), default=str)  # YAML reads a bare date as one
     if (size := len(text.encode())) > LIMIT:
         what = template.get("Description", "a template")
         raise ConfigError(
-            "infra", [f"{size} bytes, CloudFormation takes {LIMIT}: {what}"], next="declare fewer panels or resources"
+            "infra", [f"{size} bytes, CloudFormation accepts {LIMIT}: {what}"], next="declare fewer panels or resources"
         )
     return text
 
 
 def foundation(neutral: Tree, part: Infrastructure) -> Tree:
-    """What an environment stands on: the neutral template with the target's part; where both name a thing, the neutral one wins."""
+    """The foundation's template: the neutral one with the target's part; the neutral one overrides what is in both."""
     sections = {name: {**part.foundation.get(name, {}), **neutral.get(name, {})} for name in SECTIONS}
     return {**neutral, **{name: content for name, content in sections.items() if content}}
 
 
 def delivery(neutral: Tree, part: Infrastructure, place: str) -> Tree:
-    """What delivers an environment: the neutral template, with the target's statements and properties of the project.
+    """The delivery stack's template: the neutral one, with the target's statements and properties of the project.
 
     Raises:
         ConfigError: the template at ``place`` lacks a role, or the project.
@@ -151,7 +151,7 @@ def delivery(neutral: Tree, part: Infrastructure, place: str) -> Tree:
 
 
 def _merged(first: Tree, second: Tree) -> Tree:
-    """Both, the second winning; mappings within them likewise."""
+    """Both mappings, recursively; the second overrides the first."""
     both = {
         name: _merged(first[name], value) if isinstance(value, dict) and isinstance(first.get(name), dict) else value
         for name, value in second.items()

@@ -1,8 +1,8 @@
-"""Brings a newer template into a service: what is new, cruft's update, and what the service's own locks need then.
+"""Updates a service to a newer template, by cruft, and checks the service's own lockfiles.
 
-cruft (https://cruft.github.io/cruft/) renders the template as it was and as it is, and applies the difference. It skips what
-the owner of the service owns: ``[tool.cruft] skip`` of ``pyproject.toml``, which is the owner's itself, and ``skip`` of
-``.cruft.json``, which is written here after each update, so that the list can grow.
+cruft (https://cruft.github.io/cruft/) renders the old and the new template, and applies the difference. It skips what the
+service's owner owns: ``[tool.cruft] skip`` in ``pyproject.toml``, which the owner maintains, and ``skip`` in ``.cruft.json``,
+which is written here after each update, so that the list can grow.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["OWNED", "Updated", "branch", "propose", "update"]
 
 DELIVERY, UV = "requirements/delivery.txt", "requirements/uv.txt"
-OWNED = Path(__file__).parent / "owned.txt"  # what an update never touches; in the wheel, that of its version
+OWNED = Path(__file__).parent / "owned.txt"  # what an update never touches; each wheel has its version's list
 LOCK = Path(__file__).parent / "locks/upgrade.txt"
 
 
@@ -35,9 +35,9 @@ class Updated:
     """What an update did.
 
     Attributes:
-        restored: generated files that had been changed, which were put back in a commit of their own first.
-        changed: the files that differ from that commit now.
-        stale: what the service's locks lack, one line each (``locks.stale``).
+        restored: generated files with local changes, which were first restored in a separate commit.
+        changed: the files that differ from the last commit after the update.
+        stale: how the service's lockfiles are out of date, one line each (``locks.stale``).
     """
 
     restored: tuple[str, ...]
@@ -46,17 +46,17 @@ class Updated:
 
 
 def update(root: Path, found: Available, clone: Path, to: str = "") -> Updated:
-    """Update the service in ``root`` to ``found.newest``; nothing of it is committed.
+    """Update the service in ``root`` to ``found.newest``; the update itself is not committed.
 
     Args:
         root: the service's folder.
-        found: what ``opened`` gave, with the ``clone``.
+        found: what ``upstream.opened`` returned, with the ``clone``.
         clone: the template.
-        to: as for ``opened``.
+        to: as for ``upstream.opened``.
 
     Raises:
-        SourceError: the tree has changes.
-        Conflict: the update is in the tree, and conflicts with changes of the owner; names the files.
+        SourceError: the tree has uncommitted changes.
+        Conflict: the update is in the tree, and conflicts with the owner's changes; the message lists the files.
         SetupError: cruft can't be installed, or failed.
     """
     _require_clean(root)
@@ -68,7 +68,7 @@ def update(root: Path, found: Available, clone: Path, to: str = "") -> Updated:
     if done.returncode != 0 or state(root)["commit"] == found.commit:
         raise SetupError(
             f"cruft update failed: {last(done.stderr) or last(done.stdout)}",
-            next=f"git status, then {' '.join(words)}, which prints all of it",
+            next=f"git status, then {' '.join(words)}, which prints the whole error",
         )
     _write_skip(root)
     changed = _status(root)
@@ -78,18 +78,18 @@ def update(root: Path, found: Available, clone: Path, to: str = "") -> Updated:
     conflicts += [f"{name} (the template removed it, and you had changed it)" for name in _left(root, clone, found)]
     if conflicts:
         raise Conflict(
-            "the update conflicts with changes of yours:\n  " + "\n  ".join(conflicts),
-            next="correct each file (a .rej holds what did not fit), remove what is not needed, then make setup && nox; "
-            "git reset --hard && git clean -df takes the update back",
+            "the update conflicts with your changes:\n  " + "\n  ".join(conflicts),
+            next="correct each file (a .rej has what could not be applied), remove what is not needed, then make setup && nox; "
+            "git reset --hard && git clean -df undoes the update",
         )
     return Updated(restored, tuple(name for _, name in changed), tuple(locks.stale(root)))
 
 
 def branch(root: Path, found: Available) -> str:
-    """A new branch for the update, checked out; empty when ``origin`` has it already.
+    """Create and check out a branch for the update; returns its name, empty if ``origin`` already has it.
 
     Raises:
-        SourceError: the tree has changes, or git refused.
+        SourceError: the tree has uncommitted changes, or git failed.
     """
     _require_clean(root)
     name = f"ml-delivery-{found.newest_version}-{found.newest[:7]}"
@@ -100,11 +100,11 @@ def branch(root: Path, found: Available) -> str:
 
 
 def propose(root: Path, name: str, title: str, body: str) -> str:
-    """Commit all to the branch ``name``, push it, and open a pull request for it; its address.
+    """Commit everything to the branch ``name``, push it, and open a pull request; returns its URL.
 
     Raises:
-        SourceError: git refused.
-        SetupError: GitHub's gh is not installed, or refused.
+        SourceError: git failed.
+        SetupError: GitHub's gh is not installed, or failed.
     """
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "--message", title)
@@ -113,10 +113,12 @@ def propose(root: Path, name: str, title: str, body: str) -> str:
     try:
         done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise SetupError("gh is not installed; the branch is pushed", next="open its pull request on GitHub") from error
+        raise SetupError(
+            f"gh is not installed; the branch {name} was pushed", next="open its pull request on GitHub"
+        ) from error
     if done.returncode != 0:
         raise SetupError(
-            f"the branch {name} is pushed, but gh pr create failed: {last(done.stderr)}",
+            f"the branch {name} was pushed, but gh pr create failed: {last(done.stderr)}",
             next="open its pull request on GitHub",
         )
     return done.stdout.strip()
@@ -126,15 +128,15 @@ def _require_clean(root: Path) -> None:
     if changed := _status(root):
         names = ", ".join(name for _, name in changed[:5]) + (", …" if len(changed) > 5 else "")
         raise SourceError(
-            f"there are changes that are not committed, which an update would mix with its own: {names}",
-            next="git stash --include-untracked, or git commit; then invoke upgrade",
+            f"there are uncommitted changes, which the update would mix with its own: {names}",
+            next="git stash --include-untracked, or git add --all && git commit; then invoke upgrade",
         )
 
 
 def _restore(root: Path, clone: Path, commit: str) -> tuple[str, ...]:
-    """Put back what the template generates and a bot may have bumped, in a commit; the names of what had been changed.
+    """Restore generated files, which a bot may have bumped, in a commit; returns the names of those that differed.
 
-    The update then applies to what it expects. A bump in these comes with the template.
+    The update then finds what it expects. New versions in these files come from the template.
     """
     wanted = {UV: show(clone, commit, f"{SHIPPED}/{UV}")}
     if wheel := _wheel(root):
@@ -153,7 +155,7 @@ def _restore(root: Path, clone: Path, commit: str) -> tuple[str, ...]:
 
 
 def _left(root: Path, clone: Path, found: Available) -> list[str]:
-    """What the template has removed and is still there; cruft leaves a file that was changed, without reporting it."""
+    """Files that the template removed but that still exist: cruft keeps a changed file, without reporting it."""
     old, new = (
         set(git(clone, "ls-tree", "-r", "--name-only", "-z", f"{commit}:{SHIPPED}").split("\0"))
         for commit in (found.commit, found.newest)
@@ -170,7 +172,7 @@ def _wheel(root: Path) -> Path | None:
 
 
 def _delivery(wheel: Path) -> str:
-    """The lock of what delivers, as the hook of a bake writes it for ``wheel``."""
+    """The delivery lockfile, as a bake's hook writes it for ``wheel``."""
     version = wheel.name.split("-")[1]
     line = f"ml-delivery=={version} \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
     with zipfile.ZipFile(wheel) as archive:
@@ -178,7 +180,7 @@ def _delivery(wheel: Path) -> str:
 
 
 def _write_skip(root: Path) -> None:
-    """Write what the owner owns, as the package that has just arrived says, where the next update reads it."""
+    """Write the new package's list of what the owner owns to where the next update reads it."""
     listed = OWNED.read_text(encoding="utf-8")
     if wheel := _wheel(root):
         with zipfile.ZipFile(wheel) as archive:
@@ -188,6 +190,6 @@ def _write_skip(root: Path) -> None:
 
 
 def _status(root: Path) -> list[tuple[str, str]]:
-    """What differs from the last commit: git's two letters, and the file."""
+    """The files that differ from the last commit: git's two status letters, and the name."""
     listed = git(root, "status", "--porcelain", "--no-renames", "--untracked-files=all", "-z")
     return [(entry[:2], entry[3:]) for entry in listed.split("\0") if entry]

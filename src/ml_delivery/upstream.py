@@ -1,6 +1,6 @@
-"""The template that a service came from: which version, and what is new in it since.
+"""The template that a service was made from: its versions, and what is new.
 
-Its own repository is asked, by git, each time; ``.cruft.json`` says where that is and what was taken from it last.
+Git reads the template's repository each time; ``.cruft.json`` has its address and the commit of the last update.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["SHIPPED", "STATE", "Available", "environment", "git", "last", "opene
 
 STATE = ".cruft.json"
 SHIPPED = "{{cookiecutter.project_slug}}"
-# What a bake is made from; the template's own tests and documents are not.
+# What a bake is made from, without the template's own tests and documents.
 MADE_FROM = ("cookiecutter.json", "hooks", "local_extensions", "pyproject.toml", "src", SHIPPED)
 
 
@@ -34,10 +34,10 @@ class Available:
 
     Attributes:
         template: its git repository.
-        commit, version: what the service was last updated to; the version is empty for one without a package.
+        commit, version: what the service was last updated to; the version is empty if that had no package.
         newest, newest_version: what it can be updated to.
-        newer: whether the two differ in anything that reaches a service.
-        changes: the sections of the changelog that are new or were changed between the two.
+        newer: whether they differ in anything that a bake is made from.
+        changes: the sections of the changelog that are new or changed.
     """
 
     template: str
@@ -51,7 +51,7 @@ class Available:
 
 @contextmanager
 def opened(root: Path, to: str = "") -> Iterator[tuple[Available, Path]]:
-    """What the service in ``root`` can be updated to, and a clone of its template for as long as the block runs.
+    """What the service in ``root`` can be updated to, and a clone of its template, which exists during the block.
 
     Args:
         root: the service's folder.
@@ -69,7 +69,7 @@ def opened(root: Path, to: str = "") -> Iterator[tuple[Available, Path]]:
         if done.returncode != 0:
             raise SetupError(
                 f"the template {template} can't be cloned: {last(done.stderr)}",
-                next="check the network, and that git may read it; then run this again",
+                next="check the network, and that git may read the repository; then run this again",
             )
         newest = ""
         for name in (f"origin/{to}", to) if to else ("HEAD",):
@@ -79,8 +79,8 @@ def opened(root: Path, to: str = "") -> Iterator[tuple[Available, Path]]:
         if _run(clone, "cat-file", "-e", f"{commit}^{{commit}}").returncode != 0:
             raise ConfigError(
                 STATE,
-                [f"commit: {template} has no commit {commit} any more"],
-                next=f"write the commit there that replaced it into {STATE}",
+                [f"commit: {template} no longer has the commit {commit}"],
+                next=f"write the commit that replaced it into {STATE}",
             )
         newer = _run(clone, "diff", "--quiet", commit, newest, "--", *MADE_FROM).returncode != 0
         old, new = (_sections(show(clone, one, "CHANGELOG.md")) for one in (commit, newest))
@@ -92,7 +92,7 @@ def opened(root: Path, to: str = "") -> Iterator[tuple[Available, Path]]:
 
 
 def state(root: Path) -> dict[str, Any]:
-    """What cruft keeps of the service in ``root``: ``template``, ``commit``, ``skip`` and more.
+    """What cruft stores about the service in ``root``: ``template``, ``commit``, ``skip`` and more.
 
     Raises:
         ConfigError: there is no such file, or it is damaged.
@@ -104,10 +104,10 @@ def state(root: Path) -> dict[str, Any]:
         raise ConfigError(
             STATE,
             [
-                f"{root} is not linked to a template: cookiecutter made it, which keeps no link, or it never was made from one"
+                f"{root} is not linked to a template: it was made by cookiecutter, which stores no link, or without a template"
             ],
             next="uvx cruft link TEMPLATE --checkout COMMIT, with the repository and the commit or tag that it was made from; "
-            "or, without a template, a newer ml-delivery in its own lock",
+            "or, without a template, lock a newer ml-delivery",
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
@@ -127,20 +127,20 @@ def _version(clone: Path, commit: str) -> str:
 
 
 def show(clone: Path, commit: str, path: str) -> str:
-    """A file of the template; empty when it had none."""
+    """The text of a file of the template at ``commit``; empty if it does not exist."""
     done = _run(clone, "show", f"{commit}:{path}")
     return done.stdout if done.returncode == 0 else ""
 
 
 def git(root: Path, *words: str) -> str:
-    """What git prints in ``root``.
+    """The output of a git command in ``root``.
 
     Raises:
-        SourceError: it failed; the reason is its own.
+        SourceError: it failed; the message has git's reason.
     """
     done = _run(root, *words)
     if done.returncode != 0:
-        raise SourceError(f"git {words[0]} failed: {last(done.stderr)}", next=f"git {words[0]}, which says more")
+        raise SourceError(f"git {words[0]} failed: {last(done.stderr)}", next="git status")
     return done.stdout
 
 
@@ -154,10 +154,10 @@ def _run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def environment() -> dict[str, str]:
-    """Git fails rather than ask for a password on a terminal that may not be there."""
+    """The environment variables for git, which then fails instead of asking for a password."""
     return {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
 
 
 def last(text: str) -> str:
-    """The last line of what a program printed, which mostly is the reason."""
+    """The last line of a program's output, which is usually the reason."""
     return (text.strip().splitlines() or ["no reason given"])[-1]

@@ -1,4 +1,4 @@
-"""Waiting for a state, in short growing pauses."""
+"""Waits for a state, in short, growing pauses."""
 
 from __future__ import annotations
 
@@ -16,21 +16,18 @@ T = TypeVar("T")
 
 
 def wait(reached: Callable[[], T | None], *, what: str, seconds: float = 120) -> T:
-    """Ask ``reached`` until it returns something, and return that.
+    """Call ``reached`` until it returns something other than None, and return that.
 
-    The pauses grow by a twentieth from 20 ms to 2 s: a state that comes soon is seen soon, and one that takes long costs
-    few calls.
+    The pauses grow by 5 % from 20 ms to 2 s, so that a quick change is seen quickly and a slow one needs few calls.
 
     Raises:
-        Unsettled: it did not come within ``seconds``.
+        Unsettled: it timed out after ``seconds``.
     """
     end = time.monotonic() + seconds
     pause = 0.02
     while (found := reached()) is None:
         if time.monotonic() > end:
-            raise Unsettled(
-                f"{what} did not settle within {seconds:.0f} s", next="look at it on AWS, then run this again"
-            )
+            raise Unsettled(f"{what}: timed out after {seconds:.0f} s", next="check it on AWS, then run this again")
         time.sleep(pause)
         pause = min(pause * 1.05, 2.0)
     return found

@@ -110,7 +110,7 @@ def open_environment(branch: str, cloud: str, *, config: Config | None = None, p
 
 
 def _interrupt_once(*_: Any) -> None:
-    """Stop, and ignore further signals while things are put right; not SIG_IGN, which Python reports when it races."""
+    """Stop, and ignore further signals while the previous state is restored; not SIG_IGN, which Python reports when it races."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     raise KeyboardInterrupt
