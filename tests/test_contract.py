@@ -51,7 +51,7 @@ BROKEN: dict[str, tuple[Callable[[Tiny], None], str, str]] = {
     "no function": (handler("def handler(", "def answer("), "handler", "has no attribute 'handler'"),
     "no import": (handler("import json,", "import not_there, json,"), "handler", "No module named 'not_there'"),
     "exit at import": (handler("import json", "raise SystemExit(3)\nimport json"), "handler", "SystemExit: 3"),
-    "process dies": (handler("import json", "import os; os._exit(9)\nimport json"), "handler", "ended with 9"),
+    "process dies": (handler("import json", "import os; os._exit(9)\nimport json"), "handler", "exited with 9"),
     "no lock": (without("requirements/serve.txt"), "handler", "there is no requirements/serve.txt"),
     "raises": (handler('    print("asked', "    raise ValueError('x')\n    print(\"asked"), "handler", "ValueError: x"),
     "no JSON": (handler("json.dumps(body)", "'hello'"), "/version", "'hello', which is not a JSON object"),

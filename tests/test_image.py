@@ -41,7 +41,7 @@ def test_from_build_to_rollback(boxed: Tiny) -> None:
     said = boxed.invoke("build")
     assert all(f", {name}, " in said for name in OURS)
     assert boxed.invoke("push").startswith("pushed sha256:")
-    assert boxed.invoke("push").startswith("was there already: sha256:")
+    assert boxed.invoke("push").startswith("already pushed: sha256:")
     assert "release 1 is verified: version 1 serves production on embedded" in boxed.invoke("deploy")
     assert json.loads(boxed.invoke("call", "/version"))["note"] == "first"
     assert "asked for /version" in boxed.invoke("logs")

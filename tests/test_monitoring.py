@@ -167,7 +167,7 @@ WRONG = {
     "missing": ("[alarms.a]\nmissing = 'ok'\n", "alarms.a.missing: 'ok' is not one of notBreaching, breaching"),
     "function": (
         "[alarms.a]\nquery = 'most'\n",
-        "alarms.a.query: calls MAX; an alarm's expressions can call ABS, FILL, LOG only",
+        "alarms.a.query: calls MAX; an alarm's expressions can call only ABS, FILL, LOG",
     ),
 }
 RIGHT = '[queries]\ngood = { metric = "Good" }\nmost = { expression = "MAX(good)" }\n'

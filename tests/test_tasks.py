@@ -17,7 +17,7 @@ def test_from_build_to_rollback_by_hand(tiny: Tiny) -> None:
     """Every task does what it says, in lines for people and in JSON for programs."""
     assert tiny.invoke("build").startswith(f"built {tiny.git('rev-parse', 'HEAD')} in ")
     assert tiny.invoke("push").startswith("pushed sha256:")
-    assert tiny.invoke("push").startswith("was there already: sha256:")
+    assert tiny.invoke("push").startswith("already pushed: sha256:")
     assert "code version: none → " in tiny.invoke("plan", code=2)
     assert "release 1 is verified: version 1 serves production on embedded" in tiny.invoke("deploy")
     assert tiny.invoke("plan") == "production: nothing to do\n"

@@ -47,7 +47,7 @@ __all__ = ["Deployer", "Parity", "Target", "load"]
 
 @dataclass(frozen=True)
 class Parity:
-    """One thing that is not the same on the emulator as on AWS: how it is here, and how it is there."""
+    """One difference between the emulator and AWS: what differs, how it is on the emulator, and how it is on AWS."""
 
     what: str
     here: str

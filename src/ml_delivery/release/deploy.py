@@ -247,7 +247,7 @@ def _goal(delivery: Delivery, head: Head, live: Live, to: int) -> Release:
     if release.state not in (VERIFIED, ROLLED_BACK):
         raise Refused(f"release {to} was never verified, it is {release.state}", next=releases)
     if to not in [one.number for one in head.kept]:
-        raise Refused(f"release {to} was pruned; its deployed version is gone", next="deploy its commit again")
+        raise Refused(f"release {to} was pruned; its deployed version no longer exists", next="deploy its commit again")
     return release
 
 

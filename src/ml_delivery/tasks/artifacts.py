@@ -96,4 +96,4 @@ def push(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
         return console.document(pushed)
     location = pushed.artifact.location
     place = location if manifest.image else f"s3://{delivery.foundation.bucket}/{location}"
-    console.say(f"{'pushed' if pushed.uploaded else 'was there already:'} {pushed.artifact.digest} as {place}")
+    console.say(f"{'pushed' if pushed.uploaded else 'already pushed:'} {pushed.artifact.digest} as {place}")

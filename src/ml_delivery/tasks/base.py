@@ -100,7 +100,7 @@ def find_root() -> Path:
 
 
 def open_environment(branch: str, cloud: str, *, config: Config | None = None, prepare: bool = False) -> Delivery:
-    """The environment of ``branch`` on ``cloud``, as ``delivery.open_delivery`` opens it; says what was lost, if anything."""
+    """The environment of ``branch`` on ``cloud``, from ``open_delivery``; warns if the embedded AWS has lost state."""
     from ml_delivery.release.delivery import open_delivery
 
     delivery = open_delivery(config or read_config(), branch, cloud, prepare=prepare)
