@@ -26,7 +26,9 @@ def built(config: Config, cloud: str) -> Manifest:
     manifest = build.last(config.root)
     now = source.read(config.root)
     if manifest.version != now.version:
-        raise BuildError(f"the last build is of {manifest.version}, but the tree is at {now.version}", next="invoke build")
+        raise BuildError(
+            f"the last build is of {manifest.version}, but the tree is at {now.version}", next="invoke build"
+        )
     source.require_clean(now, chosen(cloud))
     return manifest
 
