@@ -241,6 +241,6 @@ def test_eject_leaves_what_is_not_its_own(service: Path) -> None:
         own.rmdir()
     invoke(service, "eject")
     (service / "ml_delivery").rename(service / "build/taken")  # as if it had been stopped between its two folders
-    assert "lies in" in invoke(service, "eject")
+    assert "is in embedded_aws" in invoke(service, "eject")
     assert package(service).endswith("ejected")
     invoke(service, "eject", "--undo")

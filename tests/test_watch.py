@@ -144,7 +144,7 @@ def test_detached_deploy_is_resumed(tiny: Tiny) -> None:
     assert json.loads(tiny.invoke("status", "--json"))["work"]["release"]["number"] == 2
     assert "a deploy of release 2, at shift 10 %" in tiny.invoke("deploy", code=1)
     assert "release 2 is verified" in tiny.invoke("deploy", "--resume")
-    assert "nothing to do: no deploy is under way" in tiny.invoke("deploy", "--resume")
+    assert "nothing to do: release 2 is live" in tiny.invoke("deploy", "--resume")
 
 
 def test_pauses_that_outlast_a_workflow_are_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
