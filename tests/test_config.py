@@ -73,6 +73,11 @@ branch = "main"
         (GOOD.replace('"develop"', '"main"'), "environments: the branch 'main' is named twice; name each once"),
         ("service = 1\n" + GOOD.partition("[function]")[2], "service: 1 is not a table; write [service]"),
         (GOOD.replace("timeout = 3", "timeout = true"), "function.timeout: True is not a whole number"),
+        (
+            GOOD.replace('[function.variables]\nLOG_LEVEL = "INFO"', 'variables = "x"')
+            + '[environments.staging.function.variables]\nAA = "1"\n',
+            "function.variables: 'x' is not a table",
+        ),
         (GOOD + 'name = "x"', "environments.staging.name: unknown key; the table's own name is it, so remove it"),
     ],
 )
