@@ -53,14 +53,25 @@ def record(cloud: Cloud, bucket: str, made: Artifact, *, uploaded: bool) -> Push
     return Pushed(made, uploaded)
 
 
-def keep(cloud: Cloud, bucket: str, folder: Path, version: str) -> None:
+def keep(cloud: Cloud, bucket: str, folder: Path, version: str, *, replace: bool = False) -> tuple[bytes, bytes]:
     """Keep beside the artifact of ``version`` what ``folder`` has about it: its bill of materials and its manifest.
+
+    Returns what is kept there now: of an earlier push, if there was one, unless that is to be replaced.
 
     Raises:
         CloudError: S3 refused.
     """
-    for name in ("sbom.cdx.json", "manifest.json"):
-        objects.create(cloud, bucket, f"artifacts/{version}/{name}", (folder / name).read_bytes())
+
+    def one(name: str) -> bytes:
+        key, body = f"artifacts/{version}/{name}", (folder / name).read_bytes()
+        if replace:
+            objects.put(cloud, bucket, key, body)
+        elif not objects.create(cloud, bucket, key, body):
+            found = objects.get(cloud, bucket, key)
+            return found[0] if found else body
+        return body
+
+    return one("sbom.cdx.json"), one("manifest.json")
 
 
 def find(cloud: Cloud, bucket: str, version: str) -> Artifact:
