@@ -82,7 +82,10 @@ def test_own_target_works_from_the_command_line(own: Tiny) -> None:
         ("lambda-zap", "'lambda-zap' is not one of lambda-image, lambda-zip, nor a dotted path"),
         ("no_such_module:Target", "'no_such_module:Target' can't be loaded: No module named 'no_such_module'"),
         ("json:Target", "'json:Target' can't be loaded: module 'json' has no attribute 'Target'"),
-        ("unfinished:Target", "'unfinished:Target' can't be loaded: TypeError: Can't instantiate abstract class Target"),
+        (
+            "unfinished:Target",
+            "'unfinished:Target' can't be loaded: TypeError: Can't instantiate abstract class Target",
+        ),
         ("unfinished:Other", "unfinished:Other is no ml_delivery.target.Target"),
         ("broken:Target", "'broken:Target' can't be loaded: ZeroDivisionError: division by zero"),
     ],

@@ -63,7 +63,8 @@ def damaged(place: str, error: Exception) -> CloudError:
     """The fault of an object that can't be read, and what to do about it."""
     return CloudError(
         f"{place} can't be read: {type(error).__name__}: {error}",
-        next="restore its previous version, which S3 keeps: aws s3api list-object-versions --prefix " + place,
+        next="restore its previous version, which S3 keeps: aws s3api list-object-versions --bucket BUCKET --prefix "
+        + place,
     )
 
 
