@@ -39,11 +39,6 @@ class Delivery(Context):
         """What releases there."""
         return self.target.open(self)
 
-    @property
-    def where(self) -> str:
-        """What has to be added to a command for it to reach the same cloud: `` --cloud aws``, or nothing."""
-        return "" if self.cloud.name == "embedded" else f" --cloud {self.cloud.name}"
-
     def artifact(self) -> Artifact:
         """The pushed artifact of the environment's branch: of the working tree if that branch is checked out.
 

@@ -41,7 +41,7 @@ class LambdaImage(LambdaTarget):
     def push(self, context: Context, manifest: Manifest) -> Pushed:
         from ml_delivery.containers import registry
 
-        repository = context.foundation.outputs["Repository"]
+        repository = context.output("Repository")
         parameter = _parameter(context.config, context.environment)
         return registry.push(context.cloud, context.foundation.bucket, repository, manifest, parameter)
 

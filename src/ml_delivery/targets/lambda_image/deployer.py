@@ -67,7 +67,7 @@ class ImageDeployer(LambdaDeployer):
 
     def discard(self, keep: set[str], before: float) -> list[Removed]:
         # By tag: an image goes with its last one, and two commits with the same content share an image.
-        repository, ecr = _name(self.context.foundation.outputs["Repository"]), self.context.cloud.client("ecr")
+        repository, ecr = _name(self.context.output("Repository")), self.context.cloud.client("ecr")
         with self.context.cloud.faults():
             pages = ecr.get_paginator("describe_images").paginate(repositoryName=repository)
             old = [
