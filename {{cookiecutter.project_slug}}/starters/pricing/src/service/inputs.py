@@ -1,4 +1,4 @@
-"""What callers send, checked at the edge: a wrong one is refused with what it must be."""
+"""Checks what callers send; a wrong value is refused with a message that says what it must be."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class BadRequest(Exception):
 
 
 def query(given: Mapping[str, str]) -> tuple[date, float | None, float | None, int]:
-    """Day, lowest and highest price, and number of bins of a request for a price.
+    """The day, lowest and highest price, and number of bins in a request for a price.
 
     Raises:
-        BadRequest: one is wrong, or there is no such parameter.
+        BadRequest: a parameter is wrong or unknown.
     """
     for name in given:
         if name not in ("low", "high", "bins", "date"):
@@ -36,10 +36,10 @@ def query(given: Mapping[str, str]) -> tuple[date, float | None, float | None, i
 
 
 def batch(body: Any) -> list[Asked]:
-    """What a batch asks for, from ``{"instances": [{"stockcode": …, "price": …, "date": …}]}``; the date may be left out.
+    """The instances of a batch, from ``{"instances": [{"stockcode": …, "price": …, "date": …}]}``; the date may be left out.
 
     Raises:
-        BadRequest: it is anything else; names the place.
+        BadRequest: it is anything else; the message names the place.
     """
     if not isinstance(body, dict) or body.keys() != {"instances"} or not isinstance(body["instances"], list):
         raise BadRequest('the body must be {"instances": [...]}')
@@ -83,5 +83,5 @@ def _day(given: str | None) -> date:
 
 
 def today() -> date:
-    """The day that is meant when none is given."""
+    """The day to use when none is given."""
     return datetime.now(UTC).date()
