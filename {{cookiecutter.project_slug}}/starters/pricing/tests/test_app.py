@@ -90,7 +90,7 @@ def test_batch_is_answered_in_its_order(client: FlaskClient) -> None:
         ('{"instances": []}', 400, "1 to 1000, not 0"),
         ('{"instances": [1]}', 400, "instances[0] must have a stockcode and a price"),
         ('{"instances": [{"stockcode": "85111", "price": 1, "x": 1}]}', 400, "instances[0] must have"),
-        ('{"instances": [{"stockcode": 85111, "price": 1}]}', 400, "instances[0].stockcode must be a text"),
+        ('{"instances": [{"stockcode": 85111, "price": 1}]}', 400, "instances[0].stockcode must be a string"),
         ('{"instances": [{"stockcode": "85111", "price": true}]}', 400, "instances[0].price must be a number"),
         ('{"instances": [{"stockcode": "85111", "price": NaN}]}', 400, "instances[0].price must be a price"),
         (
@@ -98,7 +98,7 @@ def test_batch_is_answered_in_its_order(client: FlaskClient) -> None:
             400,
             "instances[0].price must be a price",
         ),
-        ('{"instances": [{"stockcode": "85111", "price": 1, "date": 3}]}', 400, "instances[0].date must be a text"),
+        ('{"instances": [{"stockcode": "85111", "price": 1, "date": 3}]}', 400, "instances[0].date must be a string"),
         ('{"instances": [{"stockcode": "none", "price": 1}]}', 404, "there is no product none"),
         ("[" * 100_000, 400, "nested"),
         (" " * 1_000_001, 413, "exceeds"),

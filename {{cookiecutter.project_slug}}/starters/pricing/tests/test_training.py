@@ -78,7 +78,7 @@ def test_seconds_cut_and_say_so(small: Path, tmp_path: Path, capsys: pytest.Capt
     """A budget of no time still gives a model of each kind, with a warning."""
     words = ["--root", str(tmp_path), "--data", str(small), "--trials", "50", "--seconds", "0"]
     assert training.main(words) == 0
-    assert capsys.readouterr().out.count("cut after 1 of 50 trials; another training goes on from there") == len(
+    assert capsys.readouterr().out.count("cut after 1 of 50 trials; another training continues from there") == len(
         models.KINDS
     )
 

@@ -119,7 +119,7 @@ def evaluate(found: dataset.Dataset, models: list[artifact.Model]) -> Evaluation
     """Evaluate ``models`` and the baselines on the held-out rows of the products that all models know."""
     shared = [p["stockcode"] for p in found.products if all(p["stockcode"] in model.products for model in models)]
     if not shared:
-        raise data.BadData("the champion knows none of these products; delete model.lock to start anew")
+        raise data.BadData("the champion knows none of these products; delete model.lock to start without a champion")
     rows = found.test[np.isin(found.test.stockcodes, shared)]
     if not len(rows):
         raise data.BadData("no held-out row is of a product that the champion knows")

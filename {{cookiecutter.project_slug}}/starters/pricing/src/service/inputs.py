@@ -53,11 +53,11 @@ def _instance(place: str, one: Any) -> Asked:
         raise BadRequest(f"{place} must have a stockcode and a price, and may have a date")
     code, price, day = one["stockcode"], one["price"], one.get("date")
     if not isinstance(code, str) or not 1 <= len(code) <= LONGEST:
-        raise BadRequest(f"{place}.stockcode must be a text of 1 to {LONGEST} characters")
+        raise BadRequest(f"{place}.stockcode must be a string of 1 to {LONGEST} characters")
     if isinstance(price, bool) or not isinstance(price, (int, float)):
         raise BadRequest(f"{place}.price must be a number")
     if "date" in one and not isinstance(day, str):
-        raise BadRequest(f"{place}.date must be a text")
+        raise BadRequest(f"{place}.date must be a string")
     return Asked(code, _price(f"{place}.price", price), _day(day))
 
 

@@ -79,7 +79,7 @@ def train(root: Path, found: dataset.Dataset, seed: int, trials: int, seconds: f
         took = f"{tuned.trials} trials{earlier}, {time.monotonic() - began:.1f} s"
         _say(f"  {name:<12} rmse {tuned.score:7.3f}  {digest[:19]}  {took}")
         if tuned.trials < trials:
-            _say(f"! {name}: cut after {tuned.trials} of {trials} trials; another training goes on from there")
+            _say(f"! {name}: cut after {tuned.trials} of {trials} trials; another training continues from there")
     return [digest for _, digest in sorted(made)]
 
 
@@ -164,7 +164,7 @@ def main(words: list[str] | None = None) -> int:
         print(f"✗ {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\n✗ interrupted; another training goes on after the last finished trial", file=sys.stderr)
+        print("\n✗ interrupted; another training continues after the last finished trial", file=sys.stderr)
         return 130
     run = registry.Run(options.data, options.seed, found.cleaning, found.digest, digests)
     registry.write_run(options.root, run, found.transactions)
