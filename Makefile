@@ -21,7 +21,7 @@ demo: setup ## a service's first hour, for real: created, trained, tested, deplo
 test: setup ## the whole test suite
 	@$(BIN)/nox -s test
 
-check: setup ## every check: lint, types, test, sast, sca
+check: setup ## every check: lint, types, test, sast, sca, infra
 	@$(BIN)/nox
 
 bench: setup ## the benchmarks

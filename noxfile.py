@@ -25,10 +25,13 @@ spec.loader.exec_module(shipped)  # registers its sessions and options
 shipped.DELIVERY = sys.executable
 
 
+nox.options.sessions = [*nox.options.sessions, "infra"]
+
+
 @nox.session
-def lint(session: nox.Session) -> None:
-    """What a service checks of itself, and what only the template has: CloudFormation, its buildspec, Dependabot's files."""
-    shipped.lint(session)
+def infra(session: nox.Session) -> None:
+    """What only the template has: CloudFormation, the buildspec, Dependabot's files."""
+    shipped.install(session, "lint")
     session.run("cfn-lint", *map(str, sorted(Path("src/ml_delivery").rglob("infra/*.yaml"))))
     schema = "src/ml_delivery/artifact/buildspec.schema.json"
     session.run("check-jsonschema", "--schemafile", schema, "buildspec.yml")

@@ -30,8 +30,10 @@ MATRIX = [
 ]
 EXACT = {
     ".gitattributes", ".github/dependabot.yml", ".github/workflows/build_test.yml", ".github/workflows/deploy.yml",
-    ".gitignore", ".snyk", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "buildspec.yml", "noxfile.py",
-    "pipeline.toml", "pyproject.toml", "tasks.py", "tox.ini", f"vendor/ml_delivery-{__version__}-py3-none-any.whl",
+    ".github/workflows/upgrade.yml", ".gitignore", ".snyk", "CHANGELOG.md", "LICENSE", "Makefile", "README.md",
+    "buildspec.yml", "noxfile.py",
+    "pipeline.toml", "pyproject.toml", "tasks.py", "tox.ini",
+    f"vendor/ml_delivery-{__version__}-py3-none-any.whl",
     *(f"requirements/{lock}.txt" for lock in ("check", "delivery", "lint", "nox", "serve", "train", "uv")),
     *(path.relative_to(TEMPLATE).as_posix() for path in (TEMPLATE / "src/ml_service").glob("*.py")),
 }  # fmt: skip

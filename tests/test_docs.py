@@ -11,7 +11,7 @@ from bake import ROOT
 from test_template import tasks
 from tiny import PRICING, TEMPLATE
 
-from ml_delivery import keys
+from ml_delivery import keys, plugin
 from ml_delivery.targets.lambda_function.settings import LambdaSettings
 
 ROOT_README = (ROOT / "README.md").read_text()
@@ -96,3 +96,12 @@ def test_changelog_is_in_its_form() -> None:
             "Fixed",
             "Security",
         }
+
+
+@pytest.mark.parametrize("target", ["lambda-zip", "lambda-image"])
+def test_parity_table_has_each_targets_rows(target: str) -> None:
+    """The README's table of differences has every row that a target brings, word by word."""
+    rows = plugin.find(target, ROOT).parity
+    assert rows
+    for row in rows:
+        assert f"| {row.what} | {row.here} | {row.there} |" in ROOT_README

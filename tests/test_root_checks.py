@@ -1,4 +1,4 @@
-"""``nox -s lint`` of the root: what a service checks of itself, and what only the package has."""
+"""``nox -s infra`` of the root: the checks of what only the template has."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return repository(tmp_path_factory.mktemp("checkout") / "template")
 
 
-def lint(checkout: Path) -> tuple[int, str]:
-    """Its exit code and what it printed; ruff is asked about one file, since it is tried elsewhere."""
+def infra(checkout: Path) -> tuple[int, str]:
+    """Its exit code and what it printed."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("NOX", "PIPELINE_", "CI"))}
     done = subprocess.run(
-        [BIN / "nox", "-s", "lint", "--", "tasks.py"],
+        [BIN / "nox", "-s", "infra"],
         cwd=checkout,
         env={**clean, "PATH": f"{BIN}:{clean['PATH']}", "PYTHONPATH": str(checkout / "src")},
         stdout=subprocess.PIPE,
@@ -47,14 +47,14 @@ def lint(checkout: Path) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_root_lint_goes_red_on_what_only_the_root_has(checkout: Path, name: str) -> None:
+def test_check_goes_red_on_what_only_the_root_has(checkout: Path, name: str) -> None:
     """A fault in the package's stacks, in the buildspec or in Dependabot's file is found, and named."""
     path, old, new, says = FAULTS[name]
     good = (checkout / path).read_text()
     assert old in good
     try:
         (checkout / path).write_text(good.replace(old, new, 1))
-        code, output = lint(checkout)
+        code, output = infra(checkout)
         assert (code, says in output) == (1, True), output
     finally:
         (checkout / path).write_text(good)
@@ -62,5 +62,5 @@ def test_root_lint_goes_red_on_what_only_the_root_has(checkout: Path, name: str)
 
 def test_root_lint_is_green(checkout: Path) -> None:
     """Without a fault it passes: what is red above is red for its fault."""
-    code, output = lint(checkout)
+    code, output = infra(checkout)
     assert code == 0, output

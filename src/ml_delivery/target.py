@@ -8,6 +8,7 @@ split, its part of the infrastructure, its checks for ``invoke doctor``, and its
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ml_delivery import keys, plugin
@@ -41,7 +42,16 @@ if TYPE_CHECKING:
     )
     from ml_delivery.templates import Infrastructure
 
-__all__ = ["Deployer", "Target", "load"]
+__all__ = ["Deployer", "Parity", "Target", "load"]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One thing that is not the same on the emulator as on AWS: how it is here, and how it is there."""
+
+    what: str
+    here: str
+    there: str
 
 
 class Target(ABC):
@@ -55,6 +65,7 @@ class Target(ABC):
         probe: a script that loads a service and asks it as this target would, for ``invoke doctor --contract``:
             ``python -P SCRIPT RESULT PATH…`` writes ``{"fault": "", "answers": {path: [status, body]}}`` to the file RESULT.
             Without one that part of the contract is not checked.
+        parity: where a rehearsal on the emulator differs from AWS; ``invoke cloud.parity`` prints it.
     """
 
     function: ClassVar[type[keys.Function]] = keys.Function
@@ -62,6 +73,7 @@ class Target(ABC):
     provided: ClassVar[frozenset[str]] = frozenset()
     same_bytes: ClassVar[bool] = True
     probe: ClassVar[Path | None] = None
+    parity: ClassVar[tuple[Parity, ...]] = ()
 
     @abstractmethod
     def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:

@@ -37,5 +37,5 @@ namespace = Collection(
     reports.logs,
     reports.verify,
     reports.config,
-    Collection("cloud", cloud.up, cloud.down, cloud.cloud_status, cloud.reset),
+    Collection("cloud", cloud.up, cloud.down, cloud.cloud_status, cloud.reset, cloud.parity),
 )

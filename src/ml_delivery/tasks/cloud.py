@@ -1,11 +1,11 @@
-"""The embedded cloud's tasks: up, down, status, reset."""
+"""The embedded cloud's tasks: up, down, status, reset, parity."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ml_delivery.tasks import console
-from ml_delivery.tasks.base import JSON, action, find_root
+from ml_delivery.tasks.base import JSON, action, find_root, read_config
 
 
 @action(help={"port": "a port on loopback; default: the last one, or a free one"})
@@ -45,3 +45,20 @@ def reset(_: Any) -> None:
 
     emulator.reset(find_root())
     console.say("the embedded AWS is empty")
+
+
+@action(help={"json": JSON})
+def parity(_: Any, json: bool = False) -> None:
+    """Show where a rehearsal on the embedded AWS differs from AWS, for the service's targets."""
+    from dataclasses import asdict
+
+    from ml_delivery import target
+
+    config = read_config()
+    names = dict.fromkeys(environment.target for environment in config.environments.values())
+    found = {name: target.load(name, config).parity for name in names}
+    if json:
+        return console.document({name: [asdict(row) for row in rows] for name, rows in found.items()})
+    for name, rows in found.items():
+        console.say(f"{name}:")
+        console.table([{"what": row.what, "on the embedded AWS": row.here, "on AWS": row.there} for row in rows])

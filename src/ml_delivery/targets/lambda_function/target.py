@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ml_delivery.target import Target
+from ml_delivery.target import Parity, Target
 from ml_delivery.targets.lambda_function.settings import LambdaSettings
 
 if TYPE_CHECKING:
@@ -30,6 +30,15 @@ class LambdaTarget(Target):
     provided = frozenset({"boto3", "botocore", "jmespath", "s3transfer"})
 
     probe = Path(__file__).with_name("probe.py")
+    # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html and …/monitoring-metrics-view.html
+    parity: ClassVar[tuple[Parity, ...]] = (
+        Parity("a function's memory", "not limited", "limited to function.memory"),
+        Parity("a function's network", "this machine's", "isolated, or a VPC's"),
+        Parity("a function's processor", "this machine's", "service.architecture"),
+        Parity("initialization", "up to 30 s", "cut after 10 s, then repeated within function.timeout"),
+        Parity("metrics", "within a second", "by the minute, some minutes late"),
+        Parity("alarms", "judged over the last seconds", "judged by the minute"),
+    )
 
     def glibc(self, python: str) -> int:
         """Python 3.11 runs on Amazon Linux 2, those after it on Amazon Linux 2023.

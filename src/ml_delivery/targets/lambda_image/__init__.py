@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml_delivery.target import Parity
 from ml_delivery.targets.lambda_function.target import LambdaTarget
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ class LambdaImage(LambdaTarget):
 
     # The registry has the digest of the image's manifest, which differs with the engine; the layers' contents don't.
     same_bytes = False
+    parity = (
+        *LambdaTarget.parity,
+        Parity("the image's registry", "the emulator's, in its memory and on disk", "ECR"),
+        Parity("the image's file system", "a chroot of its layers where no engine runs it", "read-only, of its layers"),
+    )
 
     def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:
         from ml_delivery.targets.lambda_image import packer

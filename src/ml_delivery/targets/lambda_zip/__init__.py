@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ml_delivery.records import Limit
+from ml_delivery.target import Parity
 from ml_delivery.targets.lambda_function.target import LambdaTarget
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ DIRECT_LIMIT = 50 * 1024 * 1024  # zipped, in a request; a larger one goes throu
 
 class LambdaZip(LambdaTarget):
     """The target ``lambda-zip``."""
+
+    parity = (
+        *LambdaTarget.parity,
+        Parity("the interpreter", "this machine's Python of the service's version", "AWS's Python of that version"),
+    )
 
     def limits(self, config: Config) -> list[Limit]:
         return [Limit(UNZIPPED_LIMIT, "Lambda takes 250 MB")]
