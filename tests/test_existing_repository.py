@@ -144,5 +144,5 @@ def test_flask_repository_is_deployed(repository: Path, tmp_path: Path) -> None:
     assert run(repository, invoke, "call", "/").strip() == "hello"
     assert json.loads(run(repository, invoke, "call", "/version"))["release"] == 3
     assert run(repository, invoke, "plan") == "production: nothing to do\n"
-    refused = run(repository, invoke, "monitor", code=1)  # what needs an extra says so
+    refused = run(repository, invoke, "monitor", "--render", code=1)  # what needs an extra says so
     assert "next: pip install 'ml-delivery[grafana]'" in refused
