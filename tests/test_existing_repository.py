@@ -112,8 +112,18 @@ def test_flask_repository_is_deployed(repository: Path, tmp_path: Path) -> None:
     invoke = ".venv/bin/invoke"
     wheel = tmp_path / packing.name(ROOT)
     wheel.write_bytes(packing.wheel(ROOT))
-    run(repository, str(BIN / "uv"), "venv", "--quiet", "--python", sys.executable)
-    run(repository, str(BIN / "uv"), "pip", "install", "--quiet", "--no-build", str(wheel))
+    run(repository, str(BIN / "uv"), "venv", "--quiet", "--python", sys.executable, ".venv")
+    run(
+        repository,
+        str(BIN / "uv"),
+        "pip",
+        "install",
+        "--quiet",
+        "--no-build",
+        "--python",
+        ".venv/bin/python",
+        str(wheel),
+    )
 
     write(repository, {"tasks.py": ADDED["tasks.py"]})
     assert "no pipeline.toml" in run(repository, invoke, "build", code=1)
