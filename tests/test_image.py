@@ -156,7 +156,6 @@ def test_two_builds_of_one_commit_have_the_same_layers(boxed: Tiny, tmp_path: Pa
     cache = tmp_path / "cache"
     env = {
         **boxed.environment,
-        "PYTHONPATH": str(clone),
         "PIPELINE_CACHE": str(cache),
         "TZ": "Asia/Tokyo",
         "LC_ALL": "C",
