@@ -26,7 +26,7 @@ phases:
   build:
     on-failure: ABORT
     commands:
-      - {INVOKE} build
+      - {INVOKE} build --branch "$PIPELINE_BRANCH"
   post_build:
     on-failure: ABORT
     commands:
@@ -131,6 +131,7 @@ def test_the_shipped_buildspec_is_of_our_schema_and_never_deploys() -> None:
     assert subprocess.run([*check, str(shipped)], check=False).returncode == 0
     text = shipped.read_text()
     assert "invoke deploy" not in text
+    assert 'invoke build --branch "$PIPELINE_BRANCH"' in text  # an environment may have a target of its own
     assert text.count("on-failure: ABORT") == 4
     assert (ROOT / "buildspec.yml").resolve() == shipped
 

@@ -74,6 +74,11 @@ branch = "main"
         ("service = 1\n" + GOOD.partition("[function]")[2], "service: 1 is not a table; write [service]"),
         (GOOD.replace("timeout = 3", "timeout = true"), "function.timeout: True is not a whole number"),
         (
+            GOOD.replace('[function.variables]\nLOG_LEVEL = "INFO"', 'variables = "x"')
+            + '[environments.staging.function.variables]\nAA = "1"\n',
+            "function.variables: 'x' is not a table",
+        ),
+        (
             GOOD + 'name = "x"',
             "environments.staging.name: unknown key; the table's name is the environment's name, so remove it",
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from tiny import FAULTS, Tiny
@@ -12,8 +13,10 @@ from tiny import FAULTS, Tiny
 from ml_delivery.artifact import build, store
 from ml_delivery.artifact import push as pushing
 from ml_delivery.errors import CloudError, ConfigError, Moved, Refused, SourceError
+from ml_delivery.records import Live
 from ml_delivery.release import deploy as deploying
 from ml_delivery.release.plan import make as make_plan
+from ml_delivery.targets.lambda_function.function import Convergence
 
 
 def test_first_deploy_is_verified_and_second_has_nothing_to_do(tiny: Tiny) -> None:
@@ -68,6 +71,62 @@ def test_release_that_breaks_only_behind_the_alias_is_taken_back(tiny: Tiny) -> 
     with pytest.raises(Refused, match="live does not answer /version"):
         tiny.deploy()
     assert tiny.live() == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("stale", "release 1 serves as before"),
+        (Moved("read again"), "what serves could not be read: read again"),
+    ],
+)
+def test_what_serves_after_a_refusal_is_not_taken_from_a_stale_read(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, answer: str | Moved, says: str
+) -> None:
+    """A target may report for a moment what served before a shift, or nothing; the refusal names what really serves."""
+    tiny.deploy()
+    tiny.replace(
+        "src/service/handler.py", "    print(", "    assert ':live' not in context.invoked_function_arn\n    print("
+    )
+    tiny.commit()
+    tiny.push()
+    opened = tiny.open()
+    read, calls = opened.deployer.live, iter(range(9))
+
+    def live() -> Live | None:
+        found = read()
+        if next(calls) != 1:  # the first is the plan's, the second the first after everything was put back
+            return found
+        if isinstance(answer, Moved):
+            raise answer
+        return replace(found, deployed="2", release=2) if found else None
+
+    monkeypatch.setattr(opened.deployer, "live", live)
+    with pytest.raises(Refused, match=f"live does not answer /version.*; {says}"):
+        deploying.deploy(opened, report=lambda step: None)
+    assert tiny.live() == 1
+    assert tiny.open().ledger.read(2).state == "failed"
+
+
+def test_function_that_was_never_created_is_refused_with_its_reason() -> None:
+    """Lambda has no digest of what it failed to create; its reason is what counts."""
+
+    class Never:
+        package, function, context = "Zip", "pricing-production", None
+
+        @property
+        def client(self) -> Never:
+            return self
+
+        def get_function_configuration(self, **_: str) -> dict[str, str]:
+            return {"State": "Failed", "StateReason": "no such role"}
+
+        def read(self, found: dict[str, str]) -> dict[str, str]:
+            return found
+
+    release = SimpleNamespace(number=1, variables={})
+    with pytest.raises(Refused, match="Lambda could not create pricing-production: no such role"):
+        Convergence(Never(), release, ()).step()  # type: ignore[arg-type]
 
 
 def test_foreign_variables_stay_and_dropped_ones_go(tiny: Tiny) -> None:

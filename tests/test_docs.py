@@ -55,6 +55,15 @@ def test_paths_exist() -> None:
                 assert any((place / path).exists() for place in places) or path in MADE, path
 
 
+def test_named_tests_exist() -> None:
+    """Every test that docs/extending.md names for an example is in the file that it names."""
+    text = (ROOT / "docs/extending.md").read_text()
+    named = re.findall(r"Test:\s+`(test_\w+\.py)`(?:,\s+`(test_\w+)`)?", text)
+    assert len(named) == text.count("Test: ") + text.count("Test:\n") == 7
+    for file, name in named:
+        assert f"def {name}" in (ROOT / "tests" / file).read_text(), (file, name)
+
+
 def test_every_setting_is_in_the_commented_file() -> None:
     """``pipeline.toml`` shows every key that there is, and no other."""
     part = r'\{% include "starters/" ~ cookiecutter.starter ~ "(/parts/\w+\.toml)"[^%]*%\}'

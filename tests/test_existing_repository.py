@@ -112,8 +112,18 @@ def test_flask_repository_is_deployed(repository: Path, tmp_path: Path) -> None:
     invoke = ".venv/bin/invoke"
     wheel = tmp_path / packing.name(ROOT)
     wheel.write_bytes(packing.wheel(ROOT))
-    run(repository, str(BIN / "uv"), "venv", "--quiet", "--python", sys.executable)
-    run(repository, str(BIN / "uv"), "pip", "install", "--quiet", "--no-build", str(wheel))
+    run(repository, str(BIN / "uv"), "venv", "--quiet", "--python", sys.executable, ".venv")
+    run(
+        repository,
+        str(BIN / "uv"),
+        "pip",
+        "install",
+        "--quiet",
+        "--no-build",
+        "--python",
+        ".venv/bin/python",
+        str(wheel),
+    )
 
     write(repository, {"tasks.py": ADDED["tasks.py"]})
     assert "no pipeline.toml" in run(repository, invoke, "build", code=1)
@@ -144,5 +154,5 @@ def test_flask_repository_is_deployed(repository: Path, tmp_path: Path) -> None:
     assert run(repository, invoke, "call", "/").strip() == "hello"
     assert json.loads(run(repository, invoke, "call", "/version"))["release"] == 3
     assert run(repository, invoke, "plan") == "production: nothing to do\n"
-    refused = run(repository, invoke, "monitor", code=1)  # what needs an extra says so
+    refused = run(repository, invoke, "monitor", "--render", code=1)  # what needs an extra says so
     assert "next: pip install 'ml-delivery[grafana]'" in refused

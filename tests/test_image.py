@@ -81,20 +81,20 @@ def test_what_is_deployed_is_the_digest_that_was_pushed(boxed: Tiny) -> None:
     opened = boxed.open()
     artifact = outcome.release.artifact  # type: ignore[union-attr]
     function = opened.cloud.client("lambda").get_function(FunctionName=f"{boxed.name}-production", Qualifier="live")
-    assert function["Code"]["ImageUri"] == artifact["location"]
-    assert artifact["location"] == f"{opened.foundation.outputs['Repository']}@{artifact['digest']}"
-    assert function["Configuration"]["CodeSha256"] == artifact["digest"][7:]
+    assert function["Code"]["ImageUri"] == artifact.location
+    assert artifact.location == f"{opened.foundation.outputs['Repository']}@{artifact.digest}"
+    assert function["Configuration"]["CodeSha256"] == artifact.digest[7:]
     named = Registry(opened).find(boxed.git("rev-parse", "HEAD"))
     assert named is not None
-    assert named.digest == artifact["digest"]
+    assert named.digest == artifact.digest
     printed = boxed.invoke("verify", "--rebuild")
-    assert "✓ its bytes in the registry" in printed
-    assert f"✓ a rebuild of {artifact['commit']}" in printed
+    assert f"✓ its bytes in {artifact.location}" in printed
+    assert f"✓ a rebuild of {artifact.commit}" in printed
     parameter = opened.cloud.client("ssm").get_parameter(Name=f"/{boxed.name}/production/image")
-    assert parameter["Parameter"]["Value"] == artifact["location"]
-    lost = [{"imageTag": artifact["version"]}]
+    assert parameter["Parameter"]["Value"] == artifact.location
+    lost = [{"imageTag": artifact.version}]
     opened.cloud.client("ecr").batch_delete_image(repositoryName=f"{boxed.name}-production", imageIds=lost)
-    assert "its bytes in the registry: nothing is not sha256:" in boxed.invoke("verify", code=1)
+    assert f"its bytes in {artifact.location}: nothing is not sha256:" in boxed.invoke("verify", code=1)
 
 
 def test_image_that_the_registry_lost_is_not_deployed(boxed: Tiny) -> None:
@@ -129,7 +129,9 @@ def test_function_that_was_a_zip_stays_one(tiny: Tiny, engine: engines.Engine) -
     """Lambda never changes the package type; that is said with the way round it, and the ZIP serves on."""
     tiny.deploy()
     tiny.box()
-    with pytest.raises(Refused, match="made with the package type Zip, which Lambda never changes to Image") as refusal:
+    with pytest.raises(
+        Refused, match="created with the package type Zip, which Lambda never changes to Image"
+    ) as refusal:
         tiny.deploy()
     assert "an environment of its own" in str(refusal.value)
     assert tiny.live() == 1
@@ -154,7 +156,6 @@ def test_two_builds_of_one_commit_have_the_same_layers(boxed: Tiny, tmp_path: Pa
     cache = tmp_path / "cache"
     env = {
         **boxed.environment,
-        "PYTHONPATH": str(clone),
         "PIPELINE_CACHE": str(cache),
         "TZ": "Asia/Tokyo",
         "LC_ALL": "C",
@@ -212,7 +213,7 @@ def test_over_the_budget_names_layers_and_packages(boxed: Tiny) -> None:
     assert "the artifact has 2 MB unpacked, build.budget is 1 MB: dependencies 0 MB, model 0 MB, source 2 MB" in str(
         refusal.value
     )
-    assert f"most weigh {boxed.name} 2 MB" in str(refusal.value)
+    assert f"the largest packages are {boxed.name} 2 MB" in str(refusal.value)
     assert build.last(boxed.root) == former
 
 

@@ -11,6 +11,8 @@ from tiny import INFRA, Tiny
 from ml_delivery.account import infra, stacks
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, ConfigError, Refused
+from ml_delivery.records import Foundation
+from ml_delivery.release.delivery import Delivery
 
 FOUNDATION = (INFRA / "foundation.yaml").read_text()
 LONGER = FOUNDATION.replace("NoncurrentDays: 90", "NoncurrentDays: 60")
@@ -30,6 +32,17 @@ def opened(tiny: Tiny) -> Cloud:
 
 def planned(tiny: Tiny) -> infra.InfraPlan:
     return infra.plan(stacks.service(tiny.config, tiny.config.environment("main")), opened(tiny))
+
+
+def test_stack_of_another_target_is_refused_in_words(tiny: Tiny) -> None:
+    """An environment that was given another target, and not bootstrapped since, lacks outputs that the target reads."""
+    found = tiny.open()
+    stale = Foundation(found.foundation.bucket, {"Bucket": found.foundation.bucket}, current=False)
+    other = Delivery(found.config, found.environment, found.cloud, stale)
+    for read in (other.deployer.settings, lambda: list(other.deployer.logs(0))):
+        with pytest.raises(CloudError, match="the stack of production has no ") as fault:
+            read()
+        assert fault.value.next == "invoke bootstrap --branch main"
 
 
 def test_plan_names_each_resource_and_changes_nothing(own: Tiny) -> None:

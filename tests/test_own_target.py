@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,17 @@ from ml_delivery import config
 from ml_delivery.errors import ConfigError, Refused
 
 OWN = 'target = "folder_target:FolderTarget"'
+UNFINISHED = """\
+from ml_delivery import target
+
+
+class Target(target.Target):
+    pass
+
+
+class Other:
+    pass
+"""
 
 
 @pytest.fixture
@@ -70,11 +82,24 @@ def test_own_target_works_from_the_command_line(own: Tiny) -> None:
         ("lambda-zap", "'lambda-zap' is not one of lambda-image, lambda-zip, nor a dotted path"),
         ("no_such_module:Target", "'no_such_module:Target' can't be loaded: No module named 'no_such_module'"),
         ("json:Target", "'json:Target' can't be loaded: module 'json' has no attribute 'Target'"),
+        (
+            "unfinished:Target",
+            "'unfinished:Target' can't be loaded: TypeError: Can't instantiate abstract class Target",
+        ),
+        ("unfinished:Other", "unfinished:Other is no ml_delivery.target.Target"),
+        ("broken:Target", "'broken:Target' can't be loaded: ZeroDivisionError: division by zero"),
     ],
 )
-def test_missing_target_is_named(tmp_path: Path, target: str, says: str) -> None:
-    """A target that does not exist is a problem of the configuration, never a traceback."""
+def test_missing_target_is_named(
+    tmp_path: Path, target: str, says: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target that does not exist, lacks a method or fails on import is a problem of the configuration, never a traceback."""
     from tiny import SETTINGS
+
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name, text in (("unfinished", UNFINISHED), ("broken", "1 / 0\n")):
+        (tmp_path / f"{name}.py").write_text(text)
+        request.addfinalizer(lambda name=name: sys.modules.pop(name, None))  # type: ignore[misc]
 
     text = SETTINGS.format(name="demand-pricing", python="3.12").replace('"lambda-zip"', f'"{target}"')
     (tmp_path / "pipeline.toml").write_text(text)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from dataclasses import replace
 
 import pytest
 from tiny import HANDLER, Tiny
 
-from ml_delivery.errors import Refused
+from ml_delivery import formats
+from ml_delivery.artifact import build, store
+from ml_delivery.artifact import push as pushing
+from ml_delivery.errors import CloudError, Refused
 from ml_delivery.release import verify
 
 
@@ -79,6 +83,46 @@ def test_bill_of_materials_and_provenance_are_kept(tiny: Tiny) -> None:
     assert manifest["digest"] == json.loads(kept("artifact.json"))["digest"]
     assert manifest["sbom"] == f"sha256:{hashlib.sha256(kept('sbom.cdx.json')).hexdigest()}"
     assert json.loads(kept("sbom.cdx.json"))["bomFormat"] == "CycloneDX"
+
+
+def test_provenance_is_of_the_build_that_was_recorded(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a build whose push failed before it was recorded, nor one that was refused after, leaves its manifest there."""
+    opened, folder = tiny.open(), tiny.root / "build"
+
+    def push(note: bytes, sbom: str) -> str:
+        """Push another build of the same commit; the digest of its bytes."""
+        manifest = build.build(tiny.config)
+        (folder / "artifact.zip").write_bytes((folder / "artifact.zip").read_bytes() + note)
+        (folder / "sbom.cdx.json").write_text(sbom)
+        digest, bill = (
+            f"sha256:{hashlib.sha256((folder / name).read_bytes()).hexdigest()}"
+            for name in ("artifact.zip", "sbom.cdx.json")
+        )
+        manifest = replace(manifest, digest=digest, sbom=bill)
+        (folder / "manifest.json").write_bytes(formats.dump(manifest))
+        pushing.push(opened, manifest)
+        return digest
+
+    def kept() -> tuple[str, str]:
+        """The digest that the kept manifest names, and the kept bill of materials."""
+        place, found = f"artifacts/{tiny.git('rev-parse', 'HEAD')}", []
+        for name in ("manifest.json", "sbom.cdx.json"):
+            body = opened.cloud.client("s3").get_object(Bucket=opened.foundation.bucket, Key=f"{place}/{name}")["Body"]
+            found.append(body.read().decode())
+        return json.loads(found[0])["digest"], found[1]
+
+    def fails(*_: object) -> None:
+        raise CloudError("the network went away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "push", fails)
+        with pytest.raises(CloudError, match="the network went away"):
+            push(b"x", "first")
+    second = push(b"y", "second")
+    assert kept() == (second, "second")
+    with pytest.raises(CloudError, match=f"was pushed before as {second}"):
+        push(b"z", "third")
+    assert kept() == (second, "second")
 
 
 def test_nothing_live_is_said(tiny: Tiny) -> None:

@@ -3,9 +3,9 @@
 # requires-python = ">=3.11"
 # dependencies = ["nox>=2025.10", "uv>=0.9"]
 # ///
-"""The checks: is it good? ``nox --list`` shows them; make, tox and CI call these and nothing else.
+"""The checks. ``nox --list`` shows them; make and CI run these sessions and no other checks.
 
-Each session has an environment of its own, made by uv from a hashed lock.
+Each session has a virtual environment of its own, which uv makes from a hashed lockfile.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ nox.options.error_on_missing_interpreters = True  # a check that did not run is 
 nox.options.sessions = ["lint", "types", "test", "sast", "sca"]
 
 
-# Where the delivery package is: `make setup` makes it.
+# The Python that has the delivery package; `make setup` makes it.
 DELIVERY = str(Path(".venv/bin/python").absolute())
 
 
 def service_python() -> str | None:
-    """The Python that the service is built for, such as "3.12"; None when it is the one that runs this."""
+    """The Python that the service is built for, such as "3.12"; None when nox itself runs on it."""
     try:
         settings = tomllib.loads(Path("pipeline.toml").read_text(encoding="utf-8"))
         version = str(os.environ.get("PIPELINE_PYTHON") or settings["service"]["python"])
@@ -48,7 +48,7 @@ def install(session: nox.Session, lock: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, formatting, stale locks, the workflows, the Dockerfile."""
+    """Style, formatting, stale lockfiles, the workflows, the Dockerfile."""
     install(session, "lint")
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
@@ -69,22 +69,22 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=service_python())
 def test(session: nox.Session) -> None:
-    """Tests, with the coverage gate that pyproject.toml sets."""
+    """The tests, with the coverage gate of pyproject.toml."""
     install(session, "check")
     session.run("pytest", *(session.posargs or ["--cov", "--cov-report=term:skip-covered"]))
 
 
 @nox.session
 def sast(session: nox.Session) -> None:
-    """Security of our own code: Snyk Code when SNYK_TOKEN is set, else bandit."""
+    """Security of this repository's code: Snyk Code when SNYK_TOKEN is set, else bandit."""
     install(session, "lint")
     session.run(DELIVERY, "-m", "ml_delivery.scanning", "sast", *session.posargs, external=True)
 
 
 @nox.session(python=service_python() if os.environ.get("SNYK_TOKEN") else None)
 def sca(session: nox.Session) -> None:
-    """Known vulnerabilities of what is shipped: Snyk when SNYK_TOKEN is set, else pip-audit; skipped when it gets no answer."""
-    install(session, "check" if os.environ.get("SNYK_TOKEN") else "lint")  # Snyk looks at what is installed
+    """Known vulnerabilities of the locked dependencies: Snyk when SNYK_TOKEN is set, else pip-audit; skipped without an answer."""
+    install(session, "check" if os.environ.get("SNYK_TOKEN") else "lint")  # Snyk scans what is installed
     words = [DELIVERY, "-m", "ml_delivery.scanning", "sca", *session.posargs]
     said = str(session.run(*words, silent=True, success_codes=[0, 75], external=True)).strip()
     if "NOT CHECKED" in said:
@@ -94,7 +94,7 @@ def sca(session: nox.Session) -> None:
 
 @nox.session(default=False, venv_backend="none")
 def lock(session: nox.Session) -> None:
-    """Make the locks from pyproject.toml; further words, such as --upgrade, go to uv."""
+    """Make the lockfiles from pyproject.toml; further arguments, such as --upgrade, are passed to uv."""
     session.run(DELIVERY, "-m", "ml_delivery.dependencies.locks", "--make", *session.posargs)
 
 

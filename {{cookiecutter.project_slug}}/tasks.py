@@ -1,4 +1,4 @@
-"""Actions on this service: ``invoke --list`` shows them. Add your own below: ``namespace.add_task(…)``."""
+"""The tasks of this service; ``invoke --list`` shows them. Add your own below, with ``namespace.add_task(…)``."""
 
 from ml_delivery.tasks import namespace
 

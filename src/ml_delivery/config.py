@@ -153,6 +153,9 @@ def _functions(data: dict[str, Any], root: Path, problems: list[str]) -> dict[st
         except plugin.Missing as error:
             problems.append(f"{place}: {error}")
             continue
+        if not hasattr(kind, "function") or not hasattr(kind, "pythons"):
+            problems.append(f"{place}: {target} is no ml_delivery.target.Target")
+            continue
         found[name] = kind.function
         python = service.get("python") if isinstance(service, dict) else None
         if python in PYTHONS and python not in kind.pythons:
@@ -215,7 +218,11 @@ def _overridden(
     if isinstance(override, dict) and isinstance(general, dict):
         known = {field.name for field in dataclasses.fields(kind)}
         kept = {key: value for key, value in general.items() if key in known and key not in override}
-        tables = {key: {**general.get(key, {}), **value} for key, value in override.items() if isinstance(value, dict)}
+        tables = {
+            key: {**general[key], **value}
+            for key, value in override.items()
+            if isinstance(value, dict) and isinstance(general.get(key), dict)
+        }
         override = {**kept, **override, **tables}
     return read_section(f"{place}.{section}", kind, override, problems)
 

@@ -45,8 +45,9 @@ def find(name: str, root: Path) -> Any:
         sys.path.insert(0, str(root))
     try:
         return getattr(importlib.import_module(module), attribute)()
-    except (ImportError, AttributeError) as error:
-        raise Missing(f"{name!r} can't be loaded: {error}") from error
+    except Exception as error:  # it is the user's own code, which may fail in any way
+        kind = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
+        raise Missing(f"{name!r} can't be loaded: {kind}{error}") from error
 
 
 def _has_target(name: str) -> bool:

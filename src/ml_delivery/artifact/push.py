@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
-from ml_delivery import source, target
+from ml_delivery import formats, source, target
 from ml_delivery.artifact import build, store
 from ml_delivery.cloud import chosen
 from ml_delivery.errors import BuildError, ConfigError
@@ -52,5 +53,12 @@ def push(context: Context, manifest: Manifest) -> Pushed:
             ],
             next=f"invoke build --branch {context.environment.branch}",
         )
-    store.keep(context.cloud, context.foundation.bucket, context.config.root / build.FOLDER, manifest.version)
-    return target.load(wanted, context.config).push(context, manifest)
+    kind, folder = target.load(wanted, context.config), context.config.root / build.FOLDER
+    bill, kept = store.keep(context.cloud, context.foundation.bucket, folder, manifest.version)
+    pushed = kind.push(context, manifest)
+    other = formats.manifest("manifest.json", formats.read("manifest.json", kept))
+    same = other.digest == manifest.digest if kind.same_bytes else other.content == manifest.content
+    if not same or hashlib.sha256(bill).hexdigest() != manifest.sbom.removeprefix("sha256:"):
+        # They are of another build, whose push failed before its record: what is recorded is this one.
+        store.keep(context.cloud, context.foundation.bucket, folder, manifest.version, replace=True)
+    return pushed

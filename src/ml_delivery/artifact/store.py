@@ -52,14 +52,25 @@ def record(cloud: Cloud, bucket: str, made: Artifact, *, uploaded: bool) -> Push
     return Pushed(made, uploaded)
 
 
-def keep(cloud: Cloud, bucket: str, folder: Path, version: str) -> None:
+def keep(cloud: Cloud, bucket: str, folder: Path, version: str, *, replace: bool = False) -> tuple[bytes, bytes]:
     """Store the bill of materials and the manifest that are in ``folder`` next to the artifact of ``version``.
+
+    Returns both as they are stored now: those of an earlier push, if there was one, unless ``replace`` is set.
 
     Raises:
         CloudError: S3 refused.
     """
-    for name in ("sbom.cdx.json", "manifest.json"):
-        objects.create(cloud, bucket, f"artifacts/{version}/{name}", (folder / name).read_bytes())
+
+    def one(name: str) -> bytes:
+        key, body = f"artifacts/{version}/{name}", (folder / name).read_bytes()
+        if replace:
+            objects.put(cloud, bucket, key, body)
+        elif not objects.create(cloud, bucket, key, body):
+            found = objects.get(cloud, bucket, key)
+            return found[0] if found else body
+        return body
+
+    return one("sbom.cdx.json"), one("manifest.json")
 
 
 def find(context: Context, version: str) -> Artifact:

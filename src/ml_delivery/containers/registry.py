@@ -53,7 +53,7 @@ class Registry:
         with cloud.faults():
             answer = cloud.client("ecr").get_authorization_token()["authorizationData"][0]
         self.user, _, self.password = base64.b64decode(answer["authorizationToken"]).decode().partition(":")
-        self.uri = context.foundation.outputs["Repository"]
+        self.uri = context.output("Repository")
         self.address, self.tls = cloud.registry(self.uri)
         self.where = f"--branch {context.environment.branch}{context.where}"
         host, _, self._name = self.address.partition("/")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ml_delivery.errors import CloudError
+
 if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
     from ml_delivery.config import Config
@@ -46,3 +48,16 @@ class Context:
     def where(self) -> str:
         """What must be appended to a command so that it uses the same cloud: `` --cloud aws``, or nothing."""
         return "" if self.cloud.name == "embedded" else f" --cloud {self.cloud.name}"
+
+    def output(self, name: str) -> str:
+        """An output of the stack that the environment's target adds.
+
+        Raises:
+            CloudError: the stack has none of this name, since it was created for another target.
+        """
+        if name not in self.foundation.outputs:
+            raise CloudError(
+                f"the stack of {self.environment.name} has no {name}, which {self.environment.target} needs",
+                next=f"invoke bootstrap --branch {self.environment.branch}{self.where}",
+            )
+        return self.foundation.outputs[name]

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ml_delivery.errors import CloudError, Moved, Refused
+from ml_delivery.errors import CloudError, Moved, PipelineError, Refused
 from ml_delivery.records import FAILED, ROLLED_BACK, STAGED, VERIFIED, Release, Traffic
 from ml_delivery.release import retention
 from ml_delivery.release.head import Kept, Previous, Work
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Machine"]
 
 SHIFT_TRIES = 8
+# A shift may not be visible everywhere at once, since AWS's copies follow each other; usually it is within a second.
+SETTLE_SECONDS = 2.0
 
 
 class Machine:
@@ -114,21 +116,33 @@ class Machine:
             else:
                 failed = replace(work.release, cause=f"a rollback to it was refused: {cause}")
             self._lease.write(failed, work=None)
-            restored = replace(self._serving(), abandoned=number if abandoned and work.verb == "deploy" else 0)
-            before = previous.deployed if previous else ""
-            restored = replace(restored, whole=whole and (bool(restored.unread) or restored.deployed == before))
+            settle = SETTLE_SECONDS if work.weight and whole else 0.0
+            restored = self._serving(previous.deployed if previous else "", whole, settle)
+            restored = replace(restored, abandoned=number if abandoned and work.verb == "deploy" else 0)
             results.append(restored)
-        if not work.weight:  # else requests to its deployed version may still be in flight; the next deploy removes it
+        if not work.weight:  # else requests to it may still be in flight; the next deploy removes it
             self.prune()
         return restored
 
-    def _serving(self) -> Restored:
-        """What serves now, as reported by the target."""
-        try:
-            live = self._delivery.deployer.live()
-        except CloudError as error:
-            return Restored(0, "", unread=error.message)
-        return Restored(live.release, live.deployed) if live else Restored(0, "")
+    def _serving(self, before: str, whole: bool, settle: float) -> Restored:
+        """What serves now, as reported by the target, which may be out of date for ``settle`` seconds.
+
+        Args:
+            before: the deployed version that should serve; empty for nothing.
+            whole: what to return if the target can't be read.
+            settle: how many seconds to read again while it reports something else.
+        """
+        end = time.monotonic() + settle
+        while True:
+            try:
+                live = self._delivery.deployer.live()
+            except PipelineError as error:  # everything is recorded already; only the report lacks this
+                return Restored(0, "", whole=whole, unread=error.message)
+            restored = Restored(live.release, live.deployed) if live else Restored(0, "")
+            whole = restored.deployed == before and not (live and live.traffic.weights)
+            if whole or time.monotonic() >= end:
+                return replace(restored, whole=whole)
+            time.sleep(0.1)
 
     # -- traffic
 

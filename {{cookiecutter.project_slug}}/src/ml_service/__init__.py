@@ -1,15 +1,14 @@
-"""What every service needs at run time, and nothing of any model or framework: the standard library alone.
+"""What every service needs at run time, whatever its model and framework; needs the standard library only.
 
-release      what this process is part of: commit, version, model, content, number of the release
-models       the promoted models, verified by digest before anything opens them
-telemetry    a request's line of log, which is its metrics too
-problems     answers to what went wrong, as RFC 9457 says
-secrets      secrets, read by reference when they are needed
-cache        answers that were given before, in Redis
+release      the release that this process belongs to: number, commit, version, model, content
+models       the promoted models, verified by digest before they are opened
+telemetry    the log line of a request, which carries its metrics, too
+problems     error answers as problem documents (RFC 9457)
+secrets      secrets by reference, read when they are needed
+cache        cached answers, in Redis
 
-This folder belongs to the template: ``cruft update`` brings a newer one, and what is changed here makes that conflict. It
-is a folder and not a distribution, since it runs inside the artifact: so the service's own locks stay free of the
-delivery package, a build packs it like any other source below ``src/``, and every line that serves is in the service's
-repository, for a reviewer to read. ``docs/contract.md`` of the template says which parts delivery relies on; a service may
-do the same in its own way, and delete what it does not use.
+This folder belongs to the template: ``invoke upgrade`` brings newer versions, which conflict with changes made here. It is
+a folder rather than a distribution, because it runs inside the artifact: the service's lockfiles stay free of the delivery
+package, a build packs it like any other source below ``src/``, and a reviewer can read every line that serves. A service may
+delete what it does not use; ``docs/contract.md`` of the template says what delivery relies on.
 """

@@ -1,8 +1,8 @@
-"""Answers that were given before, kept in Redis for a time; never worth more than a few milliseconds of a request.
+"""Cached answers in Redis; a request waits for Redis a few milliseconds at most.
 
-Written by hand, since redis-py takes a third of a second to import, more than all else of a cold start: two commands of
-Redis's protocol, https://redis.io/docs/latest/develop/reference/protocol-spec/. A request never waits for a connection,
-which a thread makes; it gives a command ``PATIENCE``; and after a fault there is a ``PAUSE`` without Redis.
+A client of its own, because importing redis-py takes a third of a second, more than the rest of a cold start; it needs two
+commands of Redis's protocol, https://redis.io/docs/latest/develop/reference/protocol-spec/. A thread makes the connection, so
+that no request waits for it. A command may take ``PATIENCE``, and after an error requests do without Redis for ``PAUSE``.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ LARGEST = 1_000_000  # bytes
 
 
 def from_environment(warn: Callable[[str], None]) -> Cache | None:
-    """The cache that ``REDIS_URL`` names, whose answers live for ``CACHE_SECONDS`` (default: 300); None without it.
+    """The cache at ``REDIS_URL``, which keeps an answer for ``CACHE_SECONDS`` (default: 300); None without ``REDIS_URL``.
 
     Raises:
-        ValueError: a variable can't be used; names it, and shows no password.
+        ValueError: a variable can't be used; the message names it, and shows no password.
     """
     if not (url := os.environ.get("REDIS_URL", "")):
         return None
     place, seconds = urlsplit(url), os.environ.get("CACHE_SECONDS", "300")
     try:
-        place.port, int(place.path.strip("/") or 0)  # both say when they are no numbers
+        place.port, int(place.path.strip("/") or 0)  # both raise ValueError when it is not a number
     except ValueError:
         place = urlsplit("")
     if place.scheme not in ("redis", "rediss") or not place.hostname:
@@ -43,7 +43,7 @@ def from_environment(warn: Callable[[str], None]) -> Cache | None:
 
 
 class Cache:
-    """One connection to Redis, shared by a process's threads; every fault is a miss."""
+    """One connection to Redis, shared by a process's threads; every error counts as a miss."""
 
     def __init__(self, place: SplitResult, seconds: int, warn: Callable[[str], None]) -> None:
         self._place, self._seconds, self._warn = place, seconds, warn
@@ -54,11 +54,11 @@ class Cache:
         self._begin()
 
     def get(self, key: str) -> bytes | None:
-        """What is kept under ``key``; None when there is nothing, or Redis does not answer in time."""
+        """The value of ``key``; None when there is none, or Redis does not answer in time."""
         return self._command(b"GET", key.encode())
 
     def put(self, key: str, value: bytes) -> None:
-        """Keep ``value``, if Redis takes it in time."""
+        """Store ``value`` under ``key``, if Redis takes it in time."""
         self._command(b"SET", key.encode(), value, b"EX", str(self._seconds).encode())
 
     def _command(self, *words: bytes) -> bytes | None:
@@ -77,7 +77,7 @@ class Cache:
             self._using.release()
 
     def _begin(self) -> None:
-        """Have a connection made, unless one is being made or a fault was just now."""
+        """Start a thread that connects, unless one is running or the pause after an error is not over."""
         if not self._connecting and time.monotonic() >= self._not_before:
             self._connecting = True
             threading.Thread(target=self._connect, daemon=True).start()
@@ -87,7 +87,7 @@ class Cache:
         try:
             made = socket.create_connection((place.hostname, place.port or 6379), timeout=CONNECTING)
             if place.scheme == "rediss":
-                import ssl  # only here: it costs a cold start
+                import ssl  # only here: importing it slows a cold start
 
                 made = ssl.create_default_context().wrap_socket(made, server_hostname=place.hostname)
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -106,15 +106,15 @@ class Cache:
         if self._socket:
             self._socket.close()
             self._socket = None
-        self._warn(f"the cache is left alone for {PAUSE:g} s: {type(error).__name__}: {error}")
+        self._warn(f"requests do without the cache for {PAUSE:g} s: {type(error).__name__}: {error}")
 
 
 def _ask(connection: socket.socket, deadline: float, *words: bytes) -> bytes | None:
-    """Send a command and read its answer: a text, or None for nothing.
+    """Send a command and read its answer: a string, or None for no value.
 
     Raises:
-        OSError: it broke, or took longer than till ``deadline``.
-        ValueError: Redis answered with an error, or with what is no answer to these commands.
+        OSError: the connection broke, or ``deadline`` passed.
+        ValueError: Redis answered with an error, or with what is not an answer to these commands.
     """
     connection.settimeout(max(deadline - time.monotonic(), 0.001))
     connection.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))

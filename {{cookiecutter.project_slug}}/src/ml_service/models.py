@@ -1,4 +1,4 @@
-"""The promoted models: found by ``model.lock``, and verified by digest before anything opens them."""
+"""The promoted models: named in ``model.lock``, and verified by digest before they are opened."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def load(root: Path | None = None) -> list[Model]:
 
 
 def write(root: Path, role: str, content: bytes, suffix: str) -> str:
-    """Promote ``content`` as the only model: write ``models/<digest><suffix>`` and ``model.lock``; its digest.
+    """Promote ``content`` as the only model: write ``models/<digest><suffix>`` and ``model.lock``; returns its digest.
 
-    The lock is replaced in one step, and previous files in ``models/`` go after it.
+    ``model.lock`` is replaced atomically; then the previous files in ``models/`` are removed.
     """
     digest = hashlib.sha256(content).hexdigest()
     file = root / "models" / f"{digest[:12]}{suffix}"

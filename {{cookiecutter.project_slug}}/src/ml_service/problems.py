@@ -1,4 +1,4 @@
-"""Answers to what went wrong: problem documents, https://www.rfc-editor.org/rfc/rfc9457, whichever framework sends them."""
+"""Error answers as problem documents, https://www.rfc-editor.org/rfc/rfc9457, for any framework."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def document(status: int, detail: str, title: str = "", **more: Any) -> dict[str
 
     Args:
         status: of the answer, such as 404.
-        detail: what is wrong with this request, for who sent it.
+        detail: what is wrong with this request, for its sender.
         title: the kind of problem; default: HTTP's own phrase for ``status``.
         more: further members, such as the request's id.
     """

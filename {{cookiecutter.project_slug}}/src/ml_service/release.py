@@ -1,4 +1,4 @@
-"""What this process is part of, as the build wrote it into ``release.json`` and the deploy into ``RELEASE_NUMBER``."""
+"""The release that this process belongs to: the build wrote ``release.json``, the deploy sets ``RELEASE_NUMBER``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Release", "read"]
 
 @dataclass(frozen=True)
 class Release:
-    """A release; ``number`` is 0 and ``commit`` and ``version`` are "unreleased" where nothing was built.
+    """A release. In a checkout, which is not built, ``number`` is 0, and ``commit`` and ``version`` are "unreleased".
 
     Attributes:
         model: digest of the primary model; empty for a service without one.
-        content: digest of all that is in the artifact.
+        content: digest of everything in the artifact.
     """
 
     number: int
@@ -30,7 +30,7 @@ class Release:
         """What ``/version`` answers, which a deploy compares with the release that it made.
 
         Args:
-            model: digest of the model that is really open, where the service knows it.
+            model: digest of the model that is open, if the service knows it; default: that of ``release.json``.
         """
         return {
             "release": self.number,
@@ -42,7 +42,7 @@ class Release:
 
 
 def read() -> Release:
-    """This process's release: ``release.json`` lies at the artifact's root, beside the packages."""
+    """This process's release; ``release.json`` is at the artifact's root, beside the packages."""
     try:
         built = json.loads((Path(__file__).parents[1] / "release.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Secrets, read when they are needed: a variable holds where one lies, never the secret itself.
+"""Secrets, read when they are needed: an environment variable holds a reference to the secret, never the secret itself.
 
-``[function.secrets]`` in ``pipeline.toml`` names them. Lambda's Python brings botocore along, so nothing is added to the
-artifact for this.
+``[function.secrets]`` in ``pipeline.toml`` sets the references. Lambda's Python includes botocore, so this adds nothing to the
+artifact.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["secret"]
 
-SECONDS = 300.0  # a changed secret is seen after so long
+SECONDS = 300.0  # that a secret is cached: after them, a changed one is read
 _known: dict[str, tuple[float, str]] = {}
 
 
@@ -21,8 +21,8 @@ def secret(name: str) -> str:
 
     Raises:
         KeyError: there is no such variable.
-        ValueError: it holds something else than a reference.
-        botocore.exceptions.ClientError: the function may not read it, or it is not there.
+        ValueError: it does not hold a reference.
+        botocore.exceptions.ClientError: the function may not read the secret, or it does not exist.
     """
     reference = os.environ[name]
     read, value = _known.get(reference, (0.0, ""))
@@ -43,6 +43,6 @@ def _read(name: str, reference: str) -> str:
 
 
 def _client(service: str) -> Any:
-    from botocore.session import Session  # only here: most services have no secret, and it takes long to load
+    from botocore.session import Session  # only here: it takes long to import, and most services have no secret
 
     return Session().create_client(service)

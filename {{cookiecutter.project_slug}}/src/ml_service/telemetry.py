@@ -1,8 +1,8 @@
-"""One line of log for each request, which is its metrics too: CloudWatch's embedded metric format.
+"""One log line for each request, which carries its metrics, too: CloudWatch's embedded metric format.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
-CloudWatch makes metrics of it without a call or a daemon; anywhere else it is a line of JSON like any other. Dashboards and
-alarms read the metrics by their names.
+CloudWatch extracts the metrics from the log, without a call or a daemon; anywhere else it is an ordinary line of JSON.
+Dashboards and alarms read the metrics by their names.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 __all__ = ["METRICS", "NAMESPACE", "line", "trace"]
 
 NAMESPACE = "MLService"
-# What every service measures, with its unit; a service declares its own beside them, in ``metrics`` of ``line``.
+# What every service measures, with its unit; a service passes its own to ``line`` as ``metrics``.
 METRICS = {
     "Latency": "Milliseconds",  # of an answer, inside the process
     "Failures": "Count",  # 1 for a status of 500 or above, else 0
@@ -26,12 +26,12 @@ METRICS = {
 
 
 def line(level: str, metrics: Mapping[str, str] | None = None, **fields: Any) -> str:
-    """A line of log.
+    """A log line, as JSON.
 
     Args:
         level: "info", "warning" or "error".
-        metrics: the service's own metrics, each with CloudWatch's unit for it; a line may have some of them.
-        fields: what the line says. Those that are metrics are declared as such; the others stay searchable.
+        metrics: the service's own metrics, each with CloudWatch's unit for it; a line need not have all of them.
+        fields: the content of the line. Those that are metrics are declared as such; all can be searched.
     """
     function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
     known = {**METRICS, **(metrics or {})}
@@ -46,7 +46,7 @@ def line(level: str, metrics: Mapping[str, str] | None = None, **fields: Any) ->
 
 
 def trace(header: str) -> str:
-    """The root of a request's X-Ray trace, from API Gateway's ``header`` or from Lambda; empty where there is none.
+    """The root of a request's X-Ray trace, from API Gateway's ``header`` or from Lambda; empty without one.
 
     https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
     """

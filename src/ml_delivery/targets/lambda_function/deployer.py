@@ -100,7 +100,7 @@ class LambdaDeployer(Deployer):
             "memory": self.own.memory,
             "timeout": self.own.timeout,
             "tracing": self.own.tracing,
-            "role": self.context.foundation.outputs["FunctionRole"],
+            "role": self.context.output("FunctionRole"),
             "architecture": self.context.config.service.architecture,
         }
 
@@ -178,7 +178,7 @@ class LambdaDeployer(Deployer):
                     raise
 
     def logs(self, since: float) -> Iterator[str]:
-        group = self.context.foundation.outputs["LogGroup"]
+        group = self.context.output("LogGroup")
         with self.context.cloud.faults():
             pages = self.context.cloud.client("logs").get_paginator("filter_log_events")
             for page in pages.paginate(logGroupName=group, startTime=int(since * 1000)):

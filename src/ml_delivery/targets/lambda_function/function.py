@@ -71,7 +71,8 @@ class Convergence:
         if there is None:
             self._create(ours)
             return None
-        self.digest = self._deployer.digest(there["CodeSha256"])
+        if code := there.get("CodeSha256"):  # a function that was never created has none
+            self.digest = self._deployer.digest(code)
         self._require_same_package(there)
         if there.get("State") == "Failed":  # it was never created, and can only be deleted
             name = self._deployer.function

@@ -69,7 +69,7 @@ class ImageDeployer(LambdaDeployer):
 
     def discard(self, keep: set[str], before: float) -> list[Removed]:
         # By tag, since two commits with the same content share an image, which is removed with its last tag.
-        repository, ecr = _name(self.context.foundation.outputs["Repository"]), self.context.cloud.client("ecr")
+        repository, ecr = _name(self.context.output("Repository")), self.context.cloud.client("ecr")
         with self.context.cloud.faults():
             pages = ecr.get_paginator("describe_images").paginate(repositoryName=repository)
             old = [

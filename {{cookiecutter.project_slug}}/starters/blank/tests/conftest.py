@@ -1,4 +1,4 @@
-"""A service with a trained and promoted model, whichever ``service.model`` describes."""
+"""A service with a trained and promoted model, for any ``service.model``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def words(stage: str) -> list[str]:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as ``invoke train promote`` leaves it, which the service takes for its own."""
+    """A folder as ``invoke train promote`` leaves it, which the service uses as its own."""
     shutil.copytree(HOME / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(models, "find_root", lambda: tmp_path)

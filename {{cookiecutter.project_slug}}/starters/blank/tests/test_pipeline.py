@@ -1,4 +1,4 @@
-"""What holds whichever model there is: it is trained, judged, promoted through a gate, and served as a deploy expects."""
+"""What holds for any model: it is trained, evaluated, promoted through a gate, and served as a deploy expects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.app import create_app
 
 
 def test_training_again_gives_the_same_model(root: Path) -> None:
-    """The same data give the same bytes, so that who trains again promotes the same digest."""
+    """The same data give the same bytes, so a second training promotes the same digest."""
     digest = models.load(root)[0].digest
     assert training.main(words("train")) == 0
     assert promotion.main(words("promote")) == 0
@@ -25,7 +25,7 @@ def test_training_again_gives_the_same_model(root: Path) -> None:
 
 
 def test_report_has_candidate_and_champion(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Both are judged on the same examples, and the report is kept."""
+    """Both are evaluated on the same examples, and the report is written."""
     assert evaluation.main(words("evaluate")) == 0
     report = (root / "build/report.md").read_text()
     assert "| candidate | " in report
@@ -42,7 +42,7 @@ def test_gate_refuses(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_nothing_to_judge_is_reported(root: Path) -> None:
-    """Without a candidate there is nothing to judge, and without data nothing to learn from."""
+    """A missing candidate, and missing data, are reported."""
     assert root
     training.CANDIDATE.unlink()
     with pytest.raises(SystemExit, match="nothing has been trained yet"):
@@ -52,7 +52,7 @@ def test_nothing_to_judge_is_reported(root: Path) -> None:
 
 
 def test_health_and_version(root: Path) -> None:
-    """The paths that a deploy asks are answered; a checkout is release 0."""
+    """The paths that a deploy calls are answered; a checkout is release 0."""
     client = create_app().test_client()
     assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
     said = client.get("/version").get_json()
@@ -61,7 +61,7 @@ def test_health_and_version(root: Path) -> None:
 
 
 def test_request_is_logged_and_unknown_path_is_a_problem(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each request is a line of JSON with what it measures; a fault is a problem document."""
+    """Each request is a line of JSON with its metrics; an error is a problem document."""
     assert root
     capsys.readouterr()
     answer = create_app().test_client().get("/nowhere")

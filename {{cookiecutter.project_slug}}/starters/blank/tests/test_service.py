@@ -1,4 +1,4 @@
-"""The example itself, its model and its answers. Replace it with ``model`` and ``app``."""
+"""The example: its model and its answers. Replace this file together with ``model`` and ``app``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.app import create_app
 
 
 def test_line_is_found() -> None:
-    """From exact points the line through them is learned, and survives being written and read."""
+    """The line through exact points is found, and is the same after it was written and read."""
     made = model.fit([(float(x), 3.0 + 2.0 * x) for x in range(10)])
     assert (made.start, made.pace) == (3.0, 2.0)
     assert model.decode(model.encode(made)) == made
@@ -21,7 +21,7 @@ def test_line_is_found() -> None:
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "kilometres,minutes\n1,x\n", "kilometres,minutes\n1,2\n"])
 def test_data_that_can_not_be_used_is_refused(tmp_path: Path, text: str) -> None:
-    """Missing columns, what is no number, and too little of it."""
+    """Missing columns, values that are not numbers, and too few examples are refused."""
     (tmp_path / "examples.csv").write_text(text)
     with pytest.raises(SystemExit, match=r"examples\.csv"):
         training.split(tmp_path / "examples.csv")
@@ -29,7 +29,7 @@ def test_data_that_can_not_be_used_is_refused(tmp_path: Path, text: str) -> None
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"start": 1}', b'{"start": "x", "pace": 1}'])
 def test_what_is_no_model_is_refused(content: bytes) -> None:
-    """A file that is no model stops the start."""
+    """A file that is not a model stops the start."""
     with pytest.raises(models.ModelFault, match="can't be read"):
         model.decode(content)
 
@@ -44,7 +44,7 @@ def test_answers_with_minutes(root: Path) -> None:
 
 @pytest.mark.parametrize(("query", "status"), [("", 400), ("?kilometres=x", 422), ("?kilometres=nan", 422)])
 def test_wrong_question_is_a_problem_document(root: Path, query: str, status: int) -> None:
-    """What can't be answered is refused with a problem document."""
+    """A wrong request is refused with a problem document."""
     assert root
     answer = create_app().test_client().get(f"/v1/predict{query}")
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
@@ -53,7 +53,7 @@ def test_wrong_question_is_a_problem_document(root: Path, query: str, status: in
 def test_fault_is_logged_and_answered(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A fault of ours is a 500 without its details, which are in the log."""
+    """An unexpected error is answered with 500 and none of its details, which are in the log."""
     assert root
     monkeypatch.setattr(model.Model, "predict", lambda *_: 1 / 0)
     assert create_app().test_client().get("/v1/predict?kilometres=1").status_code == 500

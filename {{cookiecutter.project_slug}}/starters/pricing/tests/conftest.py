@@ -26,7 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CSV that is learned from in a moment."""
+    """A CSV that is small enough for a quick training."""
     frame = market.generate(SEED, days=150)
     path = tmp_path_factory.mktemp("small") / "small.csv"
     frame[frame["stockcode"].isin(["85111", "85222", "85333"])].to_csv(path, index=False)
@@ -35,7 +35,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it that a test may harm, and that the service takes for its own."""
+    """A copy of it that a test may change, and that the service uses as its own."""
     shutil.copytree(trained, tmp_path / "root")
     monkeypatch.setattr(models, "find_root", lambda: tmp_path / "root")
     return tmp_path / "root"

@@ -1,4 +1,4 @@
-"""The OpenAPI document is true: generated requests, right and wrong ones, are answered as it says."""
+"""The OpenAPI document is true: generated requests, valid and invalid, are answered as it says."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_every_route_is_in_the_document(root: Path) -> None:
 
 
 def _name_known(case: schemathesis.Case) -> None:
-    """Let a request be for a product that there is, where it names one at all."""
+    """Replace the product of a request, if it names one, by one that exists."""
     if "stockcode" in (case.path_parameters or {}):
         case.path_parameters["stockcode"] = "85111"
     instances = case.body.get("instances") if isinstance(case.body, dict) else None

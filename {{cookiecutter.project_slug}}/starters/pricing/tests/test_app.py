@@ -1,4 +1,4 @@
-"""The application, asked as its users ask it."""
+"""The application, through its HTTP API."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_bad_parameters_are_problems(client: FlaskClient, query: str) -> None:
 
 
 def test_low_above_high_is_no_range(client: FlaskClient) -> None:
-    """A range without prices is 422: each bound is a price, the two of them are none."""
+    """An empty range is 422: each bound is a price, but the lower one is not below the upper one."""
     for query in ("low=5&high=5", "low=1000000"):
         answer = client.get(f"/v1/predict-price/{PRODUCT}?{query}")
         assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
@@ -69,7 +69,7 @@ def test_low_above_high_is_no_range(client: FlaskClient) -> None:
 
 
 def test_batch_is_answered_in_its_order(client: FlaskClient) -> None:
-    """A batch has the sales and revenue that each of it would have alone; SageMaker's path is the same."""
+    """A batch gives each instance the sales and revenue of a single request; SageMaker's path does the same."""
     instances = [
         {"stockcode": code, "price": price, "date": "2026-01-31"} for code, price in (("85222", 14), (PRODUCT, 12))
     ]
@@ -90,7 +90,7 @@ def test_batch_is_answered_in_its_order(client: FlaskClient) -> None:
         ('{"instances": []}', 400, "1 to 1000, not 0"),
         ('{"instances": [1]}', 400, "instances[0] must have a stockcode and a price"),
         ('{"instances": [{"stockcode": "85111", "price": 1, "x": 1}]}', 400, "instances[0] must have"),
-        ('{"instances": [{"stockcode": 85111, "price": 1}]}', 400, "instances[0].stockcode must be a text"),
+        ('{"instances": [{"stockcode": 85111, "price": 1}]}', 400, "instances[0].stockcode must be a string"),
         ('{"instances": [{"stockcode": "85111", "price": true}]}', 400, "instances[0].price must be a number"),
         ('{"instances": [{"stockcode": "85111", "price": NaN}]}', 400, "instances[0].price must be a price"),
         (
@@ -98,14 +98,14 @@ def test_batch_is_answered_in_its_order(client: FlaskClient) -> None:
             400,
             "instances[0].price must be a price",
         ),
-        ('{"instances": [{"stockcode": "85111", "price": 1, "date": 3}]}', 400, "instances[0].date must be a text"),
+        ('{"instances": [{"stockcode": "85111", "price": 1, "date": 3}]}', 400, "instances[0].date must be a string"),
         ('{"instances": [{"stockcode": "none", "price": 1}]}', 404, "there is no product none"),
         ("[" * 100_000, 400, "nested"),
         (" " * 1_000_001, 413, "exceeds"),
     ],
 )
 def test_bad_bodies_are_problems(client: FlaskClient, body: str, status: int, says: str) -> None:
-    """A wrong body is refused with the place and what must be there."""
+    """A wrong body is refused with the place of the error and what must be there."""
     answer = client.post("/v1/predict", data=body, content_type="application/json")
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
     assert says in answer.get_json()["detail"]
@@ -143,7 +143,7 @@ def test_debug_logs_what_was_asked(
 
 
 def test_cors_is_what_is_configured(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only pages of the configured origins may ask from a browser; without any, none may."""
+    """Only pages of the configured origins may call the API from a browser; without any, none may."""
     path, mine = f"/v1/predict-price/{PRODUCT}", {"Origin": "https://shop.localhost"}
     assert "Access-Control-Allow-Origin" not in create_app().test_client().get(path, headers=mine).headers
     monkeypatch.setenv("CORS_ORIGINS", "https://shop.localhost, https://other.localhost")
@@ -172,7 +172,7 @@ def test_page_may_run_its_own_script_only(client: FlaskClient) -> None:
 
 
 def test_request_id_is_the_callers_or_a_new_one(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the caller sends is answered and logged if it is a plain name; anything else gets a new one."""
+    """A request id from the caller is answered and logged if it is a plain name; otherwise a new one is made."""
     for sent, kept in (("order-17", True), ("a b", False), ("x" * 65, False), ("", False)):
         answer = client.get("/healthz", headers={"X-Request-Id": sent})
         line = json.loads(capsys.readouterr().out)
@@ -254,7 +254,7 @@ def test_model_that_is_not_the_promoted_one_stops_the_start(root: Path, harm: st
 
 
 def test_without_a_lock_the_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A package that no model.lock stands above says that a model must be trained."""
+    """Without a model.lock above the package, the error says that a model must be trained."""
     monkeypatch.setattr(models, "__file__", str(tmp_path / "ml_service/models.py"))
     with pytest.raises(artifact.ModelFault, match="train a model first"):
         models.find_root()
@@ -274,6 +274,6 @@ def test_log_is_one_json_line_per_request(client: FlaskClient, capsys: pytest.Ca
     query=st.dictionaries(st.sampled_from(["low", "high", "bins", "date", "x"]), st.text(max_size=6), max_size=4),
 )
 def test_no_input_makes_a_500(client: FlaskClient, code: str, query: dict[str, str]) -> None:
-    """Whatever is asked, the answer is a result or a problem of the caller's."""
+    """Every request is answered with a result or with an error of the caller, never with 500."""
     answer = client.get("/v1/predict-price/" + quote(code, safe=""), query_string=query)
     assert answer.status_code in (200, 308, 400, 404, 405, 422)

@@ -1,4 +1,4 @@
-"""The cache is worth a few milliseconds and never an answer: Redis may be slow, gone, or talk nonsense."""
+"""The cache delays a request by milliseconds at most and never loses an answer, whether Redis is slow, gone or broken."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def server(answer: Callable[[socket.socket, bytes], None]) -> Iterator[str]:
 
 
 def silent(connection: socket.socket, piece: bytes) -> None:
-    """Never an answer."""
+    """Never answers."""
 
 
 def slow(connection: socket.socket, piece: bytes) -> None:
-    """Ready at once, then slower than a request waits."""
+    """Connects at once, then answers more slowly than a request waits."""
     if b"SELECT" not in piece:
         time.sleep(0.5)
     connection.sendall(b"+OK\r\n")
 
 
 def trickling(connection: socket.socket, piece: bytes) -> None:
-    """A byte now and then."""
+    """Sends one byte at a time, slowly."""
     if b"SELECT" in piece:
         connection.sendall(b"+OK\r\n")
     for byte in b"$99999\r\n" + b"x" * 100:
@@ -70,7 +70,7 @@ def refusing(connection: socket.socket, piece: bytes) -> None:
 
 
 def nonsense(connection: socket.socket, piece: bytes) -> None:
-    """An answer of another service's."""
+    """Answers as another kind of server."""
     body = b"null" if b"GET" in piece else b""
     connection.sendall(b"+OK\r\n" if b"SELECT" in piece or b"SET" in piece else b"$%d\r\n%s\r\n" % (len(body), body))
 
@@ -109,7 +109,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def test_after_a_fault_redis_is_left_alone_for_a_while() -> None:
-    """A fault is warned of once, and no request asks again before the pause is over."""
+    """An error is logged once, and no request asks again before the pause is over."""
     asked: list[bytes] = []
     warned: list[str] = []
 
@@ -157,7 +157,7 @@ def test_bad_settings_stop_the_start(monkeypatch: pytest.MonkeyPatch, url: str, 
 def test_what_is_not_an_answer_of_this_model_is_a_miss(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A kept answer is used and counted as a hit; one of another model, or damaged, is not."""
+    """A cached answer is used and counted as a hit; one of another model, or a damaged one, is not."""
     client = create_app().test_client()
     right = client.get(PATH).get_json()
     kept = {**right, "description": "kept"}

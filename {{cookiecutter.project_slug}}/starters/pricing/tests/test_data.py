@@ -1,4 +1,4 @@
-"""Transactions: generated ones tell the truth, read ones are checked, and time splits them."""
+"""Transactions: generated ones match the truth, read ones are checked, and they are split by time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_generated_data_is_the_same_for_the_same_seed() -> None:
 
 
 def test_generated_sales_follow_the_season_and_the_price() -> None:
-    """What was generated has the elasticity and the peak that its product is said to have."""
+    """Generated sales have the elasticity and the peak of their product."""
     rows = data.clean(market.generate(7))[0]
     product = max(market.products(7), key=lambda p: p.demand)
     own = rows[rows["stockcode"] == product.stockcode]
@@ -37,7 +37,7 @@ def test_best_price_has_the_highest_revenue() -> None:
 
 
 def test_cleaning_counts_what_it_drops() -> None:
-    """Every dropped row is counted under its reason, nothing else is dropped, and what was out of order is said."""
+    """Every dropped row is counted under its reason, nothing else is dropped, and rows out of order are counted."""
     good, _ = data.clean(market.generate(7, days=10))
     row = good.iloc[[0]]
     wrong = [
@@ -88,7 +88,7 @@ def test_columns_of_the_uci_set_are_read(tmp_path: Path, suffix: str) -> None:
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
-    """Missing columns are all named; so are columns that are there twice, other files, and files that aren't there."""
+    """Missing columns, duplicate columns, other kinds of files, and missing files are all named."""
     frame = market.generate(7, days=3)
     frame.drop(columns=["quantity", "country"]).to_csv(tmp_path / "x.csv", index=False)
     frame.assign(InvoiceNo="1").to_csv(tmp_path / "twice.csv", index=False)
@@ -105,7 +105,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
 
 
 def test_split_is_by_time() -> None:
-    """No held-out day is before, or the same as, a day that was learned from; nor within the days to learn from."""
+    """Every held-out day is after every day for training, also in the split that tuning makes."""
     found = dataset.load("", 7)
     before, after = found.train.split()
     for first, second in ((found.train, found.test), (before, after)):

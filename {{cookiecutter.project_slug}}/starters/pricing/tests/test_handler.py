@@ -111,14 +111,14 @@ def test_event_is_answered(handler: Any, event: dict[str, Any], capsys: pytest.C
 
 
 def test_query_reaches_the_application(handler: Any) -> None:
-    """The query string is not lost on the way."""
+    """The query string reaches the application."""
     answer = handler(http_api("/v1/predict-price/85111", "bins=4"), CONTEXT)
     assert len(json.loads(answer["body"])["bins"]) == 4
 
 
 @pytest.mark.parametrize("many", [False, True])
 def test_load_balancers_query_reaches_the_application(handler: Any, many: bool) -> None:
-    """A load balancer leaves the query encoded, and with multi-value headers wants them back in the answer."""
+    """A load balancer passes the query encoded, and with multi-value headers expects them in the answer."""
     answer = handler(
         load_balancer("/v1/predict-price/85111", {"bins": "%34", "date": "2026%2D01%2D31"}, many=many), CONTEXT
     )
@@ -142,7 +142,7 @@ def test_body_reaches_the_application_encoded_or_not(handler: Any) -> None:
 
 
 def test_serving_imports_nothing_of_training(root: Path) -> None:
-    """A process that serves has none of the training's packages loaded, and no pickle is read."""
+    """A process that serves has loaded none of the packages for training, and reads no pickle."""
     code = (
         "import sys; from ml_service import models; from pathlib import Path; "
         f"models.find_root = lambda: Path({str(root)!r}); import service.handler; "

@@ -1,4 +1,4 @@
-"""Evaluation and promotion: what is best is known, and nothing worse than it should be gets through."""
+"""Evaluation and promotion: the best prices are known, and no model that is too bad is promoted."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def judged(trained: Path) -> evaluation.Evaluation:
 
 
 def test_prices_and_elasticities_are_recovered(judged: evaluation.Evaluation) -> None:
-    """The best model's prices earn 95 % of the best revenue for nine products of ten; its elasticities are within 15 %."""
+    """The best model's prices earn 95 % of the best revenue for nine of ten products; its elasticities are within 15 %."""
     best = judged.models[0]
     assert best.metrics.good is not None
     assert best.metrics.good >= 0.9
     assert best.metrics.elasticity_error is not None
     assert best.metrics.elasticity_error <= 0.15
-    for curve in best.curves:  # the same, told without the code under test
+    for curve in best.curves:  # the same, computed without the code under test
         truth = judged.found.truth[curve.stockcode]
         within = np.clip(truth.best_price, curve.prices[0], curve.prices[-1])
         earned, most = (price * truth.sales(np.array([price]))[0] for price in (curve.recommended, within))
@@ -49,7 +49,7 @@ def test_baselines_are_in_the_table_and_beaten(judged: evaluation.Evaluation) ->
 
 
 def test_lock_names_the_best_two_by_digest(trained: Path, judged: evaluation.Evaluation) -> None:
-    """The primary is the best, the backup the next, both are there with metrics and data, and nothing else is."""
+    """The primary is the best, the backup the next; both have metrics and data, and models/ holds nothing else."""
     lock = tomllib.loads((trained / "model.lock").read_text())
     assert [lock[role]["digest"] for role in ("primary", "backup")] == [j.digest for j in judged.challengers[:2]]
     assert lock["primary"]["metrics"]["rmse"] == pytest.approx(judged.models[0].metrics.rmse, abs=1e-3)
@@ -59,7 +59,7 @@ def test_lock_names_the_best_two_by_digest(trained: Path, judged: evaluation.Eva
 
 
 def test_promoting_again_changes_nothing(root: Path) -> None:
-    """The champion's equal is no worse than it: the same training promotes the same lock."""
+    """A model equal to the champion passes: the same training writes the same model.lock."""
     before = (root / "model.lock").read_bytes()
     assert promotion.main(["--root", str(root)]) == 0
     assert (root / "model.lock").read_bytes() == before
@@ -70,7 +70,7 @@ def changed(judged: evaluation.Judged, **metrics: float) -> evaluation.Judged:
 
 
 def test_gate_refuses_what_is_too_bad(judged: evaluation.Evaluation) -> None:
-    """Each condition of the gate is one that fails by itself."""
+    """Each condition of the gate can fail on its own."""
     best = judged.models[0]
     assert promotion.failures(best, judged, GATE) == []
     for worse, says in (
@@ -82,7 +82,7 @@ def test_gate_refuses_what_is_too_bad(judged: evaluation.Evaluation) -> None:
 
 
 def test_gate_refuses_what_is_worse_than_the_champion(judged: evaluation.Evaluation) -> None:
-    """A challenger may be as good as the champion, or worse by the slack, and no more."""
+    """A challenger may be worse than the champion by the slack, and no more."""
     champion = judged.models[0]
     assert promotion.worse(champion, champion, GATE) == []
     slower = changed(champion, rmse=champion.metrics.rmse * 1.02, regret=0.02)
@@ -91,7 +91,7 @@ def test_gate_refuses_what_is_worse_than_the_champion(judged: evaluation.Evaluat
 
 
 def test_worse_challenger_is_refused_with_the_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A training whose best is worse than the champion leaves the lock as it is, and prints why."""
+    """A training whose best is worse than the champion leaves model.lock unchanged, and prints why."""
     before = (root / "model.lock").read_bytes()
     run, frame = registry.last_run(root)
     others = [digest for digest in run.models if digest not in before.decode()]
@@ -117,7 +117,7 @@ def test_no_model_is_promoted_that_is_no_better_than_the_mean(
 
 
 def test_only_one_that_passes_has_no_backup(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A backup that doesn't pass the gate is none, and that is said."""
+    """A model that doesn't pass the gate is not the backup, and a warning says so."""
     run, frame = registry.last_run(root)
     registry.write_run(root, dataclasses.replace(run, models=run.models[:1]), frame)
     (root / "model.lock").unlink()
@@ -127,7 +127,7 @@ def test_only_one_that_passes_has_no_backup(root: Path, capsys: pytest.CaptureFi
 
 
 def test_champion_of_other_products_is_judged_on_what_it_knows(root: Path, small: Path) -> None:
-    """New products are no reason not to compare: only rows that all models know are judged; without truth, no regret."""
+    """With new products, only rows that all models know are compared; without the truth there is no regret."""
     frame = pd.read_csv(small, dtype=str)
     frame.assign(stockcode=frame["stockcode"].replace("85111", "99999")).to_csv(root / "own.csv", index=False)
     assert training.main(["--root", str(root), "--data", str(root / "own.csv"), "--trials", "1"]) == 0
@@ -159,13 +159,13 @@ def test_table_is_there_for_programs_too(root: Path, capsys: pytest.CaptureFixtu
 def test_without_a_training_there_is_nothing_to_judge(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], call: object
 ) -> None:
-    """Both say so in one line."""
+    """Both report it in one line."""
     assert call(["--root", str(tmp_path)]) == 1  # type: ignore[operator]
     assert capsys.readouterr().err == "✗ nothing has been trained yet\n"
 
 
 def test_report_is_whole_and_escapes_what_it_is_given(root: Path, small: Path) -> None:
-    """The page holds the table and every plot, needs nothing else, and takes no markup from the data."""
+    """The page has the table and every plot, is self-contained, and escapes markup in the data."""
     pd.read_csv(small, dtype=str).assign(description="<script>alert(1)</script>").to_parquet(root / "evil.parquet")
     words = ["--root", str(root), "--data", str(root / "evil.parquet"), "--trials", "1"]
     assert training.main(words) == 0

@@ -1,4 +1,4 @@
-"""What a prediction measures."""
+"""The metrics of a prediction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_rank_is_even_for_values_like_those_that_are_known() -> None:
 
 
 def test_recommendations_of_a_fresh_model_have_not_drifted(root: Path) -> None:
-    """What a model recommends today, for its own products, lies among what it recommended in training."""
+    """The recommendations of a model today, for its own products, are among its recommendations in training."""
     models = artifact.load(root)
     primary = models[0]
     assert len(primary.recommended) == 101
@@ -40,7 +40,7 @@ def test_recommendations_of_a_fresh_model_have_not_drifted(root: Path) -> None:
 
 
 def test_prediction_is_measured(client: FlaskClient, capsys: pytest.CaptureFixture[str]) -> None:
-    """A prediction's line tells who answered, what it expects, which price it recommends and where that lies."""
+    """The log line of a prediction has the model that answered, the expected sales, the recommended price and its rank."""
     client.get("/v1/products")
     client.get("/v1/predict-price/85111")
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())

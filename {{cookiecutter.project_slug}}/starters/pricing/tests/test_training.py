@@ -1,4 +1,4 @@
-"""Training: the same training gives the same models, whatever interrupts it; nothing of the held-out days leaks in."""
+"""Training: the same training gives the same models, whatever interrupts it; no held-out data leaks in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service import data, dataset, features, market, models, registry, training,
 
 
 def test_every_kind_is_kept_by_its_digest(trained: Path) -> None:
-    """Each trained model lies under its digest, with its parameters, its data's digest and the packages' versions."""
+    """Each trained model is stored under its digest, with its parameters, its data's digest and the packages' versions."""
     run, _ = registry.last_run(trained)
     kinds = set()
     for digest in run.models:
@@ -29,7 +29,7 @@ def test_every_kind_is_kept_by_its_digest(trained: Path) -> None:
 
 
 def test_kept_models_that_were_altered_are_refused(root: Path) -> None:
-    """A trained model, or the data that it is judged on, is found out when it isn't what it was."""
+    """An altered model, or altered data that it is evaluated on, is detected."""
     run, _ = registry.last_run(root)
     file = root / registry.FOLDER / f"{run.models[0].removeprefix('sha256:')[:12]}.onnx"
     file.write_bytes(file.read_bytes() + b" ")
@@ -75,16 +75,16 @@ def test_interrupted_tuning_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
 
 
 def test_seconds_cut_and_say_so(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A budget of no time still makes a model of each kind, and says that it was cut."""
+    """A budget of no time still gives a model of each kind, with a warning."""
     words = ["--root", str(tmp_path), "--data", str(small), "--trials", "50", "--seconds", "0"]
     assert training.main(words) == 0
-    assert capsys.readouterr().out.count("cut after 1 of 50 trials; another training goes on from there") == len(
+    assert capsys.readouterr().out.count("cut after 1 of 50 trials; another training continues from there") == len(
         models.KINDS
     )
 
 
 def test_nothing_of_the_held_out_days_leaks() -> None:
-    """With other sales, prices and names on the held-out days, the models come out the same."""
+    """With other sales, prices and names on the held-out days, the models are the same."""
     frame, _ = data.clean(market.generate(7))
     start = dataset.load("", 7).test.days[0]
     late = frame["invoicedate"] >= np.datetime64(start)
@@ -113,7 +113,7 @@ def test_bad_data_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_an_export_that_differs_is_refused(trained: Path) -> None:
-    """The gate between a model and its ONNX form goes red when they disagree."""
+    """A model and an ONNX export that disagree fail the training."""
     content = registry.read(trained, registry.last_run(trained)[0].models[0])[0]
     rows = features.matrix(*(np.array([v]) for v in (0, 1.0, 2, 3)))
     with pytest.raises(training.ExportDiffers, match="the export of x differs"):
@@ -121,7 +121,7 @@ def test_an_export_that_differs_is_refused(trained: Path) -> None:
 
 
 def test_preprocessing_is_inside_the_graph(trained: Path) -> None:
-    """A served model takes plain features and needs operators of no later version than the oldest runtime knows."""
+    """A served model takes plain features, and needs no operators that are newer than the oldest runtime."""
     for digest in registry.last_run(trained)[0].models:
         graph = onnx.load_from_string(registry.read(trained, digest)[0])
         assert [i.name for i in graph.graph.input] == ["features"]
@@ -130,7 +130,7 @@ def test_preprocessing_is_inside_the_graph(trained: Path) -> None:
 
 
 class TorchNetwork:
-    """What a user who prefers torch would write: the same interface, and nothing else has to change."""
+    """A model made with torch, behind the same interface; nothing else has to change."""
 
     def __init__(self, parameters: dict[str, Any], seed: int) -> None:
         torch = pytest.importorskip("torch")

@@ -16,7 +16,7 @@ __all__ = ["create_app"]
 
 
 def create_app() -> Flask:
-    """The application with its model loaded: a model that does not load stops the process here, not at a request.
+    """The application with its model loaded: a model that can't be loaded stops the process here, not at a request.
 
     Raises:
         ml_service.models.ModelFault: the model is missing, altered or can't be read.
@@ -83,7 +83,7 @@ def create_app() -> Flask:
 
 
 class BadInput(Exception):
-    """What was asked can't be answered; the message is for who asked."""
+    """The request can't be answered; the message is for its sender."""
 
 
 def _problem(status: int, detail: str) -> Response:

@@ -1,4 +1,4 @@
-"""``invoke evaluate``: judge the candidate, beside the model that serves, on examples that it has not seen."""
+"""``invoke evaluate``: compare the candidate with the model that serves, on examples that it was not trained on."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["judge", "main"]
 
 
 def judge(data: Path) -> dict[str, float]:
-    """The error of the candidate, and of the champion if there is one of this kind.
+    """The error of the candidate, and of the champion (the model that serves) if there is one of this kind.
 
     Raises:
-        SystemExit: nothing was trained, or the data can't be used; says why.
+        SystemExit: nothing was trained, or the data can't be used; the message says why.
     """
     if not CANDIDATE.exists():
         raise SystemExit("✗ nothing has been trained yet\n  next: invoke train")
@@ -30,7 +30,7 @@ def judge(data: Path) -> dict[str, float]:
 
 def main(words: list[str] | None = None) -> int:
     """Print the table, and write it to ``build/report.md``; exit code 0."""
-    parser = argparse.ArgumentParser(description="Judge the model.")
+    parser = argparse.ArgumentParser(description="Evaluate the model.")
     parser.add_argument("--data", type=Path, required=True, help="the examples")
     errors = judge(parser.parse_args(words).data)
     report = "| | error |\n|---|---|\n" + "".join(f"| {name} | {value:.4f} |\n" for name, value in errors.items())

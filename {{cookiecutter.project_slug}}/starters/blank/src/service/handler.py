@@ -1,4 +1,4 @@
-"""Lambda's way in: events of an HTTP API or a Function URL become requests of the application."""
+"""What Lambda calls: turns events of an HTTP API or a Function URL into requests to the application."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from service.app import create_app
 
 __all__ = ["handler"]
 
-handler = make_lambda_handler(create_app())  # at import: once per process, and loudly if it can't be
+handler = make_lambda_handler(create_app())  # at import: once per process, and what fails stops its start

@@ -1,4 +1,4 @@
-"""The example's model: how many minutes a trip takes, by its kilometres. Replace it by yours; keep the five functions."""
+"""The example's model: the minutes of a trip from its kilometres. Replace it by your own; keep the five functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Example = tuple[float, float]  # kilometres, minutes
 
 @dataclass(frozen=True)
 class Model:
-    """A straight line: minutes are ``start`` and ``pace`` for each kilometre."""
+    """A straight line: a trip takes ``start`` minutes, plus ``pace`` minutes for each kilometre."""
 
     start: float
     pace: float
@@ -39,13 +39,13 @@ def read(path: Path) -> list[Example]:
 
 
 def fit(examples: list[Example]) -> Model:
-    """The line that fits best; rounded, so that every Python makes the same bytes of it."""
+    """The line that fits best; rounded, so that every Python writes the same bytes."""
     pace, start = statistics.linear_regression([e[0] for e in examples], [e[1] for e in examples])
     return Model(round(start, 6), round(pace, 6))
 
 
 def error(model: Model, examples: list[Example]) -> float:
-    """How wrong the model is about examples, the less the better: minutes, on average."""
+    """The mean absolute error of the model on examples, in minutes; lower is better."""
     return statistics.fmean(abs(model.predict(kilometres) - minutes) for kilometres, minutes in examples)
 
 
@@ -55,10 +55,10 @@ def encode(model: Model) -> bytes:
 
 
 def decode(content: bytes) -> Model:
-    """The model of a file's content, whose digest was verified.
+    """The model in a file's content, whose digest was verified.
 
     Raises:
-        ModelFault: it is none.
+        ModelFault: the content is not a model.
     """
     try:
         return Model(**{name: float(value) for name, value in json.loads(content).items()})

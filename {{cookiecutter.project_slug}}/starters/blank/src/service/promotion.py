@@ -18,7 +18,7 @@ def main(words: list[str] | None = None) -> int:
     """Promote; exit code 1, with the reason, when the candidate is refused and ``model.lock`` stays as it was."""
     parser = argparse.ArgumentParser(description="Promote the trained model, if it passes.")
     parser.add_argument("--data", type=Path, required=True, help="the examples")
-    parser.add_argument("--max-error", type=float, required=True, help="the error that it may have")
+    parser.add_argument("--max-error", type=float, required=True, help="the largest error that may pass")
     options = parser.parse_args(words)
     errors = judge(options.data)
     limit = min(options.max_error, errors.get("champion", options.max_error))

@@ -1,4 +1,4 @@
-"""``invoke train``: learn from four fifths of the data, and keep the model as the candidate; nothing is promoted here."""
+"""``invoke train``: fit the model to the first four fifths of the data, and write it as the candidate; promotes nothing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ CANDIDATE = Path("build/candidate")
 
 
 def split(path: Path) -> tuple[list[model.Example], list[model.Example]]:
-    """The examples to learn from, and those to judge by: the last fifth.
+    """The examples to train on, and those to evaluate on: the last fifth.
 
     Raises:
-        SystemExit: the data can't be used; says why.
+        SystemExit: the data can't be used; the message says why.
     """
     try:
         examples = model.read(path)

@@ -27,11 +27,11 @@ HERE = Path(__file__).parent
 
 
 def create_app() -> Flask:
-    """The application with its models loaded: a model that does not load stops the process here, not at a request.
+    """The application with its models loaded: a model that can't be loaded stops the process here, not at a request.
 
     Raises:
         artifact.ModelFault: a model is missing, altered or can't be opened.
-        ValueError: an environment variable can't be used; names it.
+        ValueError: an environment variable can't be used; the message names it.
     """
     models = artifact.load()
     built = release.read()
@@ -168,7 +168,7 @@ def _problem(status: int, title: str, detail: str) -> Response:
 
 
 def _document(body: bytes | None, digest: str) -> dict[str, Any] | None:
-    """What the cache gave, if it is an answer of this model."""
+    """The cached answer, if it is one of this model."""
     try:
         found = json.loads(body or b"null")
         return found if found["model"]["digest"] == digest and found["recommended"]["sales"] >= 0 else None
@@ -177,7 +177,7 @@ def _document(body: bytes | None, digest: str) -> dict[str, Any] | None:
 
 
 def _answered(model: dict[str, str]) -> None:
-    """Remember for the log which model answered; say so at once if it isn't the primary."""
+    """Record for the log which model answered; log at once when it isn't the primary."""
     g.model, backup = model["digest"], model["role"] != "primary"
     g.measured = {"BackupUsed": int(backup)}
     if backup:
@@ -185,7 +185,7 @@ def _answered(model: dict[str, str]) -> None:
 
 
 def _allow(response: Response, origins: set[str]) -> None:
-    """Let pages of these origins ask from a browser: https://fetch.spec.whatwg.org/#http-cors-protocol"""
+    """Let pages of these origins call the API from a browser: https://fetch.spec.whatwg.org/#http-cors-protocol"""
     origin = request.headers.get("Origin", "")
     response.headers.add("Vary", "Origin")
     if origin and (origin in origins or "*" in origins):
@@ -198,7 +198,7 @@ def _allow(response: Response, origins: set[str]) -> None:
 
 
 def _policy(html: str) -> str:
-    """Allow the page its own script and style, and to ask this service; nothing else."""
+    """Allow the page its own script and style, and requests to this service; nothing else."""
     allowed = []
     for tag in ("script", "style"):
         (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
@@ -208,7 +208,7 @@ def _policy(html: str) -> str:
 
 
 def _measured(found: dict[str, Any], primary: artifact.Model) -> dict[str, float]:
-    """What a recommendation tells CloudWatch; the price as a share of the product's usual one, as training saw it."""
+    """The metrics of a recommendation; the price is a share of the product's usual price in training."""
     share = found["recommended"]["price"] / primary.products[found["stockcode"]]["price"]
     known = primary.recommended
     return {

@@ -1,4 +1,4 @@
-"""The promoted models, found, verified and opened; with numpy and onnxruntime only, and nothing unpickled."""
+"""The promoted models, found, verified and opened; with numpy and onnxruntime only, and without pickle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["LOCK", "Model", "ModelFault", "load", "open_model"]
 class Model:
     """An opened model: its role, kind, digest, and what it knows of each product, by stock code.
 
-    ``recommended`` are the prices that it recommended in training, as shares of the usual ones, in order; empty: unknown.
+    ``recommended`` are the prices that it recommended in training, as shares of the usual prices, sorted; empty: unknown.
     """
 
     role: str
@@ -36,7 +36,7 @@ class Model:
         """Expected units a day for each row of ``rows`` [n, 5]: an array [n].
 
         Raises:
-            ModelFault: the model failed, or answered what is not a number.
+            ModelFault: the model failed, or its answer is not a number.
         """
         try:
             answer: NDArray[np.float32] = self.session.run(["sales"], {"features": rows})[0].ravel()
@@ -54,7 +54,7 @@ def load(root: Path | None = None) -> list[Model]:
         root: the folder of ``model.lock``; default: the artifact's root, or the checkout's.
 
     Raises:
-        ModelFault: one is missing, altered, or can't be opened; names it.
+        ModelFault: a model is missing, altered, or can't be opened; the message names it.
     """
     return [open_model(found.content, found.role, found.digest, found.file) for found in models.load(root)]
 
@@ -63,10 +63,10 @@ def open_model(content: bytes, role: str, digest: str, file: str) -> Model:
     """An ONNX model, opened.
 
     Raises:
-        ModelFault: it can't be; names ``file``.
+        ModelFault: it can't be opened; the message names ``file``.
     """
     options = onnxruntime.SessionOptions()
-    # One request is a hundred rows: threads would cost more than they save.
+    # One request has a hundred rows: threads would cost more time than they save.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""Retail transactions: read from CSV or Parquet, checked, and put in order; what was dropped is counted by its reason."""
+"""Retail transactions: read from CSV or Parquet, checked and sorted; dropped rows are counted by reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BadData(Exception):
 
 @dataclass(frozen=True)
 class Cleaning:
-    """How many rows there were, how many were dropped for each reason, and how many stood before an earlier one."""
+    """How many rows there were, how many were dropped for each reason, and how many were out of order."""
 
     rows: int
     dropped: dict[str, int]
@@ -38,11 +38,11 @@ class Cleaning:
 def read(source: str) -> pd.DataFrame:
     """Transactions from ``source``: a path or an ``s3://`` address, ending with ``.csv`` or ``.parquet``.
 
-    Columns are named as ``COLUMNS``, in any case and order, spaces and underlines ignored. S3 is asked with the
-    ordinary AWS variables; ``AWS_ENDPOINT_URL`` is another S3 than Amazon's.
+    Columns are named as ``COLUMNS``, in any case and order, spaces and underlines ignored. S3 is read with the
+    usual AWS variables; ``AWS_ENDPOINT_URL`` names an S3 other than Amazon's.
 
     Raises:
-        BadData: it can't be read, is neither CSV nor Parquet, or lacks columns; names them all.
+        BadData: it can't be read, is neither CSV nor Parquet, or lacks columns; the message names them all.
     """
     suffix = Path(source).suffix.lower()
     if suffix not in (".csv", ".parquet"):
@@ -62,10 +62,10 @@ def read(source: str) -> pd.DataFrame:
 
 
 def clean(frame: pd.DataFrame) -> tuple[pd.DataFrame, Cleaning]:
-    """The rows that tell of demand, ordered by date, and what was dropped and why.
+    """The rows that show demand, sorted by date, and what was dropped and why.
 
     Raises:
-        BadData: nothing is left.
+        BadData: no row is left.
     """
     rows = len(frame)
     dropped = {}
@@ -105,13 +105,13 @@ def digest(frame: pd.DataFrame) -> str:
 
 
 def _opened(source: str) -> Any:
-    """A file to read from, wherever it lies."""
+    """A file to read from, local or in S3."""
     if not source.startswith("s3://"):
         return Path(source).open("rb")
     import os
     from urllib.parse import urlencode
 
-    from pyarrow import fs  # takes a third of a second, and only S3 needs it
+    from pyarrow import fs  # importing it takes a third of a second, and only S3 needs it
 
     options = {}
     if endpoint := os.environ.get("AWS_ENDPOINT_URL"):

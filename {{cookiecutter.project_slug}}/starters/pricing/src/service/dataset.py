@@ -1,4 +1,4 @@
-"""What models learn from and are judged by: sales per product and day, split by time."""
+"""The data for training and evaluation: sales per product and day, split by time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from service import data, features, market
 __all__ = ["Dataset", "Table", "assemble", "load"]
 
 HELD_OUT = 0.2
-# A product that sold on fewer days, or at fewer prices, tells nothing of how its price moves its sales.
+# A product that sold on fewer days, or at fewer prices, does not show how its price changes its sales.
 LEAST_DAYS, LEAST_PRICES = 30, 3
-# One column per product: the models here are made for a range of goods, not for a catalogue.
+# One column per product: these models are for a range of products, not for a whole catalogue.
 MOST_PRODUCTS = 200
 
 
@@ -37,13 +37,13 @@ class Table:
         return Table(self.stockcodes[rows], self.prices[rows], self.days[rows], self.sales[rows])
 
     def split(self, share: float = HELD_OUT) -> tuple[Table, Table]:
-        """Rows before a day, and those from it on: about the last ``share`` of all days. Never at random."""
+        """The rows before a day, and the others: about the last ``share`` of all days. Never a random split."""
         days = np.unique(self.days)
         start = days[int(len(days) * (1 - share))]
         return self[self.days < start], self[self.days >= start]
 
     def features(self, products: list[dict[str, Any]]) -> NDArray[np.float32]:
-        """What a model that knows ``products`` gets of each row; every row must be of one of them."""
+        """The features of each row, for a model that knows ``products``; every row must be of one of them."""
         index = {product["stockcode"]: i for i, product in enumerate(products)}
         number = np.array([index[code] for code in self.stockcodes], dtype=np.int64)
         reference = np.array([product["price"] for product in products])
@@ -55,15 +55,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Data, ready to learn from.
+    """Data, ready for training.
 
     Attributes:
         name: where it is from.
-        cleaning: what was dropped of the transactions; ``left_out`` says how many products were.
-        transactions: the rows that were left; ``digest`` is theirs.
-        train, test: the days to learn from, and the last ones, which no model sees before it is judged.
-        products: what the models must know of each product, taken from the days to learn from only.
-        truth: how demand really is, by stock code; empty where it is unknown.
+        cleaning: what was dropped from the transactions; ``left_out`` is the number of products that were left out.
+        transactions: the rows that remain; ``digest`` is their digest.
+        train, test: the days for training, and the last days, which no model sees before it is evaluated.
+        products: what the models must know about each product, from the days for training only.
+        truth: the true demand, by stock code; empty when it is unknown.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Dataset:
 
 
 def load(source: str, seed: int) -> Dataset:
-    """The transactions of ``source``, as ``data.read`` reads them; empty: generated ones.
+    """The transactions of ``source``, as ``data.read`` reads them; generated ones if it is empty.
 
     Raises:
         data.BadData: they can't be used.
@@ -88,10 +88,10 @@ def load(source: str, seed: int) -> Dataset:
 
 
 def assemble(frame: pd.DataFrame, cleaning: str, source: str, seed: int) -> Dataset:
-    """What ``load`` makes of clean transactions.
+    """The dataset of transactions that are clean already.
 
     Raises:
-        data.BadData: there is too little to learn from.
+        data.BadData: there is too little data for training.
     """
     train, test = _daily(frame).split()
     products = _products(train, frame[frame["invoicedate"] < pd.Timestamp(test.days[0])])
@@ -115,7 +115,7 @@ def assemble(frame: pd.DataFrame, cleaning: str, source: str, seed: int) -> Data
 
 
 def _daily(frame: pd.DataFrame) -> Table:
-    """A day's sales of each product; its price is the mean of what the day's units were sold for."""
+    """The sales of each product and day; the price is the mean over the units sold that day."""
     rows = frame.assign(day=frame["invoicedate"].dt.normalize(), revenue=frame["quantity"] * frame["unitprice"])
     daily = rows.groupby(["day", "stockcode"], as_index=False).agg(
         sales=("quantity", "sum"), revenue=("revenue", "sum")
@@ -130,7 +130,7 @@ def _daily(frame: pd.DataFrame) -> Table:
 
 
 def _products(train: Table, frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The products that there is enough to learn from, those that sold most, ordered by stock code."""
+    """The products with enough data, the ones that sold most, sorted by stock code."""
     names = frame[frame["description"] != ""].groupby("stockcode")["description"].first()
     found = []
     for code in np.unique(train.stockcodes):

@@ -1,6 +1,6 @@
-"""ElasticNet with an elasticity and a season per product: sparse to learn, and two table look-ups to serve.
+"""ElasticNet with an elasticity and a season per product: sparse in training, two table look-ups when it serves.
 
-It shows what a model of one's own is: it learns, predicts, and draws the same as an ONNX graph.
+An example of a model of your own: it learns, predicts, and exports itself as an ONNX graph.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from service.features import NAMES
 __all__ = ["ElasticPrices"]
 
 PRODUCT, WEEKDAY = NAMES.index("product"), NAMES.index("weekday")
-# What each product weighs in its own way, beside being there at all.
+# The features that have a weight per product, besides the product itself.
 OWN = [i for i in range(len(NAMES)) if i not in (PRODUCT, WEEKDAY)]
 
 
@@ -30,7 +30,7 @@ class ElasticPrices:
 
     def __init__(self, **parameters: Any) -> None:
         self._net = ElasticNet(**parameters)
-        self._products = np.zeros((1, 1 + len(OWN)))  # a row each, and one of what is common; level first
+        self._products = np.zeros((1, 1 + len(OWN)))  # a row per product, one of common weights; level first
         self._weekdays = np.zeros((7, 1))
 
     def fit(self, features: NDArray[np.float32], log_sales: NDArray[np.float64]) -> ElasticPrices:
@@ -40,7 +40,7 @@ class ElasticPrices:
         days = sparse.csr_matrix((np.ones(len(weekday)), (np.arange(len(weekday)), weekday)), (len(weekday), 7))
         own = [here.multiply(numbers[:, [i]]) for i in range(len(OWN))]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the days that it is judged on tell, converged or not
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the evaluation decides, converged or not
             self._net.fit(sparse.hstack([here, *own, numbers, days], format="csc"), log_sales)
         weights = self._net.coef_
         each, common = weights[: count * (1 + len(OWN))].reshape(1 + len(OWN), count).T, weights[-7 - len(OWN) : -7]
@@ -50,7 +50,7 @@ class ElasticPrices:
         return self
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        # A product that was not learned has what is common, which is the last row.
+        # A product that was not in training gets the common weights, which are the last row.
         rows = self._products[np.minimum(features[:, PRODUCT].astype(int), len(self._products) - 1)]
         level, own = rows[:, 0], (rows[:, 1:] * features[:, OWN]).sum(axis=1)
         return np.asarray(level + own + self._weekdays[features[:, WEEKDAY].astype(int), 0])

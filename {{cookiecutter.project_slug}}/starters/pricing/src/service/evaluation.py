@@ -1,7 +1,7 @@
-"""How good models are on the held-out days, and above all: what revenue their prices lose.
+"""How good models are on the held-out days, and how much revenue their prices lose.
 
-Judged are the models of the last training, the champion (what ``model.lock`` names as primary) and two baselines that
-need no model. Revenue regret and elasticities need the truth, which only generated data has.
+It compares the models of the last training, the champion (the primary model of ``model.lock``) and two baselines without a
+model. Revenue regret and elasticities need the truth, which only generated data has.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from service import artifact, data, dataset, features, registry
 __all__ = ["Curve", "Evaluation", "Judged", "Metrics", "challengers", "evaluate", "load"]
 
 BINS = 100
-# A price whose revenue is within this share of the best is a good one.
+# A price is good when its revenue is at least this share of the best revenue.
 GOOD = 0.05
-# Prices round the usual one at which an elasticity is taken.
+# Prices around the usual one, at which an elasticity is measured.
 NEAR = 0.2
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What is expected of one product, on an average held-out day: sales and revenue at each price."""
+    """The expected sales and revenue of one product at each price, on an average held-out day."""
 
     stockcode: str
     description: str
@@ -42,13 +42,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Metrics:
-    """How good it is on the held-out days.
+    """How good a model or baseline is on the held-out days.
 
     Attributes:
         mae, rmse: units a day.
-        regret: mean share of the best revenue that the recommended prices lose; None where the truth is not known.
-        good: share of products whose recommended price earns 95 % of the best revenue, or more; None likewise.
-        elasticity_error: the largest relative error of an elasticity; None likewise, and for baselines.
+        regret: mean share of the best revenue that the recommended prices lose; None when the truth is not known.
+        good: share of products whose recommended price earns at least 95 % of the best revenue; None like ``regret``.
+        elasticity_error: the largest relative error of an elasticity; None like ``regret``, and for baselines.
     """
 
     mae: float
@@ -74,7 +74,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that was judged, best first, and the rows that it was judged on."""
+    """Everything that was evaluated, best first, and the rows that it was evaluated on."""
 
     found: dataset.Dataset
     rows: dataset.Table
@@ -91,20 +91,20 @@ class Evaluation:
 
 
 def load(root: Path) -> tuple[dataset.Dataset, registry.Run]:
-    """The data of the last training, as it was, and its record.
+    """The data of the last training, unchanged, and its record.
 
     Raises:
-        registry.Missing: there was none, or what is kept of it was altered.
+        registry.Missing: there was no training, or its stored data were altered.
     """
     run, transactions = registry.last_run(root)
     return dataset.assemble(transactions, run.cleaning, run.source, run.seed), run
 
 
 def challengers(root: Path, run: registry.Run) -> list[artifact.Model]:
-    """The models of a training, opened as they would be served, and the champion, if there is one.
+    """The models of a training, opened as for serving, and the champion, if there is one.
 
     Raises:
-        registry.Missing, artifact.ModelFault: one is gone, was altered, or can't be opened.
+        registry.Missing, artifact.ModelFault: a model is missing, was altered, or can't be opened.
     """
     opened = [
         artifact.open_model(registry.read(root, digest)[0], "challenger", digest, digest) for digest in run.models
@@ -116,10 +116,10 @@ def challengers(root: Path, run: registry.Run) -> list[artifact.Model]:
 
 
 def evaluate(found: dataset.Dataset, models: list[artifact.Model]) -> Evaluation:
-    """Judge ``models`` and the baselines on the held-out rows of the products that all of them know."""
+    """Evaluate ``models`` and the baselines on the held-out rows of the products that all models know."""
     shared = [p["stockcode"] for p in found.products if all(p["stockcode"] in model.products for model in models)]
     if not shared:
-        raise data.BadData("the champion knows none of these products; delete model.lock to start anew")
+        raise data.BadData("the champion knows none of these products; delete model.lock to start without a champion")
     rows = found.test[np.isin(found.test.stockcodes, shared)]
     if not len(rows):
         raise data.BadData("no held-out row is of a product that the champion knows")
@@ -141,7 +141,7 @@ def _model(found: dataset.Dataset, rows: dataset.Table, model: artifact.Model, s
 
 
 def _baselines(found: dataset.Dataset, rows: dataset.Table, shared: list[str]) -> list[Judged]:
-    """What needs no model: the price and the sales of each product's last day, or the means of all its days."""
+    """The baselines: the price and the sales of each product's last day, or the means over all its days."""
     own = {code: found.train[found.train.stockcodes == code] for code in shared}
     judged = []
     for name, of in (("last price", lambda values: values[-1]), ("mean price", np.mean)):
@@ -170,10 +170,10 @@ def _metrics(
 
 
 def _curve(found: dataset.Dataset, model: artifact.Model, code: str) -> Curve:
-    """Expected sales at each price in the range that was seen, averaged over a sample of the held-out days."""
+    """Expected sales at each price in the range of the data, averaged over a sample of the held-out days."""
     known = model.products[code]
     prices = _range(found, code)
-    days = np.unique(found.test.days)[::13]  # no multiple of seven, so that every weekday is among them
+    days = np.unique(found.test.days)[::13]  # not a multiple of seven, so that every weekday is in the sample
     sales = np.mean(
         [model.sales(features.rows(known["index"], prices / known["price"], day.item())) for day in days],
         axis=0,
@@ -185,7 +185,7 @@ def _curve(found: dataset.Dataset, model: artifact.Model, code: str) -> Curve:
 
 
 def _lost(found: dataset.Dataset, code: str, price: float) -> float:
-    """The share of the best revenue that ``price`` loses; the best is of the same range that models search."""
+    """The share of the best revenue that ``price`` loses; the best price is in the same range that models search."""
     truth, prices = found.truth[code], _range(found, code)
     best = float((prices * truth.sales(prices)).max())
     return max(0.0, 1 - price * float(truth.sales(np.array([price]))[0]) / best)
@@ -197,7 +197,7 @@ def _range(found: dataset.Dataset, code: str) -> NDArray[np.float64]:
 
 
 def _elasticity(prices: NDArray[np.float64], sales: NDArray[np.float64], usual: float) -> float:
-    """By how many per cent sales change with 1 % more: the slope of their logarithms round the usual price."""
+    """The change of sales in percent when the price rises by 1 %: the slope of their logarithms around the usual price."""
     near = (prices > usual * (1 - NEAR)) & (prices < usual * (1 + NEAR))
     if near.sum() < 2:  # the range is so wide that its bins are
         near[:] = True

@@ -1,4 +1,4 @@
-"""What a model gets: the same for training and for serving, so neither can drift from the other."""
+"""The features of a model: one definition for training and serving, so that both are the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lambda's way in: events of an HTTP API or a Function URL become requests of the application."""
+"""What Lambda calls: turns events of an HTTP API or a Function URL into requests to the application."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from service.app import create_app
 
 __all__ = ["handler"]
 
-# Made at import: once per process, before the first request, and loudly if it can't be.
+# Created at import: once per process, before the first request; what fails stops the start.
 handler = make_lambda_handler(create_app())

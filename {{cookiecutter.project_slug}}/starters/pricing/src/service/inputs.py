@@ -1,4 +1,4 @@
-"""What callers send, checked at the edge: a wrong one is refused with what it must be."""
+"""Checks what callers send; a wrong value is refused with a message that says what it must be."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class BadRequest(Exception):
 
 
 def query(given: Mapping[str, str]) -> tuple[date, float | None, float | None, int]:
-    """Day, lowest and highest price, and number of bins of a request for a price.
+    """The day, lowest and highest price, and number of bins in a request for a price.
 
     Raises:
-        BadRequest: one is wrong, or there is no such parameter.
+        BadRequest: a parameter is wrong or unknown.
     """
     for name in given:
         if name not in ("low", "high", "bins", "date"):
@@ -36,10 +36,10 @@ def query(given: Mapping[str, str]) -> tuple[date, float | None, float | None, i
 
 
 def batch(body: Any) -> list[Asked]:
-    """What a batch asks for, from ``{"instances": [{"stockcode": …, "price": …, "date": …}]}``; the date may be left out.
+    """The instances of a batch, from ``{"instances": [{"stockcode": …, "price": …, "date": …}]}``; the date may be left out.
 
     Raises:
-        BadRequest: it is anything else; names the place.
+        BadRequest: it is anything else; the message names the place.
     """
     if not isinstance(body, dict) or body.keys() != {"instances"} or not isinstance(body["instances"], list):
         raise BadRequest('the body must be {"instances": [...]}')
@@ -53,11 +53,11 @@ def _instance(place: str, one: Any) -> Asked:
         raise BadRequest(f"{place} must have a stockcode and a price, and may have a date")
     code, price, day = one["stockcode"], one["price"], one.get("date")
     if not isinstance(code, str) or not 1 <= len(code) <= LONGEST:
-        raise BadRequest(f"{place}.stockcode must be a text of 1 to {LONGEST} characters")
+        raise BadRequest(f"{place}.stockcode must be a string of 1 to {LONGEST} characters")
     if isinstance(price, bool) or not isinstance(price, (int, float)):
         raise BadRequest(f"{place}.price must be a number")
     if "date" in one and not isinstance(day, str):
-        raise BadRequest(f"{place}.date must be a text")
+        raise BadRequest(f"{place}.date must be a string")
     return Asked(code, _price(f"{place}.price", price), _day(day))
 
 
@@ -83,5 +83,5 @@ def _day(given: str | None) -> date:
 
 
 def today() -> date:
-    """The day that is meant when none is given."""
+    """The day to use when none is given."""
     return datetime.now(UTC).date()

@@ -1,4 +1,4 @@
-"""A made-up market whose demand is known, so that what a model has learned can be held against the truth."""
+"""A generated market with known demand, so that what a model has learned can be compared with the truth."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Product:
     """A product whose demand is known.
 
     Attributes:
-        price: what it usually costs.
-        demand: units a day at ``price``, over a whole year.
-        elasticity: of demand, at ``price``: 1 % more changes the sales by ``elasticity`` %.
-        swing: how far the season moves the sales, as a share of them.
-        peak: the day of the year that sells most.
+        price: its usual price.
+        demand: units a day at ``price``, averaged over a year.
+        elasticity: of demand, at ``price``: when the price rises by 1 %, sales change by ``elasticity`` %.
+        swing: how far the season changes the sales, as a share of them.
+        peak: the day of the year with the highest sales.
     """
 
     stockcode: str
@@ -74,7 +74,7 @@ def products(seed: int) -> list[Product]:
 
 
 def generate(seed: int, days: int = 730) -> pd.DataFrame:
-    """``days`` of transactions of ``products(seed)``, with seasons, returns and duplicates as real ones have.
+    """``days`` of transactions of ``products(seed)``, with seasons, returns and duplicates as in real data.
 
     Returns:
         a frame with ``data.COLUMNS``, one row per invoice line, ordered by date; the same for the same seed.
@@ -84,7 +84,7 @@ def generate(seed: int, days: int = 730) -> pd.DataFrame:
     week = 1 + 0.15 * np.sin(2 * np.pi * dates.day_of_week.to_numpy() / 7)
     frames = []
     for product in products(seed):
-        # A price holds for a week, as a shop's does.
+        # A price is kept for a week, as in a shop.
         ratio = np.repeat(rng.uniform(0.5, 1.6, days // 7 + 1), 7)[:days]
         price = np.round(product.price * ratio, 2)
         year = 1 + product.swing * np.cos(2 * np.pi * (dates.day_of_year.to_numpy() - product.peak) / 365.25)

@@ -1,7 +1,7 @@
-"""The models, behind one interface: each learns log sales, says how it is tuned, and draws itself as an ONNX graph.
+"""The models, behind one interface: each learns log sales, declares how it is tuned, and exports itself as an ONNX graph.
 
-A kind of your own is one entry in ``KINDS``: whatever it is made with, only its graph is served. ``graph`` takes
-``features`` [n, 5] and answers log(1 + sales) [n, 1], with all preprocessing inside.
+A kind of your own is one entry in ``KINDS``, made with any library: only its graph is served. The graph takes
+``features`` [n, 5] and returns log(1 + sales) [n, 1], with all preprocessing inside.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from service.features import NAMES
 
 __all__ = ["IR_VERSION", "KINDS", "OPSET", "Kind", "Model", "export", "predict"]
 
-# What onnxruntime 1.16, the oldest that serves, can read.
+# The latest that onnxruntime 1.16, the oldest version that serves, can read.
 OPSET = {"": 17, "ai.onnx.ml": 3}
 IR_VERSION = 8
 
@@ -44,7 +44,7 @@ update_registered_converter(
 
 
 class Model(Protocol):
-    """Anything that learns, predicts and draws itself."""
+    """Anything that learns, predicts and exports itself as a graph."""
 
     def fit(self, features: NDArray[np.float32], log_sales: NDArray[np.float64]) -> Model: ...
 
@@ -57,7 +57,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Kind:
-    """How a kind of model is made from its parameters and a seed, the parameters to begin with, and those to try."""
+    """A kind of model: how it is made from parameters and a seed, its first parameters, and the space to try."""
 
     make: Callable[[dict[str, Any], int], Model]
     first: dict[str, Any]
@@ -65,17 +65,17 @@ class Kind:
 
 
 class FromSklearn:
-    """A pipeline of scikit-learn, which learns how far log sales are from their mean."""
+    """A pipeline of scikit-learn, which learns the deviation of log sales from their mean."""
 
     def __init__(self, *steps: Any, most: int = 0) -> None:
         self._pipeline: Pipeline = make_pipeline(*steps)
         self._mean = 0.0
-        self._most = most  # the last rows to learn from, where time grows with their square; 0 for all
+        self._most = most  # train on so many of the last rows only, where time grows with their square; 0: on all
 
     def fit(self, features: NDArray[np.float32], log_sales: NDArray[np.float64]) -> Model:
         self._mean = float(log_sales.mean())
         with warnings.catch_warnings():
-            # A network ends after the number of rounds that tuning chose, converged or not.
+            # A network stops after the number of rounds that tuning chose, converged or not.
             warnings.simplefilter("ignore", ConvergenceWarning)
             self._pipeline.fit(features[-self._most :], (log_sales - self._mean)[-self._most :])
         return self
@@ -108,12 +108,12 @@ def elasticnet(parameters: dict[str, Any], seed: int) -> Model:
 
 
 def svr(parameters: dict[str, Any], seed: int) -> Model:
-    """Support vectors; what lies within ``epsilon`` needs none, which keeps the served model small."""
+    """Support vectors; points within ``epsilon`` need none, which keeps the served model small."""
     return FromSklearn(_encoded(), SVR(**parameters), most=10_000)
 
 
 def lightgbm(parameters: dict[str, Any], seed: int) -> Model:
-    """Boosted trees in which a higher price never sells more; one thread and fixed order give the same trees."""
+    """Boosted trees in which a higher price never sells more; one thread and a fixed order make them reproducible."""
     falling = [-1 if name == "price" else 0 for name in NAMES]
     fixed: dict[str, Any] = {
         "deterministic": True,
@@ -190,7 +190,7 @@ def export(model: Model, metadata: dict[str, Any]) -> bytes:
     graph.graph.initializer.append(helper.make_tensor("a_unit", TensorProto.FLOAT, [1], [1.0]))
     del graph.graph.output[:]
     graph.graph.output.append(helper.make_tensor_value_info("sales", TensorProto.FLOAT, [None, 1]))
-    graph.graph.name = "demand"  # skl2onnx would put a random name here
+    graph.graph.name = "demand"  # skl2onnx would write a random name here
     graph.producer_version = graph.doc_string = ""
     # skl2onnx takes these from a set, in an order that changes from run to run.
     opsets = sorted(((o.domain, o.version) for o in graph.opset_import), key=lambda o: o[0])

@@ -1,4 +1,4 @@
-"""Charts as SVG, drawn by hand: a library would be the largest package of the training for these four kinds of line."""
+"""Charts as SVG, without a plotting library, which would be the largest package of the training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Numbers = Sequence[float] | NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Line:
-    """Points that are joined; ``style`` is a class of the page's own: model, truth or even."""
+    """Points joined by a line; ``style`` is a CSS class of the page: model, truth or even."""
 
     x: Numbers
     y: Numbers
@@ -25,7 +25,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Dots:
-    """Points that are not."""
+    """Single points."""
 
     x: Numbers
     y: Numbers
@@ -33,7 +33,7 @@ class Dots:
 
 @dataclass(frozen=True)
 class Bars:
-    """A bar for each name."""
+    """One bar per name."""
 
     names: Sequence[str]
     y: Numbers
@@ -41,7 +41,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Mark:
-    """An upright line with a word beside it."""
+    """A vertical line with a label."""
 
     x: float
     word: str
@@ -56,7 +56,7 @@ def chart(
     height: int = 220,
     zero: bool = True,
 ) -> str:
-    """An SVG element with axes of its own; ``zero`` has the upright one begin there."""
+    """An SVG element with axes; with ``zero`` the vertical axis begins at 0."""
     frame = _Frame(parts, width, height, zero)
     drawn = "".join(_part(part, frame) for part in parts)
     return (
@@ -68,7 +68,7 @@ def chart(
 
 
 class _Frame:
-    """From values to places: what the axes span, with room for their words."""
+    """Maps values to positions: the range of the axes, with room for their labels."""
 
     def __init__(self, parts: Sequence[Line | Dots | Bars | Mark], width: int, height: int, zero: bool) -> None:
         self.left, self.right, self.top, self.bottom = 46.0, width - 10.0, 24.0, height - 38.0

@@ -1,4 +1,4 @@
-"""From a model to a decision: what sells at each price, and which price earns most."""
+"""From a model to a decision: the expected sales at each price, and the price with the highest revenue."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Asked:
 def quote(
     models: list[Model], stockcode: str, on: date, low: float | None, high: float | None, bins: int
 ) -> dict[str, Any]:
-    """Expected sales of ``stockcode`` at ``bins`` prices from ``low`` to ``high``; by default the range that was seen.
+    """Expected sales of ``stockcode`` at ``bins`` prices from ``low`` to ``high``; by default the range of the training data.
 
     Returns:
-        a document: the prices that were tried, with sales (units a day) and revenue; the best; and which model answered.
+        a document: each price with sales (units a day) and revenue; the best one; and the model that answered.
 
     Raises:
         UnknownProduct: no model knows it.
@@ -74,7 +74,7 @@ def quote(
 
 
 def predict(models: list[Model], asked: list[Asked]) -> dict[str, Any]:
-    """Expected sales and revenue of each that is asked, in that order; one model answers for all.
+    """Expected sales and revenue of each instance, in their order; one model answers for all.
 
     Raises:
         UnknownProduct: no model knows all of the products.
@@ -105,7 +105,7 @@ def predict(models: list[Model], asked: list[Asked]) -> dict[str, Any]:
 def _first(
     models: list[Model], stockcodes: set[str], ask: Callable[[Model], NDArray[np.float32]]
 ) -> tuple[Model, NDArray[np.float32]]:
-    """The first model that knows the products and answers, and what it says: the primary, else the backup."""
+    """The first model that knows the products and answers, and its answer: the primary, else the backup."""
     faults: list[str] = []
     able = [model for model in models if stockcodes <= model.products.keys()]
     if not able:

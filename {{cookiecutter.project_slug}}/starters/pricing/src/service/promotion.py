@@ -1,4 +1,4 @@
-"""The gate between a trained model and the service: ``python -m service.promotion``; ``invoke promote`` calls this.
+"""The gate between a trained model and the service: ``python -m service.promotion``, which ``invoke promote`` runs.
 
 The best challenger becomes primary, and the next its backup, when it beats the baselines and is no worse than the
 champion on the same held-out data. ``model.lock`` then names both; a deploy takes exactly those.
@@ -20,12 +20,12 @@ __all__ = ["Gate", "failures", "main", "promote"]
 
 @dataclass(frozen=True)
 class Gate:
-    """What a model must be, in shares: 0.1 is 10 %.
+    """The conditions for promotion, as shares: 0.1 is 10 %.
 
     Attributes:
         gain: how much lower than the best baseline's its RMSE must be.
-        regret: the mean revenue regret that it may have, where the truth is known.
-        slack: how much worse than the champion it may be, in RMSE and in regret.
+        regret: the largest mean revenue regret, when the truth is known.
+        slack: how much worse than the champion the model may be, in RMSE and in regret.
     """
 
     gain: float
@@ -34,7 +34,7 @@ class Gate:
 
 
 def failures(judged: Judged, evaluation: Evaluation, gate: Gate) -> list[str]:
-    """Why ``judged`` may not serve; empty when it may."""
+    """The reasons why ``judged`` does not pass; empty when it passes."""
     mine, found = judged.metrics, []
     best = min(evaluation.baselines, key=lambda baseline: baseline.metrics.rmse)
     if mine.rmse > (limit := best.metrics.rmse * (1 - gate.gain)):
@@ -51,7 +51,7 @@ def failures(judged: Judged, evaluation: Evaluation, gate: Gate) -> list[str]:
 
 
 def worse(judged: Judged, champion: Judged, gate: Gate) -> list[str]:
-    """In what ``judged`` is worse than the champion; empty when in nothing."""
+    """The metrics in which ``judged`` is worse than the champion; empty when there are none."""
     mine, its, found = judged.metrics, champion.metrics, []
     if mine.rmse > its.rmse * (1 + gate.slack):
         found.append(f"RMSE {mine.rmse:.2f} is worse than the champion's {its.rmse:.2f}")
@@ -61,7 +61,7 @@ def worse(judged: Judged, champion: Judged, gate: Gate) -> list[str]:
 
 
 def promote(root: Path, evaluation: Evaluation, run: registry.Run, chosen: list[Judged]) -> None:
-    """Put ``chosen``, primary and perhaps backup, into ``models/`` and ``model.lock``."""
+    """Write ``chosen``, the primary and the backup if there is one, to ``models/`` and ``model.lock``."""
     folder = root / "models"
     folder.mkdir(exist_ok=True)
     lines = ["# Names the models that serve, by digest. Written by `invoke promote`; commit it with models/."]
@@ -99,12 +99,12 @@ def promote(root: Path, evaluation: Evaluation, run: registry.Run, chosen: list[
 
 
 def main(words: list[str] | None = None) -> int:
-    """Judge and promote; exit code 1, with the table and the reasons, when the gate refuses."""
+    """Evaluate and promote; exit code 1, with the table and the reasons, when the gate refuses."""
     parser = argparse.ArgumentParser(description="Promote the best trained model, if it passes the gate.")
     parser.add_argument("--root", type=Path, default=Path(), help="the service's folder")
-    parser.add_argument("--gain", type=float, default=10, help="per cent that the RMSE must be below the baselines'")
-    parser.add_argument("--regret", type=float, default=5, help="per cent of the best revenue that prices may lose")
-    parser.add_argument("--slack", type=float, default=0, help="per cent that it may be worse than the champion")
+    parser.add_argument("--gain", type=float, default=10, help="percent that the RMSE must be below the baselines'")
+    parser.add_argument("--regret", type=float, default=5, help="percent of the best revenue that prices may lose")
+    parser.add_argument("--slack", type=float, default=0, help="percent that it may be worse than the champion")
     options = parser.parse_args(words)
     root, gate = options.root, Gate(options.gain / 100, options.regret / 100, options.slack / 100)
     try:

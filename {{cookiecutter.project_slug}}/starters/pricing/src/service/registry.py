@@ -1,6 +1,6 @@
 """Trained models, kept by digest under ``.pipeline/models``, and the record of the last training.
 
-They can be made again, so they are not in git; what is promoted of them goes to ``models/``, which is.
+They can be trained again, so they are not in git; the promoted ones are copied to ``models/``, which is in git.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ FOLDER = ".pipeline/models"
 
 
 class Missing(Exception):
-    """What was asked for is not there, or is not what it was."""
+    """A trained model or its data are missing, or were altered."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training: what it was of, and the digests of the models that it made, best first.
+    """A training: its data, and the digests of the models that it made, best first.
 
     Attributes:
-        source: of the data, empty for generated ones; ``seed`` is theirs and the models'.
-        cleaning: what was dropped of it.
-        data: the digest of what was left, which is kept beside the models.
+        source: where the data are from, empty for generated data; ``seed`` was used for these and for the models.
+        cleaning: what was dropped from the data.
+        data: the digest of the remaining rows, which are stored beside the models.
     """
 
     source: str
@@ -42,7 +42,7 @@ class Run:
 
 
 def store(root: Path, content: bytes, metadata: dict[str, Any]) -> str:
-    """Keep a model with what is known of it; its digest."""
+    """Store a model and its metadata; returns its digest."""
     name = digest(content)
     _write(_path(root, name, ".onnx"), content)
     _write(_path(root, name, ".json"), json.dumps(metadata, indent=1).encode())
@@ -50,10 +50,10 @@ def store(root: Path, content: bytes, metadata: dict[str, Any]) -> str:
 
 
 def read(root: Path, name: str) -> tuple[bytes, dict[str, Any]]:
-    """The model of digest ``name``, checked against it, and what is known of it.
+    """The model with the digest ``name``, verified, and its metadata.
 
     Raises:
-        Missing: it is gone or was altered.
+        Missing: it is missing or was altered.
     """
     try:
         content = _path(root, name, ".onnx").read_bytes()
@@ -66,7 +66,7 @@ def read(root: Path, name: str) -> tuple[bytes, dict[str, Any]]:
 
 
 def write_run(root: Path, run: Run, transactions: pd.DataFrame) -> None:
-    """Record the last training, and keep what it was of, so that its models are judged on nothing else."""
+    """Record the last training, and store its data, so that its models are evaluated on exactly these."""
     transactions.to_parquet(root / FOLDER / "data.parquet", index=False)
     _write(root / FOLDER / "run.json", json.dumps(asdict(run), indent=1).encode())
 
@@ -75,7 +75,7 @@ def last_run(root: Path) -> tuple[Run, pd.DataFrame]:
     """The last training, and its transactions.
 
     Raises:
-        Missing: there was none, or what is kept of it was altered.
+        Missing: there was no training, or its stored data were altered.
     """
     try:
         run = Run(**json.loads((root / FOLDER / "run.json").read_text(encoding="utf-8")))
@@ -99,7 +99,7 @@ def _path(root: Path, name: str, suffix: str) -> Path:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
+    """Write the file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.new")
     temporary.write_bytes(content)

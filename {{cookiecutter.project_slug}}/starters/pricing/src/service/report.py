@@ -1,6 +1,6 @@
-"""What an evaluation says, as a Markdown table for a pull request and as one HTML page that needs nothing else.
+"""The result of an evaluation, as a Markdown table for a pull request and as one self-contained HTML page.
 
-``python -m service.report`` judges the models of the last training; ``invoke evaluate`` calls this.
+``python -m service.report`` evaluates the models of the last training; ``invoke evaluate`` runs it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ svg text.mark { fill: #c4431d; font-weight: 600 }
 
 
 def table(evaluation: Evaluation) -> str:
-    """The Markdown table, and a line that says what it was judged on."""
+    """The Markdown table, and a line that says what the models were evaluated on."""
     lines = [
         "| " + " | ".join(HEAD) + " |",
         "|---|---|" + "---:|" * (len(HEAD) - 2),
@@ -109,7 +109,7 @@ prices lose. Good prices: those that earn 95 % of it or more. Elasticity error: 
 
 
 def document(evaluation: Evaluation) -> dict[str, Any]:
-    """The table for programs: what it was judged on, and each model's and baseline's metrics, shares as numbers."""
+    """The table as data: what the models were evaluated on, and the metrics of each model and baseline; shares as numbers."""
     rows, judged = evaluation.rows, (*evaluation.models, *evaluation.baselines)
     return {
         "data": evaluation.found.digest,
@@ -187,8 +187,8 @@ def _truth(evaluation: Evaluation, curve: Curve) -> list[NDArray[np.float64] | N
 
 
 def main(words: list[str] | None = None) -> int:
-    """Judge, write the report, print the table; exit code 1, with the reason, when that can't be done."""
-    parser = argparse.ArgumentParser(description="Judge the trained models; write the report.")
+    """Evaluate, write the report, print the table; exit code 1, with the reason, when that fails."""
+    parser = argparse.ArgumentParser(description="Evaluate the trained models; write the report.")
     parser.add_argument("--root", type=Path, default=Path(), help="the service's folder")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     options = parser.parse_args(words)

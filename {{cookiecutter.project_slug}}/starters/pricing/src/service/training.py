@@ -1,7 +1,7 @@
-"""From transactions to trained models: ``python -m service.training --help``; ``invoke train`` calls this.
+"""From transactions to trained models: ``python -m service.training --help``; ``invoke train`` runs it.
 
-Each kind is tuned on the days to learn from (the last of them judge the trials), learned anew on all of them, exported
-to ONNX, compared with its export on the held-out days, and kept by digest. Nothing is promoted here.
+Each kind is tuned on the days for training (the last of them score the trials), trained again on all of them, exported to
+ONNX, compared with its export on the held-out days, and stored by digest. Nothing is promoted here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from service import data, dataset, features, models, registry, tuning
 
 __all__ = ["ExportDiffers", "check_export", "main", "objective", "recommended", "rmse", "train"]
 
-# float32 thresholds of trees: a row may fall on the other side of one. More than this share of rows must not.
+# Thresholds of trees become float32, so a row may fall on the other side of one; at most this share of rows may.
 TOLERANCE, SHARE = 0.01, 0.005
 VERSIONS = ("lightgbm", "numpy", "onnx", "onnxmltools", "optuna", "scikit-learn", "scipy", "skl2onnx")
 
@@ -36,10 +36,10 @@ class ExportDiffers(Exception):
 
 
 def train(root: Path, found: dataset.Dataset, seed: int, trials: int, seconds: float) -> list[str]:
-    """Tune, learn, export, check and keep a model of each kind; their digests, the best on the tuning's own days first.
+    """Tune, train, export, check and store a model of each kind; returns their digests, best score in tuning first.
 
     Raises:
-        ExportDiffers: names the kind.
+        ExportDiffers: a model and its export disagree; the message names the kind.
     """
     deadline = time.monotonic() + seconds
     made = []
@@ -52,7 +52,7 @@ def train(root: Path, found: dataset.Dataset, seed: int, trials: int, seconds: f
             kind.space,
             trials=trials,
             seed=seed,
-            # Each kind gets its share of the time that is left.
+            # Each kind gets an equal share of the remaining time.
             deadline=began + (deadline - began) / (len(models.KINDS) - position),
             tell=partial(_progress, name, trials),
         )
@@ -79,15 +79,15 @@ def train(root: Path, found: dataset.Dataset, seed: int, trials: int, seconds: f
         took = f"{tuned.trials} trials{earlier}, {time.monotonic() - began:.1f} s"
         _say(f"  {name:<12} rmse {tuned.score:7.3f}  {digest[:19]}  {took}")
         if tuned.trials < trials:
-            _say(f"! {name}: cut after {tuned.trials} of {trials} trials; another training goes on from there")
+            _say(f"! {name}: cut after {tuned.trials} of {trials} trials; another training continues from there")
     return [digest for _, digest in sorted(made)]
 
 
 def check_export(kind: str, content: bytes, rows: NDArray[np.float32], expected: NDArray[np.float64]) -> None:
-    """Compare an export with what its model ``expected`` of ``rows``.
+    """Compare the predictions of an export for ``rows`` with its model's, ``expected``.
 
     Raises:
-        ExportDiffers: on too many rows.
+        ExportDiffers: too many rows differ.
     """
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     answered = session.run(["sales"], {"features": rows})[0].ravel()
@@ -97,11 +97,11 @@ def check_export(kind: str, content: bytes, rows: NDArray[np.float32], expected:
 
 
 def recommended(model: models.Model, found: dataset.Dataset) -> list[float]:
-    """What the model recommends for all products on days over the year, as shares of their usual prices; in order.
+    """The prices that the model recommends for all products over the year, as shares of their usual prices; sorted.
 
-    Serving tells where its own recommendations lie among them, so that drift is seen; 101 of them say enough.
+    When it serves, the rank of each recommendation among these shows drift; 101 of them are enough.
     """
-    days = np.unique(found.train.days)[::45]  # no multiple of seven, so that every weekday comes up
+    days = np.unique(found.train.days)[::45]  # not a multiple of seven, so that every weekday occurs
     best = []
     for index, product in enumerate(found.products):
         shares = np.linspace(product["low"], product["high"], 20) / product["price"]
@@ -112,19 +112,19 @@ def recommended(model: models.Model, found: dataset.Dataset) -> list[float]:
 
 
 def rmse(predicted: NDArray[np.float64], sales: NDArray[np.float64]) -> float:
-    """Root of the mean squared error, in units a day."""
+    """The root mean squared error, in units a day."""
     return float(np.sqrt(((predicted - sales) ** 2).mean()))
 
 
 def objective(found: dataset.Dataset, kind: models.Kind, seed: int) -> Callable[[dict[str, Any]], float]:
-    """How well parameters do: learned on the first of the days to learn from, judged on the last of them."""
+    """The score of parameters: trained on the first of the days for training, evaluated on the last of them."""
     inner, judged = found.train.split()
     inputs, wanted, asked = inner.features(found.products), np.log1p(inner.sales), judged.features(found.products)
     return lambda parameters: rmse(models.predict(kind.make(parameters, seed).fit(inputs, wanted), asked), judged.sales)
 
 
 def _study(found: dataset.Dataset, name: str, seed: int) -> str:
-    """What a study is of: the same data, seed, code and packages; anything else begins a new one."""
+    """The name of a study, from data, seed, code and packages; a change in any of them starts a new study."""
     here = Path(__file__).parent
     code = b"".join(
         (here / f).read_bytes()
@@ -139,7 +139,7 @@ def _say(line: str) -> None:
 
 
 def _progress(name: str, trials: int, done: int, score: float, best: float) -> None:
-    """A line that the next one replaces, on a terminal."""
+    """Print a line that the next one replaces, on a terminal."""
     line = f"  {name:<12} {done:>3}/{trials}  rmse {score:7.3f}  best {best:7.3f}"
     print(f"\r\033[K{line}" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n", flush=True)
 
@@ -158,13 +158,13 @@ def main(words: list[str] | None = None) -> int:
         _say(f"data: {found.cleaning}; {len(found.products)} products")
         if found.left_out:
             _say(f"! {found.left_out} products left out: too few days or prices to learn from")
-        with threadpool_limits(1):  # so that the order of sums, and with it the digest, depends on no number of cores
+        with threadpool_limits(1):  # the order of sums, and so the digest, must not depend on the cores
             digests = train(options.root, found, options.seed, options.trials, options.seconds)
     except (data.BadData, ExportDiffers) as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\n✗ interrupted; another training goes on after the last finished trial", file=sys.stderr)
+        print("\n✗ interrupted; another training continues after the last finished trial", file=sys.stderr)
         return 130
     run = registry.Run(options.data, options.seed, found.cleaning, found.digest, digests)
     registry.write_run(options.root, run, found.transactions)

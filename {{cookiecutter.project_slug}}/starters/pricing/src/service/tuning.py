@@ -1,7 +1,7 @@
-"""Tuning within a budget, by Optuna: seeded, shown as it goes, and resumed where it was interrupted.
+"""Tuning within a budget, with Optuna: seeded, with progress, and resumed after an interruption.
 
-The number of trials decides the result. The seconds are only a limit: a run that they cut says so, since its result
-depends on the machine's speed; training once more goes on from there.
+The number of trials determines the result. The seconds are only a limit: a run that reaches it prints a warning, because its
+result depends on the machine's speed; the next training continues from there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Tuned", "tune"]
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best parameters and their score, how many trials there are now, and how many of them are new."""
+    """The best parameters and their score, the number of finished trials, and how many of them are new."""
 
     parameters: dict[str, Any]
     score: float
@@ -42,11 +42,11 @@ def tune(
     deadline: float,
     tell: Callable[[int, float, float], None],
 ) -> Tuned:
-    """The parameters of ``space`` with the lowest ``objective`` among ``trials`` tried ones; ``first`` is tried first.
+    """The parameters in ``space`` with the lowest ``objective`` after ``trials`` trials; ``first`` is tried first.
 
     Args:
-        journal: where finished trials are kept; another call with the same file goes on after them.
-        deadline: on ``time.monotonic()``'s clock; no trial but the first begins after it.
+        journal: where finished trials are stored; another call with the same file continues after them.
+        deadline: in seconds of ``time.monotonic()``; only the first trial may begin after it.
         tell: called after each trial with how many are finished, its score and the best so far.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -61,7 +61,7 @@ def tune(
             score = objective(first)
             study.add_trial(create_trial(params=first, distributions=space, value=score))
         else:
-            # A sampler per trial, seeded by its number: what comes next depends on the finished trials only, so that
+            # A sampler per trial, seeded by its number: the next trial depends on the finished trials only, so that
             # an interrupted study ends as it would have without the interruption.
             study.sampler = optuna.samplers.TPESampler(seed=seed * 10_000 + done, n_startup_trials=5)
             trial = study.ask(space)
@@ -69,7 +69,7 @@ def tune(
             study.tell(trial, score)
         done += 1
         tell(done, score, study.best_value)
-    # The same study asked for fewer trials than it has answers as it did then.
+    # Asked for fewer trials than it has, the study gives the result that it had then.
     kept = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))[:trials]
     best = min(kept, key=lambda trial: trial.value if trial.value is not None else float("inf"))
     assert best.value is not None
