@@ -62,7 +62,7 @@ class Outcome:
 
 
 def deploy(
-    delivery: Delivery, report: Callable[[Step], None], *, approved: str = "", wait: float = 0.0, detach: bool = False
+    delivery: Delivery, report: Callable[[Step], None], *, approved: str | None = None, wait: float = 0.0, detach: bool = False
 ) -> Outcome:
     """Plan, and carry the plan out, under the environment's lock, so that what it compares with stays true.
 
@@ -71,7 +71,7 @@ def deploy(
     Args:
         delivery: the environment.
         report: called after each step.
-        approved: the plan that may be carried out: its digest, or a file that ``invoke plan --json`` wrote.
+        approved: the plan that may be carried out: its digest, or a file that ``invoke plan --json`` wrote; None: any.
         wait: seconds to wait for a deploy that is under way.
         detach: leave the pauses to ``resume``.
 
@@ -96,7 +96,7 @@ def deploy(
             machine.put_back("abandoned: its deploy exited without reporting a result", abandoned=True)
         with run.step("plan") as results:
             plan = planning.make(delivery)
-            if approved:
+            if approved is not None:
                 planning.check(approved, plan)
             results.append(Planned(len(plan.changes)))
         if not plan.changes:
@@ -220,10 +220,10 @@ def _fits_a_session(machine: Machine) -> None:
         )
 
 
-def _same(delivery: Delivery, left: Work, approved: str) -> bool:
+def _same(delivery: Delivery, left: Work, approved: str | None) -> bool:
     """Whether what was left is what would be begun now."""
     return left.verb == "deploy" and (
-        planning.digest_of(approved) == left.plan if approved else planning.wants(delivery, left.release)
+        planning.wants(delivery, left.release) if approved is None else planning.digest_of(approved) == left.plan
     )
 
 
