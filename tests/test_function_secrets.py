@@ -81,7 +81,20 @@ def test_only_declared_secrets_widen_the_role(tiny: Tiny) -> None:
     assert granted["staging"] == [named, "arn:aws:ssm:eu-west-1:*:parameter/c"]
 
 
-@pytest.mark.parametrize("wrong", ["ssm:/x,*", "ssm:/*", "ssm:/x\\n", "secretsmanager:a,*", "secretsmanager:?", "hunter2", "ssm:hunter2", "secretsmanager:hunter 2", "vault:/hunter2"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "ssm:/x,*",
+        "ssm:/*",
+        r"ssm:/x\n",
+        "secretsmanager:a,*",
+        "secretsmanager:?",
+        "hunter2",
+        "ssm:hunter2",
+        "secretsmanager:hunter 2",
+        "vault:/hunter2",
+    ],
+)
 def test_a_secret_itself_is_refused_and_not_shown(tiny: Tiny, wrong: str) -> None:
     """What is no reference may be the secret: it is refused, and the message does not repeat it."""
     text = (tiny.root / "pipeline.toml").read_text()

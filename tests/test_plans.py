@@ -50,7 +50,9 @@ def test_plan_that_changed_since_its_approval_is_refused(tiny: Tiny, tmp_path: P
 @pytest.mark.parametrize("given", ["", " ", "sha256:", "sha256:abc", "sha256:" + "g" * 64, "no-such-file"])
 def test_plan_that_is_none_is_refused(tiny: Tiny, given: str) -> None:
     """An approval that is empty or malformed, as an output that was never set is, releases nothing and runs no hook."""
-    tiny.write("pipeline.toml", (tiny.root / "pipeline.toml").read_text() + '\n[hooks]\npre_deploy = ["touch", "ran"]\n')
+    tiny.write(
+        "pipeline.toml", (tiny.root / "pipeline.toml").read_text() + '\n[hooks]\npre_deploy = ["touch", "ran"]\n'
+    )
     tiny.commit()
     tiny.push()
     assert "--plan: " in tiny.invoke("deploy", "--plan", given, code=1)

@@ -103,6 +103,7 @@ def _build(config: Config, branch: str) -> Manifest:
             sbom=_digest(made.bundle.sbom.encode()),
             model=promoted[0].digest if promoted else "",
             python=config.service.python,
+            interpreter=made.bundle.interpreter,
             architecture=config.service.architecture,
             contents=packed.contents,
             image=packed.image,
@@ -121,13 +122,14 @@ def _build(config: Config, branch: str) -> Manifest:
 def _gather(config: Config, kind: Target, tree: Source, promoted: list[models.Promoted]) -> Ingredients:
     """All that goes in, and the digest of it, which the service answers at ``/version``."""
     root = config.root
-    bundle = bundling.make(config, root / LOCK, kind.glibc(config.service.python), kind.provided)
+    python = find_python(config.service.python)
+    bundle = bundling.make(config, root / LOCK, python, kind.glibc(config.service.python), kind.provided)
     files = list(_source(root))
     named = [*(m.file for m in promoted), models.LOCK] if promoted else []
     model = [(name, (root / name).read_bytes()) for name in named]
     own = [(name, file.read_bytes()) for name, file in files]
     modules = [(name, "", str(file)) for name, file in files if name.endswith(".py")]
-    own += bundling.compiled(modules, find_python(config.service.python))
+    own += bundling.compiled(modules, python)
     listed = {part.entry.path: part.digest for part in bundle.parts}
     listed |= {name: hashlib.sha256(data).hexdigest() for name, data in [*model, *own]}
     content = _digest("".join(f"{digest}  {name}\n" for name, digest in sorted(listed.items())).encode())

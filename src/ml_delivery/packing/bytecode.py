@@ -1,4 +1,4 @@
-"""Compiles modules on the interpreter that will run them; also as a script: ``python -I bytecode.py < request``.
+"""Compiles modules on the interpreter that will run them; as a script: ``python -I -S bytecode.py < request``.
 
 Where a service's file system is read-only, every cold start without ``.pyc`` files compiles every module again. These are of
 PEP 552's unchecked-hash kind: they hold no time, and so are the same bytes at each build.

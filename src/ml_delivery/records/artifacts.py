@@ -61,6 +61,7 @@ class Manifest:
         content: digest of what is in it, which the service answers with at ``/version``.
         lock: digest of the lockfile of what serves; ``sbom``: of the bill of materials beside it.
         model: digest of the primary model; empty for a service without one.
+        interpreter: what compiled its bytecode, with the patch version: ``CPython 3.12.1``; empty where that was not recorded.
         image: its name in the engine, and ``layers`` those that the service adds; both empty for a ZIP.
     """
 
@@ -81,6 +82,7 @@ class Manifest:
     contents: tuple[Content, ...]
     image: str = ""
     layers: tuple[Layer, ...] = ()
+    interpreter: str = ""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,12 @@ class Outcome:
 
 
 def deploy(
-    delivery: Delivery, report: Callable[[Step], None], *, approved: str | None = None, wait: float = 0.0, detach: bool = False
+    delivery: Delivery,
+    report: Callable[[Step], None],
+    *,
+    approved: str | None = None,
+    wait: float = 0.0,
+    detach: bool = False,
 ) -> Outcome:
     """Plan, and carry the plan out, under the environment's lock, so that what it compares with stays true.
 
