@@ -5,7 +5,6 @@ What remains for a build is to copy it as one block and to append the source, wh
 
 from __future__ import annotations
 
-import base64
 import fnmatch
 import hashlib
 import json
@@ -182,11 +181,21 @@ def compiled(modules: list[tuple[str, str, str]], python: Path) -> list[tuple[st
     """
     if not modules:
         return []
-    done = _clean(python, str(Path(__file__).parent / "bytecode.py"), said=json.dumps(modules).encode())
+    done = _clean(
+        python,
+        str(Path(__file__).parent / "bytecode.py"),
+        said="".join(f"{word}\0" for module in modules for word in module).encode(),
+    )
     if done.returncode != 0:
         reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise BuildError(reason[0] if reason else f"{python} could not compile", next="correct that line")
-    return [(path, base64.b64decode(content)) for path, content in json.loads(done.stdout)]
+    found, at = [], 0
+    while at < len(done.stdout):  # path, size and bytes of each
+        path, size = done.stdout[at : at + 8192].split(b"\0", 2)[:2]
+        at += len(path) + len(size) + 2
+        found.append((path.decode(), done.stdout[at : at + int(size)]))
+        at += int(size)
+    return found
 
 
 def _clean(python: Path, *words: str, said: bytes = b"") -> subprocess.CompletedProcess[bytes]:
