@@ -45,6 +45,12 @@ def test_head_of_format_1_is_read() -> None:
     assert (idle.holder, idle.work, idle.live, idle.swept) == (None, None, 5, True)
 
 
+def test_manifest_without_its_interpreter_is_read() -> None:
+    """What compiled the bytecode was not always recorded: it is then unknown."""
+    path, read = READ["manifest"]
+    assert read(path.name, path.read_bytes()).interpreter == ""
+
+
 def test_every_event_of_format_1_is_read() -> None:
     """Each release, as it was staged and as it ended: the target's own name for it, its artifact, its numbers."""
     read = [READ["event"][1](path.name, path.read_bytes()) for path in EVENTS]

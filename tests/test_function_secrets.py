@@ -11,6 +11,7 @@ from tiny import HANDLER, TEMPLATE, Tiny
 
 from ml_delivery import config
 from ml_delivery.errors import ConfigError
+from ml_delivery.targets.lambda_function import infrastructure
 
 READING = """
     if event["rawPath"] == "/secrets":
@@ -60,7 +61,40 @@ def test_secret_is_read_at_run_time_and_shown_nowhere(tiny: Tiny) -> None:
         assert "s3cret" not in tiny.invoke(*words), words
 
 
-@pytest.mark.parametrize("wrong", ["hunter2", "ssm:hunter2", "secretsmanager:hunter 2", "vault:/hunter2"])
+def test_only_declared_secrets_widen_the_role(tiny: Tiny) -> None:
+    """What looks like a reference elsewhere grants nothing; an environment's own override the function's."""
+    variables = 'HARMLESS = "ssm:/x,*"\nREFERENCE = "ssm:/y"\nNAME = "secretsmanager:z"\n'
+    secrets = '\n[function.secrets]\nAPI_KEY = "ssm:/a"\nOTHER_KEY = "secretsmanager:b"\n\n[probe]\npaths = []\n'
+    tiny.replace("pipeline.toml", "[function.variables]\n", f"[function.variables]\n{variables}")
+    production = tiny.config.environment("main")
+    assert infrastructure.part(tiny.config, production).parameters["Secrets"] == "none"
+    tiny.replace("pipeline.toml", "\n[promote]", f"{secrets}\n[promote]")
+    own = '[environments.production.variables]\nAPI_KEY = "ssm:/x,*"\nPLAIN = "ssm:/*"\n'
+    text = (tiny.root / "pipeline.toml").read_text()
+    tiny.write("pipeline.toml", f'{text}\n{own}\n[environments.staging.function.secrets]\nAPI_KEY = "ssm:/c"\n')
+    granted = {
+        name: infrastructure.part(tiny.config, environment).parameters["Secrets"].split(",")
+        for name, environment in tiny.config.environments.items()
+    }
+    named = "arn:aws:secretsmanager:eu-west-1:*:secret:b-??????"
+    assert granted["production"] == [named]
+    assert granted["staging"] == [named, "arn:aws:ssm:eu-west-1:*:parameter/c"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "ssm:/x,*",
+        "ssm:/*",
+        r"ssm:/x\n",
+        "secretsmanager:a,*",
+        "secretsmanager:?",
+        "hunter2",
+        "ssm:hunter2",
+        "secretsmanager:hunter 2",
+        "vault:/hunter2",
+    ],
+)
 def test_a_secret_itself_is_refused_and_not_shown(tiny: Tiny, wrong: str) -> None:
     """What is no reference may be the secret: it is refused, and the message does not repeat it."""
     text = (tiny.root / "pipeline.toml").read_text()

@@ -98,6 +98,13 @@ def test_only_the_deploy_has_an_environment_and_plans_come_before() -> None:
     jobs = WORKFLOWS["deploy.yml"]["jobs"]
     assert [name for name, job in jobs.items() if "environment" in job] == ["deploy"]
     assert jobs["deploy"]["needs"] == "plan"
+    runs = {
+        (action, plan)
+        for action in ("deploy", "rollback")
+        for plan in ("success", "failure", "cancelled", "skipped")
+        if Event("workflow_dispatch", "main", "{}", {"action": action}, plan=plan).holds(jobs["deploy"]["if"])
+    }
+    assert runs == {("deploy", "success"), ("rollback", "skipped")}
     assert (
         WORKFLOWS["deploy.yml"]["concurrency"]
         == {
@@ -253,7 +260,7 @@ def test_deploy_is_planned_reviewed_and_done(runner: Runner, delivery: str) -> N
     """deploy.yml: the plan with the reading role, the deploy with the environment's; then a rollback has nowhere to go."""
     inputs = {"action": "deploy", "release": "0"}
     event = Event("workflow_dispatch", "main", delivery, inputs)
-    event.planned = runner.job("deploy.yml", "plan", event)
+    event.planned, event.plan = runner.job("deploy.yml", "plan", event), "success"
     runner.job("deploy.yml", "deploy", event)
     assert "release 1 is verified" in runner.printed[-1]
     summary = runner.summary.read_text()

@@ -47,6 +47,31 @@ def test_plan_that_changed_since_its_approval_is_refused(tiny: Tiny, tmp_path: P
         deploy.deploy(tiny.open(), lambda _: None, approved="no-such-file")
 
 
+@pytest.mark.parametrize("given", ["", " ", "sha256:", "sha256:abc", "sha256:" + "g" * 64, "no-such-file"])
+def test_plan_that_is_none_is_refused(tiny: Tiny, given: str) -> None:
+    """An approval that is empty or malformed, as an output that was never set is, releases nothing and runs no hook."""
+    tiny.write(
+        "pipeline.toml", (tiny.root / "pipeline.toml").read_text() + '\n[hooks]\npre_deploy = ["touch", "ran"]\n'
+    )
+    tiny.commit()
+    tiny.push()
+    assert "--plan: " in tiny.invoke("deploy", "--plan", given, code=1)
+    with pytest.raises(ConfigError, match="--plan: "):
+        deploy.deploy(tiny.open(), lambda _: None, approved=given)
+    assert tiny.live() == 0
+    assert not (tiny.root / "ran").exists()
+
+
+def test_plan_that_is_malformed_in_its_file_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    """A file approves by the whole digest that it holds; and what is resumed was approved when it was begun."""
+    tiny.push()
+    shown = json.loads(tiny.invoke("plan", "--json", code=2))
+    (tmp_path / "plan.json").write_text(json.dumps({**shown, "digest": ""}))
+    assert "'' is not a digest" in tiny.invoke("deploy", "--plan", str(tmp_path / "plan.json"), code=1)
+    assert "by its own plan" in tiny.invoke("deploy", "--resume", "--plan", shown["digest"], code=1)
+    assert tiny.live() == 0
+
+
 def test_traffic_moved_by_hand_is_a_change(tiny: Tiny) -> None:
     """An alias that is not where the ledger says is drift: the plan shows it, and a deploy puts it right."""
     tiny.deploy()

@@ -114,4 +114,5 @@ def test_files_are_those_that_git_would_take(repository: Path) -> None:
     (repository / "src/service").mkdir(parents=True)
     for name in ("kept.py", "ignored"):
         (repository / "src/service" / name).write_text("")
-    assert source.files(repository, "src/service") == ["src/service/kept.py"]
+    found = source.packed(repository, source.read(repository), ("src/service",))
+    assert found == [("src/service/kept.py", b"")]

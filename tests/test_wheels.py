@@ -29,6 +29,18 @@ def test_wheel_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "check the network" in fault.value.next
 
 
+def test_wheel_that_was_altered_is_named_and_removed(tmp_path: Path) -> None:
+    """The folder's name is not believed: the bytes are hashed; after the refusal the wheel is fetched again."""
+    (wheel,) = wheels.fetch(CLICK, AL2023, tmp_path)
+    whole = wheel.read_bytes()
+    wheel.write_bytes(whole + b"\0")
+    with pytest.raises(BuildError, match=f"{wheel.name} was altered after it was fetched; it is removed"):
+        wheels.fetch(CLICK, AL2023, tmp_path)
+    assert not wheel.exists()
+    assert wheels.fetch(CLICK, AL2023, tmp_path) == [wheel]
+    assert wheel.read_bytes() == whole
+
+
 def test_package_without_a_wheel_is_named(tmp_path: Path) -> None:
     """onnxruntime of today has no wheel for Lambda's Python 3.11; the message says so, and does not blame the network."""
     pins = [pin for pin in locks.read(PRICING / "requirements/serve.txt") if pin.name == "onnxruntime"]

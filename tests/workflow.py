@@ -53,6 +53,7 @@ class Event:
     inputs: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     planned: dict[str, str] = field(default_factory=dict)
+    plan: str = "skipped"  # how the job ended, as GitHub names it: success, failure, cancelled or skipped
 
     def value(self, expression: str, outputs: dict[str, str]) -> str:
         """The value of an expression that the workflows use; any other is a fault of the test."""
@@ -84,7 +85,9 @@ class Event:
             "always()": True,
             "always() && github.event_name == 'push' && !github.event.repository.private": self.name == "push",
             "${{ !github.event.repository.private }}": True,
-            "${{ !failure() && !cancelled() }}": True,
+            "${{ !cancelled() && needs.plan.result == (inputs.action == 'rollback' && 'skipped' || 'success') }}": (
+                self.plan == ("skipped" if self.inputs.get("action") == "rollback" else "success")
+            ),
             "env.SNYK_TOKEN != ''": "SNYK_TOKEN" in self.secrets,
             "env.GH_TOKEN == ''": "UPGRADE_TOKEN" not in self.secrets,
             "env.GH_TOKEN != ''": "UPGRADE_TOKEN" in self.secrets,

@@ -18,8 +18,6 @@ from ml_delivery.packing.ingredients import Ingredients
 from ml_delivery.records import Limit, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ml_delivery.config import Config
     from ml_delivery.records import Source
     from ml_delivery.target import Target
@@ -28,7 +26,7 @@ __all__ = ["FOLDER", "build", "last"]
 
 FOLDER = "build"
 LOCK = "requirements/serve.txt"
-DELIVERY = ("ml_delivery", "embedded_aws")  # these may be in src/ too, and are not part of the service
+DELIVERY = ("src/ml_delivery", "src/embedded_aws")  # these may be in src/ too, and are not part of the service
 
 
 def last(root: Path) -> Manifest:
@@ -103,6 +101,7 @@ def _build(config: Config, branch: str) -> Manifest:
             sbom=_digest(made.bundle.sbom.encode()),
             model=promoted[0].digest if promoted else "",
             python=config.service.python,
+            interpreter=made.bundle.interpreter,
             architecture=config.service.architecture,
             contents=packed.contents,
             image=packed.image,
@@ -121,13 +120,13 @@ def _build(config: Config, branch: str) -> Manifest:
 def _gather(config: Config, kind: Target, tree: Source, promoted: list[models.Promoted]) -> Ingredients:
     """Everything that goes into the artifact, and its digest, which the service returns at ``/version``."""
     root = config.root
-    bundle = bundling.make(config, root / LOCK, kind.glibc(config.service.python), kind.provided)
-    files = list(_source(root))
-    named = [*(m.file for m in promoted), models.LOCK] if promoted else []
-    model = [(name, (root / name).read_bytes()) for name in named]
-    own = [(name, file.read_bytes()) for name, file in files]
-    modules = [(name, "", str(file)) for name, file in files if name.endswith(".py")]
-    own += bundling.compiled(modules, find_python(config.service.python))
+    python = find_python(config.service.python)
+    bundle = bundling.make(config, root / LOCK, python, kind.glibc(config.service.python), kind.provided)
+    files = dict(source.packed(root, tree, ("src", models.LOCK), DELIVERY))
+    lock = files.pop(models.LOCK, b"") or (root / models.LOCK).read_bytes() if promoted else b""
+    model = [*((m.file, (root / m.file).read_bytes()) for m in promoted), (models.LOCK, lock)] if promoted else []
+    own = [(name.removeprefix("src/"), data) for name, data in files.items() if name.startswith("src/")]
+    own += _compiled(own, python)
     listed = {part.entry.path: part.digest for part in bundle.parts}
     listed |= {name: hashlib.sha256(data).hexdigest() for name, data in [*model, *own]}
     content = _digest("".join(f"{digest}  {name}\n" for name, digest in sorted(listed.items())).encode())
@@ -159,14 +158,16 @@ def _check_size(config: Config, kind: Target, made: Ingredients) -> None:
             )
 
 
-def _source(root: Path) -> Iterator[tuple[str, Path]]:
-    """The files of every package below ``src/`` that git does not ignore, sorted: (path in the artifact, file).
-
-    Ignored files are not in the source's digest, so they must not be in the artifact; nor must the delivery package.
-    """
-    for name in source.files(root, "src"):
-        if (root / name).is_file() and name.split("/")[1] not in DELIVERY:
-            yield name.removeprefix("src/"), root / name
+def _compiled(files: list[tuple[str, bytes]], python: Path) -> list[tuple[str, bytes]]:
+    """Bytecode of the modules among ``files``, of their content here, not of what is on the disk."""
+    with tempfile.TemporaryDirectory() as scratch:
+        modules = []
+        for number, (name, data) in enumerate(files):
+            if name.endswith(".py"):
+                file = Path(scratch, str(number))
+                file.write_bytes(data)
+                modules.append((name, "", str(file)))
+        return bundling.compiled(modules, python)
 
 
 def _digest(data: bytes) -> str:

@@ -18,7 +18,7 @@ from ml_delivery.errors import BuildError, SetupError
 if TYPE_CHECKING:
     from ml_delivery.dependencies.locks import Pin
 
-__all__ = ["fetch"]
+__all__ = ["Platform", "fetch", "sha256"]
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,17 @@ def fetch(pins: list[Pin], platform: Platform, folder: Path) -> list[Path]:
     """The wheel of each pin, in order, as ``<folder>/<sha256>/<file name>``; only missing ones are downloaded.
 
     Raises:
-        BuildError: a pin has no wheel for this platform; the message names it.
+        BuildError: a pin has no wheel for this platform, or a kept one was altered; names it.
         SetupError: the package index does not answer.
     """
-    missing = [pin for pin in pins if _kept(pin, platform, folder) is None]
+    found = {pin: _kept(pin, platform, folder) for pin in pins}
+    missing = [pin for pin, wheel in found.items() if wheel is None]
     if missing:
         _download(missing, platform, folder)
+        found |= {pin: _kept(pin, platform, folder) for pin in missing}
     wheels = []
     for pin in pins:
-        wheel = _kept(pin, platform, folder)
+        wheel = found[pin]
         if wheel is None:
             raise _no_wheel(pin, platform)
         wheels.append(wheel)
@@ -53,13 +55,31 @@ def fetch(pins: list[Pin], platform: Platform, folder: Path) -> list[Path]:
 
 
 def _kept(pin: Pin, platform: Platform, folder: Path) -> Path | None:
-    """The cached wheel of ``pin``; one lockfile covers many platforms, so ``pins/`` records for which it was fetched."""
+    """The kept wheel of ``pin``; one lock covers many platforms, so ``pins`` says for which one it was fetched.
+
+    Raises:
+        BuildError: its bytes are not those that it was kept as; it is removed.
+    """
     mark = folder / "pins" / f"{pin.name}-{pin.version}-{platform}"
     try:
         wheel = folder / mark.read_text()
     except FileNotFoundError:
         return None
-    return wheel if wheel.is_file() and wheel.parent.name in pin.hashes else None
+    if not wheel.is_file() or wheel.parent.name not in pin.hashes:
+        return None
+    if sha256(wheel) != wheel.parent.name:
+        wheel.unlink()
+        raise BuildError(
+            f"{wheel} was altered after it was fetched; it is removed",
+            next="find out what writes to the cache, then invoke build, which fetches the wheel again",
+        )
+    return wheel
+
+
+def sha256(file: Path) -> str:
+    """The digest of a file's content, in hex."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _download(pins: list[Pin], platform: Platform, folder: Path) -> None:
@@ -85,7 +105,7 @@ def _download(pins: list[Pin], platform: Platform, folder: Path) -> None:
         by_name = {canonicalize_name(wheel.name.split("-")[0]): wheel for wheel in Path(scratch).glob("*.whl")}
         for pin in pins:
             wheel = by_name[canonicalize_name(pin.name)]
-            digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+            digest = sha256(wheel)
             (folder / digest).mkdir(exist_ok=True)
             wheel.replace(folder / digest / wheel.name)
             mark = folder / "pins" / f"{pin.name}-{pin.version}-{platform}"

@@ -85,9 +85,16 @@ class Writer:
             self._write(chunk)
         return entry
 
-    def adopt(self, source: IO[bytes], entries: list[Entry]) -> None:
-        """Start with all members of an archive that a ``Writer`` wrote; they are copied as one block."""
-        assert not self._position, "a whole archive can only be added first"
+    def adopt(self, source: IO[bytes], entries: list[Entry]) -> str:
+        """Start with all members of an archive that a ``Writer`` has written; copies them as one block.
+
+        Returns:
+            the archive's sha256 in hex, which is had on the way: whoever keeps archives can tell whether this one was altered.
+
+        Raises:
+            zipfile.BadZipFile: it is shorter than its members.
+        """
+        assert not self._position, "only the first thing that is added can be a whole archive"
         left = _end_of(entries)
         while left:
             chunk = source.read(min(CHUNK, left))
@@ -96,6 +103,9 @@ class Writer:
             left -= len(chunk)
             self._write(chunk)
         self.entries += entries
+        digest = self.digest.copy()  # of all members so far, and now of the archive's own end, which is not copied
+        digest.update(source.read())
+        return digest.hexdigest()
 
     def _header(self, entry: Entry) -> None:
         name = entry.path.encode()

@@ -5,10 +5,10 @@ A build then only copies it as one block and appends the source, which takes a t
 
 from __future__ import annotations
 
-import base64
 import fnmatch
 import hashlib
 import json
+import os
 import platform
 import re
 import subprocess
@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ml_delivery.dependencies import envs
-from ml_delivery.errors import BuildError
+from ml_delivery.errors import BuildError, SetupError
 from ml_delivery.packing.archive import Entry, Writer
 
 if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.dependencies.locks import Pin
 
-__all__ = ["Bundle", "Part", "compiled", "make"]
+__all__ = ["Bundle", "Part", "altered", "compiled", "make"]
 
 # Files that a service never opens are left out; if one needs them after all, the deploy's health check fails.
 PRUNED = (
@@ -66,41 +66,87 @@ class Part:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A cached archive of dependencies, its members, and the text of its bill of materials."""
+    """A cached archive of dependencies; ``into`` and ``checked`` compare it with its digest.
+
+    Attributes:
+        archive: its place in the cache.
+        digest: its sha256 in hex when it was made.
+        parts: its members.
+        sbom: the text of its bill of materials.
+        interpreter: what compiled the bytecode: ``CPython 3.12.1``.
+    """
 
     archive: Path
+    digest: str
     parts: tuple[Part, ...]
     sbom: str
+    interpreter: str
+
+    def into(self, writer: Writer) -> None:
+        """Start the writer's archive with all parts, in one block.
+
+        Raises:
+            BuildError: the archive was altered since it was made; it is removed.
+        """
+        with self.archive.open("rb") as source:
+            try:
+                found = writer.adopt(source, [part.entry for part in self.parts])
+            except zipfile.BadZipFile:
+                found = ""
+        if found != self.digest:
+            raise altered(self.archive)
+
+    def checked(self) -> Path:
+        """The archive, as it was made.
+
+        Raises:
+            BuildError: as ``into``.
+        """
+        from ml_delivery.dependencies import wheels
+
+        if wheels.sha256(self.archive) != self.digest:
+            raise altered(self.archive)
+        return self.archive
 
 
-def make(config: Config, lock: Path, glibc: int, provided: frozenset[str]) -> Bundle:
-    """The bundle of the pins in ``lock`` for the service's Python; made if it is not cached yet.
+def altered(kept: Path) -> BuildError:
+    """The fault of a cached file that was altered; the file is removed."""
+    kept.unlink(missing_ok=True)
+    return BuildError(
+        f"{kept} was altered after it was made; it is removed",
+        next="find out what writes to the cache, then invoke build, which makes it again",
+    )
+
+
+def make(config: Config, lock: Path, python: Path, glibc: int, provided: frozenset[str]) -> Bundle:
+    """The bundle of what ``lock`` holds for the service's Python; made if it is not kept yet.
 
     Args:
         config: the service's configuration.
         lock: a lockfile.
-        glibc: the minor version of glibc 2 on the target.
-        provided: packages that are left out because the target has them.
+        python: an interpreter of the service's version, to compile with.
+        glibc: the minor version of the glibc 2 that it runs on.
+        provided: packages that are left out, since the target has them.
 
     Raises:
-        BuildError: a pin has no wheel for the target, or two packages contain the same file.
-        SetupError: wheels can't be fetched, or there is no interpreter of the target's version to compile with.
+        BuildError: a pin has no wheel for the target, two packages bring the same file, or what was kept is altered.
+        SetupError: wheels can't be fetched.
     """
     service = config.service
     folder = envs.cache(config.root)
-    python = envs.find_python(service.python)
+    interpreter = _interpreter(python)
     try:
         content = hashlib.sha256(lock.read_bytes()).hexdigest()
     except OSError as error:
         from ml_delivery.dependencies.locks import how
 
         raise BuildError(f"{lock.name} can't be read: {error}", next=how(config.root)) from error
-    inputs = [_made_by(), content, service.name, service.python, service.architecture, _full_version(python)]
+    inputs = [_made_by(), content, service.name, service.python, service.architecture, interpreter]
     key = hashlib.sha256(json.dumps([*inputs, glibc, sorted(provided), *config.build.exclude]).encode()).hexdigest()
-    archive, index, bill = (folder / "bundles" / f"{key}{suffix}" for suffix in (".zip", ".json", ".cdx.json"))
-    if not index.is_file():
+    archive, index = (folder / "bundles" / f"{key}{suffix}" for suffix in (".zip", ".json"))
+    if not (index.is_file() and archive.is_file()):
         with envs.exclusive(folder / "bundles" / "making.lock"):
-            if not index.is_file():
+            if not (index.is_file() and archive.is_file()):
                 # Imported here, since a build that finds its bundle in the cache doesn't need them.
                 from ml_delivery.dependencies import locks, wheels
                 from ml_delivery.packing import sbom
@@ -110,44 +156,59 @@ def make(config: Config, lock: Path, glibc: int, provided: frozenset[str]) -> Bu
                 found = wheels.fetch(
                     pins, wheels.Platform(service.python, service.architecture, glibc), folder / "wheels"
                 )
-                with _appears(bill) as out:
-                    out.write(sbom.make(service.name, pins, found, key).encode())
+                bill = sbom.make(service.name, pins, found, key)
                 with _appears(archive) as out:
-                    parts = _write(out, pins, found, config.build.exclude, python)
-                with _appears(index) as out:  # written last: if it exists, the others are complete
-                    out.write(
-                        json.dumps([[p.package, p.digest, list(asdict(p.entry).values())] for p in parts]).encode()
-                    )
-    listed = json.loads(index.read_text())
+                    digest, parts = _write(out, pins, found, config.build.exclude, python)
+                listed = [[p.package, p.digest, list(asdict(p.entry).values())] for p in parts]
+                text = json.dumps([digest, listed, bill]).encode()
+                with _appears(index) as out:  # last: its presence says that the archive is whole
+                    out.write(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
+    seal, _, text = index.read_bytes().partition(b"\n")
+    if hashlib.sha256(text).hexdigest().encode() != seal:
+        raise altered(index)
+    digest, listed, bill = json.loads(text)
     kept = tuple(Part(package, digest, Entry(*entry)) for package, digest, entry in listed)
-    return Bundle(archive, kept, bill.read_text())
+    return Bundle(archive, digest, kept, bill, interpreter)
 
 
 def compiled(modules: list[tuple[str, str, str]], python: Path) -> list[tuple[str, bytes]]:
-    """The bytecode of ``modules``, which are as in ``bytecode.py``: (path of the ``.pyc``, its bytes) for each."""
+    """Bytecode of ``modules``, as ``bytecode.py`` describes them: (path of the ``.pyc``, its bytes) of each.
+
+    Always of a process of its own, that nothing of the pipeline's reaches: neither its Python nor its variables.
+
+    Raises:
+        BuildError: a file of the service's own does not compile.
+    """
     if not modules:
         return []
-    if python.samefile(getattr(sys, "_base_executable", sys.executable)):
-        from ml_delivery.packing.bytecode import answers  # the same code, without the cost of a process
-
-        try:
-            found = answers(modules)
-        except SyntaxError as error:
-            raise BuildError(str(error), next="correct that line") from error
-    else:
-        script = Path(__file__).parent / "bytecode.py"
-        done = subprocess.run(
-            [str(python), "-I", "-S", str(script)], input=json.dumps(modules).encode(), capture_output=True, check=False
-        )
-        if done.returncode != 0:
-            reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-            raise BuildError(reason[0] if reason else f"{python} could not compile", next="correct that line")
-        found = json.loads(done.stdout)
-    return [(path, base64.b64decode(content)) for path, content in found]
+    done = _clean(
+        python,
+        str(Path(__file__).parent / "bytecode.py"),
+        said="".join(f"{word}\0" for module in modules for word in module).encode(),
+    )
+    if done.returncode != 0:
+        reason = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise BuildError(reason[0] if reason else f"{python} could not compile", next="correct that line")
+    found, at = [], 0
+    while at < len(done.stdout):  # path, size and bytes of each
+        path, size = done.stdout[at : at + 8192].split(b"\0", 2)[:2]
+        at += len(path) + len(size) + 2
+        found.append((path.decode(), done.stdout[at : at + int(size)]))
+        at += int(size)
+    return found
 
 
-def _write(out: IO[bytes], pins: list[Pin], found: list[Path], exclude: tuple[str, ...], python: Path) -> list[Part]:
-    """Copy the files of each wheel that are not left out, sorted by path, then their bytecode; returns what was written."""
+def _clean(python: Path, *words: str, said: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run the interpreter without site-packages and variables, but for where the system's loader finds its library."""
+    env = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
+    asked = [str(python), "-I", "-S", "-X", "utf8", *words]
+    return subprocess.run(asked, input=said, capture_output=True, env=env, check=False)
+
+
+def _write(
+    out: IO[bytes], pins: list[Pin], found: list[Path], exclude: tuple[str, ...], python: Path
+) -> tuple[str, list[Part]]:
+    """Copy what is kept of each wheel, sorted by path, then its bytecode; the archive's sha256, and what was written."""
     members: dict[str, tuple[str, Path, zipfile.ZipInfo]] = {}
     for pin, wheel in zip(pins, found, strict=True):
         with zipfile.ZipFile(wheel) as opened:
@@ -179,7 +240,7 @@ def _write(out: IO[bytes], pins: list[Pin], found: list[Path], exclude: tuple[st
         for path, code in compiled(modules, python):
             package = owner[path.rpartition("/__pycache__/")[0] if "/__pycache__/" in path else ""]
             parts.append(Part(package, hashlib.sha256(code).hexdigest(), writer.add(path, code)))
-    return parts
+    return writer.digest.hexdigest(), parts
 
 
 def left_out(path: str, exclude: tuple[str, ...], imported: frozenset[str] = frozenset()) -> bool:
@@ -217,12 +278,15 @@ def _made_by() -> str:
     ).hexdigest()
 
 
-def _full_version(python: Path) -> str:
-    """Identifies the bytecode format."""
+def _interpreter(python: Path) -> str:
+    """Its name with the patch version, by which bytecode may differ: ``CPython 3.12.1``."""
     if python.samefile(getattr(sys, "_base_executable", sys.executable)):
-        return f"Python {platform.python_version()}"
-    done = subprocess.run([str(python), "-I", "-S", "-V"], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+        return f"{platform.python_implementation()} {platform.python_version()}"
+    asked = "import platform; print(platform.python_implementation(), platform.python_version())"
+    done = _clean(python, "-c", asked)
+    if done.returncode != 0:
+        raise SetupError(f"{python} does not run: {done.stderr.decode('utf-8', 'replace').strip()}")
+    return done.stdout.decode().strip()
 
 
 @contextmanager

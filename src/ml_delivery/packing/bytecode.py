@@ -1,19 +1,23 @@
-"""Compiles modules with the interpreter that will run them; also a script: ``python -I bytecode.py < request``.
+"""Compiles modules on the interpreter that will run them; as a script: ``python -I -S bytecode.py < request``.
 
 On a read-only file system, every cold start without ``.pyc`` files would compile every module again. These are unchecked
 hash-based ``.pyc`` files (PEP 552): they contain no time, so they have the same bytes in each build.
 """
 
-import base64
+from __future__ import annotations
+
 import importlib.util
-import json
 import sys
-import zipfile
 from importlib._bootstrap_external import _code_to_hash_pyc  # type: ignore[attr-defined]  # PEP 552's only writer
 
+TYPE_CHECKING = False  # each import is a part of every build's time
+if TYPE_CHECKING:
+    import zipfile
+    from collections.abc import Iterable
 
-def answers(modules: list[tuple[str, str, str]]) -> list[list[str]]:
-    """The bytecode of each of ``modules``, [path, archive or "", member or file]: [path of the .pyc, its bytes in base64].
+
+def answers(modules: Iterable[tuple[str, str, str]]) -> list[tuple[str, bytes]]:
+    """Bytecode of each of ``modules``, (path, archive or "", member or file): (path of the .pyc, its bytes).
 
     A module in an archive that does not compile, such as a template, is left out.
 
@@ -25,6 +29,8 @@ def answers(modules: list[tuple[str, str, str]]) -> list[list[str]]:
     for path, archive, name in modules:
         if archive:
             if archive not in opened:
+                import zipfile
+
                 opened[archive] = zipfile.ZipFile(archive)
             source = opened[archive].read(name)
         else:
@@ -38,14 +44,17 @@ def answers(modules: list[tuple[str, str, str]]) -> list[list[str]]:
             raise SyntaxError(f"{path}, line {getattr(error, 'lineno', '?')}: {error}") from error
         digest = importlib.util.source_hash(source)
         content = bytes(_code_to_hash_pyc(code, digest, checked=False))
-        found.append([importlib.util.cache_from_source(path), base64.b64encode(content).decode()])
+        found.append((importlib.util.cache_from_source(path), content))
     for each in opened.values():
         each.close()
     return found
 
 
 if __name__ == "__main__":
+    words = iter(sys.stdin.buffer.read().decode().split("\0")[:-1])  # three of each module, each ended by NUL
     try:
-        json.dump(answers(json.load(sys.stdin)), sys.stdout)
+        answered = answers(zip(words, words, words, strict=True))
     except SyntaxError as error:
         sys.exit(str(error))
+    for written, code in answered:
+        sys.stdout.buffer.write(b"%s\0%d\0%s" % (written.encode(), len(code), code))

@@ -61,7 +61,8 @@ class Manifest:
         content: digest of its contents, which the service returns at ``/version``.
         lock, sbom: digests of the lockfile ``requirements/serve.txt`` and of the bill of materials.
         model: digest of the primary model; empty for a service without one.
-        image, layers: the image's name in the engine, and the layers that the service adds; both empty for a ZIP.
+        interpreter: what compiled its bytecode, with the patch version: ``CPython 3.12.1``; empty where that was not recorded.
+        image: its name in the engine, and ``layers`` those that the service adds; both empty for a ZIP.
     """
 
     version: str
@@ -81,6 +82,7 @@ class Manifest:
     contents: tuple[Content, ...]
     image: str = ""
     layers: tuple[Layer, ...] = ()
+    interpreter: str = ""
 
 
 @dataclass(frozen=True)

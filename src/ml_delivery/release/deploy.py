@@ -62,7 +62,12 @@ class Outcome:
 
 
 def deploy(
-    delivery: Delivery, report: Callable[[Step], None], *, approved: str = "", wait: float = 0.0, detach: bool = False
+    delivery: Delivery,
+    report: Callable[[Step], None],
+    *,
+    approved: str | None = None,
+    wait: float = 0.0,
+    detach: bool = False,
 ) -> Outcome:
     """Plan and carry out the plan while holding the environment's lock, so that what the plan was based on can't change.
 
@@ -71,7 +76,7 @@ def deploy(
     Args:
         delivery: the environment.
         report: called after each step.
-        approved: the only plan that may be carried out: its digest, or a file that ``invoke plan --json`` wrote.
+        approved: the only plan that may be carried out: its digest, or a file that ``invoke plan --json`` wrote; None: any.
         wait: seconds to wait for a deploy that is under way.
         detach: return at the first pause; ``resume`` continues.
 
@@ -96,7 +101,7 @@ def deploy(
             machine.put_back("abandoned: its deploy exited without reporting a result", abandoned=True)
         with run.step("plan") as results:
             plan = planning.make(delivery)
-            if approved:
+            if approved is not None:
                 planning.check(approved, plan, where)
             results.append(Planned(len(plan.changes)))
         if not plan.changes:
@@ -221,10 +226,10 @@ def _fits_a_session(machine: Machine, where: str) -> None:
         )
 
 
-def _same(delivery: Delivery, left: Work, approved: str) -> bool:
+def _same(delivery: Delivery, left: Work, approved: str | None) -> bool:
     """Whether the unfinished deploy is the one that would be started now."""
     return left.verb == "deploy" and (
-        planning.digest_of(approved) == left.plan if approved else planning.wants(delivery, left.release)
+        planning.wants(delivery, left.release) if approved is None else planning.digest_of(approved) == left.plan
     )
 
 

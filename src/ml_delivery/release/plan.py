@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,7 @@ def check(approved: str, plan: Plan, where: str) -> None:
 
     Raises:
         Refused: it is another plan; lists what has changed since, if a file was given.
-        ConfigError: the file can't be read as a plan.
+        ConfigError: as ``digest_of`` raises it.
     """
     if digest_of(approved) == plan.digest:
         return
@@ -124,9 +125,14 @@ def digest_of(approved: str) -> str:
     """The digest of an approved plan, which is given by its digest or as a file.
 
     Raises:
-        ConfigError: the file can't be read as a plan.
+        ConfigError: it is empty or no whole digest, or the file can't be read as a plan. No approval is never taken for "any".
     """
-    return approved if approved.startswith("sha256:") else str(_read(approved)["digest"])
+    if not approved.strip():
+        raise ConfigError("--plan", ["empty; write the digest that invoke plan showed"])
+    digest = approved if approved.startswith("sha256:") else str(_read(approved)["digest"])
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        raise ConfigError("--plan", [f"{digest!r} is not a digest; write sha256: and all of its 64 hex digits"])
+    return digest
 
 
 def _read(path: str) -> dict[str, Any]:

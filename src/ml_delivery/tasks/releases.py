@@ -70,7 +70,7 @@ def deploy(
     _: Any,
     branch: str = "",
     cloud: str = "",
-    plan: str = "",
+    plan: str | None = None,
     wait: int = 0,
     detach: bool = False,
     resume: bool = False,
@@ -79,7 +79,12 @@ def deploy(
     """Release the branch's artifact; exit 0 means that it is verified, or that there was nothing to do."""
     from ml_delivery import hooks
     from ml_delivery.release import deploy as deploying
+    from ml_delivery.release import plan as planning
 
+    if plan is not None:
+        if resume:
+            raise Exit("✗ --resume continues the deploy that was begun, by its own plan\n  next: leave --plan out", 1)
+        planning.digest_of(plan)  # before anything is begun, a hook included
     delivery = open_environment(branch, cloud, prepare=True)
     report = console.quiet if json else console.step
     with reporting_release("deploy", delivery) as reported:

@@ -21,10 +21,12 @@ __all__ = ["part", "removals"]
 def part(config: Config, environment: Environment) -> templates.Infrastructure:
     """The parts in this folder's ``foundation.yaml`` and ``delivery.yaml``: role, log group and policy statements."""
     region, account = config.service.region, environment.account or "*"
-    secrets = {_secret(region, account, reference) for reference in environment.variables.values()}
+    secrets, own = environment.function.secrets, environment.own_variables
+    # Of what is declared as a secret only, and so of its pattern: any variable else could widen the role.
+    arns = sorted({_secret(region, account, reference) for name, reference in secrets.items() if name not in own})
     parameters = {
         "Tracing": settings.of(environment).tracing,
-        "Secrets": ",".join(sorted(secrets - {""})) or "none",
+        "Secrets": ",".join(arns) or "none",
     }
     return templates.part(Path(__file__).parent, parameters)
 
@@ -36,10 +38,11 @@ def removals(config: Config, environment: Environment, cloud: Cloud) -> dict[str
 
 
 def _secret(region: str, account: str, reference: str) -> str:
-    """The ARN of the secret that a variable refers to; empty for none. Secrets Manager adds six characters to a name."""
+    """The ARN of what a reference, ``ssm:/path`` or ``secretsmanager:name``, refers to.
+
+    Secrets Manager adds a dash and six characters to a name.
+    """
     kind, _, name = reference.partition(":")
-    if kind == "ssm" and name.startswith("/"):
+    if kind == "ssm":
         return f"arn:aws:ssm:{region}:{account}:parameter{name}"
-    if kind == "secretsmanager" and name:
-        return f"arn:aws:secretsmanager:{region}:{account}:secret:{name}-??????"
-    return ""
+    return f"arn:aws:secretsmanager:{region}:{account}:secret:{name}-??????"

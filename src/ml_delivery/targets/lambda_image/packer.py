@@ -11,7 +11,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from ml_delivery.containers import engines
+from ml_delivery.dependencies.wheels import sha256
 from ml_delivery.errors import BuildError
+from ml_delivery.packing.bundle import altered
 from ml_delivery.records import Layer, Packed
 
 if TYPE_CHECKING:
@@ -35,8 +37,8 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
     """Build the image ``<service>:<version>`` with this machine's container engine.
 
     Raises:
-        SetupError: no engine answers, it stopped answering, or its disk is full.
-        BuildError: the base image could not be pulled, or the build failed.
+        SetupError: no engine answers, or it stopped answering, or its disk is full.
+        BuildError: the base image can't be had, the engine could not build, or the kept dependencies were altered.
     """
     service = config.service
     engine = engines.find(made.time)
@@ -75,15 +77,21 @@ def _dependencies(bundle: Bundle) -> Path:
     It is compressed because the engine's client sends it again for each build.
     """
     path = bundle.archive.with_suffix(".tar.gz")
-    if not path.exists():
+    seal = path.with_name(f"{path.name}.sha256")
+    if not (path.exists() and seal.exists()):
         plain = path.with_name(f"{path.name}.{os.getpid()}")
-        with zipfile.ZipFile(bundle.archive) as archive:
+        with zipfile.ZipFile(bundle.checked()) as archive:
             _write(plain, ((name, archive.read(name)) for name in sorted(archive.namelist())))
         packed = plain.with_suffix(".new")
         with plain.open("rb") as content, packed.open("wb") as file, gzip.GzipFile("", "wb", 6, file, DATE) as out:
             shutil.copyfileobj(content, out, 1 << 20)
         plain.unlink()
+        written = seal.with_name(f"{seal.name}.{os.getpid()}")
+        written.write_text(sha256(packed))
         packed.replace(path)
+        written.replace(seal)
+    if sha256(path) != seal.read_text():
+        raise altered(path)
     return path
 
 

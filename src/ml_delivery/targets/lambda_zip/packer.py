@@ -18,12 +18,15 @@ __all__ = ["pack"]
 
 
 def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
-    """Write ``artifact.zip`` into the folder ``scratch``."""
+    """Write ``artifact.zip`` into ``scratch``.
+
+    Raises:
+        BuildError: the kept dependencies were altered.
+    """
     path = scratch / "artifact.zip"
     parts = [(part.package, part.entry) for part in made.bundle.parts]
     with path.open("wb") as out, Writer(out) as writer:
-        with made.bundle.archive.open("rb") as dependencies:
-            writer.adopt(dependencies, [part.entry for part in made.bundle.parts])
+        made.bundle.into(writer)
         for package, files in (("models", made.model), (config.service.name, made.source)):
             parts += [(package, writer.add(name, data)) for name, data in files]
     return Packed(
