@@ -27,7 +27,7 @@ from ml_delivery.errors import CloudError, Interrupted, PipelineError
 from ml_delivery.monitoring import drift
 from ml_delivery.records import Pushed, Removed
 from ml_delivery.release import delivery, deploy, plan, watch
-from ml_delivery.release.steps import Pruned
+from ml_delivery.release.results import Pruned
 
 ACCOUNT = "123456789012"
 REPOSITORY = "repo:an-owner/a-repository"

@@ -17,7 +17,7 @@ from ml_delivery import emulator
 from ml_delivery.errors import LockHeld
 from ml_delivery.release import words
 from ml_delivery.release.head import LOCK_SECONDS, Holder
-from ml_delivery.release.steps import Restored
+from ml_delivery.release.results import Restored
 
 SLOW = (ANSWER, "    import time; time.sleep(2.5)\n" + ANSWER)
 

@@ -155,4 +155,4 @@ def test_flask_repository_is_deployed(repository: Path, tmp_path: Path) -> None:
     assert json.loads(run(repository, invoke, "call", "/version"))["release"] == 3
     assert run(repository, invoke, "plan") == "production: nothing to do\n"
     refused = run(repository, invoke, "monitor", "--render", code=1)  # what needs an extra says so
-    assert "next: pip install 'ml-delivery[grafana]'" in refused
+    assert "py3-none-any.whl[grafana]'" in refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,8 @@ from tiny import Tiny
 
 from ml_delivery import __version__, formats, objects
 from ml_delivery.errors import CloudError
-from ml_delivery.records import Content
-from ml_delivery.release.head import Head
+from ml_delivery.records import Artifact, Content, Look, Release
+from ml_delivery.release.head import Head, Holder, Kept, Previous, Work
 
 DATA = Path(__file__).parent / "data/ledger-format-1"
 EVENTS = sorted((DATA / "releases").rglob("0*.json"))
@@ -176,3 +177,39 @@ def test_newer_ledger_is_refused_in_words(tiny: Tiny) -> None:
     found = objects.get(opened.cloud, opened.foundation.bucket, "releases/production/head.json")
     assert found is not None
     assert found[0] == body
+
+
+# Every field of format 2. To add, remove or rename one is a new format: raise FORMAT, and read this one too.
+FIELDS = {
+    Head: "revision token holder newest live kept owned work swept outbox",
+    Holder: "who reason host pid at expires boot",
+    Kept: "number deployed source at state",
+    Previous: "deployed release",
+    Work: "verb release previous plan dropped step weight since due detached",
+    Release: "number state artifact settings variables who at deployed cause seconds watched",
+    Artifact: "version commit dirty digest content model python architecture location size",
+    Look: "weight requests errors p95 throttles alarms command breach",
+}
+
+
+@pytest.mark.parametrize("kind", FIELDS, ids=lambda kind: kind.__name__)
+def test_format_has_exactly_its_fields(kind: type) -> None:
+    """A record that gains or loses a field is of another format, which an older package must be able to refuse."""
+    assert formats.FORMAT == 2
+    assert [field.name for field in dataclasses.fields(kind)] == FIELDS[kind].split()
+
+
+@pytest.mark.parametrize("place", ["", "holder", "work"])
+def test_unknown_field_is_a_newer_packages(place: str) -> None:
+    """A head with a field that this package does not know is refused in words: rewriting it would lose that field."""
+    head = Head(holder=Holder("me", "deploy", "here", 1, 0.0, 0.0))
+    document = json.loads(head.encode())
+    if place == "work":
+        artifact = dict.fromkeys(FIELDS[Artifact].split(), "x")
+        release = {**dict.fromkeys(FIELDS[Release].split(), 1), "artifact": artifact, "watched": []}
+        document["work"] = {**dict.fromkeys(FIELDS[Work].split()), "release": release, "dropped": [], "newer": 1}
+    else:
+        (document[place] if place else document)["newer"] = 1
+    with pytest.raises(CloudError, match=r"has the field 'newer', which ml-delivery .* does not know") as refusal:
+        Head.decode("releases/production/head.json", json.dumps(document).encode())
+    assert refusal.value.next == "invoke upgrade"

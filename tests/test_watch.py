@@ -17,7 +17,7 @@ from ml_delivery.errors import Refused
 from ml_delivery.keys import Deploy
 from ml_delivery.release import deploy
 from ml_delivery.release.machine import Machine
-from ml_delivery.release.steps import Run
+from ml_delivery.release.results import Run
 from ml_delivery.release.watch import weights
 
 CANARY = Deploy(strategy="canary", weight=10, pause=12, period=3)

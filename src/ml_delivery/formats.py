@@ -22,6 +22,7 @@ __all__ = [
     "plain_release",
     "read",
     "release",
+    "require_known",
 ]
 
 FORMAT = 2
@@ -110,6 +111,20 @@ def manifest(place: str, found: dict[str, Any]) -> Manifest:
     except (KeyError, TypeError, AttributeError) as error:
         raise damaged(place, error) from error
     return _made(place, Manifest, known)
+
+
+def require_known(place: str, kind: type[Any], found: dict[str, Any]) -> None:
+    """Refuse fields that ``kind`` does not have: to rewrite the object without them would lose what a newer package keeps.
+
+    Raises:
+        CloudError: names the first of them.
+    """
+    unknown = set(found) - {field.name for field in fields(kind)}
+    if unknown:
+        raise CloudError(
+            f"{place} has the field {min(unknown)!r}, which ml-delivery {__version__} does not know; a newer one wrote it",
+            next="invoke upgrade",
+        )
 
 
 def _stamp() -> dict[str, Any]:

@@ -11,6 +11,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from ml_delivery import __version__
 from ml_delivery.errors import SetupError
 
 try:
@@ -21,7 +22,10 @@ try:
     from grafana_foundation_sdk.models import cloudwatch as cw
     from grafana_foundation_sdk.models import dashboard as model
 except ModuleNotFoundError as error:
-    raise SetupError("Grafana's types are not installed", next="pip install 'ml-delivery[grafana]'") from error
+    raise SetupError(
+        "Grafana's types are not installed",
+        next=f"uv pip install 'PATH/ml_delivery-{__version__}-py3-none-any.whl[grafana]'",
+    ) from error
 
 if TYPE_CHECKING:
     from ml_delivery.config import Config

@@ -86,7 +86,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Removed:
-    """Something that retention removed: ``kind`` is ``deployed version``, ``artifact`` or ``image``."""
+    """Something that retention removed: ``kind`` is ``version`` (a deployed one), ``artifact`` or ``image``."""
 
     kind: str
     name: str

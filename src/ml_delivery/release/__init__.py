@@ -7,5 +7,5 @@ plan, probing, watch, retention       what would change; the health check; live 
 delivery                              one environment, opened: its cloud, foundation, target and ledger
 ledger, history                       what was released, and the same as a page
 words                                 records as text
-steps, head                           what steps did; the ledger's current state
+results, head                         what each step did; the ledger's current state
 """

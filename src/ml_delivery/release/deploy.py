@@ -20,7 +20,7 @@ from ml_delivery.release import plan as planning
 from ml_delivery.release import words
 from ml_delivery.release.head import Previous
 from ml_delivery.release.machine import Machine
-from ml_delivery.release.steps import Planned, Run, Step
+from ml_delivery.release.results import Planned, Run, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ml_delivery.records import Live, Release
     from ml_delivery.release.delivery import Delivery
     from ml_delivery.release.head import Head, Work
-    from ml_delivery.release.steps import Restored
+    from ml_delivery.release.results import Restored
 
 __all__ = ["Outcome", "deploy", "resume", "rollback"]
 

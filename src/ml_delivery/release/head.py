@@ -176,7 +176,12 @@ class Head:
         found = formats.read(place, body)
         try:
             holder, work = found["holder"], found["work"]
-            kept = tuple(Kept(**{_NOW.get(name, name): value for name, value in one.items()}) for one in found["kept"])
+            listed = [{_NOW.get(name, name): value for name, value in one.items()} for one in found["kept"]]
+            formats.require_known(place, cls, found)
+            formats.require_known(place, Holder, holder or {})
+            for one in listed:
+                formats.require_known(place, Kept, one)
+            kept = tuple(Kept(**one) for one in listed)
             return cls(
                 **found
                 | {
@@ -196,6 +201,7 @@ _NOW = {"version": "deployed", "former": "previous"}
 
 def _work(place: str, found: dict[str, Any]) -> Work:
     known = {_NOW.get(name, name): value for name, value in found.items()}
+    formats.require_known(place, Work, known)
     previous = known["previous"]
     if previous:
         previous = Previous(**{_NOW.get(name, name): value for name, value in previous.items()})

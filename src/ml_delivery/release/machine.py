@@ -16,14 +16,14 @@ from ml_delivery.records import FAILED, ROLLED_BACK, STAGED, VERIFIED, Release, 
 from ml_delivery.release import retention
 from ml_delivery.release.head import Kept, Previous, Work
 from ml_delivery.release.probing import probe
-from ml_delivery.release.steps import Pruned, Restored, Shifted, Staged, Watched
+from ml_delivery.release.results import Pruned, Restored, Shifted, Staged, Watched
 from ml_delivery.release.watch import look, weights
 
 if TYPE_CHECKING:
     from ml_delivery.release.delivery import Delivery
     from ml_delivery.release.ledger import Lease
     from ml_delivery.release.plan import Plan
-    from ml_delivery.release.steps import Run
+    from ml_delivery.release.results import Run
 
 __all__ = ["Machine"]
 

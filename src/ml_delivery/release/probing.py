@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ml_delivery.errors import Refused
-from ml_delivery.release.steps import Asked, Probed
+from ml_delivery.release.results import Asked, Probed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -66,19 +66,13 @@ def _internal(error: Exception) -> str:
     """The message for a bug in this package; the traceback goes into a file, to be attached to a report."""
     import traceback
     from pathlib import Path
-    from tempfile import gettempdir
+    from tempfile import mkstemp
 
-    text = "".join(traceback.format_exception(error))
-    for folder in (Path(".pipeline"), Path(gettempdir())):
-        try:
-            (folder / "internal-error.txt").write_text(text, encoding="utf-8")
-        except OSError:
-            continue
-        return (
-            f"✗ internal error in ml-delivery: {type(error).__name__}: {error}\n"
-            f"  next: report it, with {folder / 'internal-error.txt'}"
-        )
-    return text
+    file = Path(".pipeline/internal-error.txt")
+    if not file.parent.is_dir():
+        file = Path(mkstemp(prefix="internal-error-", suffix=".txt")[1])
+    file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return f"✗ internal error in ml-delivery: {type(error).__name__}: {error}\n  next: report it, with {file}"
 
 
 def read_config() -> Config:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ml_delivery.records import Cost
     from ml_delivery.release.delivery import Delivery
     from ml_delivery.release.deploy import Outcome
-    from ml_delivery.release.steps import Result, Step
+    from ml_delivery.release.results import Result, Step
 
 __all__ = [
     "agrees",
@@ -53,31 +53,31 @@ def step(done: Step) -> None:
 
 def _words(result: Result) -> str:
     """What a step did."""
-    from ml_delivery.release import steps, words
+    from ml_delivery.release import results, words
 
     match result:
-        case steps.Planned(changes=changes, wanted=0):
+        case results.Planned(changes=changes, wanted=0):
             return f"{changes} changes" if changes != 1 else "1 change"
-        case steps.Planned(live=live, wanted=wanted):
+        case results.Planned(live=live, wanted=wanted):
             return f"release {live} → {wanted}"
-        case steps.Staged(release=release, deployed=deployed):
+        case results.Staged(release=release, deployed=deployed):
             return f"release {release} is version {deployed}"
-        case steps.Probed(asked=asked):
+        case results.Probed(asked=asked):
             return ", ".join(f"{one.path} {one.status} in {one.seconds * 1000:.0f} ms" for one in asked)
-        case steps.Shifted(old=old, new=new, weight=100):
+        case results.Shifted(old=old, new=new, weight=100):
             return f"live: version {old or 'none'} → {new}"
-        case steps.Shifted(old=old, new=new):
+        case results.Shifted(old=old, new=new):
             return f"version {new} next to {old}"
-        case steps.Watched(look=look, paused=paused):
+        case results.Watched(look=look, paused=paused):
             return words.look(look) + (f"; paused, due in {paused:.0f} s" if paused else "")
-        case steps.Restored():
+        case results.Restored():
             serves = words.serving(result.release, result.deployed)
             if result.unread:
                 serves = f"what serves could not be read: {result.unread}"
             elif not result.whole:
                 serves += ", which is not what served before"
             return serves + (f", release {result.abandoned} was abandoned" if result.abandoned else "")
-        case steps.Pruned(removed=removed, postponed=postponed):
+        case results.Pruned(removed=removed, postponed=postponed):
             gone = [f"{one.kind} {one.name[:12]}" for one in removed]
             return ", ".join(
                 [*gone, *([f"the rest is postponed to the next deploy: {postponed}"] if postponed else [])]
