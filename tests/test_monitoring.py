@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -311,3 +312,13 @@ def test_thresholds_reach_the_alarms(tiny: Tiny) -> None:
     assert "256 / 1024 * 0.0000166667 / calls" in body
     tiny.replace("pipeline.toml", 'region = "eu-west-1"', 'region = "eu-west-1"\narchitecture = "arm64"')
     assert "0.0000133334 / calls" in properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+
+
+def test_runbook_reaches_the_environment_that_it_is_of(priced: Tiny) -> None:
+    """What an alarm says to type names the branch, and the real cloud where the environment has an account there."""
+    for account, where in (("", "--branch main"), ("123456789012", "--branch main --cloud aws")):
+        environment = replace(priced.config.environment("main"), account=account)
+        found = definition.observed(Place(priced.config, environment, "123456789012"))
+        for alarm in found.alarms:
+            assert where in alarm.then, alarm.id
+            assert ("--cloud aws" in alarm.then) == bool(account)

@@ -32,6 +32,11 @@ class Place:
         return self.config.name_of(self.environment)
 
     @property
+    def where(self) -> str:
+        """What a command needs to reach this environment: ``--branch main``, and ``--cloud aws`` if it has an account there."""
+        return f"--branch {self.environment.branch}" + (" --cloud aws" if self.environment.account else "")
+
+    @property
     def region(self) -> str:
         return self.config.service.region
 

@@ -50,7 +50,7 @@ class _Panel:
 class _Alarm:
     title: str = key('a title: "The queue is full"', pattern=r".+")
     means: str = key('what is wrong, as a sentence: "Items arrive faster than they are processed."', pattern=r".+\.")
-    then: str = key('what to type, without a full stop: "invoke logs --branch {branch}"', pattern=r"(.*[^.])")
+    then: str = key('what to type, without a full stop: "invoke logs {where}"', pattern=r"(.*[^.])")
     query: str = key('the name of one of [queries]: "share"', pattern=r".+")
     threshold: float = key("a number: 5")
     below: bool = key("true to fire below the threshold", default=False)
@@ -75,7 +75,7 @@ def read(at: Place, known: Observed) -> Observed:
     """The service's own panels by row, and its own alarms; empty without the file.
 
     Args:
-        at: the environment; ``{branch}`` and ``{name}`` in the file are replaced by its branch and ``<service>-<environment>``.
+        at: the environment; ``{where}`` and ``{name}`` in the file are replaced by ``Place.where`` and ``<service>-<environment>``.
         known: the other panels and alarms, whose ids are taken, and the log queries that a panel can use.
 
     Raises:
@@ -225,4 +225,4 @@ def _query(at: Place, name: str, query: _Query, shown: bool) -> Query:
 
 
 def _filled(at: Place, text: str) -> str:
-    return text.replace("{branch}", at.environment.branch).replace("{name}", at.name)
+    return text.replace("{where}", at.where).replace("{name}", at.name)

@@ -151,13 +151,13 @@ def _capacity(at: Place) -> tuple[Panel, ...]:
 
 def _alarms(at: Place) -> tuple[Alarm, ...]:
     """The alarms, most urgent first, with the limits in ``[monitoring]``."""
-    branch, limits = f"--branch {at.environment.branch}", at.config.monitoring
+    where, limits = at.where, at.config.monitoring
     return (
         Alarm(
             "errors",
             "Requests fail",
             "More of the users' requests fail than monitoring.max_errors allows.",
-            f"invoke logs --query errors {branch}; if the newest release is to blame, invoke rollback {branch}",
+            f"invoke logs --query errors {where}; if the newest release is to blame, invoke rollback {where}",
             _failures(at),
             threshold=limits.max_errors,
         ),
@@ -165,7 +165,7 @@ def _alarms(at: Place) -> tuple[Alarm, ...]:
             "slow",
             "Requests are slow",
             "The 95th percentile of latency is above monitoring.max_p95 milliseconds.",
-            f"invoke logs --query slow {branch}; if it came with a release, invoke rollback {branch}",
+            f"invoke logs --query slow {where}; if it came with a release, invoke rollback {where}",
             (_alias(at, "p95", "Duration", "p95", statistic="p95"),),
             threshold=limits.max_p95,
             needed=3,
@@ -174,7 +174,7 @@ def _alarms(at: Place) -> tuple[Alarm, ...]:
             "throttled",
             "Requests are throttled",
             "Lambda refuses calls because they would exceed the concurrency limit of the function or the account.",
-            f"invoke status {branch}; then raise the account's quota, or the function's reserved concurrency",
+            f"invoke status {where}; then raise the account's quota, or the function's reserved concurrency",
             (_function(at, "throttles", "Throttles", "throttled"),),
             threshold=0,
             periods=1,
@@ -184,7 +184,7 @@ def _alarms(at: Place) -> tuple[Alarm, ...]:
             "quiet",
             "No requests arrive",
             "There was no request for monitoring.quiet minutes: the service can't be reached, or it is not used.",
-            f"invoke call /healthz {branch}; if that answers, check what calls the function",
+            f"invoke call /healthz {where}; if that answers, check what calls the function",
             (_alias(at, "requests", "Invocations", "requests"),),
             threshold=1,
             below=True,
