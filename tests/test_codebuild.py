@@ -17,6 +17,7 @@ from tiny import TEMPLATE, Tiny
 from ml_delivery import emulator
 
 INVOKE = f"PYTHONPATH={ROOT / 'src'} {sys.executable} -m invoke"
+BUILD = f'{INVOKE} build --branch "$PIPELINE_BRANCH"'
 SPEC = f"""\
 version: 0.2
 env:
@@ -82,7 +83,7 @@ def test_a_failed_build_fails_the_command(service: Tiny) -> None:
 
 def test_a_build_that_takes_too_long_fails_the_command(service: Tiny) -> None:
     """A build that CodeBuild ends after the project's minutes is said to be that, with what to change."""
-    service.write("buildspec.yml", SPEC.replace(f"{INVOKE} build", "sleep 300"))
+    service.write("buildspec.yml", SPEC.replace(BUILD, "sleep 300"))
     service.commit("Slow")
     service.invoke("bootstrap")
     aws = client(emulator.up(service.root), "codebuild", parameter_validation=False)  # AWS's own least is five minutes
@@ -101,7 +102,7 @@ def test_what_is_not_committed_is_not_built_elsewhere(service: Tiny) -> None:
 
 def test_interrupting_the_command_stops_the_build(service: Tiny) -> None:
     """Ctrl-C ends the remote build too, and says so."""
-    service.write("buildspec.yml", SPEC.replace(f"{INVOKE} build", "echo at work && sleep 300"))
+    service.write("buildspec.yml", SPEC.replace(BUILD, "echo at work && sleep 300"))
     service.commit("Slow")
     words = service.command("build", "--on", "codebuild")
     process = subprocess.Popen(
