@@ -13,7 +13,8 @@ import pytest
 from bake import ROOT, commit, cruft, files, git, invoke, repository, start
 from test_bake_update import change, run
 
-from ml_delivery import upgrade, upstream
+from ml_delivery import config, upgrade, upstream
+from ml_delivery.account import doctor
 
 SHIPPED = "{{cookiecutter.project_slug}}"
 STARTER = f"{SHIPPED}/starters/pricing"
@@ -135,6 +136,11 @@ def test_bumps_in_what_the_template_generates(service: Path) -> None:
     assert git(service, "diff", "--stat", "HEAD~2", "HEAD") == ""
 
 
+def template_of(service: Path) -> str:
+    """What doctor reports of the template, without the network and without a clone."""
+    return next(found.says for found in doctor.local(config.load(service, {})) if found.check == "template")
+
+
 def test_what_is_new_is_shown_and_checked(old: tuple[Path, Path], service: Path) -> None:
     """--check exits with 2 and the changelog's new sections, and changes nothing; after the upgrade, with 0."""
     before = files(service)
@@ -145,6 +151,7 @@ def test_what_is_new_is_shown_and_checked(old: tuple[Path, Path], service: Path)
     assert "## [98.0] - 2098-01-01\n\n- A good change." in printed
     assert "### Added" not in printed  # of the sections before
     assert files(service) == before
+    assert "there is a newer one (" in template_of(service)
     found = json.loads(invoke(service, "upgrade", "--check", "--json", code=2))
     assert (found["template"]["newest_version"], found["update"]) == ("98.0", None)
     done = json.loads(invoke(service, "upgrade", "--to", "v98.0", "--json"))
@@ -152,6 +159,10 @@ def test_what_is_new_is_shown_and_checked(old: tuple[Path, Path], service: Path)
     commit(service, "Upgrade")
     assert "is the newest of" in invoke(service, "upgrade", "--check")
     assert "is the newest of" in invoke(service, "upgrade")
+    assert template_of(service) == "is the newest"
+    change(service / ".cruft.json", str(old[0]), str(old[0] / "gone"))
+    assert "could not be read" in template_of(service)
+    git(service, "checkout", "--quiet", "--", ".cruft.json")
     assert git(service, "status", "--porcelain") == ""
 
 

@@ -20,9 +20,10 @@ from ml_delivery.errors import ConfigError, SetupError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SHIPPED", "STATE", "Available", "environment", "git", "last", "opened", "show", "state"]
+__all__ = ["SHIPPED", "STATE", "Available", "environment", "git", "head", "last", "opened", "show", "state"]
 
 STATE = ".cruft.json"
+HEAD_SECONDS = 5
 SHIPPED = "{{cookiecutter.project_slug}}"
 # What a bake is made from, without the template's own tests and documents.
 MADE_FROM = ("cookiecutter.json", "hooks", "local_extensions", "pyproject.toml", "src", SHIPPED)
@@ -89,6 +90,23 @@ def opened(root: Path, to: str = "") -> Iterator[tuple[Available, Path]]:
             Available(template, commit, _version(clone, commit), newest, _version(clone, newest), newer, changes),
             clone,
         )
+
+
+def head(root: Path) -> str:
+    """The commit at the head of the template's default branch, without a clone; empty if it can't be read within 5 s.
+
+    Raises:
+        ConfigError: as ``state`` raises it.
+    """
+    template = state(root)["template"]
+    try:
+        words = ["git", "ls-remote", "--quiet", template, "HEAD"]
+        done = subprocess.run(
+            words, cwd=root, capture_output=True, text=True, check=False, env=environment(), timeout=HEAD_SECONDS
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.partition("\t")[0] if done.returncode == 0 else ""
 
 
 def state(root: Path) -> dict[str, Any]:

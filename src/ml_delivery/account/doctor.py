@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ml_delivery import eject, source
+from ml_delivery import eject, source, upstream
 from ml_delivery import target as targets
 from ml_delivery.account import infra, stacks
 from ml_delivery.cloud import Cloud, code_of
@@ -71,6 +71,14 @@ def local(config: Config) -> list[Finding]:
         changed = f", and changed: {', '.join(found.changed)}" if found.changed else ""
         return f"ml-delivery {found.version}, {found.where}{changed}{newer}"
 
+    def template() -> str:
+        newest = upstream.head(config.root)
+        if not newest:
+            return "could not be read, so whether there is a newer one is not known"
+        if newest == upstream.state(config.root)["commit"]:
+            return "is the newest"
+        return f"there is a newer one ({newest[:12]}): invoke upgrade --check prints what is new"
+
     looks: dict[str, Callable[[], str]] = {
         "git": git,
         "python": lambda: str(envs.find_python(config.service.python)),
@@ -78,6 +86,8 @@ def local(config: Config) -> list[Finding]:
         "package": package,
         "locks": lock,
     }
+    if (config.root / upstream.STATE).is_file():
+        looks["template"] = template
     for target in sorted({environment.target for environment in config.environments.values()}):
         looks |= targets.load(target, config).checks(config)
     return [_look(name, look) for name, look in looks.items()]
