@@ -51,6 +51,7 @@ class Advisories(BaseHTTPRequestHandler):
 def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = bake(tmp_path_factory.mktemp("sca") / "out")
     start(made)
+    subprocess.run(["make", "setup"], cwd=made, check=True, capture_output=True)
     return made
 
 
