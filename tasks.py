@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent
 DIST = ROOT / "dist"
 sys.path.insert(0, str(ROOT / "hooks"))
 
-import packing  # noqa: E402
+import package_wheel  # noqa: E402
 
 
 @task
@@ -27,8 +27,8 @@ def build(_: Any) -> None:
     for older in DIST.iterdir():
         older.unlink()
     with contextlib.chdir(ROOT):  # where pip and uv call it
-        for name in (packing.build_wheel(str(DIST)), packing.build_sdist(str(DIST))):
-            print(f"dist/{name}  sha256:{packing.digest((DIST / name).read_bytes())}")
+        for name in (package_wheel.build_wheel(str(DIST)), package_wheel.build_sdist(str(DIST))):
+            print(f"dist/{name}  sha256:{package_wheel.digest((DIST / name).read_bytes())}")
 
 
 @task(
@@ -40,21 +40,21 @@ def build(_: Any) -> None:
 )
 def release(_: Any, check: str, digest: str = "") -> None:
     """Check that what is in dist/ may be released as a tag, and write the changelog's section to dist/notes.md."""
-    version = packing.version(ROOT)
+    version = package_wheel.version(ROOT)
     if check != f"v{version}":
         stop(f"the tag is {check}, __version__ is {version}", f"git tag v{version}, or change __version__")
     (DIST / "notes.md").write_text(_notes(version), encoding="utf-8")
     if changed := _git("status", "--porcelain", "--", "src", "hooks", "pyproject.toml", "LICENSE"):
         stop(f"what is packed is not what is committed:\n  {changed}", "commit, or restore it")
-    built = packing.digest((DIST / packing.name(ROOT)).read_bytes())
+    built = package_wheel.digest((DIST / package_wheel.name(ROOT)).read_bytes())
     if digest not in ("", built):
         stop(f"the wheel has sha256 {built}, before it had {digest}", "compare both, this machine's and the other's")
     if (vendored := _vendored()) != built:
-        stop(f"the wheel has sha256 {built}, a bake vendors {vendored}", "compare hooks/packing.py and the hook")
+        stop(f"the wheel has sha256 {built}, a bake vendors {vendored}", "compare hooks/package_wheel.py and the hook")
     if path := os.environ.get("GITHUB_OUTPUT"):
         with open(path, "a", encoding="utf-8") as file:
             file.write(f"digest={built}\n")
-    print(f"{check} may be released: {packing.name(ROOT)}, sha256 {built}, as a bake vendors it")
+    print(f"{check} may be released: {package_wheel.name(ROOT)}, sha256 {built}, as a bake vendors it")
 
 
 def stop(what: str, remedy: str) -> None:
@@ -82,7 +82,7 @@ def _vendored() -> str:
 
     with tempfile.TemporaryDirectory() as folder:
         made = Path(cookiecutter(str(ROOT), no_input=True, output_dir=folder))
-        return packing.digest((made / "vendor" / packing.name(ROOT)).read_bytes())
+        return package_wheel.digest((made / "vendor" / package_wheel.name(ROOT)).read_bytes())
 
 
 def _git(*words: str) -> str:

@@ -9,7 +9,7 @@ CHECKOUT = Path({{"checkout" | checkout}})  # noqa: F821 - the template's own fi
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(CHECKOUT / "hooks"))
 
-import packing  # noqa: E402
+import package_wheel  # noqa: E402
 
 slug, target, starter = "{{ cookiecutter.project_slug }}", "{{ cookiecutter.target }}", "{{ cookiecutter.starter }}"
 
@@ -41,13 +41,13 @@ drop(shipped / "starters")
 if target != "lambda-image":
     drop(shipped / "Dockerfile.lambda")
 
-content = packing.wheel(CHECKOUT)
+content = package_wheel.wheel(CHECKOUT)
 Path("vendor").mkdir(exist_ok=True)
 for older in Path("vendor").glob("ml_delivery-*.whl"):
     older.unlink()
-Path("vendor", packing.name(CHECKOUT)).write_bytes(content)
+Path("vendor", package_wheel.name(CHECKOUT)).write_bytes(content)
 pins = (CHECKOUT / "src/ml_delivery/locks/delivery.txt").read_text(encoding="utf-8")
-line = f"ml-delivery=={packing.version(CHECKOUT)} \\\n    --hash=sha256:{packing.digest(content)}\n"
+line = f"ml-delivery=={package_wheel.version(CHECKOUT)} \\\n    --hash=sha256:{package_wheel.digest(content)}\n"
 Path("requirements/delivery.txt").write_text(pins + line, encoding="utf-8")
 
 print(f"Made {slug}. Next: cd {slug}, git init, git add -A, git commit, and see README.md")

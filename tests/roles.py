@@ -19,7 +19,7 @@ from issuer import Issuer
 from tiny import HANDLER, Tiny
 
 from ml_delivery import emulator, notify
-from ml_delivery.account import infra, stacks
+from ml_delivery.account import change_sets, stacks
 from ml_delivery.artifact import build, codebuild, store
 from ml_delivery.artifact import push as pushing
 from ml_delivery.cloud import Cloud
@@ -81,7 +81,7 @@ class Roles:
         self.commits = {"shy": self.commit(), "first": self.commit("first"), "second": self.commit("second")}
         for stack in (stacks.github, stacks.service, stacks.delivering):
             wanted = stack(self.tiny.config) if stack is stacks.github else stack(self.tiny.config, self.environment)
-            infra.ensure(wanted, self.admin)
+            change_sets.ensure(wanted, self.admin)
         self.issuer = Issuer()
         self.issuer.publish(self.tiny.root / ".pipeline/cloud")
         self._trust_developer()

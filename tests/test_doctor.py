@@ -15,7 +15,7 @@ import pytest
 from issuer import AUDIENCE, URL
 from tiny import TEMPLATE, Tiny
 
-from ml_delivery.account import doctor, infra, stacks
+from ml_delivery.account import change_sets, doctor, stacks
 from ml_delivery.cloud import Cloud
 from ml_delivery.dependencies import locks
 from ml_delivery.errors import ConfigError
@@ -32,9 +32,9 @@ class Patient:
         self.tiny = tiny
         self.environment = tiny.config.environment("main")
         self.cloud = Cloud.open(tiny.config, self.environment, "embedded")
-        infra.ensure(stacks.github(tiny.config), self.cloud)
-        infra.ensure(stacks.service(tiny.config, self.environment), self.cloud)
-        infra.ensure(stacks.delivering(tiny.config, self.environment), self.cloud)
+        change_sets.ensure(stacks.github(tiny.config), self.cloud)
+        change_sets.ensure(stacks.service(tiny.config, self.environment), self.cloud)
+        change_sets.ensure(stacks.delivering(tiny.config, self.environment), self.cloud)
         self.name = f"{tiny.name}-production"
 
     def problems(self) -> dict[str, tuple[str, str]]:

@@ -11,11 +11,13 @@ import pytest
 from emulated import client, code_of
 from tiny import INFRA, TARGETS
 
-from ml_delivery import emulator, templates
+from ml_delivery import cloudformation, emulator
 from ml_delivery.waiting import wait
 
-BODY = templates.write(
-    templates.foundation(templates.read(INFRA / "foundation.yaml"), templates.part(TARGETS / "lambda_function"))
+BODY = cloudformation.write(
+    cloudformation.foundation(
+        cloudformation.read(INFRA / "foundation.yaml"), cloudformation.part(TARGETS / "lambda_function")
+    )
 )
 NO_CHANGES = "The submitted information didn't contain changes. Submit different information to create a change set."
 

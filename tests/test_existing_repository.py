@@ -17,7 +17,7 @@ import ml_delivery
 from ml_delivery import emulator
 
 sys.path.insert(0, str(ROOT / "hooks"))
-import packing
+import package_wheel
 
 HANDLER = """\
 import json
@@ -110,8 +110,8 @@ def run(folder: Path, *words: str, code: int = 0) -> str:
 def test_flask_repository_is_deployed(repository: Path, tmp_path: Path) -> None:
     """Install the wheel, add three files and a route, lock, deploy; each step that is missing is named with what to do."""
     invoke = ".venv/bin/invoke"
-    wheel = tmp_path / packing.name(ROOT)
-    wheel.write_bytes(packing.wheel(ROOT))
+    wheel = tmp_path / package_wheel.name(ROOT)
+    wheel.write_bytes(package_wheel.wheel(ROOT))
     run(repository, str(BIN / "uv"), "venv", "--quiet", "--python", sys.executable, ".venv")
     run(
         repository,

@@ -9,7 +9,7 @@ import pytest
 from grafana_server import TOKEN, GrafanaServer
 from tiny import Tiny
 
-from ml_delivery.account import infra
+from ml_delivery.account import change_sets
 from ml_delivery.monitoring import stack as monitoring
 
 
@@ -78,7 +78,7 @@ def test_dashboard_edited_in_cloudwatch_is_drift(tiny: Tiny) -> None:
     assert tiny.invoke("plan") == "production: nothing to do\n"  # nothing was made yet, so nothing has drifted
     opened = tiny.open()
     stack = monitoring.wanted(tiny.config, tiny.config.environment("main"))
-    infra.ensure(stack, opened.cloud)
+    change_sets.ensure(stack, opened.cloud)
     assert tiny.invoke("plan") == "production: nothing to do\n"
     cloudwatch, name = opened.cloud.client("cloudwatch"), f"{tiny.name}-production"
     body = json.loads(cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tiny import INFRA, Tiny
 
-from ml_delivery.account import infra, stacks
+from ml_delivery.account import change_sets, stacks
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, ConfigError, Refused
 from ml_delivery.records import Foundation
@@ -30,8 +30,8 @@ def opened(tiny: Tiny) -> Cloud:
     return Cloud.open(tiny.config, tiny.config.environment("main"), "embedded")
 
 
-def planned(tiny: Tiny) -> infra.InfraPlan:
-    return infra.plan(stacks.service(tiny.config, tiny.config.environment("main")), opened(tiny))
+def planned(tiny: Tiny) -> change_sets.InfraPlan:
+    return change_sets.plan(stacks.service(tiny.config, tiny.config.environment("main")), opened(tiny))
 
 
 def test_stack_of_another_target_is_refused_in_words(tiny: Tiny) -> None:
@@ -54,14 +54,14 @@ def test_plan_names_each_resource_and_changes_nothing(own: Tiny) -> None:
         ("Add", "AWS::Logs::LogGroup"),
         ("Add", "AWS::IAM::Role"),
     }
-    infra.discard(opened(own), plan)
-    assert infra.foundation(own.config, own.config.environment("main"), opened(own)) is None
+    change_sets.discard(opened(own), plan)
+    assert change_sets.foundation(own.config, own.config.environment("main"), opened(own)) is None
 
 
 def test_applied_twice_changes_nothing(own: Tiny) -> None:
     """What stands is found, is current, and a second plan is empty."""
-    infra.apply(opened(own), planned(own))
-    found = infra.foundation(own.config, own.config.environment("main"), opened(own))
+    change_sets.apply(opened(own), planned(own))
+    found = change_sets.foundation(own.config, own.config.environment("main"), opened(own))
     assert found is not None
     assert found.current
     assert found.bucket == f"{own.name}-production-123456789012"
@@ -71,7 +71,7 @@ def test_applied_twice_changes_nothing(own: Tiny) -> None:
 
 def test_bucket_is_private_versioned_and_encrypted(own: Tiny) -> None:
     """The artifact bucket is closed to the public, keeps versions and encrypts."""
-    infra.apply(opened(own), planned(own))
+    change_sets.apply(opened(own), planned(own))
     s3, bucket = opened(own).client("s3"), f"{own.name}-production-123456789012"
     assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
     assert set(s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values()) == {True}
@@ -109,9 +109,9 @@ def test_template_that_does_not_stand_is_refused_with_the_reason(own: Tiny) -> N
     """CloudFormation's own reason reaches the user, and nothing is left behind."""
     own.write("infra/foundation.yaml", FOUNDATION.replace("AWS::S3::BucketPolicy", "AWS::S3::BucketPolicies"))
     with pytest.raises(CloudError) as fault:
-        infra.apply(opened(own), planned(own))
+        change_sets.apply(opened(own), planned(own))
     assert "AWS::S3::BucketPolicies" in fault.value.message
-    assert infra.foundation(own.config, own.config.environment("main"), opened(own)) is None
+    assert change_sets.foundation(own.config, own.config.environment("main"), opened(own)) is None
 
 
 def test_stack_that_could_not_be_made_is_made_anew(tiny_alone: Tiny) -> None:
@@ -120,17 +120,17 @@ def test_stack_that_could_not_be_made_is_made_anew(tiny_alone: Tiny) -> None:
     iam = cloud.client("iam")
     in_the_way = iam.create_open_id_connect_provider(Url=f"https://{stacks.ISSUER}", ClientIDList=["another"])
     with pytest.raises(CloudError, match="ended as ROLLBACK_COMPLETE: Provider: "):
-        infra.ensure(stack, cloud)
-    assert infra.state(stack, cloud) == "ROLLBACK_COMPLETE"
+        change_sets.ensure(stack, cloud)
+    assert change_sets.state(stack, cloud) == "ROLLBACK_COMPLETE"
     iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=in_the_way["OpenIDConnectProviderArn"])
-    infra.ensure(stack, cloud)
-    assert infra.state(stack, cloud) == "current"
+    change_sets.ensure(stack, cloud)
+    assert change_sets.state(stack, cloud) == "current"
 
 
 def test_container_images_get_a_repository(own: Tiny) -> None:
     """Tags can't be overwritten, images are scanned, only remains of broken pushes expire, and only our function pulls."""
     own.replace("pipeline.toml", 'target = "lambda-zip"', 'target = "lambda-image"')
-    infra.ensure(stacks.service(own.config, own.config.environment("main")), opened(own))
+    change_sets.ensure(stacks.service(own.config, own.config.environment("main")), opened(own))
     ecr, name = opened(own).client("ecr"), f"{own.name}-production"
     (repository,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
     assert repository["imageTagMutability"] == "IMMUTABLE"
@@ -140,7 +140,7 @@ def test_container_images_get_a_repository(own: Tiny) -> None:
     (statement,) = json.loads(ecr.get_repository_policy(repositoryName=name)["policyText"])["Statement"]
     pullers = [arn.partition(":function:")[2] for arn in statement["Condition"]["ArnLike"]["aws:SourceArn"]]
     assert pullers == [name, f"{name}:*"]
-    found = infra.foundation(own.config, own.config.environment("main"), opened(own))
+    found = change_sets.foundation(own.config, own.config.environment("main"), opened(own))
     assert found is not None
     assert found.outputs["Repository"] == repository["repositoryUri"]
 
@@ -162,7 +162,7 @@ def test_bootstrap_makes_all_and_then_nothing(own: Tiny) -> None:
 
 def test_project_builds_the_branch_and_is_privileged_for_images_only(own: Tiny) -> None:
     """The CodeBuild project clones the repository, runs buildspec.yml and may run an engine only if it needs one."""
-    infra.ensure(stacks.delivering(own.config, own.config.environment("main")), opened(own))
+    change_sets.ensure(stacks.delivering(own.config, own.config.environment("main")), opened(own))
 
     def project() -> dict[str, Any]:
         found: dict[str, Any] = opened(own).client("codebuild").batch_get_projects(names=[f"{own.name}-production"])
@@ -174,7 +174,7 @@ def test_project_builds_the_branch_and_is_privileged_for_images_only(own: Tiny) 
     assert made["serviceRole"].endswith(f":role/{own.name}-production-codebuild")
     assert made["environment"]["privilegedMode"] is False
     own.replace("pipeline.toml", 'target = "lambda-zip"', 'target = "lambda-image"')
-    infra.ensure(stacks.delivering(own.config, own.config.environment("main")), opened(own))
+    change_sets.ensure(stacks.delivering(own.config, own.config.environment("main")), opened(own))
     assert project()["environment"]["privilegedMode"] is True
 
 
@@ -224,7 +224,7 @@ def test_channel_of_slack_is_asked_for_whole(tiny: Tiny) -> None:
             stacks.delivering(tiny.config, environment)
     tiny.write("pipeline.toml", f'{text}\n[monitoring]\nslack_workspace = "T0123ABCD"\nslack_channel = "C0123ABCD"\n')
     stack, cloud = stacks.delivering(tiny.config, environment), opened(tiny)
-    infra.ensure(stack, cloud)
+    change_sets.ensure(stack, cloud)
     resources = cloud.client("cloudformation").describe_stack_resources(StackName=stack.name)["StackResources"]
     made = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
     assert made["Slack"].endswith(f":chat-configuration/slack-channel/{tiny.name}-production")
@@ -232,6 +232,6 @@ def test_channel_of_slack_is_asked_for_whole(tiny: Tiny) -> None:
     assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"Service": "chatbot.amazonaws.com"}
     assert cloud.client("iam").list_role_policies(RoleName=role["RoleName"])["PolicyNames"] == []
     tiny.write("pipeline.toml", text)
-    infra.ensure(stacks.delivering(tiny.config, environment), cloud)
+    change_sets.ensure(stacks.delivering(tiny.config, environment), cloud)
     resources = cloud.client("cloudformation").describe_stack_resources(StackName=stack.name)["StackResources"]
     assert "Slack" not in {resource["LogicalResourceId"] for resource in resources}

@@ -13,7 +13,7 @@ import yaml
 from grafana_foundation_sdk.models import dashboard as model
 from tiny import PRICING, Tiny
 
-from ml_delivery.account import infra
+from ml_delivery.account import change_sets
 from ml_delivery.errors import ConfigError
 from ml_delivery.monitoring import definition, files, grafana, stack
 from ml_delivery.monitoring.template import dashboard
@@ -55,7 +55,7 @@ def test_deployed_dashboard_is_compared_with_its_definition(priced: Tiny) -> Non
     opened = priced.open()
     missing = f"stack {priced.name}-production-monitoring: missing; next: invoke bootstrap --branch main\n"
     assert priced.invoke("monitor", code=2) == missing
-    infra.ensure(stack.wanted(priced.config, priced.config.environment("main")), opened.cloud)
+    change_sets.ensure(stack.wanted(priced.config, priced.config.environment("main")), opened.cloud)
     assert priced.invoke("monitor") == "the deployed alarms and dashboards are as defined\n"
     assert json.loads(priced.invoke("monitor", "--json")) == {"differences": []}
     name = f"{priced.name}-production"

@@ -19,7 +19,7 @@ from tiny import Tiny
 
 from ml_delivery import emulator, notify
 from ml_delivery.account import stacks
-from ml_delivery.account.infra import ensure
+from ml_delivery.account.change_sets import ensure
 from ml_delivery.cloud import Cloud
 
 SECRET = "T000/B000/canary-of-the-webhook"

@@ -22,7 +22,7 @@ from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 
 sys.path.insert(0, str(ROOT / "hooks"))
-import packing
+import package_wheel
 
 import ml_delivery
 
@@ -54,7 +54,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(template: Path) -> bytes:
-    return packing.wheel(template)
+    return package_wheel.wheel(template)
 
 
 def vendored(service: Path) -> bytes:
@@ -62,7 +62,7 @@ def vendored(service: Path) -> bytes:
     (path,) = (service / "vendor").iterdir()
     content = path.read_bytes()
     lock = (service / "requirements/delivery.txt").read_text()
-    assert f"ml-delivery=={ml_delivery.__version__} \\\n    --hash=sha256:{packing.digest(content)}\n" in lock
+    assert f"ml-delivery=={ml_delivery.__version__} \\\n    --hash=sha256:{package_wheel.digest(content)}\n" in lock
     return content
 
 
@@ -76,7 +76,7 @@ def disturbed(checkout: Path, how: str) -> None:
         for path in sources:
             os.utime(path, (1, 1))
     elif how == "CRLF":
-        for path in [*sources, checkout / "pyproject.toml", checkout / "LICENSE", checkout / "hooks/packing.py"]:
+        for path in [*sources, checkout / "pyproject.toml", checkout / "LICENSE", checkout / "hooks/package_wheel.py"]:
             path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     else:
         for name in ("__pycache__/x.cpython-311.pyc", ".mypy_cache/3.11/x.json", ".ruff_cache/x.txt", "a.orig"):
@@ -90,8 +90,8 @@ def test_same_checkout_is_the_same_wheel(tmp_path: Path, template: Path, wheel: 
     """Modes, dates, line ends and what tools left behind change no byte of the wheel, nor of the source archive."""
     shutil.copytree(template, tmp_path / "other", ignore=shutil.ignore_patterns(".git"))
     disturbed(tmp_path / "other", how)
-    assert packing.wheel(tmp_path / "other") == wheel
-    script = "import os, sys; sys.path.insert(0, 'hooks'); import packing; packing.build_sdist(sys.argv[1])"
+    assert package_wheel.wheel(tmp_path / "other") == wheel
+    script = "import os, sys; sys.path.insert(0, 'hooks'); import package_wheel; package_wheel.build_sdist(sys.argv[1])"
     made = []
     for checkout in (template, tmp_path / "other"):
         (tmp_path / checkout.name / "made").mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_changed_source_is_another_wheel(tmp_path: Path, template: Path, wheel: 
     shutil.copytree(template, tmp_path / "other", ignore=shutil.ignore_patterns(".git"))
     with (tmp_path / "other/src/ml_delivery/errors.py").open("a") as file:
         file.write("#")
-    assert packing.digest(packing.wheel(tmp_path / "other")) != packing.digest(wheel)
+    assert package_wheel.digest(package_wheel.wheel(tmp_path / "other")) != package_wheel.digest(wheel)
 
 
 def test_wheel_holds_what_git_has_and_is_valid(template: Path, wheel: bytes) -> None:
@@ -137,7 +137,7 @@ def test_wheel_holds_what_git_has_and_is_valid(template: Path, wheel: bytes) -> 
 
 def test_pip_and_uv_build_what_a_bake_vendors(tmp_path: Path, template: Path, wheel: bytes) -> None:
     """The build backend gives pip, uv and the source archive's user exactly the bytes that bakes vendor."""
-    name = packing.name(template)
+    name = package_wheel.name(template)
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path / "pip", template)
     assert (tmp_path / "pip" / name).read_bytes() == wheel
     run(UV, "build", "--quiet", "--out-dir", tmp_path / "uv", folder=template)  # the wheel is built from the sdist
@@ -146,7 +146,7 @@ def test_pip_and_uv_build_what_a_bake_vendors(tmp_path: Path, template: Path, wh
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path / "source", filter="data")
     (source,) = (tmp_path / "source").iterdir()
-    assert packing.wheel(source) == wheel
+    assert package_wheel.wheel(source) == wheel
     assert not [path for path in source.rglob("*") if "tests" in path.parts]
     assert git(template, "status", "--porcelain") == ""
 
@@ -155,8 +155,8 @@ def test_pip_and_uv_build_what_a_bake_vendors(tmp_path: Path, template: Path, wh
 def lock(tmp_path: Path, template: Path, wheel: bytes) -> Path:
     """A folder with the wheel, and its hashed line as a bake writes it."""
     (tmp_path / "vendor").mkdir()
-    (tmp_path / "vendor" / packing.name(template)).write_bytes(wheel)
-    line = f"ml-delivery=={ml_delivery.__version__} --hash=sha256:{packing.digest(wheel)}\n"
+    (tmp_path / "vendor" / package_wheel.name(template)).write_bytes(wheel)
+    line = f"ml-delivery=={ml_delivery.__version__} --hash=sha256:{package_wheel.digest(wheel)}\n"
     (tmp_path / "lock.txt").write_text(line)
     return tmp_path / "lock.txt"
 
@@ -183,7 +183,7 @@ def test_wheel_installs_by_hash_without_an_index(lock: Path, tmp_path: Path, too
     script = "import importlib.metadata as m, ml_delivery; print(ml_delivery.__version__, m.version('ml-delivery'))"
     version = ml_delivery.__version__
     assert run(into / "bin/python", "-c", script, folder=tmp_path) == f"{version} {version}\n"
-    for package in packing.PACKAGES:
+    for package in package_wheel.PACKAGES:
         assert list(into.glob(f"lib/*/site-packages/{package}/py.typed"))
 
 
@@ -214,7 +214,7 @@ def test_update_brings_the_new_source(tmp_path: Path, template: Path, wheel: byt
     pins = template / "src/ml_delivery/locks/delivery.txt"
     pins.write_text(pins.read_text() + "# newer\n")
     commit(template, "Newer")
-    newer = packing.wheel(template)
+    newer = package_wheel.wheel(template)
     try:
         run(BIN / "cruft", "update", "--skip-apply-ask", folder=made, HOME=str(tmp_path))
     finally:
@@ -222,7 +222,7 @@ def test_update_brings_the_new_source(tmp_path: Path, template: Path, wheel: byt
     (path,) = (made / "vendor").iterdir()
     assert (path.name, path.read_bytes()) == ("ml_delivery-9.8.7-py3-none-any.whl", newer)
     assert b'NEWER = "yes"' in newer
-    assert f"ml-delivery==9.8.7 \\\n    --hash=sha256:{packing.digest(newer)}\n" in (
+    assert f"ml-delivery==9.8.7 \\\n    --hash=sha256:{package_wheel.digest(newer)}\n" in (
         (made / "requirements/delivery.txt").read_text()
     )
     assert [name for name in files(made) if name.endswith((".rej", ".orig"))] == []
@@ -275,7 +275,7 @@ def test_missing_version_is_named(tmp_path: Path, template: Path) -> None:
     shutil.copytree(template, tmp_path / "other", ignore=shutil.ignore_patterns(".git"))
     (tmp_path / "other/src/ml_delivery/__init__.py").write_text('"""Nothing."""\n')
     with pytest.raises(SystemExit, match="no __version__"):
-        packing.wheel(tmp_path / "other")
+        package_wheel.wheel(tmp_path / "other")
     with pytest.raises(Refused, match="no __version__"):
         cruft(tmp_path / "out", repository_of(tmp_path / "other"))
 

@@ -17,7 +17,7 @@ from bake import BIN, ROOT, commit, repository
 import ml_delivery
 
 sys.path.insert(0, str(ROOT / "hooks"))
-import packing
+import package_wheel
 
 VERSION = ml_delivery.__version__
 TAG = f"v{VERSION}"
@@ -57,12 +57,12 @@ def test_release_is_checked_and_described(checkout: Path, tmp_path: Path) -> Non
     """What agrees is built, compared with a bake, and described by the changelog's section; its digest goes on."""
     (tmp_path / "output").touch()
     output = invoke(checkout, "release", "--check", TAG, GITHUB_OUTPUT=str(tmp_path / "output"))
-    digest = packing.digest(packing.wheel(checkout))
-    assert f"{TAG} may be released: {packing.name(checkout)}, sha256 {digest}, as a bake vendors it" in output
+    digest = package_wheel.digest(package_wheel.wheel(checkout))
+    assert f"{TAG} may be released: {package_wheel.name(checkout)}, sha256 {digest}, as a bake vendors it" in output
     assert (tmp_path / "output").read_text() == f"digest={digest}\n"
     assert (checkout / "dist/notes.md").read_text() == "### Added\n\n- What is new.\n"
     names = {path.name for path in (checkout / "dist").iterdir()}
-    assert names == {packing.name(checkout), f"ml_delivery-{VERSION}.tar.gz", "notes.md"}
+    assert names == {package_wheel.name(checkout), f"ml_delivery-{VERSION}.tar.gz", "notes.md"}
     invoke(checkout, "release", "--check", TAG, "--digest", digest)
 
 
@@ -110,7 +110,9 @@ FAULTS: dict[str, tuple[Callable[[Path], None], list[str], bool, str]] = {
     "another digest": (nothing, [TAG, "--digest", "0" * 64], True, f"before it had {'0' * 64}"),
     "a hook that packs otherwise": (
         edit(
-            "hooks/post_gen_project.py", "content = packing.wheel(CHECKOUT)", 'content = packing.wheel(CHECKOUT) + b"x"'
+            "hooks/post_gen_project.py",
+            "content = package_wheel.wheel(CHECKOUT)",
+            'content = package_wheel.wheel(CHECKOUT) + b"x"',
         ),
         [TAG],
         True,
@@ -145,7 +147,7 @@ def test_workflow_runs_what_a_laptop_runs(checkout: Path, tmp_path: Path) -> Non
     for path in (tools / "gh", tools / "make", checkout / ".venv/bin/uv"):
         path.write_text(RECORD.format(name=path.name, log=log))
         path.chmod(0o755)
-    digest = packing.digest(packing.wheel(checkout))
+    digest = package_wheel.digest(package_wheel.wheel(checkout))
     index = "https://index.example/legacy/"
     values = {
         "github.ref_name": TAG,
@@ -164,7 +166,7 @@ def test_workflow_runs_what_a_laptop_runs(checkout: Path, tmp_path: Path) -> Non
                 subprocess.run(words, cwd=checkout, env=environment, check=True, capture_output=True)
                 commands.append(command.split()[0])
     assert commands == ["make", ".venv/bin/invoke", "gh", "make", ".venv/bin/invoke", ".venv/bin/uv"]
-    uploaded = [f"dist/{packing.name(checkout)}", f"dist/ml_delivery-{VERSION}.tar.gz"]
+    uploaded = [f"dist/{package_wheel.name(checkout)}", f"dist/ml_delivery-{VERSION}.tar.gz"]
     release = ["gh", "release", "create", TAG, "--verify-tag", "--title", TAG, "--notes-file", "dist/notes.md"]
     publish = ["uv", "publish", "--trusted-publishing", "always", "--publish-url", index]
     assert log.read_text().split() == ["make", "setup", *release, *uploaded, "make", "setup", *publish, *uploaded]

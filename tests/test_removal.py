@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tiny import Tiny
 
-from ml_delivery.account import infra, removal, stacks
+from ml_delivery.account import change_sets, removal, stacks
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError
 
@@ -25,7 +25,7 @@ def test_images_and_their_parameter_are_removed(tiny: Tiny) -> None:
     """Of a target of images, its repository, which its stack retains, and the parameter that a push leaves."""
     tiny.replace("pipeline.toml", 'target = "lambda-zip"', 'target = "lambda-image"')
     cloud, name, parameter = opened(tiny), f"{tiny.name}-production", f"/{tiny.name}/production/image"
-    infra.ensure(stacks.service(tiny.config, tiny.config.environment("main")), cloud)
+    change_sets.ensure(stacks.service(tiny.config, tiny.config.environment("main")), cloud)
     cloud.client("ssm").put_parameter(Name=parameter, Value="an image", Type="String")
     removed = remove(tiny)
     assert {f"the images {name}", f"the parameter {parameter}", f"the bucket {name}-123456789012"} <= set(removed)
@@ -44,14 +44,14 @@ def test_interrupted_removal_is_run_again(tiny: Tiny, monkeypatch: pytest.Monkey
         def fails(*_: object) -> None:
             raise CloudError("the network is down")
 
-        patched.setattr(infra, "delete", fails)
+        patched.setattr(change_sets, "delete", fails)
         with pytest.raises(CloudError, match="the network is down"):
             remove(tiny)
-    assert infra.foundation(tiny.config, tiny.config.environment("main"), opened(tiny)) is not None
+    assert change_sets.foundation(tiny.config, tiny.config.environment("main"), opened(tiny)) is not None
     removed = remove(tiny)
     assert removed[-2:] == [f"the stack {name}", f"the bucket {name}-123456789012"]
     assert f"the function {name}" not in removed
-    assert infra.foundation(tiny.config, tiny.config.environment("main"), opened(tiny)) is None
+    assert change_sets.foundation(tiny.config, tiny.config.environment("main"), opened(tiny)) is None
     assert remove(tiny) == []
 
 

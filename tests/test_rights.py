@@ -174,11 +174,11 @@ def test_role_is_for_its_own_subject_only(roles: Roles, role: str) -> None:
 
 def test_immutable_subjects_are_supported(roles: Roles) -> None:
     """With GitHub's numbers in pipeline.toml, the roles trust the immutable form, and no longer the name's."""
-    from ml_delivery.account import infra, stacks
+    from ml_delivery.account import change_sets, stacks
 
     roles.tiny.replace("pipeline.toml", "[github]\n", '[github]\nowner_id = "12"\nrepository_id = "345"\n')
     try:
-        infra.ensure(stacks.delivering(roles.tiny.config, roles.environment), roles.admin)
+        change_sets.ensure(stacks.delivering(roles.tiny.config, roles.environment), roles.admin)
         numbered = "repo:an-owner@12/a-repository@345:environment:production"
         roles.assume("deploy", roles.issuer.token(numbered))
         for subject in (SUBJECTS["deploy"], numbered.replace("@12", "@13"), numbered.replace("@345", "@346")):
@@ -186,7 +186,7 @@ def test_immutable_subjects_are_supported(roles: Roles) -> None:
                 roles.assume("deploy", roles.issuer.token(subject))
     finally:
         roles.tiny.git("checkout", "--quiet", "--", "pipeline.toml")
-        infra.ensure(stacks.delivering(roles.tiny.config, roles.environment), roles.admin)
+        change_sets.ensure(stacks.delivering(roles.tiny.config, roles.environment), roles.admin)
 
 
 def test_session_is_short(roles: Roles) -> None:

@@ -15,7 +15,7 @@ from test_notify import Slack
 from tiny import PRICING, Tiny
 
 from ml_delivery import emulator
-from ml_delivery.account import infra, stacks
+from ml_delivery.account import change_sets, stacks
 from ml_delivery.cloud import Cloud
 
 CANARIES = {
@@ -48,7 +48,7 @@ def service(tiny_alone: Tiny, monkeypatch: pytest.MonkeyPatch) -> Tiny:
     environment = tiny.config.environment("main")
     cloud = Cloud.open(tiny.config, environment, "embedded")
     for stack in (stacks.service(tiny.config, environment), stacks.delivering(tiny.config, environment)):
-        infra.ensure(stack, cloud)
+        change_sets.ensure(stack, cloud)
     cloud.client("ssm").put_parameter(Name=f"/{tiny.name}/production/key", Value="canary-of-ssm", Type="SecureString")
     monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
     variables = {

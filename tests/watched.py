@@ -14,7 +14,7 @@ from typing import Any
 
 from tiny import PRICING, TEMPLATE, Tiny
 
-from ml_delivery.account import infra, stacks
+from ml_delivery.account import change_sets, stacks
 from ml_delivery.account.stacks import Stack
 from ml_delivery.monitoring import stack as monitoring
 from ml_delivery.release.delivery import Delivery
@@ -79,8 +79,8 @@ class Watched(Tiny):
         """Create the stacks, that of monitoring after a change; the environment, opened."""
         opened = self.open()
         environment = self.config.environment("main")
-        infra.ensure(stacks.delivering(self.config, environment), opened.cloud)
-        infra.ensure(change(monitoring.wanted(self.config, environment)), opened.cloud)
+        change_sets.ensure(stacks.delivering(self.config, environment), opened.cloud)
+        change_sets.ensure(change(monitoring.wanted(self.config, environment)), opened.cloud)
         return opened
 
 

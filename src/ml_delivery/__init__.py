@@ -18,7 +18,7 @@ hooks           the service's own commands before and after a build, deploy or r
 eject           the package as a copy in the service's own tree
 scanning        security scans
 target          the contract of a target
-templates       CloudFormation templates as data, composed of parts
+cloudformation  templates as data, composed of parts
 observed        queries, panels and alarms, as records
 packing/        packs files into archives, with the same bytes on any machine
 models          the promoted models

@@ -19,7 +19,7 @@ from ml_delivery.account.doctor import Finding
 from ml_delivery.dependencies import envs, locks
 from ml_delivery.errors import PipelineError
 from ml_delivery.monitoring import definition
-from ml_delivery.monitoring.metrics import FILE as METRICS
+from ml_delivery.monitoring.declared import FILE as METRICS
 from ml_delivery.observed import Place
 
 if TYPE_CHECKING:

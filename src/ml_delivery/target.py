@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ml_delivery.cloud import Cloud
+    from ml_delivery.cloudformation import Infrastructure
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
     from ml_delivery.observed import Place
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
         Settings,
         Traffic,
     )
-    from ml_delivery.templates import Infrastructure
 
 __all__ = ["Deployer", "Parity", "Target", "load"]
 
@@ -105,7 +105,7 @@ class Target(ABC):
 
     def infrastructure(self, config: Config, environment: Environment) -> Infrastructure:
         """Its part of the stacks of ``environment``, with the values of its parameters."""
-        from ml_delivery.templates import Infrastructure  # with a YAML parser, which few commands need
+        from ml_delivery.cloudformation import Infrastructure  # with a YAML parser, which few commands need
 
         return Infrastructure()
 

@@ -1,7 +1,7 @@
 """An environment's infrastructure in its AWS account.
 
-doctor      checks it, and prints fixes
-removal     removes it permanently
-infra       applies stacks, by change sets
-stacks      defines the stacks and their parameters
+doctor       checks it, and prints fixes
+removal      removes it permanently
+change_sets  applies stacks, by change sets
+stacks       defines the stacks and their parameters
 """

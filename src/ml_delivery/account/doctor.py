@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_delivery import eject, source, upstream
 from ml_delivery import target as targets
-from ml_delivery.account import infra, stacks
+from ml_delivery.account import change_sets, stacks
 from ml_delivery.cloud import Cloud, code_of
 from ml_delivery.dependencies import envs, locks
 from ml_delivery.errors import ConfigError, PipelineError
@@ -119,7 +119,7 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
         return "the account accepts GitHub's tokens"
 
     def stack(wanted: stacks.Stack) -> str:
-        state = infra.state(wanted, opened)
+        state = change_sets.state(wanted, opened)
         if state != "current":
             raise PipelineError(f"{wanted.name} is {state}", next=bootstrap)
         return f"{wanted.name} is up to date"

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ml_delivery import target
-from ml_delivery.account import infra, stacks
+from ml_delivery.account import change_sets, stacks
 from ml_delivery.cloud import code_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def remove(config: Config, environment: Environment, cloud: Cloud, tell: Callabl
     bucket = f"{config.name_of(environment)}-{cloud.account}"
     steps = target.load(environment.target, config).removals(config, environment, cloud)
     for stack in stacks.names(config, environment).values():
-        steps[f"the stack {stack}"] = partial(infra.delete, stack, cloud)
+        steps[f"the stack {stack}"] = partial(change_sets.delete, stack, cloud)
     steps[f"the bucket {bucket}"] = partial(_bucket, cloud, bucket)
     for what, step in steps.items():
         with cloud.faults():

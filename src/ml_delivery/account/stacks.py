@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_delivery import target, templates
+from ml_delivery import cloudformation, target
 from ml_delivery.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def service(config: Config, environment: Environment) -> Stack:
     """
     neutral, place = _neutral(config, "foundation.yaml")
     part = target.load(environment.target, config).infrastructure(config, environment)
-    body = templates.write(templates.foundation(neutral, part))
+    body = cloudformation.write(cloudformation.foundation(neutral, part))
     return Stack(
         names(config, environment)["foundation"], body, {**_named(config, environment), **part.parameters}, place
     )
@@ -78,7 +78,7 @@ def delivering(config: Config, environment: Environment) -> Stack:
     }
     neutral, place = _neutral(config, "delivery.yaml")
     part = target.load(environment.target, config).infrastructure(config, environment)
-    body = templates.write(templates.delivery(neutral, part, place))
+    body = cloudformation.write(cloudformation.delivery(neutral, part, place))
     return Stack(names(config, environment)["delivery"], body, parameters, place)
 
 
@@ -133,11 +133,11 @@ def subject(config: Config) -> str:
     return f"repo:{owner}@{known.owner_id}/{name}@{known.repository_id}"
 
 
-def _neutral(config: Config, file: str) -> tuple[templates.Tree, str]:
+def _neutral(config: Config, file: str) -> tuple[cloudformation.Tree, str]:
     """The template to which the target's part is added, and its place: the service's ``infra/<file>`` if there is one."""
     if (own := config.root / "infra" / file).is_file():
-        return templates.read(own), f"infra/{file}"
-    return templates.read(INFRA / file), f"ml_delivery/infra/{file}"
+        return cloudformation.read(own), f"infra/{file}"
+    return cloudformation.read(INFRA / file), f"ml_delivery/infra/{file}"
 
 
 def _named(config: Config, environment: Environment) -> dict[str, str]:

@@ -12,5 +12,5 @@ plot            a plot as SVG; numbers as text
 data            the panels' data, read from CloudWatch
 template        the stack's template: alarms, dashboard, Grafana's role
 definition      all panels and alarms of an environment
-metrics         the panels and alarms that the service declares, in ``infra/metrics.toml``
+declared        the panels and alarms that the service declares, in ``infra/metrics.toml``
 """

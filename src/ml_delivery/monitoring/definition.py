@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ml_delivery import target
 from ml_delivery.account.stacks import INFRA
-from ml_delivery.monitoring import metrics
+from ml_delivery.monitoring import declared
 from ml_delivery.observed import Observed, Panel, Place, Query, own
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def observed(at: Place) -> Observed:
     logs = {**_queries(INFRA / "queries"), **generic.logs, **_queries(at.config.root / "infra/queries")}
     ours = {"Delivery": _delivery(at), **({"Log": _log()} if generic.log_group else {})}
     known = replace(generic, rows={**generic.rows, **ours}, logs=logs)
-    of_service = metrics.read(at, known)
+    of_service = declared.read(at, known)
     rows: dict[str, tuple[Panel, ...]] = {}
     for part in (generic.rows, of_service.rows, ours):
         for title, panels in part.items():

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ml_delivery.account import infra
+from ml_delivery.account import change_sets
 from ml_delivery.cloud import code_of
 from ml_delivery.monitoring import stack
 from ml_delivery.monitoring.definition import observed
@@ -63,7 +63,7 @@ def of_stack(context: Context) -> list[Drift]:
         ConfigError: ``infra/metrics.toml`` is wrong.
     """
     wanted = stack.wanted(context.config, context.environment)
-    state = infra.state(wanted, context.cloud)
+    state = change_sets.state(wanted, context.cloud)
     return [Drift(f"stack {wanted.name}", state, f"invoke bootstrap {_where(context)}")] if state != "current" else []
 
 

@@ -28,9 +28,9 @@ except ModuleNotFoundError as error:
     ) from error
 
 if TYPE_CHECKING:
+    from ml_delivery.cloudformation import Tree
     from ml_delivery.config import Config
     from ml_delivery.observed import Alarm, Observed, Panel, Place, Query
-    from ml_delivery.templates import Tree
 
 __all__ = ["CONTACT", "FOLDER", "board", "contact_point", "data_source", "files", "rules", "shared", "uid"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ml_delivery import templates
+from ml_delivery import cloudformation
 from ml_delivery.account.stacks import Stack, names
 from ml_delivery.errors import ConfigError
 from ml_delivery.monitoring import definition, template
@@ -28,5 +28,5 @@ def wanted(config: Config, environment: Environment) -> Stack:
         problem = "monitoring.grafana_external_id: empty; write the external id that Grafana shows"
         raise ConfigError("pipeline.toml", [problem])
     at = Place(config, environment, "${AWS::AccountId}")
-    body = templates.write(template.template(at, definition.observed(at)))
+    body = cloudformation.write(template.template(at, definition.observed(at)))
     return Stack(names(config, environment)["monitoring"], body, {}, "infra/metrics.toml")

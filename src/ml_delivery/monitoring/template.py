@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ml_delivery.observed import Alarm, Observed, Panel, Place, Query
 
 if TYPE_CHECKING:
-    from ml_delivery.templates import Tree
+    from ml_delivery.cloudformation import Tree
 
 __all__ = ["dashboard", "metric_query", "rights", "template"]
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ml_delivery import source, target
-from ml_delivery.account import infra, stacks
+from ml_delivery.account import change_sets, stacks
 from ml_delivery.artifact import store
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, ConfigError, SourceError
@@ -82,10 +82,10 @@ def open_delivery(config: Config, branch: str, cloud: str, *, prepare: bool = Fa
     """
     environment = config.environment(branch or checked_out(config))
     opened = Cloud.open(config, environment, cloud)
-    found = infra.foundation(config, environment, opened)
+    found = change_sets.foundation(config, environment, opened)
     if opened.name == "embedded" and prepare and not (found and found.current):
-        infra.ensure(stacks.service(config, environment), opened)
-        found = infra.foundation(config, environment, opened)
+        change_sets.ensure(stacks.service(config, environment), opened)
+        found = change_sets.foundation(config, environment, opened)
     if found is None:
         where = "" if opened.name == "embedded" else f" --cloud {opened.name}"
         raise CloudError(

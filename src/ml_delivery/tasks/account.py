@@ -12,8 +12,8 @@ from ml_delivery.tasks import console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, read_config
 
 if TYPE_CHECKING:
+    from ml_delivery.account.change_sets import Event
     from ml_delivery.account.doctor import Finding
-    from ml_delivery.account.infra import Event
     from ml_delivery.cloud import Cloud
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
@@ -25,7 +25,7 @@ DESTROY = "remove the environment permanently with everything in it, after askin
 @action(help={"branch": BRANCH, "cloud": CLOUD, "yes": "don't ask for confirmation", "destroy": DESTROY})
 def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, destroy: bool = False) -> None:
     """Create or update the environment's infrastructure and delivery roles, after showing the change sets."""
-    from ml_delivery.account import infra, stacks
+    from ml_delivery.account import change_sets, stacks
     from ml_delivery.cloud import Cloud
     from ml_delivery.monitoring import stack as monitoring
     from ml_delivery.release.delivery import checked_out
@@ -40,10 +40,10 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, dest
         stacks.delivering(config, environment),
         monitoring.wanted(config, environment),
     ]
-    if not infra.provider_stands(config, opened):
+    if not change_sets.provider_stands(config, opened):
         wanted.insert(0, stacks.github(config))
     for stack in wanted:
-        planned = infra.plan(stack, opened)
+        planned = change_sets.plan(stack, opened)
         if not planned.change_set:
             console.say(f"{planned.stack}: nothing to do")
             continue
@@ -56,10 +56,10 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, dest
             agreed = yes or opened.name == "embedded" or console.agrees(f"change {planned.stack} on {opened.name}?")
         finally:  # Ctrl-C means no
             if not agreed:
-                infra.discard(opened, planned)
+                change_sets.discard(opened, planned)
         if not agreed:
             raise Exit(f"{planned.stack} was not changed", 1)
-        infra.apply(opened, planned, _print)
+        change_sets.apply(opened, planned, _print)
         console.say(f"{planned.stack}: done")
     _variables(stacks.workflows(config, opened.account))
 

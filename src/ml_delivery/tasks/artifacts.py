@@ -62,7 +62,7 @@ def _built(config: Config, manifest: Manifest, seconds: float) -> None:
 
 def _on_codebuild(branch: str, cloud: str, json: bool) -> None:
     """Let CodeBuild build and push the commit; its log and phases are printed as they arrive."""
-    from ml_delivery.account import infra, stacks
+    from ml_delivery.account import change_sets, stacks
     from ml_delivery.artifact import codebuild
     from ml_delivery.cloud import Cloud
     from ml_delivery.release.delivery import checked_out
@@ -72,7 +72,7 @@ def _on_codebuild(branch: str, cloud: str, json: bool) -> None:
     opened = Cloud.open(config, environment, cloud)
     if opened.name == "embedded":
         for stack in (stacks.service(config, environment), stacks.delivering(config, environment)):
-            infra.ensure(stack, opened)
+            change_sets.ensure(stack, opened)
     report, line = (console.quiet, console.quiet) if json else (console.phase, console.say)
     with reporting_build(config, environment, opened) as reported:
         done = reported(codebuild.run(config, environment, opened, report, line))

@@ -13,7 +13,7 @@ from ml_delivery.cloud import code_of
 from ml_delivery.errors import Refused, Unsettled
 from ml_delivery.records import RELEASE_VARIABLE, Answer, Live
 from ml_delivery.target import Deployer
-from ml_delivery.targets.lambda_function import alias, costs, metrics, settings
+from ml_delivery.targets.lambda_function import alias, costs, settings, version_metrics
 from ml_delivery.targets.lambda_function.alias import ALIAS, CHANGED, GONE
 from ml_delivery.targets.lambda_function.function import Convergence, variables_of
 from ml_delivery.targets.lambda_function.http import http_event, read_answer
@@ -148,7 +148,7 @@ class LambdaDeployer(Deployer):
             return read_answer(answer, time.perf_counter() - started)
 
     def numbers(self, deployed: str, since: float) -> Numbers:
-        return metrics.numbers(self.context.cloud, self.function, ALIAS, deployed, since)
+        return version_metrics.numbers(self.context.cloud, self.function, ALIAS, deployed, since)
 
     def traffic(self) -> Traffic | None:
         with self.context.cloud.faults():
@@ -186,7 +186,7 @@ class LambdaDeployer(Deployer):
                     yield event["message"].rstrip("\n")
 
     def cost(self, requests_per_second: float) -> Cost | None:
-        milliseconds = metrics.mean_duration(self.context.cloud, self.function, ALIAS)
+        milliseconds = version_metrics.mean_duration(self.context.cloud, self.function, ALIAS)
         architecture = self.context.config.service.architecture
         return costs.estimate(requests_per_second, self.own.memory, architecture, milliseconds)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_delivery import templates
+from ml_delivery import cloudformation
 from ml_delivery.targets.lambda_function import settings
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["part", "removals"]
 
 
-def part(config: Config, environment: Environment) -> templates.Infrastructure:
+def part(config: Config, environment: Environment) -> cloudformation.Infrastructure:
     """The parts in this folder's ``foundation.yaml`` and ``delivery.yaml``: role, log group and policy statements."""
     region, account = config.service.region, environment.account or "*"
     secrets, own = environment.function.secrets, environment.own_variables
@@ -28,7 +28,7 @@ def part(config: Config, environment: Environment) -> templates.Infrastructure:
         "Tracing": settings.of(environment).tracing,
         "Secrets": ",".join(arns) or "none",
     }
-    return templates.part(Path(__file__).parent, parameters)
+    return cloudformation.part(Path(__file__).parent, parameters)
 
 
 def removals(config: Config, environment: Environment, cloud: Cloud) -> dict[str, Callable[[], object]]:

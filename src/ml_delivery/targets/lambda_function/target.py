@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ml_delivery.cloud import Cloud
+    from ml_delivery.cloudformation import Infrastructure
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment, Function
     from ml_delivery.observed import Observed, Place
-    from ml_delivery.templates import Infrastructure
 
 __all__ = ["LambdaTarget"]
 

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ml_delivery.cloud import Cloud
+    from ml_delivery.cloudformation import Infrastructure
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
     from ml_delivery.packing.ingredients import Ingredients
     from ml_delivery.records import Context, Manifest, Packed, Pushed
     from ml_delivery.target import Deployer
-    from ml_delivery.templates import Infrastructure
 
 __all__ = ["TARGET"]
 
@@ -57,9 +57,9 @@ class LambdaImage(LambdaTarget):
         return {"engine": engine}
 
     def infrastructure(self, config: Config, environment: Environment) -> Infrastructure:
-        from ml_delivery import templates
+        from ml_delivery import cloudformation
 
-        return super().infrastructure(config, environment) + templates.part(Path(__file__).parent)
+        return super().infrastructure(config, environment) + cloudformation.part(Path(__file__).parent)
 
     def removals(self, config: Config, environment: Environment, cloud: Cloud) -> dict[str, Callable[[], object]]:
         name, parameter = config.name_of(environment), _parameter(config, environment)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tiny import INFRA, PRICING, ROOT, TARGETS, Tiny
 
-from ml_delivery import config, plugin, templates
+from ml_delivery import cloudformation, config, plugin
 from ml_delivery.account import stacks
 from ml_delivery.errors import ConfigError
 from ml_delivery.monitoring import stack as monitoring
@@ -73,7 +73,7 @@ def test_composed_templates_are_clean_and_small(tmp_path: Path, target: str, arc
             file = tmp_path / f"{number}-{stack.name[-8:]}.json"
             file.write_text(stack.body)
             files.append(str(file))
-            assert len(stack.body.encode()) < templates.LIMIT
+            assert len(stack.body.encode()) < cloudformation.LIMIT
             assert set(stack.parameters) <= set(json.loads(stack.body).get("Parameters", {}))
     again = all_stacks(settings(tmp_path, target, architecture, PRINCIPALS[0], name="a" * 32))
     assert [stack.body for stack in again] == [Path(file).read_text() for file in files[:3]]
@@ -126,7 +126,7 @@ def previous(file: str) -> dict[str, Any]:
     if done.returncode != 0:
         pytest.skip("NOT CHECKED: this clone does not have the history")
     text = done.stdout.replace("former-versions", "previous-versions")  # the name of a rule, which is updated in place
-    found: dict[str, Any] = templates.yaml.load(text, templates._Loader)
+    found: dict[str, Any] = cloudformation.yaml.load(text, cloudformation._Loader)
     return found
 
 
@@ -214,7 +214,7 @@ def test_short_functions_are_read_as_long_ones(tmp_path: Path) -> None:
         'A: [!Ref B, !GetAtt B.C.D, !GetAtt [B, C], !Sub "${B}", !If [X, !Ref B, !Ref AWS::NoValue], !Condition X]\n'
         "B: !Transform {Name: x}\n"
     )
-    found = json.loads(templates.write(templates.read(file)))
+    found = json.loads(cloudformation.write(cloudformation.read(file)))
     assert found["AWSTemplateFormatVersion"] == "2010-09-09"
     assert found["A"] == [
         {"Ref": "B"},
@@ -267,7 +267,7 @@ def test_own_template_that_lacks_something_is_refused(tiny: Tiny, text: str, say
 def test_template_that_is_too_large_is_refused() -> None:
     """Before CloudFormation refuses it, with both numbers."""
     with pytest.raises(ConfigError, match=r"6\d{4} bytes, CloudFormation accepts 51200: Alarms"):
-        templates.write({"Description": "Alarms", "Resources": {"x": "y" * 60_000}})
+        cloudformation.write({"Description": "Alarms", "Resources": {"x": "y" * 60_000}})
 
 
 def test_neutral_templates_name_no_target() -> None:

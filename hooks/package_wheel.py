@@ -135,7 +135,7 @@ def build_sdist(folder: str, settings: Any = None) -> str:
     stem = f"ml_delivery-{version(Path())}"
     metadata, _ = _metadata(Path())
     files = {f"src/{path}": content for path, content in _sources(Path()).items()}
-    files |= {path: _text(Path(path)) for path in ("pyproject.toml", "LICENSE", "hooks/packing.py")}
+    files |= {path: _text(Path(path)) for path in ("pyproject.toml", "LICENSE", "hooks/package_wheel.py")}
     files["PKG-INFO"] = metadata
     tar = io.BytesIO()
     with tarfile.open(fileobj=tar, mode="w", format=tarfile.PAX_FORMAT) as archive:
