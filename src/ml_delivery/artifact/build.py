@@ -14,7 +14,7 @@ from ml_delivery import formats, models, source, target
 from ml_delivery.dependencies.envs import find_python
 from ml_delivery.errors import BuildError, CloudError, SetupError
 from ml_delivery.packing import bundle as bundling
-from ml_delivery.packing.ingredients import Ingredients
+from ml_delivery.packing.ingredients import Ingredients, of_the_service
 from ml_delivery.records import Limit, Manifest
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = ["FOLDER", "build", "last"]
 
 FOLDER = "build"
 LOCK = "requirements/serve.txt"
+RELEASE = "release.json"
 DELIVERY = ("src/ml_delivery", "src/embedded_aws")  # these may be in src/ too, and are not part of the service
 
 
@@ -106,6 +107,7 @@ def _build(config: Config, branch: str) -> Manifest:
             contents=packed.contents,
             image=packed.image,
             layers=packed.layers,
+            differences=made.differences(config.service.name),
         )
         (folder / "manifest.json").unlink(missing_ok=True)  # never next to an artifact that it does not describe
         for file, place in packed.files:
@@ -121,12 +123,14 @@ def _gather(config: Config, kind: Target, tree: Source, promoted: list[models.Pr
     """Everything that goes into the artifact, and its digest, which the service returns at ``/version``."""
     root = config.root
     python = find_python(config.service.python)
-    bundle = bundling.make(config, root / LOCK, python, kind.glibc(config.service.python), kind.provided)
     files = dict(source.packed(root, tree, ("src", models.LOCK), DELIVERY))
     lock = files.pop(models.LOCK, b"") or (root / models.LOCK).read_bytes() if promoted else b""
     model = [*((m.file, (root / m.file).read_bytes()) for m in promoted), (models.LOCK, lock)] if promoted else []
     own = [(name.removeprefix("src/"), data) for name, data in files.items() if name.startswith("src/")]
+    own, left_out = of_the_service(own, {RELEASE, *(name for name, _ in model)}, config.build.exclude)
     own += _compiled(own, python)
+    taken = frozenset([RELEASE, *(name for name, _ in [*model, *own])])
+    bundle = bundling.make(config, root / LOCK, python, kind.glibc(config.service.python), kind.provided, taken)
     listed = {part.entry.path: part.digest for part in bundle.parts}
     listed |= {name: hashlib.sha256(data).hexdigest() for name, data in [*model, *own]}
     content = _digest("".join(f"{digest}  {name}\n" for name, digest in sorted(listed.items())).encode())
@@ -136,8 +140,9 @@ def _gather(config: Config, kind: Target, tree: Source, promoted: list[models.Pr
         "model": promoted[0].digest if promoted else "",
         "content": content,
     }
-    own.append(("release.json", json.dumps(release, indent=1).encode() + b"\n"))
-    return Ingredients(bundle, model, own, tree.version, tree.commit, source.time_of(root, tree.commit), content)
+    own.append((RELEASE, json.dumps(release, indent=1).encode() + b"\n"))
+    time = source.time_of(root, tree.commit)
+    return Ingredients(bundle, model, own, tree.version, tree.commit, time, content, left_out)
 
 
 def _check_size(config: Config, kind: Target, made: Ingredients) -> None:

@@ -16,17 +16,17 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Entry", "Writer"]
+__all__ = ["Entry", "Part", "Writer"]
 
 DATE = 0x0021  # 1 January 1980, the earliest date of the format
-MODE = 0o100644 << 16
+MODE, EXECUTABLE = 0o100644 << 16, 0o100755 << 16
 UTF8 = 0x800
 CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A member: its path, CRC-32, sizes in bytes (``zipped`` as stored), method and the offset of its local header."""
+    """A member: its path, CRC-32, sizes in bytes (``zipped`` as stored), method, the offset of its local header, its mode."""
 
     path: str
     crc: int
@@ -34,6 +34,16 @@ class Entry:
     zipped: int
     method: int
     offset: int
+    executable: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """A member of an archive of dependencies, the package that it belongs to, and the sha256 of its content."""
+
+    package: str
+    digest: str
+    entry: Entry
 
 
 class Writer:
@@ -55,26 +65,29 @@ class Writer:
         if kind is None:
             self._finish()
 
-    def add(self, path: str, content: bytes) -> Entry:
+    def add(self, path: str, content: bytes, *, executable: bool = False) -> Entry:
         """Compress ``content`` and add it."""
         packer = zlib.compressobj(6, zlib.DEFLATED, -15)
         packed = packer.compress(content) + packer.flush()
         method = zipfile.ZIP_DEFLATED
         if len(packed) >= len(content):
             packed, method = content, zipfile.ZIP_STORED
-        entry = Entry(path, zlib.crc32(content), len(content), len(packed), method, self._position)
+        entry = Entry(path, zlib.crc32(content), len(content), len(packed), method, self._position, executable)
         self._header(entry)
         self._write(packed)
         return entry
 
-    def copy(self, path: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Entry:
-        """Add a member of ``archive`` under ``path``, without recompressing it."""
+    def copy(self, path: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo, *, executable: bool = False) -> Entry:
+        """Add a member of ``archive`` under ``path``, without recompressing it, unless Lambda can't read its method."""
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            return self.add(path, archive.read(member), executable=executable)
         source = archive.fp
         assert source is not None
         source.seek(member.header_offset + 26)
         name, extra = struct.unpack("<HH", source.read(4))
         source.seek(member.header_offset + 30 + name + extra)
-        entry = Entry(path, member.CRC, member.file_size, member.compress_size, member.compress_type, self._position)
+        sizes = (member.file_size, member.compress_size)
+        entry = Entry(path, member.CRC, *sizes, member.compress_type, self._position, executable)
         self._header(entry)
         left = member.compress_size
         while left:
@@ -118,7 +131,7 @@ class Writer:
         for entry in self.entries:
             name = entry.path.encode()
             fields = (0x02014B50, 0x0314, 20, UTF8, entry.method, 0, DATE, entry.crc, entry.zipped, entry.size)
-            tail = (len(name), 0, 0, 0, 0, MODE, entry.offset)
+            tail = (len(name), 0, 0, 0, 0, EXECUTABLE if entry.executable else MODE, entry.offset)
             self._write(struct.pack("<IHHHHHHIIIHHHHHII", *fields, *tail) + name)
         count, size = len(self.entries), self._position - start
         self._write(struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, count, count, size, start, 0))

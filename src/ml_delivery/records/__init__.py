@@ -8,7 +8,20 @@ releases    releases, and what a target reports about them
 artifacts   what is built, and from what
 """
 
-from ml_delivery.records.artifacts import Artifact, Content, Layer, Limit, Manifest, Packed, Pushed, Source
+from ml_delivery.records.artifacts import (
+    Artifact,
+    Content,
+    Differences,
+    Layer,
+    Limit,
+    Manifest,
+    Packed,
+    Pruned,
+    Pushed,
+    Replaced,
+    Source,
+    Unimported,
+)
 from ml_delivery.records.context import Context, Foundation
 from ml_delivery.records.releases import (
     FAILED,
@@ -38,6 +51,7 @@ __all__ = [
     "Content",
     "Context",
     "Cost",
+    "Differences",
     "Foundation",
     "Layer",
     "Limit",
@@ -46,10 +60,13 @@ __all__ = [
     "Manifest",
     "Numbers",
     "Packed",
+    "Pruned",
     "Pushed",
     "Release",
     "Removed",
+    "Replaced",
     "Settings",
     "Source",
     "Traffic",
+    "Unimported",
 ]

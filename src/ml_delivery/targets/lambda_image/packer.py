@@ -81,7 +81,8 @@ def _dependencies(bundle: Bundle) -> Path:
     if not (path.exists() and seal.exists()):
         plain = path.with_name(f"{path.name}.{os.getpid()}")
         with zipfile.ZipFile(bundle.checked()) as archive:
-            _write(plain, ((name, archive.read(name)) for name in sorted(archive.namelist())))
+            files = ((name, archive.read(name)) for name in sorted(archive.namelist()))
+            _write(plain, files, frozenset(part.entry.path for part in bundle.parts if part.entry.executable))
         packed = plain.with_suffix(".new")
         with plain.open("rb") as content, packed.open("wb") as file, gzip.GzipFile("", "wb", 6, file, DATE) as out:
             shutil.copyfileobj(content, out, 1 << 20)
@@ -95,7 +96,7 @@ def _dependencies(bundle: Bundle) -> Path:
     return path
 
 
-def _write(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
+def _write(path: Path, files: Iterable[tuple[str, bytes]], executable: frozenset[str] = frozenset()) -> None:
     """Write an archive of ``files`` below Lambda's folder, each folder before its contents; dates, owners, modes are fixed."""
     known = {"var"}  # belongs to the base image, and an entry here would change it
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
@@ -113,7 +114,7 @@ def _write(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
                 if (folder := "/".join(folders[:depth])) not in known:
                     known.add(folder)
                     add(folder, tarfile.DIRTYPE, 0o755)
-            add(f"{ROOT}/{name}", tarfile.REGTYPE, 0o644, data)
+            add(f"{ROOT}/{name}", tarfile.REGTYPE, 0o755 if name in executable else 0o644, data)
 
 
 def _share(kept: Path, path: Path) -> None:
