@@ -186,7 +186,9 @@ def trees(ours: Path, theirs: Path, row: Row) -> None:
         if not ("__pycache__/" in path and path.endswith(".pyc")):
             row.notes.append(f"has {path}")
     for path in sorted(mine & pips):
-        if NOTES.fullmatch(path):
+        if NOTES.fullmatch(path) or path.endswith(
+            ".pyc"
+        ):  # the build compiles anew, as pip does when it is not kept from it
             continue
         if (ours / path).stat().st_mode & 0o777 not in (0o644, 0o755):
             row.faults.append(f"{path} has mode {(ours / path).stat().st_mode:o}")
@@ -239,12 +241,12 @@ def modules(name: str, ours: Path, theirs: Path, python: Path, row: Row) -> None
             for each in names:
                 place = Path(top, each)
                 place.chmod(0o555 if os.access(place, os.X_OK) else 0o444)
-        import_check._seal(folder)
-    broken = import_check._imports(python, wanted, ours, home, home)
-    whole = import_check._imports(python, list(broken), theirs, home, home) if broken else {}
+        import_check.seal(folder)
+    broken = import_check.imports(python, wanted, ours, home, home)
+    whole = import_check.imports(python, list(broken), theirs, home, home) if broken else {}
     row.faults += [f"{module}: {fault.reason}" for module, fault in broken.items() if module not in whole]
     for folder in (ours, theirs):
-        import_check._seal(folder, open_again=True)
+        import_check.seal(folder, open_again=True)
         shutil.rmtree(folder)
 
 

@@ -49,8 +49,9 @@ def choose(wheels: dict[str, Path], rules: pruning.Rules, own: frozenset[str], s
         BuildError: a wheel can't be installed, or two can't together.
     """
     placed = placement.place(wheels.items())
-    taken = tuple(Replaced(path, placed.members[path].package, service) for path in sorted(own))
+    taken = tuple(Replaced(path, placed.members[path].package, service) for path in sorted(own & placed.members.keys()))
     kept, left_out = pruning.split((m for path, m in placed.members.items() if path not in own), rules)
+    placement.require_apart(kept)
     there = {member.path for member in kept}
     replaced = tuple(one for one in placed.replaced if one.path in there)
     return Chosen(kept, placed.packages, left_out, taken + replaced)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ml_delivery.packing.placement import Member
 
-__all__ = ["check", "possible", "tops", "unpack"]
+__all__ = ["check", "imports", "possible", "seal", "tops", "unpack"]
 
 SECONDS = 300  # for all modules
 LONGEST = 300  # characters of a reason
@@ -71,13 +71,13 @@ def check(
             for info in opened.infolist():
                 _write(folder / info.filename, opened.read(info), info.external_attr >> 16 & 0o111)
         unpack(beside, has)
-        _seal(folder)
-        faults = _imports(python, list(owner), folder, has, home)
+        seal(folder)
+        faults = imports(python, list(owner), folder, has, home)
         if faults and left_out:
-            _seal(folder, open_again=True)
+            seal(folder, open_again=True)
             unpack(left_out, folder)
-            _seal(folder)
-            whole = _imports(python, list(faults), folder, has, home)
+            seal(folder)
+            whole = imports(python, list(faults), folder, has, home)
             for module, fault in faults.items():
                 if module not in whole:
                     raise _broken(owner[module], module, fault, left_out)
@@ -115,7 +115,7 @@ def _write(path: Path, content: bytes, executable: int) -> None:
     path.chmod(0o555 if executable else 0o444)
 
 
-def _seal(folder: Path, *, open_again: bool = False) -> None:
+def seal(folder: Path, *, open_again: bool = False) -> None:
     """Make all folders read-only, or writable again."""
     for path, _, _ in os.walk(folder):
         os.chmod(path, 0o755 if open_again else 0o555)
@@ -126,7 +126,7 @@ def _beside_code(path: str) -> bool:
     return path.startswith(("bin/", "include/", "share/")) or ".dist-info/" in path
 
 
-def _imports(python: Path, modules: list[str], folder: Path, has: Path, home: Path) -> dict[str, Fault]:
+def imports(python: Path, modules: list[str], folder: Path, has: Path, home: Path) -> dict[str, Fault]:
     """The faults of ``modules``; a process that a module ends is followed by another one for the rest."""
     faults: dict[str, Fault] = {}
     env = {

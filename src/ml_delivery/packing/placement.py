@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["Member", "Placed", "contents", "place"]
+__all__ = ["Member", "Placed", "contents", "place", "require_apart"]
 
 # What a scheme's folder is below the target. https://docs.python.org/3/library/sysconfig.html#home-scheme
 SCHEMES = {"purelib": "", "platlib": "", "data": "", "scripts": "bin/", "headers": "include/python/{package}/"}
 # Written by the installer: the wheel's own list would name what is not there.
 WRITTEN = re.compile(r"[^/]+\.dist-info/(RECORD|INSTALLER)|(.*/)?__pycache__/[^/]*\.pyc")
+# The name in a line of METADATA, unless it is for an extra.
+NEEDED = re.compile(r"^Requires-Dist: *([\w.-]+)(?!.*\bextra\b)", re.M)
 # The interpreter's folder is in Lambda's PATH, and another one in that of another image.
 INTERPRETER = b"#!/usr/bin/env python3"
 
@@ -80,7 +82,7 @@ def place(wheels: Iterable[tuple[str, Path]]) -> Placed:
     Where several have a path, the last one's file is there, as with pip, which installs a package after those that it needs.
 
     Raises:
-        BuildError: a wheel has a file outside the target or in an unknown scheme, or one has a file where another has a folder.
+        BuildError: a wheel has a file outside the target or in an unknown scheme.
     """
     found: dict[str, dict[str, Member]] = {}
     for package, wheel in wheels:
@@ -90,14 +92,6 @@ def place(wheels: Iterable[tuple[str, Path]]) -> Placed:
     for package, members in found.items():
         for path in members:
             having.setdefault(path, []).append(package)
-    folders = {folder for path in having for folder in _folders(path)}
-    if clashing := sorted(having.keys() & folders):
-        path = clashing[0]
-        others = {name for name, members in found.items() if any(p.startswith(f"{path}/") for p in members)}
-        raise BuildError(
-            f"{having[path][0]} contains a file {path}, which is a folder of {min(others)}",
-            next=f'exclude the file: build.exclude = ["{path}"] in pipeline.toml',
-        )
     shared = any(len(packages) > 1 for packages in having.values())
     rank = {name: number for number, name in enumerate(_order(dict(wheels)) if shared else found)}
     kept, replaced = {}, []
@@ -108,6 +102,22 @@ def place(wheels: Iterable[tuple[str, Path]]) -> Placed:
             if _content(found[package][path]) != _content(kept[path]):
                 replaced.append(Replaced(path, package, last))
     return Placed(kept, {path: tuple(packages) for path, packages in having.items()}, tuple(replaced))
+
+
+def require_apart(members: Iterable[Member]) -> None:
+    """Refuse a file where another package has a folder.
+
+    Raises:
+        BuildError: names both packages, and how to leave the file out.
+    """
+    owner = {member.path: member.package for member in members}
+    for path, package in owner.items():
+        for folder in _folders(path):
+            if folder in owner:
+                raise BuildError(
+                    f"{owner[folder]} contains a file {folder}, which is a folder of {package}",
+                    next=f'exclude the file: build.exclude = ["{folder}"] in pipeline.toml',
+                )
 
 
 def contents(members: Iterable[Member]) -> Iterator[tuple[Member, zipfile.ZipFile]]:
@@ -167,7 +177,7 @@ def _order(wheels: dict[str, Path]) -> list[str]:
     for package, wheel in wheels.items():
         with zipfile.ZipFile(wheel) as opened:
             (metadata,) = [n for n in opened.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", n)][:1]
-            lines = re.findall(r"^Requires-Dist: *([\w.-]+)", opened.read(metadata).decode("utf-8", "replace"), re.M)
+            lines = NEEDED.findall(opened.read(metadata).decode("utf-8", "replace"))
         left[package] = {canonicalize_name(name) for name in lines} - {package}
     ordered: list[str] = []
     while left:

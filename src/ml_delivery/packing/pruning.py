@@ -39,7 +39,7 @@ PRUNED = (
     "onnxruntime/quantization/*",
 )
 # ``from .tests.runner import run, other as x``, with its dots, module and names; ``import a.b.tests, c as d``.
-FROM = re.compile(rb"^[ \t]*from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#;(]+(?:\\\n[^\n#;]+)*)", re.M)
+FROM = re.compile(rb"^[ \t]*from[ \t]+(\.*)([\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#;(\\]+(?:\\\n[^\n#;\\]+)*)", re.M)
 COMMENT = re.compile(rb"#[^\n]*")
 IMPORT = re.compile(rb"^[ \t]*import[ \t]+([\w., \t]+)", re.M)
 # lazy_loader reads a package's names from its stub. https://github.com/scientific-python/lazy-loader
