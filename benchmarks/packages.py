@@ -40,9 +40,9 @@ from ml_delivery.packing import bundle, import_check, pruning
 NAMES = """
 aiohttp anthropic argon2-cffi astropy aws-lambda-powertools boto3 catboost cryptography django docutils duckdb faiss-cpu
 fastapi gensim geopandas google-cloud-storage grpcio h5py httpx imageio-ffmpeg jinja2 jsonschema langchain-core librosa
-lightgbm lxml mangum matplotlib msgpack mysqlclient netcdf4 networkx nltk numba numpy onnxruntime openai
+lightgbm lxml mangum matplotlib msgpack netcdf4 networkx nltk numba numpy onnxruntime openai
 opencv-python-headless openpyxl opentelemetry-exporter-otlp-proto-http opentelemetry-sdk orjson pandas pikepdf pillow
-playwright polars prophet protobuf psycopg2-binary psycopg[binary] pyarrow pycryptodome pydantic pymongo pymupdf pynacl
+playwright polars prophet protobuf psycopg2-binary psycopg[binary] pyarrow pycryptodome pydantic pymongo pymupdf pymysql pynacl
 pyogrio python-jose[cryptography] pyyaml pyzmq rasterio redis reportlab requests ruff scikit-image scikit-learn scipy
 sentencepiece sentry-sdk shapely spacy sqlalchemy statsmodels sympy tiktoken tokenizers tornado transformers ujson
 weasyprint xgboost-cpu zstandard

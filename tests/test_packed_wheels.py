@@ -241,4 +241,4 @@ def test_what_cannot_be_imported_here_is_shown(made: Wheels) -> None:
         Unimported("c", "c", "SystemExit: no"),
     )
     assert "1 of 4 packages imported, read-only" in output
-    assert "a of a can't be imported on this machine: ModuleNotFoundError" in output
+    assert "a of a can't be imported here, pruned or not: ModuleNotFoundError" in output

@@ -78,7 +78,7 @@ class Writer:
         return entry
 
     def copy(self, path: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo, *, executable: bool = False) -> Entry:
-        """Add a member of ``archive`` under ``path``, without recompressing it, unless Lambda can't read its method."""
+        """Add a member of ``archive`` under ``path``, without recompressing it, unless its method is a rare one."""
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             return self.add(path, archive.read(member), executable=executable)
         source = archive.fp

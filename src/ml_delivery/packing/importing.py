@@ -1,4 +1,4 @@
-"""Imports modules of a folder as a function on Lambda does; as a script: ``python -I -S importing.py FOLDER LIBRARIES < modules``.
+"""Imports modules of a read-only folder and nothing else; as a script: ``python -I -S importing.py FOLDER LIBRARIES < modules``.
 
 For each module that is read, a line of JSON is written: [module, fault, missing]. ``fault`` is empty when it was imported, and
 ``missing`` is the module or the file that was not found, if that was the fault. What the folder's modes forbid is
@@ -14,7 +14,7 @@ import sys
 
 
 def obey_permissions() -> None:
-    """Give up root's privilege to write to every folder, which a function on Lambda does not have.
+    """Give up root's privilege to write to every folder, which a service does not have.
 
     https://man7.org/linux/man-pages/man7/capabilities.7.html
     """

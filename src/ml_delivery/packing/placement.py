@@ -29,7 +29,7 @@ SCHEMES = {"purelib": "", "platlib": "", "data": "", "scripts": "bin/", "headers
 WRITTEN = re.compile(r"[^/]+\.dist-info/(RECORD|INSTALLER)|(.*/)?__pycache__/[^/]*\.pyc")
 # The name in a line of METADATA, unless it is for an extra.
 NEEDED = re.compile(r"^Requires-Dist: *([\w.-]+)(?!.*\bextra\b)", re.M)
-# The interpreter's folder is in Lambda's PATH, and another one in that of another image.
+# Where the interpreter is, only the place knows where the service runs.
 INTERPRETER = b"#!/usr/bin/env python3"
 
 

@@ -77,7 +77,7 @@ def _differences(found: Differences) -> None:
     if found.imported:
         console.say(f"  {found.imported - len(found.unimported)} of {found.imported} packages imported, read-only")
     for failed in found.unimported[:SHOWN]:
-        console.warn(f"{failed.module} of {failed.package} can't be imported on this machine: {failed.reason}")
+        console.warn(f"{failed.module} of {failed.package} can't be imported here, pruned or not: {failed.reason}")
     for lost in found.replaced[:SHOWN]:
         console.warn(f"{lost.path} is {lost.by}'s, not {lost.package}'s, which has another file there")
     for kind, count in (("modules", len(found.unimported)), ("files", len(found.replaced))):
