@@ -29,7 +29,7 @@ SCHEMES = {"purelib": "", "platlib": "", "data": "", "scripts": "bin/", "headers
 WRITTEN = re.compile(r"[^/]+\.dist-info/(RECORD|INSTALLER)|(.*/)?__pycache__/[^/]*\.pyc")
 # The name in a line of METADATA, unless it is for an extra.
 NEEDED = re.compile(r"^Requires-Dist: *([\w.-]+)(?!.*\bextra\b)", re.M)
-# Where the interpreter is, only the place knows where the service runs.
+# The interpreter's path differs from one place where services run to another; its folder is in PATH.
 INTERPRETER = b"#!/usr/bin/env python3"
 
 
