@@ -10,6 +10,7 @@ from ml_delivery.records import Content
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ml_delivery.files import Files
     from ml_delivery.packing.bundle import Bundle
 
 __all__ = ["Ingredients", "shares"]
@@ -24,6 +25,7 @@ class Ingredients:
         model, source: path in the artifact and bytes, of the promoted models and of the service's own files.
         version, commit, time: of the source; ``time`` is when it was committed, in seconds since 1970.
         content: digest of everything.
+        files: the source's other files, of which a target may need some.
     """
 
     bundle: Bundle
@@ -33,6 +35,7 @@ class Ingredients:
     commit: str
     time: int
     content: str
+    files: Files
 
     def contents(self, service: str) -> tuple[Content, ...]:
         """The size of each package in bytes, largest first; for dependencies also the zipped size."""

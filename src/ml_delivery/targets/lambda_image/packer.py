@@ -55,7 +55,9 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
         "org.opencontainers.image.revision": made.commit,
         "org.opencontainers.image.version": made.version,
     }
-    image = engine.build(config.root / FILE, scratch, tag, arguments, labels)
+    recipe = scratch / FILE
+    recipe.write_bytes(made.files.one(FILE))
+    image = engine.build(recipe, scratch, tag, arguments, labels)
     if image.architecture != PLATFORMS[service.architecture]:
         raise BuildError(
             f"the base image is for {image.architecture}, service.architecture is {service.architecture}",
