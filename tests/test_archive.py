@@ -42,6 +42,13 @@ def test_copies_read_back(wheel: Path, tmp_path: Path) -> None:
         assert made.read("service/handler.py") == TEXT
 
 
+def test_what_is_added_is_stored(wheel: Path, tmp_path: Path) -> None:
+    """Its bytes are the content's own, so that no compressor's version is in them."""
+    with zipfile.ZipFile(copied(wheel, tmp_path / "b.zip")) as made:
+        assert made.getinfo("service/handler.py").compress_type == zipfile.ZIP_STORED
+    assert TEXT in (tmp_path / "b.zip").read_bytes()
+
+
 def test_members_are_not_compressed_again(wheel: Path, tmp_path: Path) -> None:
     """A copied member keeps the size that its own archive gave it, which another level would not give."""
     with zipfile.ZipFile(copied(wheel, tmp_path / "b.zip")) as made, zipfile.ZipFile(wheel) as source:

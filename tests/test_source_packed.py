@@ -111,12 +111,13 @@ def test_names_are_utf8_whatever_the_locale(service: Tiny) -> None:
     service.commit()
     assert "src/service/größe.py" in packed(service)
     service.write("src/service/more.py", "")
+    code = (
+        "import pathlib, sys, test_source_packed as t; print(ascii(sorted(t.packed(t.At(pathlib.Path(sys.argv[1]))))))"
+    )
     for variables in ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"LC_ALL": "C.UTF-8"}):
-        code = f"import test_source_packed as t, tiny, pathlib; print(ascii(sorted(t.packed(t.At(pathlib.Path({str(service.root)!r}))))))"
-        path = os.pathsep.join(sys.path)
-        done = subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path, **variables}, capture_output=True, text=True
-        )
+        words = [sys.executable, "-c", code, str(service.root)]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables}
+        done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
         assert ascii("src/service/größe.py") in done.stdout, done.stderr
     (service.root / "src/service/more.py").unlink()
     with open(os.fsencode(service.root) + b"/src/service/gr\xf6\xdfe.py", "wb"):

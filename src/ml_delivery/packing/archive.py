@@ -1,7 +1,8 @@
 """Writes ZIP files whose members are copied from other ZIP files without recompressing them.
 
-Compressing takes nearly all of the time of building an artifact, and wheels are already compressed. Names, dates and modes
-are fixed, so the same content gives the same bytes anywhere. The format: PKWARE's APPNOTE.TXT, sections 4.3.7 and 4.3.12.
+Wheels are already compressed, and what is added to them is stored: compressing takes nearly all of the time of building an
+artifact, and zlib, zlib-ng and their versions give different bytes. Names, dates and modes are fixed, so the same content
+gives the same bytes anywhere. The format: PKWARE's APPNOTE.TXT, sections 4.3.7 and 4.3.12.
 """
 
 from __future__ import annotations
@@ -56,15 +57,10 @@ class Writer:
             self._finish()
 
     def add(self, path: str, content: bytes) -> Entry:
-        """Compress ``content`` and add it."""
-        packer = zlib.compressobj(6, zlib.DEFLATED, -15)
-        packed = packer.compress(content) + packer.flush()
-        method = zipfile.ZIP_DEFLATED
-        if len(packed) >= len(content):
-            packed, method = content, zipfile.ZIP_STORED
-        entry = Entry(path, zlib.crc32(content), len(content), len(packed), method, self._position)
+        """Add ``content``, stored: what it would be compressed to depends on the machine's zlib."""
+        entry = Entry(path, zlib.crc32(content), len(content), len(content), zipfile.ZIP_STORED, self._position)
         self._header(entry)
-        self._write(packed)
+        self._write(content)
         return entry
 
     def copy(self, path: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Entry:
