@@ -168,7 +168,8 @@ class Files:
     def _blobs(self, names: list[str]) -> list[bytes]:
         """The content of each object."""
         requests, answers = self._objects.stdin, self._objects.stdout
-        assert requests and answers
+        assert requests
+        assert answers
         found = []
         for at in range(0, len(names), AHEAD):
             asked = names[at : at + AHEAD]

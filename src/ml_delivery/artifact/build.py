@@ -131,8 +131,7 @@ def _gather(
     model = [*((m.file, m.content) for m in promoted), (models.LOCK, held.one(models.LOCK))] if promoted else []
     own = [(name.removeprefix(source.PACKED), data) for name, data in held.below("src", DELIVERY).items()]
     own += _compiled(own, python, inputs)
-    listed = {part.entry.path: part.digest for part in bundle.parts}
-    listed |= {name: hashlib.sha256(data).hexdigest() for name, data in [*model, *own]}
+    listed = bundle.listed | {name: hashlib.sha256(data).hexdigest() for name, data in [*model, *own]}
     content = _digest("".join(f"{digest}  {name}\n" for name, digest in sorted(listed.items())).encode())
     release = {
         "commit": tree.commit,

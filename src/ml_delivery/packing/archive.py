@@ -8,6 +8,7 @@ gives the same bytes anywhere. The format: PKWARE's APPNOTE.TXT, sections 4.3.7 
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 import zipfile
 import zlib
@@ -23,6 +24,7 @@ DATE = 0x0021  # 1 January 1980, the earliest date of the format
 MODE = 0o100644 << 16
 UTF8 = 0x800
 CHUNK = 1 << 20
+END = struct.Struct("<IHHHHIIH")
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,10 @@ class Writer:
     """
 
     def __init__(self, out: IO[bytes]) -> None:
-        self.entries: list[Entry] = []
         self.digest = hashlib.sha256()  # of everything written so far; the archive's once it is finished
         self._out = out
-        self._position = 0
+        self._position = self._count = 0
+        self._directory: list[bytes] = []
 
     def __enter__(self) -> Writer:
         return self
@@ -81,52 +83,44 @@ class Writer:
             self._write(chunk)
         return entry
 
-    def adopt(self, source: IO[bytes], entries: list[Entry]) -> str:
+    def adopt(self, source: IO[bytes]) -> str:
         """Start with all members of an archive that a ``Writer`` has written; copies them as one block.
 
         Returns:
             the archive's sha256 in hex, which is had on the way: whoever keeps archives can tell whether this one was altered.
 
         Raises:
-            zipfile.BadZipFile: it is shorter than its members.
+            zipfile.BadZipFile: it is not whole.
         """
         assert not self._position, "only the first thing that is added can be a whole archive"
-        left = _end_of(entries)
-        while left:
-            chunk = source.read(min(CHUNK, left))
-            if not chunk:
-                raise zipfile.BadZipFile("the archive is truncated")
-            left -= len(chunk)
+        size = source.seek(0, io.SEEK_END)
+        source.seek(max(size - END.size, 0))
+        end = source.read()
+        *_, self._count, length, start, _ = END.unpack(end) if len(end) == END.size else [0] * 8
+        if start + length + END.size != size:
+            raise zipfile.BadZipFile("the archive is truncated")
+        source.seek(0)
+        while self._position < start and (chunk := source.read(min(CHUNK, start - self._position))):
             self._write(chunk)
-        self.entries += entries
+        self._directory = [source.read(length)]  # what is missing if the file has shrunk meanwhile is missing in the digest
         digest = self.digest.copy()  # of all members so far, and now of the archive's own end, which is not copied
-        digest.update(source.read())
+        digest.update(self._directory[0] + end)
         return digest.hexdigest()
 
     def _header(self, entry: Entry) -> None:
         name = entry.path.encode()
-        fields = (0x04034B50, 20, UTF8, entry.method, 0, DATE, entry.crc, entry.zipped, entry.size, len(name), 0)
-        self._write(struct.pack("<IHHHHHIIIHH", *fields) + name)
-        self.entries.append(entry)
+        fields = (20, UTF8, entry.method, 0, DATE, entry.crc, entry.zipped, entry.size, len(name), 0)
+        self._write(struct.pack("<IHHHHHIIIHH", 0x04034B50, *fields) + name)
+        place = struct.pack("<HHHII", 0, 0, 0, MODE, entry.offset)
+        self._directory.append(struct.pack("<IHHHHHHIIIHH", 0x02014B50, 0x0314, *fields) + place + name)
+        self._count += 1
 
     def _finish(self) -> None:
-        start = self._position
-        for entry in self.entries:
-            name = entry.path.encode()
-            fields = (0x02014B50, 0x0314, 20, UTF8, entry.method, 0, DATE, entry.crc, entry.zipped, entry.size)
-            tail = (len(name), 0, 0, 0, 0, MODE, entry.offset)
-            self._write(struct.pack("<IHHHHHHIIIHHHHHII", *fields, *tail) + name)
-        count, size = len(self.entries), self._position - start
-        self._write(struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, count, count, size, start, 0))
+        start, directory = self._position, b"".join(self._directory)
+        end = END.pack(0x06054B50, 0, 0, self._count, self._count, len(directory), start, 0)
+        self._write(directory + end)
 
     def _write(self, data: bytes) -> None:
         self._out.write(data)
         self.digest.update(data)
         self._position += len(data)
-
-
-def _end_of(entries: list[Entry]) -> int:
-    if not entries:
-        return 0
-    last = max(entries, key=lambda entry: entry.offset)
-    return last.offset + 30 + len(last.path.encode()) + last.zipped

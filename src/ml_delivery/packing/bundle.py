@@ -23,6 +23,8 @@ from typing import IO, TYPE_CHECKING
 from ml_delivery.dependencies import envs
 from ml_delivery.errors import BuildError, SetupError
 from ml_delivery.packing.archive import Entry, Writer
+from ml_delivery.packing.shares import shares
+from ml_delivery.records import Content
 
 if TYPE_CHECKING:
     from ml_delivery.config import Config
@@ -71,14 +73,16 @@ class Bundle:
     Attributes:
         archive: its place in the cache.
         digest: its sha256 in hex when it was made.
-        parts: its members.
+        listed: the sha256 of each member, by its path.
+        contents: the size of each package.
         sbom: the text of its bill of materials.
         interpreter: what compiled the bytecode: ``CPython 3.12.1``.
     """
 
     archive: Path
     digest: str
-    parts: tuple[Part, ...]
+    listed: dict[str, str]
+    contents: tuple[Content, ...]
     sbom: str
     interpreter: str
 
@@ -90,7 +94,7 @@ class Bundle:
         """
         with self.archive.open("rb") as source:
             try:
-                found = writer.adopt(source, [part.entry for part in self.parts])
+                found = writer.adopt(source)
             except zipfile.BadZipFile:
                 found = ""
         if found != self.digest:
@@ -159,16 +163,16 @@ def make(config: Config, lock: Path, python: Path, glibc: int, provided: frozens
                 bill = sbom.make(service.name, pins, found, key)
                 with _appears(archive) as out:
                     digest, parts = _write(out, pins, found, config.build.exclude, python)
-                listed = [[p.package, p.digest, list(asdict(p.entry).values())] for p in parts]
-                text = json.dumps([digest, listed, bill]).encode()
+                listed = {part.entry.path: part.digest for part in parts}
+                contents = shares((part.package, part.entry.size, part.entry.zipped) for part in parts)
+                text = json.dumps([digest, listed, [list(asdict(c).values()) for c in contents], bill]).encode()
                 with _appears(index) as out:  # last: its presence says that the archive is whole
                     out.write(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
     seal, _, text = index.read_bytes().partition(b"\n")
     if hashlib.sha256(text).hexdigest().encode() != seal:
         raise altered(index)
-    digest, listed, bill = json.loads(text)
-    kept = tuple(Part(package, digest, Entry(*entry)) for package, digest, entry in listed)
-    return Bundle(archive, digest, kept, bill, interpreter)
+    digest, listed, sizes, bill = json.loads(text)
+    return Bundle(archive, digest, listed, tuple(Content(*size) for size in sizes), bill, interpreter)
 
 
 def compiled(modules: list[tuple[str, str, str]], python: Path) -> list[tuple[str, bytes]]:
@@ -274,7 +278,7 @@ def _made_by() -> str:
     """The digest of the code that makes a bundle."""
     here = Path(__file__).parent
     return hashlib.sha256(
-        b"".join((here / f).read_bytes() for f in ("archive.py", "bundle.py", "bytecode.py"))
+        b"".join((here / f).read_bytes() for f in ("archive.py", "bundle.py", "bytecode.py", "shares.py"))
     ).hexdigest()
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ml_delivery.records import Content
+from ml_delivery.packing.shares import by_size, shares
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ml_delivery.files import Files
     from ml_delivery.packing.bundle import Bundle
+    from ml_delivery.records import Content
 
-__all__ = ["Ingredients", "shares"]
+__all__ = ["Ingredients"]
 
 
 @dataclass(frozen=True)
@@ -39,25 +38,14 @@ class Ingredients:
 
     def contents(self, service: str) -> tuple[Content, ...]:
         """The size of each package in bytes, largest first; for dependencies also the zipped size."""
-        parts = [(part.package, part.entry.size, part.entry.zipped) for part in self.bundle.parts]
-        parts += [("models", len(data), 0) for _, data in self.model]
+        parts = [("models", len(data), 0) for _, data in self.model]
         parts += [(service, len(data), 0) for _, data in self.source]
-        return shares(parts)
+        return by_size((*self.bundle.contents, *shares(parts)))
 
     def weights(self) -> dict[str, int]:
         """The unpacked sizes of the dependencies, the model and the source, in bytes."""
         return {
-            "dependencies": sum(part.entry.size for part in self.bundle.parts),
+            "dependencies": sum(part.size for part in self.bundle.contents),
             "model": sum(len(data) for _, data in self.model),
             "source": sum(len(data) for _, data in self.source),
         }
-
-
-def shares(parts: Iterable[tuple[str, int, int]]) -> tuple[Content, ...]:
-    """The sum of (package, size, zipped) by package, largest first."""
-    sums: dict[str, list[int]] = {}
-    for package, size, zipped in parts:
-        share = sums.setdefault(package, [0, 0, 0])
-        for i, amount in enumerate((1, size, zipped)):
-            share[i] += amount
-    return tuple(sorted((Content(name, *share) for name, share in sums.items()), key=lambda c: (-c.size, c.package)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ml_delivery.packing.archive import Writer
-from ml_delivery.packing.ingredients import shares
+from ml_delivery.packing.shares import by_size, shares
 from ml_delivery.records import Packed
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
         BuildError: the kept dependencies were altered.
     """
     path = scratch / "artifact.zip"
-    parts = [(part.package, part.entry) for part in made.bundle.parts]
+    parts = []
     with path.open("wb") as out, Writer(out) as writer:
         made.bundle.into(writer)
         for package, files in (("models", made.model), (config.service.name, made.source)):
@@ -32,6 +32,6 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
     return Packed(
         digest=f"sha256:{writer.digest.hexdigest()}",
         size=path.stat().st_size,
-        contents=shares((package, entry.size, entry.zipped) for package, entry in parts),
+        contents=by_size((*made.bundle.contents, *shares((name, one.size, one.zipped) for name, one in parts))),
         files=((path, path.name),),
     )
