@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["FOLDER", "build", "last"]
 
 FOLDER = "build"
+SPARE = ".spare"  # the previous build's files, which are written over: to free and to allocate 50 MB takes as long as the rest
 LOCK = "requirements/serve.txt"
 DELIVERY = ("src/ml_delivery", "src/embedded_aws")  # these may be in src/ too, and are not part of the service
 
@@ -87,8 +88,10 @@ def _build(config: Config, branch: str) -> Manifest:
     new, temporary = tempfile.TemporaryDirectory(dir=folder, prefix=".new-"), tempfile.TemporaryDirectory()
     with files.opened(root, tree) as held, new as scratch, temporary as inputs:
         held.require_same(configuration.FILE)
+        for spare in (folder / SPARE).glob("*"):
+            spare.replace(Path(scratch, spare.name))
         promoted = models.promoted(root, required=bool(config.promote.command), files=held)
-        made = _gather(config, kind, tree, held, promoted, Path(inputs))
+        made = _gather(config, kind, tree, held, promoted, Path(inputs), Path(scratch))
         _check_size(config, kind, made)
         packed = kind.pack(config, made, Path(scratch))
         manifest = Manifest(
@@ -113,6 +116,9 @@ def _build(config: Config, branch: str) -> Manifest:
         )
         (folder / "manifest.json").unlink(missing_ok=True)  # never next to an artifact that it does not describe
         for file, place in packed.files:
+            if (folder / place).exists():
+                (folder / SPARE).mkdir(exist_ok=True)
+                (folder / place).replace(folder / SPARE / place)
             shutil.move(file, folder / place)
     (folder / "sbom.cdx.json").write_text(made.bundle.sbom, encoding="utf-8")
     written = folder / "manifest.json.new"
@@ -122,12 +128,19 @@ def _build(config: Config, branch: str) -> Manifest:
 
 
 def _gather(
-    config: Config, kind: Target, tree: Source, held: Files, promoted: list[models.Promoted], inputs: Path
+    config: Config,
+    kind: Target,
+    tree: Source,
+    held: Files,
+    promoted: list[models.Promoted],
+    inputs: Path,
+    scratch: Path,
 ) -> Ingredients:
     """Everything that goes into the artifact, and its digest, which the service returns at ``/version``."""
     python = find_python(config.service.python)
     lock = _locked(config.root, held, inputs)
     bundle = bundling.make(config, lock, python, kind.glibc(config.service.python), kind.provided)
+    begun = kind.begin(bundle, scratch)
     model = [*((m.file, m.content) for m in promoted), (models.LOCK, held.one(models.LOCK))] if promoted else []
     own = [(name.removeprefix(source.PACKED), data) for name, data in held.below("src", DELIVERY).items()]
     own += _compiled(own, python, inputs)
@@ -140,7 +153,7 @@ def _gather(
         "content": content,
     }
     own.append(("release.json", json.dumps(release, indent=1).encode() + b"\n"))
-    return Ingredients(bundle, model, own, tree.version, tree.commit, held.time, content, held)
+    return Ingredients(bundle, model, own, tree.version, tree.commit, held.time, content, held, begun)
 
 
 def _locked(root: Path, held: Files, inputs: Path) -> Path:

@@ -23,7 +23,7 @@ __all__ = ["Entry", "Writer"]
 DATE = 0x0021  # 1 January 1980, the earliest date of the format
 MODE = 0o100644 << 16
 UTF8 = 0x800
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 END = struct.Struct("<IHHHHIIH")
 
 
@@ -42,7 +42,7 @@ class Entry:
 class Writer:
     """Writes an archive to ``out``, a file opened for writing; a context manager that finishes it unless an error occurs.
 
-    An artifact has less than 4 GB and 65,535 members, so ZIP64 is not needed.
+    What ``out`` had is overwritten. An artifact has less than 4 GB and 65,535 members, so ZIP64 is not needed.
     """
 
     def __init__(self, out: IO[bytes]) -> None:
@@ -83,14 +83,18 @@ class Writer:
             self._write(chunk)
         return entry
 
-    def adopt(self, source: IO[bytes]) -> str:
+    def adopt(self, source: IO[bytes], digest: str) -> bool:
         """Start with all members of an archive that a ``Writer`` has written; copies them as one block.
 
-        Returns:
-            the archive's sha256 in hex, which is had on the way: whoever keeps archives can tell whether this one was altered.
+        They are not copied if ``out`` can be read and starts with them. What is written, or is there, is hashed on the way,
+        so an archive that was altered is noticed.
 
-        Raises:
-            zipfile.BadZipFile: it is not whole.
+        Args:
+            source: the archive.
+            digest: its sha256 in hex.
+
+        Returns:
+            whether it is that archive.
         """
         assert not self._position, "only the first thing that is added can be a whole archive"
         size = source.seek(0, io.SEEK_END)
@@ -98,14 +102,24 @@ class Writer:
         end = source.read()
         *_, self._count, length, start, _ = END.unpack(end) if len(end) == END.size else [0] * 8
         if start + length + END.size != size:
-            raise zipfile.BadZipFile("the archive is truncated")
-        source.seek(0)
-        while self._position < start and (chunk := source.read(min(CHUNK, start - self._position))):
-            self._write(chunk)
-        self._directory = [source.read(length)]  # what is missing if the file has shrunk meanwhile is missing in the digest
-        digest = self.digest.copy()  # of all members so far, and now of the archive's own end, which is not copied
-        digest.update(self._directory[0] + end)
-        return digest.hexdigest()
+            return False
+        source.seek(start)
+        self._directory = [source.read(length)]
+        for file in (self._out, source) if self._out.readable() else (source,):
+            self.digest, self._position = hashlib.sha256(), 0
+            self._out.seek(0)
+            file.seek(0)
+            while self._position < start and (chunk := file.read(min(CHUNK, start - self._position))):
+                if file is source:
+                    self._out.write(chunk)
+                self.digest.update(chunk)
+                self._position += len(chunk)
+            whole = self.digest.copy()  # of all members so far, and now of the archive's own end, which is not copied
+            whole.update(self._directory[0] + end)
+            if whole.hexdigest() == digest:
+                self._out.seek(self._position)
+                return True
+        return False
 
     def _header(self, entry: Entry) -> None:
         name = entry.path.encode()
@@ -119,6 +133,7 @@ class Writer:
         start, directory = self._position, b"".join(self._directory)
         end = END.pack(0x06054B50, 0, 0, self._count, self._count, len(directory), start, 0)
         self._write(directory + end)
+        self._out.truncate()
 
     def _write(self, data: bytes) -> None:
         self._out.write(data)

@@ -93,12 +93,8 @@ class Bundle:
             BuildError: the archive was altered since it was made; it is removed.
         """
         with self.archive.open("rb") as source:
-            try:
-                found = writer.adopt(source)
-            except zipfile.BadZipFile:
-                found = ""
-        if found != self.digest:
-            raise altered(self.archive)
+            if not writer.adopt(source, self.digest):
+                raise altered(self.archive)
 
     def checked(self) -> Path:
         """The archive, as it was made.

@@ -25,6 +25,7 @@ class Ingredients:
         version, commit, time: of the source; ``time`` is when it was committed, in seconds since 1970.
         content: digest of everything.
         files: the source's other files, of which a target may need some.
+        begun: what the target's ``begin`` returned.
     """
 
     bundle: Bundle
@@ -35,6 +36,7 @@ class Ingredients:
     time: int
     content: str
     files: Files
+    begun: object
 
     def contents(self, service: str) -> tuple[Content, ...]:
         """The size of each package in bytes, largest first; for dependencies also the zipped size."""
