@@ -80,8 +80,17 @@ def _branch(head: str) -> str:
 
 
 def _nothing_to_read(root: Path) -> SourceError:
-    """The error for a ``root`` without a commit."""
-    if _run(root, "rev-parse", "--git-dir").returncode != 0:
+    """The error for a ``root`` without a commit, or that git does not read."""
+    done = _run(root, "rev-parse", "--git-dir")
+    if done.returncode != 0 and any(
+        (folder / ".git").exists() for folder in (root.absolute(), *root.absolute().parents)
+    ):
+        reason, *more = done.stderr.splitlines() or [
+            "no reason given"
+        ]  # such as another owner, with a command to allow it
+        remedy = (line.strip() for line in more if line.startswith("\tgit "))
+        return SourceError(f"git does not read {root}: {reason}", next=next(remedy, f"git -C {root} status"))
+    if done.returncode != 0:
         return SourceError(f"{root} is not in a git repository", next="git init && git add -A && git commit -m 'Start'")
     if _run(root, "rev-parse", "--verify", "HEAD").returncode != 0:
         return SourceError(f"{root} has no commit yet", next="git add -A && git commit -m 'Start'")
