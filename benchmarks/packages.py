@@ -132,7 +132,7 @@ def compared(name: str, python: Path, version: str, cache: Path, scratch: Path) 
         "--no-compile",
     ]
     subprocess.run([*words, "--no-warn-script-location", "--target", str(theirs), *map(str, found)], check=True)
-    row.packages, row.files, row.size = len(found), len(made.parts), sum(part.entry.size for part in made.parts)
+    row.packages, row.files, row.size = len(found), len(made.listed), sum(one.size for one in made.contents)
     row.pruned = sum(one.files for one in made.differences.pruned)
     row.saved = sum(one.size for one in made.differences.pruned)
     row.notes += [f"{one.module}: {one.reason}" for one in made.differences.unimported]

@@ -242,3 +242,15 @@ def test_what_cannot_be_imported_here_is_shown(made: Wheels) -> None:
     )
     assert "1 of 4 packages imported, read-only" in output
     assert "a of a can't be imported here, pruned or not: ModuleNotFoundError" in output
+
+
+@pytest.mark.parametrize("dirty", [False, True])
+def test_own_programs_can_be_run(made: Wheels, dirty: bool) -> None:
+    """What git marks as executable is, in a clean and in a changed tree; other files are not."""
+    made.service.write("src/service/program", "#!/bin/sh\n")
+    (made.service.root / "src/service/program").chmod(0o755)
+    made.service.commit()
+    if dirty:
+        made.service.replace("src/service/handler.py", '"first"', '"second"')
+    assert build.build(made.service.config).dirty == dirty
+    assert {path for path, mode in made.modes().items() if mode == RUN} == {"service/program"}

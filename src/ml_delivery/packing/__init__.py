@@ -1,7 +1,8 @@
 """Packs files into archives, with the same bytes on any machine.
 
-ingredients     what goes into an artifact, and each package's size
+ingredients     what goes into an artifact
 bundle          the dependencies as one archive, copied from their wheels without recompressing
+shares          the size of each package
 sbom            the bill of materials
 assembly        writes the archive of dependencies
 import_check    imports what is in it

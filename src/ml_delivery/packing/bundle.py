@@ -12,7 +12,6 @@ import os
 import platform
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,13 +21,15 @@ from typing import IO, TYPE_CHECKING
 from ml_delivery import formats
 from ml_delivery.dependencies import envs
 from ml_delivery.errors import BuildError, SetupError
-from ml_delivery.packing.archive import Entry, Part, Writer
+from ml_delivery.packing.archive import Writer
+from ml_delivery.packing.shares import shares
+from ml_delivery.records import Content
 
 if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.records import Differences
 
-__all__ = ["Bundle", "Part", "altered", "compiled", "make"]
+__all__ = ["Bundle", "altered", "compiled", "make"]
 
 MADE_BY = (
     "archive.py",
@@ -39,6 +40,7 @@ MADE_BY = (
     "importing.py",
     "placement.py",
     "pruning.py",
+    "shares.py",
 )
 
 
@@ -49,7 +51,8 @@ class Bundle:
     Attributes:
         archive: its place in the cache.
         digest: its sha256 in hex when it was made.
-        parts: its members.
+        listed: the sha256 of each member, by its path.
+        contents: the size of each package.
         sbom: the text of its bill of materials.
         interpreter: what compiled the bytecode: ``CPython 3.12.1``.
         differences: from what pip would install.
@@ -57,7 +60,8 @@ class Bundle:
 
     archive: Path
     digest: str
-    parts: tuple[Part, ...]
+    listed: dict[str, str]
+    contents: tuple[Content, ...]
     sbom: str
     interpreter: str
     differences: Differences
@@ -69,12 +73,8 @@ class Bundle:
             BuildError: the archive was altered since it was made; it is removed.
         """
         with self.archive.open("rb") as source:
-            try:
-                found = writer.adopt(source, [part.entry for part in self.parts])
-            except zipfile.BadZipFile:
-                found = ""
-        if found != self.digest:
-            raise altered(self.archive)
+            if not writer.adopt(source, self.digest):
+                raise altered(self.archive)
 
     def checked(self) -> Path:
         """The archive, as it was made.
@@ -117,7 +117,7 @@ def make(
         SetupError: wheels can't be fetched.
     """
     made = _make(config, lock, python, glibc, provided, frozenset())
-    taken = own & {part.entry.path for part in made.parts}
+    taken = own & made.listed.keys()
     return _make(config, lock, python, glibc, provided, taken) if taken else made
 
 
@@ -156,17 +156,19 @@ def _make(
                 chosen = assembly.choose(named, rules, without, service.name)
                 with _appears(archive) as out:
                     digest, parts = assembly.write(out, chosen, functools.partial(compiled, python=python))
-                differences = assembly.check(archive, chosen, there, python, service.architecture)
-                listed = [[p.package, p.digest, list(asdict(p.entry).values())] for p in parts]
-                text = json.dumps([digest, listed, bill, asdict(differences)]).encode()
+                differences = asdict(assembly.check(archive, chosen, there, python, service.architecture))
+                listed = {part.entry.path: part.digest for part in parts}
+                contents = shares((part.package, part.entry.size, part.entry.zipped) for part in parts)
+                sizes = [list(asdict(content).values()) for content in contents]
+                text = json.dumps([digest, listed, sizes, bill, differences]).encode()
                 with _appears(index) as out:  # last: its presence says that the archive is whole
                     out.write(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
     seal, _, text = index.read_bytes().partition(b"\n")
     if hashlib.sha256(text).hexdigest().encode() != seal:
         raise altered(index)
-    digest, listed, bill, differing = json.loads(text)
-    kept = tuple(Part(package, digest, Entry(*entry)) for package, digest, entry in listed)
-    return Bundle(archive, digest, kept, bill, interpreter, formats.differences(differing))
+    digest, listed, sizes, bill, differing = json.loads(text)
+    contents = tuple(Content(*size) for size in sizes)
+    return Bundle(archive, digest, listed, contents, bill, interpreter, formats.differences(differing))
 
 
 def compiled(modules: list[tuple[str, str, str]], python: Path) -> list[tuple[str, bytes]]:

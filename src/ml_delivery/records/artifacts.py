@@ -28,8 +28,8 @@ class Source:
     Attributes:
         commit: the checked-out commit, 40 hex digits.
         branch: the checked-out branch; empty for a detached HEAD.
-        tree: git's digest of the working tree's files, without ignored ones.
-        dirty: whether that tree differs from the commit's.
+        tree: git's digest of the commit's files, or if the tree is dirty, a digest of how it differs from them.
+        dirty: whether the working tree differs from the commit's, ignored files apart.
     """
 
     commit: str
