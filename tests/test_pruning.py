@@ -10,7 +10,7 @@ from made_wheels import Wheels
 
 from ml_delivery.artifact import build
 from ml_delivery.errors import BuildError
-from ml_delivery.packing import pruning
+from ml_delivery.packing import import_check, placement, pruning
 from ml_delivery.records import Pruned
 
 # Modules that import tests in each way that there is; the tests that these need are a/…/needed….
@@ -178,6 +178,27 @@ def test_what_the_target_has_is_there_when_packages_are_imported(made: Wheels) -
     found = build.build(made.service.config).differences
     assert not [path for path in made.packed() if path.startswith("boto3")]
     assert (found.imported, found.unimported) == (1, ())
+
+
+def test_modules_that_are_imported_are_those_that_a_service_imports(made: Wheels) -> None:
+    """Top-level modules, and what is in a namespace; no scripts, data, commands, metadata, private or inner modules."""
+    files: dict[str, str | tuple[str, int]] = {
+        "one.py": "",
+        "native.cpython-311-x86_64-linux-gnu.so": "",
+        "package/__init__.py": "",
+        "package/inner/__init__.py": "",
+        "google/cloud/thing/__init__.py": "",
+        "google/cloud/_private/__init__.py": "",
+        "examples/example.py": "",
+        "_private.py": "",
+        "setup.py": "",
+        "two.libs/x.so": "",
+        "NAME.data/data/share/x/__init__.py": "",
+        "NAME.data/scripts/run.py": "",
+    }
+    wheel = made.make("a", files)
+    members = placement.place([("a", wheel)]).members.values()
+    assert import_check.tops(members) == dict.fromkeys(["google.cloud.thing", "native", "one", "package"], "a")
 
 
 def test_every_pattern_leaves_something_out() -> None:

@@ -134,25 +134,28 @@ def contents(members: Iterable[Member]) -> Iterator[tuple[Member, zipfile.ZipFil
 
 
 def _members(package: str, wheel: Path, opened: zipfile.ZipFile) -> Iterator[Member]:
-    for info in opened.infolist():
+    for info in sorted(opened.infolist(), key=_in_data):  # what is there twice is the latter, as with pip
         if info.is_dir():
             continue
         name = posixpath.normpath(info.filename)
         if name.startswith(("../", "/")):
             raise _misplaced(package, wheel, info.filename)
-        top, _, rest = name.partition("/")
-        scheme, _, below = rest.partition("/")
+        scheme, _, below = name.partition("/")[2].partition("/")
         path = name
-        if top.endswith(".data"):
+        if _in_data(info):
             if scheme not in SCHEMES or not below:
                 raise _misplaced(package, wheel, info.filename)
             path = SCHEMES[scheme].format(package=package) + below
         if WRITTEN.fullmatch(path):
             continue
         mode = info.external_attr >> 16  # of a wheel that was made on Windows: 0
-        script = top.endswith(".data") and scheme == "scripts"
-        rewritten = script and opened.open(info).read(8) == b"#!python"
+        script = _in_data(info) and scheme == "scripts"
+        rewritten = script and opened.read(info).startswith(b"#!python")
         yield Member(path, package, wheel, info, script or bool(stat.S_ISREG(mode) and mode & 0o111), rewritten)
+
+
+def _in_data(info: zipfile.ZipInfo) -> bool:
+    return info.filename.split("/")[0].endswith(".data")
 
 
 def _misplaced(package: str, wheel: Path, name: str) -> BuildError:
@@ -176,9 +179,9 @@ def _order(wheels: dict[str, Path]) -> list[str]:
     left = {}
     for package, wheel in wheels.items():
         with zipfile.ZipFile(wheel) as opened:
-            (metadata,) = [n for n in opened.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", n)][:1]
-            lines = NEEDED.findall(opened.read(metadata).decode("utf-8", "replace"))
-        left[package] = {canonicalize_name(name) for name in lines} - {package}
+            about = [name for name in opened.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)]
+            lines = "\n".join(opened.read(name).decode("utf-8", "replace") for name in about)
+        left[package] = {canonicalize_name(name) for name in NEEDED.findall(lines)} - {package}
     ordered: list[str] = []
     while left:
         ready = {package for package, needed in left.items() if not needed & left.keys()} or set(left)
