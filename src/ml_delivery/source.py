@@ -61,7 +61,13 @@ def _branch(head: str) -> str:
 
 def _nothing_to_read(root: Path) -> SourceError:
     """The error for a ``root`` without a commit."""
-    if _run(root, "rev-parse", "--git-dir").returncode != 0:
+    asked = _run(root, "rev-parse", "--git-dir")
+    # https://git-scm.com/docs/git-config#Documentation/git-config.txt-safedirectory
+    if allows := re.search(r"git config --global --add safe\.directory .*", asked.stderr):
+        return SourceError(
+            f"git does not read {root}, which belongs to another user", next=f"{allows[0]}, if you trust that user"
+        )
+    if asked.returncode != 0:
         return SourceError(f"{root} is not in a git repository", next="git init && git add -A && git commit -m 'Start'")
     if _run(root, "rev-parse", "--verify", "HEAD").returncode != 0:
         return SourceError(f"{root} has no commit yet", next="git add -A && git commit -m 'Start'")
