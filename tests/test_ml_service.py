@@ -42,7 +42,13 @@ def test_no_release_finds_another_ones_answers(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(cache.Cache, "_command", lambda self, *words: asked.append(words[1]))
     monkeypatch.setattr(release, "__file__", str(tmp_path / "ml_service/release.py"))
     monkeypatch.setenv("REDIS_URL", "redis://cache")
-    for function, number, content in (("a", "1", "x"), ("b", "1", "x"), ("a", "2", "x"), ("a", "1", "y"), ("a", "1", "x")):
+    for function, number, content in (
+        ("a", "1", "x"),
+        ("b", "1", "x"),
+        ("a", "2", "x"),
+        ("a", "1", "y"),
+        ("a", "1", "x"),
+    ):
         built = {"commit": "c", "version": "v", "model": "the same", "content": content}
         (tmp_path / "release.json").write_text(json.dumps(built))
         monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", function)
