@@ -16,6 +16,7 @@ from ml_delivery.records import Artifact, Content, Layer, Look, Manifest, Releas
 
 __all__ = [
     "FORMAT",
+    "Damaged",
     "artifact",
     "dump",
     "manifest",
@@ -48,7 +49,7 @@ def read(place: str, body: bytes) -> dict[str, Any]:
         found = json.loads(body)
         if not isinstance(found, dict):
             raise ValueError("not a JSON object")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise damaged(place, error) from error
     written, package = found.pop("format", 1), found.pop("package", "")
     if not isinstance(written, int) or written > FORMAT:
@@ -60,9 +61,13 @@ def read(place: str, body: bytes) -> dict[str, Any]:
     return found
 
 
-def damaged(place: str, error: Exception) -> CloudError:
+class Damaged(CloudError):
+    """An object that can't be read."""
+
+
+def damaged(place: str, error: Exception) -> Damaged:
     """The error for an object that can't be read."""
-    return CloudError(
+    return Damaged(
         f"{place} can't be read: {type(error).__name__}: {error}",
         next="restore its previous version, which S3 keeps: "
         f"aws s3api list-object-versions --bucket <service>-<environment>-<account> --prefix {place}",
