@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ml_delivery import __version__
 from ml_delivery.errors import CloudError
-from ml_delivery.records import Artifact, Content, Layer, Look, Manifest, Release
+from ml_delivery.records import Artifact, Content, Layer, Manifest
+
+if TYPE_CHECKING:
+    from ml_delivery.records import Release
 
 __all__ = [
     "FORMAT",
@@ -89,6 +92,8 @@ def release(place: str, found: dict[str, Any]) -> Release:
     Raises:
         CloudError: a field is missing.
     """
+    from ml_delivery.records import Look, Release
+
     try:
         known = {"deployed" if name == "version" else name: value for name, value in found.items()}
         known["artifact"] = artifact(place, known["artifact"])
