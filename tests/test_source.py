@@ -148,16 +148,6 @@ def test_outside_of_a_repository(tmp_path: Path) -> None:
     assert fault.value.next == "git init && git add -A && git commit -m 'Start'"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have a repository that belongs to another user")
-def test_repository_of_another_owner(repository: Path) -> None:
-    """Git reads none unless it is allowed to; its reason and its own command are passed on, not ``git init``."""
-    for path in (repository, *repository.rglob("*")):
-        os.chown(path, 65534, 65534)
-    with pytest.raises(SourceError, match="dubious ownership") as fault:
-        source.read(repository)
-    assert fault.value.next == f"git config --global --add safe.directory {repository}"
-
-
 def test_files_are_those_that_git_would_take(repository: Path) -> None:
     """Tracked and new files count; what is ignored does not."""
     (repository / "src/service").mkdir(parents=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ml_delivery import __version__
 from ml_delivery.errors import CloudError
@@ -17,16 +17,18 @@ from ml_delivery.records import (
     Content,
     Differences,
     Layer,
-    Look,
     Manifest,
     Pruned,
-    Release,
     Replaced,
     Unimported,
 )
 
+if TYPE_CHECKING:
+    from ml_delivery.records import Release
+
 __all__ = [
     "FORMAT",
+    "Damaged",
     "artifact",
     "differences",
     "dump",
@@ -60,7 +62,7 @@ def read(place: str, body: bytes) -> dict[str, Any]:
         found = json.loads(body)
         if not isinstance(found, dict):
             raise ValueError("not a JSON object")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise damaged(place, error) from error
     written, package = found.pop("format", 1), found.pop("package", "")
     if not isinstance(written, int) or written > FORMAT:
@@ -72,9 +74,13 @@ def read(place: str, body: bytes) -> dict[str, Any]:
     return found
 
 
-def damaged(place: str, error: Exception) -> CloudError:
+class Damaged(CloudError):
+    """An object that can't be read."""
+
+
+def damaged(place: str, error: Exception) -> Damaged:
     """The error for an object that can't be read."""
-    return CloudError(
+    return Damaged(
         f"{place} can't be read: {type(error).__name__}: {error}",
         next="restore its previous version, which S3 keeps: "
         f"aws s3api list-object-versions --bucket <service>-<environment>-<account> --prefix {place}",
@@ -96,6 +102,8 @@ def release(place: str, found: dict[str, Any]) -> Release:
     Raises:
         CloudError: a field is missing.
     """
+    from ml_delivery.records import Look, Release
+
     try:
         known = {"deployed" if name == "version" else name: value for name, value in found.items()}
         known["artifact"] = artifact(place, known["artifact"])

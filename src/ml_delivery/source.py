@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -80,17 +81,14 @@ def _branch(head: str) -> str:
 
 
 def _nothing_to_read(root: Path) -> SourceError:
-    """The error for a ``root`` without a commit, or that git does not read."""
-    done = _run(root, "rev-parse", "--git-dir")
-    if done.returncode != 0 and any(
-        (folder / ".git").exists() for folder in (root.absolute(), *root.absolute().parents)
-    ):
-        reason, *more = done.stderr.splitlines() or [
-            "no reason given"
-        ]  # such as another owner, with a command to allow it
-        remedy = (line.strip() for line in more if line.startswith("\tgit "))
-        return SourceError(f"git does not read {root}: {reason}", next=next(remedy, f"git -C {root} status"))
-    if done.returncode != 0:
+    """The error for a ``root`` without a commit."""
+    asked = _run(root, "rev-parse", "--git-dir")
+    # https://git-scm.com/docs/git-config#Documentation/git-config.txt-safedirectory
+    if allows := re.search(r"git config --global --add safe\.directory .*", asked.stderr):
+        return SourceError(
+            f"git does not read {root}, which belongs to another user", next=f"{allows[0]}, if you trust that user"
+        )
+    if asked.returncode != 0:
         return SourceError(f"{root} is not in a git repository", next="git init && git add -A && git commit -m 'Start'")
     if _run(root, "rev-parse", "--verify", "HEAD").returncode != 0:
         return SourceError(f"{root} has no commit yet", next="git add -A && git commit -m 'Start'")

@@ -9,7 +9,6 @@ import functools
 import hashlib
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -213,8 +212,10 @@ def _made_by() -> str:
 
 def _interpreter(python: Path) -> str:
     """Its name with the patch version, by which bytecode may differ: ``CPython 3.12.1``."""
-    if python.samefile(getattr(sys, "_base_executable", sys.executable)):
-        return f"{platform.python_implementation()} {platform.python_version()}"
+    if python.samefile(getattr(sys, "_base_executable", sys.executable)) and sys.implementation.name == "cpython":
+        return (
+            f"CPython {sys.version.split()[0]}"  # as platform has it, whose import would take longer than the rest here
+        )
     asked = "import platform; print(platform.python_implementation(), platform.python_version())"
     done = _clean(python, "-c", asked)
     if done.returncode != 0:

@@ -8,6 +8,9 @@ releases    releases, and what a target reports about them
 artifacts   what is built, and from what
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from ml_delivery.records.artifacts import (
     Artifact,
     Content,
@@ -23,22 +26,32 @@ from ml_delivery.records.artifacts import (
     Unimported,
 )
 from ml_delivery.records.context import Context, Foundation
-from ml_delivery.records.releases import (
-    FAILED,
-    RELEASE_VARIABLE,
-    ROLLED_BACK,
-    STAGED,
-    VERIFIED,
-    Answer,
-    Cost,
-    Live,
-    Look,
-    Numbers,
-    Release,
-    Removed,
-    Settings,
-    Traffic,
-)
+
+if TYPE_CHECKING:
+    from ml_delivery.records.releases import (
+        FAILED,
+        RELEASE_VARIABLE,
+        ROLLED_BACK,
+        STAGED,
+        VERIFIED,
+        Answer,
+        Cost,
+        Live,
+        Look,
+        Numbers,
+        Release,
+        Removed,
+        Settings,
+        Traffic,
+    )
+else:
+
+    def __getattr__(name):
+        """What ``releases`` has; imported when it is first used, since a build needs none of it."""
+        if name == "releases" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(import_module(f"{__name__}.releases"), name)
+
 
 __all__ = [
     "FAILED",
