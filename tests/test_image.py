@@ -165,6 +165,14 @@ def test_two_builds_of_one_commit_have_the_same_layers(boxed: Tiny, tmp_path: Pa
     assert {layer["name"]: layer["digest"] for layer in json.loads(done.stdout)["layers"]} == first
 
 
+def test_recipe_is_the_commits(boxed: Tiny) -> None:
+    """A ``Dockerfile.lambda`` that was changed unnoticed by git is not built."""
+    first = digests(boxed)
+    boxed.git("update-index", "--assume-unchanged", "Dockerfile.lambda")
+    boxed.write("Dockerfile.lambda", "FROM nothing-that-exists\n")
+    assert digests(boxed) == first
+
+
 def test_a_changed_line_changes_the_last_layer_only(boxed: Tiny) -> None:
     """Dependencies and model are layers below the source, which alone is new."""
     first = digests(boxed)

@@ -134,7 +134,7 @@ class Tiny:
 
     def box(self) -> None:
         """Make the target a container image, and commit."""
-        (self.root / "Dockerfile.lambda").symlink_to(TEMPLATE / "Dockerfile.lambda")
+        self.write("Dockerfile.lambda", (TEMPLATE / "Dockerfile.lambda").read_text(encoding="utf-8"))
         self.replace("pipeline.toml", 'target = "lambda-zip"', 'target = "lambda-image"')
         self.commit("Box")
 
