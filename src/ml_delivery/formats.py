@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ml_delivery import __version__
 from ml_delivery.errors import CloudError
-from ml_delivery.records import Artifact, Content, Layer, Manifest
+from ml_delivery.records import (
+    Artifact,
+    Content,
+    Differences,
+    Layer,
+    Manifest,
+    Pruned,
+    Replaced,
+    Unimported,
+)
 
 if TYPE_CHECKING:
     from ml_delivery.records import Release
@@ -21,6 +30,7 @@ __all__ = [
     "FORMAT",
     "Damaged",
     "artifact",
+    "differences",
     "dump",
     "manifest",
     "plain_release",
@@ -118,9 +128,17 @@ def manifest(place: str, found: dict[str, Any]) -> Manifest:
     try:
         parts = {"contents": (Content, found["contents"]), "layers": (Layer, found["layers"])}
         known = found | {name: tuple(kind(**f) for f in listed) for name, (kind, listed) in parts.items()}
+        known["differences"] = differences(found.get("differences", {}))
     except (KeyError, TypeError, AttributeError) as error:
         raise damaged(place, error) from error
     return _made(place, Manifest, known)
+
+
+def differences(found: dict[str, Any]) -> Differences:
+    """Differences from their fields; those that a build recorded before there were any are empty."""
+    kinds = {"pruned": Pruned, "replaced": Replaced, "unimported": Unimported}
+    lists = {name: tuple(kind(**fields) for fields in found.get(name, ())) for name, kind in kinds.items()}
+    return Differences(**lists, imported=found.get("imported", 0))
 
 
 def require_known(place: str, kind: type[Any], found: dict[str, Any]) -> None:
