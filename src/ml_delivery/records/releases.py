@@ -69,6 +69,7 @@ class Release:
         cause: why it failed or was rolled back.
         seconds: how long each step took.
         watched: the metrics at each weight while traffic was shifted.
+        plan: digest of the plan that it carried out; empty where that was not recorded.
     """
 
     number: int
@@ -82,6 +83,7 @@ class Release:
     cause: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     watched: tuple[Look, ...] = ()
+    plan: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
@@ -33,6 +34,7 @@ def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float =
     delivery = open_environment(branch, cloud)
     made, drifted = planning.make(delivery), drift.find(delivery)
     cost = delivery.deployer.cost(requests_per_second) if requests_per_second else None
+    artifact = f"artifact {made.artifact.digest}, built from {made.artifact.version}"
     if json:
         console.document({**vars(made), "drift": drifted, "cost": cost})
     else:
@@ -46,10 +48,10 @@ def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float =
         if cost:
             console.say(f"  cost: {console.cost(cost)}")
         if made.changes:
-            where = f"--branch {delivery.environment.branch}{delivery.where}"
-            console.say(f"  to carry out exactly this: invoke deploy --plan {made.digest} {where}")
+            console.say(f"  {artifact}")
+            console.say(f"  to carry out exactly this: invoke deploy --plan {made.digest} {_where(delivery)}")
     lines = [*map(str, made.changes), *(f"drift {one.name}: {one.how}" for one in drifted)]
-    console.summary("\n".join([f"plan for {made.environment}:", *(lines or ["nothing to do"])]))
+    console.summary("\n".join([f"plan for {made.environment}:", *(lines or ["nothing to do"]), artifact]))
     console.output(digest=made.digest)
     if made.changes or drifted:
         raise Exit(code=2)
@@ -91,15 +93,19 @@ def deploy(
         if resume:
             outcome = reported(deploying.resume(delivery, report, wait=wait, detach=detach))
         else:
-            hooks.run(delivery.config, "pre_deploy", **_facts(delivery))
-            outcome = reported(deploying.deploy(delivery, report, approved=plan, wait=wait, detach=detach))
+            again = f"invoke deploy{'' if plan is None else f' --plan {plan}'} {_where(delivery)}"
+            before = partial(hooks.run, delivery.config, "pre_deploy", again, **_facts(delivery))
+            done = deploying.deploy(delivery, report, approved=plan, wait=wait, detach=detach, before=before)
+            outcome = reported(done)
     if json:
         console.document(outcome)
     elif outcome.release:
         console.outcome(outcome, delivery)
     else:
-        live = f"release {outcome.live} is live" if outcome.live else "no release is live"
-        console.say(f"nothing to do: {live} in {delivery.environment.name}")
+        live = f"release {outcome.live} {'has already deployed this plan and ' if outcome.repeated else ''}is live"
+        says = f"nothing to do: {live if outcome.live else 'no release is live'} in {delivery.environment.name}"
+        console.say(says)
+        console.summary(says)
     if outcome.release and outcome.weight == 100:
         hooks.run(delivery.config, "post_deploy", **_facts(delivery, outcome.release))
 
@@ -126,6 +132,11 @@ def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, wait: int =
     else:
         console.outcome(outcome, delivery)
     hooks.run(delivery.config, "post_rollback", **_facts(delivery, outcome.release))
+
+
+def _where(delivery: Delivery) -> str:
+    """The options that select the environment."""
+    return f"--branch {delivery.environment.branch}{delivery.where}"
 
 
 def _facts(delivery: Delivery, release: Release | None = None) -> dict[str, str]:
