@@ -151,6 +151,26 @@ def test_bytes_that_were_there_before_the_push_are_compared(tiny: Tiny) -> None:
     tiny.deploy()
 
 
+def test_digest_that_the_service_names_is_compared(tiny: Tiny) -> None:
+    """/version answers with the digest that was approved, which verify compares with the function's own CodeSha256."""
+    named = '"digest": os.environ["RELEASE_DIGEST"], "note"'
+    tiny.write("src/service/handler.py", HANDLER.replace('"note"', named))
+    tiny.commit()
+    release = tiny.deploy().release
+    assert release
+    assert json.loads(tiny.invoke("call", "/version"))["digest"] == release.artifact.digest
+    assert f"✓ the digest that /version names\n    {release.artifact.digest}\n" in tiny.invoke("verify")
+    function, where = tiny.open().cloud.client("lambda"), {"FunctionName": f"{tiny.name}-production"}
+    variables = function.get_function_configuration(**where)["Environment"]["Variables"]
+    function.update_function_configuration(
+        **where, Environment={"Variables": {**variables, "RELEASE_DIGEST": f"sha256:{'0' * 64}"}}
+    )
+    function.get_waiter("function_updated_v2").wait(**where)
+    function.update_alias(**where, Name="live", FunctionVersion=function.publish_version(**where)["Version"])
+    with pytest.raises(Refused, match=f"the digest that /version names: sha256:0+ is not {release.artifact.digest}"):
+        check(tiny)
+
+
 def test_nothing_live_is_said(tiny: Tiny) -> None:
     """Before the first release there is nothing to verify."""
     tiny.push()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery.errors import ConfigError, Refused
-from ml_delivery.records import RELEASE_VARIABLE
+from ml_delivery.records import DIGEST_VARIABLE, RELEASE_VARIABLE
 from ml_delivery.release import words
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def make(delivery: Delivery) -> Plan:
     variables = delivery.environment.variables
     dropped = set(head.owned) - set(variables)
     there = live.variables if live else {}
-    foreign = sorted(set(there) - set(variables) - dropped - {RELEASE_VARIABLE})
+    foreign = sorted(set(there) - set(variables) - dropped - {RELEASE_VARIABLE, DIGEST_VARIABLE})
     plan = Plan(
         environment=delivery.environment.name,
         artifact=artifact,
