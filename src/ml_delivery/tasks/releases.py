@@ -89,6 +89,7 @@ def deploy(
         planning.digest_of(plan)  # before anything is begun, a hook included
     delivery = open_environment(branch, cloud, prepare=True)
     report = console.quiet if json else console.step
+    _announce_wait(delivery, wait)
     with reporting_release("deploy", delivery) as reported:
         if resume:
             outcome = reported(deploying.resume(delivery, report, wait=wait, detach=detach))
@@ -125,6 +126,7 @@ def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, wait: int =
     from ml_delivery.release import deploy as deploying
 
     delivery = open_environment(branch, cloud)
+    _announce_wait(delivery, wait)
     with reporting_release("rollback", delivery) as reported:
         outcome = reported(deploying.rollback(delivery, to, console.quiet if json else console.step, wait=wait))
     if json:
@@ -132,6 +134,15 @@ def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, wait: int =
     else:
         console.outcome(outcome, delivery)
     hooks.run(delivery.config, "post_rollback", **_facts(delivery, outcome.release))
+
+
+def _announce_wait(delivery: Delivery, wait: int) -> None:
+    """Print what is waited for, if something is."""
+    from ml_delivery.release import words
+
+    holder = delivery.ledger.head().holder if wait else None
+    if holder and not holder.gone():
+        console.warn(f"waiting up to {wait} s for {words.holder(holder)}")
 
 
 def _where(delivery: Delivery) -> str:
