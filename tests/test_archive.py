@@ -58,7 +58,11 @@ def test_members_are_not_compressed_again(wheel: Path, tmp_path: Path) -> None:
 
 
 def test_dates_and_modes_are_fixed(wheel: Path, tmp_path: Path) -> None:
-    """Each member is a plain file of mode 0644 from the earliest date that the format knows."""
+    """Each member is a plain file of mode 0644, or 0755 where it may be run, from the earliest date that the format knows."""
+    with (tmp_path / "p.zip").open("wb") as out, Writer(out) as writer:
+        writer.add("program", b"x", executable=True)
+    with zipfile.ZipFile(tmp_path / "p.zip") as made:
+        assert made.getinfo("program").external_attr >> 16 == 0o100755
     with zipfile.ZipFile(copied(wheel, tmp_path / "b.zip")) as made:
         for member in made.infolist():
             assert member.date_time == (1980, 1, 1, 0, 0, 0)

@@ -26,6 +26,7 @@ __all__ = ["Files", "opened"]
 
 # Modes of entries in a tree that are no files. https://git-scm.com/docs/git-fast-import#_filemodify
 LINK, SUBMODULE = "120000", "160000"
+PROGRAM = "100755"
 FLAGGED, MISNAMED = "flagged", "misnamed"
 REFUSED = {
     LINK: "is a link, which no artifact holds",
@@ -57,6 +58,7 @@ class Files:
 
     Attributes:
         time: when the source's commit was made, in seconds since 1970.
+        programs: the files that may be run.
     """
 
     def __init__(self, root: Path, tree: Source, objects: subprocess.Popen[bytes]) -> None:
@@ -64,6 +66,7 @@ class Files:
         (about,) = self._blobs([tree.commit])
         committed = re.search(rb"^committer .* (\d+) [-+]\d+$", about, re.M)
         self.time = int(committed[1]) if committed else 0
+        self.programs: set[str] = set()
         self._listed = self._on_disk() if tree.dirty else self._committed()
 
     def below(self, folder: str, without: tuple[str, ...] = ()) -> dict[str, bytes]:
@@ -141,6 +144,8 @@ class Files:
             about, _, name = line.partition("\t")
             mode, _, blob = about.split(" ")
             found[name] = mode if mode in REFUSED else blob
+            if mode == PROGRAM:
+                self.programs.add(name)
         return found | dict.fromkeys(filter(_misnamed, found), MISNAMED)
 
     def _on_disk(self) -> dict[str, str]:
@@ -157,6 +162,8 @@ class Files:
                 found[name] = FLAGGED
             elif os.path.isfile(path):  # else it is deleted, which the tree's name tells
                 found[name] = ""
+                if os.access(path, os.X_OK):
+                    self.programs.add(name)
         return found
 
     def _lines(self, *words: str) -> list[str]:

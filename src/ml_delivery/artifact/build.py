@@ -15,7 +15,7 @@ from ml_delivery import files, formats, models, source, target
 from ml_delivery.dependencies.envs import find_python
 from ml_delivery.errors import BuildError, CloudError, SetupError
 from ml_delivery.packing import bundle as bundling
-from ml_delivery.packing.ingredients import Ingredients
+from ml_delivery.packing.ingredients import Ingredients, of_the_service
 from ml_delivery.records import Limit, Manifest
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = ["FOLDER", "build", "last"]
 FOLDER = "build"
 SPARE = ".spare"  # the previous build's files, which are written over: to free and to allocate 50 MB takes as long as the rest
 LOCK = "requirements/serve.txt"
+RELEASE = "release.json"
 DELIVERY = ("src/ml_delivery", "src/embedded_aws")  # these may be in src/ too, and are not part of the service
 
 
@@ -113,6 +114,7 @@ def _build(config: Config, branch: str) -> Manifest:
             contents=packed.contents,
             image=packed.image,
             layers=packed.layers,
+            differences=made.differences(config.service.name),
         )
         (folder / "manifest.json").unlink(missing_ok=True)  # never next to an artifact that it does not describe
         for file, place in packed.files:
@@ -139,10 +141,13 @@ def _gather(
     """Everything that goes into the artifact, and its digest, which the service returns at ``/version``."""
     python = find_python(config.service.python)
     lock = _locked(config.root, held, inputs)
-    bundle = bundling.make(config, lock, python, kind.glibc(config.service.python), kind.provided)
-    begun = kind.begin(bundle, scratch)
     model = [*((m.file, m.content) for m in promoted), (models.LOCK, held.one(models.LOCK))] if promoted else []
+    made = {RELEASE, *(name for name, _ in model)}
     own = [(name.removeprefix(source.PACKED), data) for name, data in held.below("src", DELIVERY).items()]
+    own, left_out = of_the_service(own, made, config.build.exclude)
+    taken = frozenset([*made, *(name for name, _ in own)])
+    bundle = bundling.make(config, lock, python, kind.glibc(config.service.python), kind.provided, taken)
+    begun = kind.begin(bundle, scratch)
     own += _compiled(own, python, inputs)
     listed = bundle.listed | {name: hashlib.sha256(data).hexdigest() for name, data in [*model, *own]}
     content = _digest("".join(f"{digest}  {name}\n" for name, digest in sorted(listed.items())).encode())
@@ -152,8 +157,8 @@ def _gather(
         "model": promoted[0].digest if promoted else "",
         "content": content,
     }
-    own.append(("release.json", json.dumps(release, indent=1).encode() + b"\n"))
-    return Ingredients(bundle, model, own, tree.version, tree.commit, held.time, content, held, begun)
+    own.append((RELEASE, json.dumps(release, indent=1).encode() + b"\n"))
+    return Ingredients(bundle, model, own, tree.version, tree.commit, held.time, content, held, begun, left_out)
 
 
 def _locked(root: Path, held: Files, inputs: Path) -> Path:

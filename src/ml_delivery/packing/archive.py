@@ -18,10 +18,10 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Entry", "Writer"]
+__all__ = ["Entry", "Part", "Writer"]
 
 DATE = 0x0021  # 1 January 1980, the earliest date of the format
-MODE = 0o100644 << 16
+MODE, EXECUTABLE = 0o100644 << 16, 0o100755 << 16
 UTF8 = 0x800
 CHUNK = 1 << 18
 END = struct.Struct("<IHHHHIIH")
@@ -29,7 +29,7 @@ END = struct.Struct("<IHHHHIIH")
 
 @dataclass(frozen=True)
 class Entry:
-    """A member: its path, CRC-32, sizes in bytes (``zipped`` as stored), method and the offset of its local header."""
+    """A member: its path, CRC-32, sizes in bytes (``zipped`` as stored), method, the offset of its local header, its mode."""
 
     path: str
     crc: int
@@ -37,6 +37,16 @@ class Entry:
     zipped: int
     method: int
     offset: int
+    executable: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """A member of an archive of dependencies, the package that it belongs to, and the sha256 of its content."""
+
+    package: str
+    digest: str
+    entry: Entry
 
 
 class Writer:
@@ -58,21 +68,26 @@ class Writer:
         if kind is None:
             self._finish()
 
-    def add(self, path: str, content: bytes) -> Entry:
+    def add(self, path: str, content: bytes, *, executable: bool = False) -> Entry:
         """Add ``content``, stored: what it would be compressed to depends on the machine's zlib."""
-        entry = Entry(path, zlib.crc32(content), len(content), len(content), zipfile.ZIP_STORED, self._position)
+        entry = Entry(
+            path, zlib.crc32(content), len(content), len(content), zipfile.ZIP_STORED, self._position, executable
+        )
         self._header(entry)
         self._write(content)
         return entry
 
-    def copy(self, path: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Entry:
-        """Add a member of ``archive`` under ``path``, without recompressing it."""
+    def copy(self, path: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo, *, executable: bool = False) -> Entry:
+        """Add a member of ``archive`` under ``path``, without recompressing it, unless its method is a rare one."""
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            return self.add(path, archive.read(member), executable=executable)
         source = archive.fp
         assert source is not None
         source.seek(member.header_offset + 26)
         name, extra = struct.unpack("<HH", source.read(4))
         source.seek(member.header_offset + 30 + name + extra)
-        entry = Entry(path, member.CRC, member.file_size, member.compress_size, member.compress_type, self._position)
+        sizes = (member.file_size, member.compress_size)
+        entry = Entry(path, member.CRC, *sizes, member.compress_type, self._position, executable)
         self._header(entry)
         left = member.compress_size
         while left:
@@ -125,7 +140,7 @@ class Writer:
         name = entry.path.encode()
         fields = (20, UTF8, entry.method, 0, DATE, entry.crc, entry.zipped, entry.size, len(name), 0)
         self._write(struct.pack("<IHHHHHIIIHH", 0x04034B50, *fields) + name)
-        place = struct.pack("<HHHII", 0, 0, 0, MODE, entry.offset)
+        place = struct.pack("<HHHII", 0, 0, 0, EXECUTABLE if entry.executable else MODE, entry.offset)
         self._directory.append(struct.pack("<IHHHHHHIIIHH", 0x02014B50, 0x0314, *fields) + place + name)
         self._count += 1
 

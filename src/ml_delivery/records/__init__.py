@@ -11,11 +11,25 @@ artifacts   what is built, and from what
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ml_delivery.records.artifacts import Artifact, Content, Layer, Limit, Manifest, Packed, Pushed, Source
+from ml_delivery.records.artifacts import (
+    Artifact,
+    Content,
+    Differences,
+    Layer,
+    Limit,
+    Manifest,
+    Packed,
+    Pruned,
+    Pushed,
+    Replaced,
+    Source,
+    Unimported,
+)
 from ml_delivery.records.context import Context, Foundation
 
 if TYPE_CHECKING:
     from ml_delivery.records.releases import (
+        DIGEST_VARIABLE,
         FAILED,
         RELEASE_VARIABLE,
         ROLLED_BACK,
@@ -41,6 +55,7 @@ else:
 
 
 __all__ = [
+    "DIGEST_VARIABLE",
     "FAILED",
     "RELEASE_VARIABLE",
     "ROLLED_BACK",
@@ -51,6 +66,7 @@ __all__ = [
     "Content",
     "Context",
     "Cost",
+    "Differences",
     "Foundation",
     "Layer",
     "Limit",
@@ -59,10 +75,13 @@ __all__ = [
     "Manifest",
     "Numbers",
     "Packed",
+    "Pruned",
     "Pushed",
     "Release",
     "Removed",
+    "Replaced",
     "Settings",
     "Source",
     "Traffic",
+    "Unimported",
 ]

@@ -65,7 +65,8 @@ def pack(config: Config, made: Ingredients) -> Packed:
     parts = []
     with begun.out, begun.writer() as writer:
         for package, files in (("models", made.model), (config.service.name, made.source)):
-            parts += [(package, writer.add(name, data)) for name, data in files]
+            for name, data in files:
+                parts.append((package, writer.add(name, data, executable=name in made.programs)))
     return Packed(
         digest=f"sha256:{writer.digest.hexdigest()}",
         size=begun.path.stat().st_size,
