@@ -104,7 +104,7 @@ def test_image_that_the_registry_lost_is_not_deployed(boxed: Tiny) -> None:
     tag = boxed.git("rev-parse", "HEAD")
     name = f"{boxed.name}-production"
     opened.cloud.client("ecr").batch_delete_image(repositoryName=name, imageIds=[{"imageTag": tag}])
-    with pytest.raises(Refused, match=f"the registry has nothing under {tag}"):
+    with pytest.raises(Refused, match=f"is missing, what was pushed for {tag} is sha256:"):
         deploy.deploy(boxed.open(), report=lambda step: None)
     boxed.deploy()
     assert boxed.live() == 2
@@ -163,6 +163,14 @@ def test_two_builds_of_one_commit_have_the_same_layers(boxed: Tiny, tmp_path: Pa
     words = boxed.command("build", "--json")
     done = subprocess.run(words, cwd=clone, env=env, check=True, capture_output=True, text=True, umask=0o077)
     assert {layer["name"]: layer["digest"] for layer in json.loads(done.stdout)["layers"]} == first
+
+
+def test_recipe_is_the_commits(boxed: Tiny) -> None:
+    """A ``Dockerfile.lambda`` that was changed unnoticed by git is not built."""
+    first = digests(boxed)
+    boxed.git("update-index", "--assume-unchanged", "Dockerfile.lambda")
+    boxed.write("Dockerfile.lambda", "FROM nothing-that-exists\n")
+    assert digests(boxed) == first
 
 
 def test_a_changed_line_changes_the_last_layer_only(boxed: Tiny) -> None:

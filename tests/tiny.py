@@ -134,7 +134,7 @@ class Tiny:
 
     def box(self) -> None:
         """Make the target a container image, and commit."""
-        (self.root / "Dockerfile.lambda").symlink_to(TEMPLATE / "Dockerfile.lambda")
+        self.write("Dockerfile.lambda", (TEMPLATE / "Dockerfile.lambda").read_text(encoding="utf-8"))
         self.replace("pipeline.toml", 'target = "lambda-zip"', 'target = "lambda-image"')
         self.commit("Box")
 
@@ -170,6 +170,13 @@ class Tiny:
 
     def rollback(self, to: int = 0) -> deploy.Outcome:
         return deploy.rollback(self.open(), to, report=lambda step: None)
+
+    def exchange(self, key: str, body: bytes) -> None:
+        """Put other bytes in an object's place, as an administrator who deletes it first can."""
+        opened = self.open()
+        s3, where = opened.cloud.client("s3"), {"Bucket": opened.foundation.bucket, "Key": key}
+        s3.delete_object(**where)
+        s3.put_object(**where, Body=body, IfNoneMatch="*", ChecksumAlgorithm="SHA256")
 
     def live(self) -> int:
         """The number of the release that serves; 0 for none."""

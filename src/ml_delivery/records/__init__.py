@@ -29,6 +29,7 @@ from ml_delivery.records.context import Context, Foundation
 
 if TYPE_CHECKING:
     from ml_delivery.records.releases import (
+        DIGEST_VARIABLE,
         FAILED,
         RELEASE_VARIABLE,
         ROLLED_BACK,
@@ -54,6 +55,7 @@ else:
 
 
 __all__ = [
+    "DIGEST_VARIABLE",
     "FAILED",
     "RELEASE_VARIABLE",
     "ROLLED_BACK",
