@@ -85,7 +85,9 @@ def stored(cloud: Cloud, bucket: str, key: str) -> str:
     """
     with cloud.faults():
         try:
-            found = cloud.client("s3").head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            # Not HEAD, whose error has no text, and so does not name a missing right.
+            found = cloud.client("s3").get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            found["Body"].close()
         except Exception as error:
             if code_of(error) not in objects.MISSING:
                 raise
