@@ -14,6 +14,7 @@ from ml_delivery import formats, models, source, target
 from ml_delivery.dependencies.envs import find_python
 from ml_delivery.errors import BuildError, CloudError, SetupError
 from ml_delivery.packing import bundle as bundling
+from ml_delivery.packing import sbom
 from ml_delivery.packing.ingredients import Ingredients
 from ml_delivery.records import Limit, Manifest
 
@@ -83,6 +84,7 @@ def _build(config: Config, branch: str) -> Manifest:
     promoted = models.promoted(root, required=bool(config.promote.command))
     made = _gather(config, kind, tree, promoted)
     _check_size(config, kind, made)
+    bill = sbom.complete(made.bundle.sbom, tree.version, promoted)
     folder = root / FOLDER
     folder.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as scratch:
@@ -98,7 +100,7 @@ def _build(config: Config, branch: str) -> Manifest:
             unzipped=sum(c.size for c in packed.contents),
             content=made.content,
             lock=_digest((root / LOCK).read_bytes()),
-            sbom=_digest(made.bundle.sbom.encode()),
+            sbom=_digest(bill.encode()),
             model=promoted[0].digest if promoted else "",
             python=config.service.python,
             interpreter=made.bundle.interpreter,
@@ -110,7 +112,7 @@ def _build(config: Config, branch: str) -> Manifest:
         (folder / "manifest.json").unlink(missing_ok=True)  # never next to an artifact that it does not describe
         for file, place in packed.files:
             shutil.move(file, folder / place)
-    (folder / "sbom.cdx.json").write_text(made.bundle.sbom, encoding="utf-8")
+    (folder / "sbom.cdx.json").write_text(bill, encoding="utf-8")
     written = folder / "manifest.json.new"
     written.write_bytes(formats.dump(manifest))
     written.replace(folder / "manifest.json")

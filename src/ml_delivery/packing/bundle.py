@@ -72,7 +72,7 @@ class Bundle:
         archive: its place in the cache.
         digest: its sha256 in hex when it was made.
         parts: its members.
-        sbom: the text of its bill of materials.
+        sbom: its bill of materials, which ``sbom.complete`` completes.
         interpreter: what compiled the bytecode: ``CPython 3.12.1``.
     """
 
@@ -156,7 +156,8 @@ def make(config: Config, lock: Path, python: Path, glibc: int, provided: frozens
                 found = wheels.fetch(
                     pins, wheels.Platform(service.python, service.architecture, glibc), folder / "wheels"
                 )
-                bill = sbom.make(service.name, pins, found, key)
+                known = locks.markers(service.python, service.architecture)
+                bill = sbom.make(service.name, pins, found, locks.direct(config.root, lock), known)
                 with _appears(archive) as out:
                     digest, parts = _write(out, pins, found, config.build.exclude, python)
                 listed = [[p.package, p.digest, list(asdict(p.entry).values())] for p in parts]
@@ -271,11 +272,10 @@ def _installed(name: str) -> str | None:
 
 
 def _made_by() -> str:
-    """The digest of the code that makes a bundle."""
+    """The digest of the code that makes a bundle, and of the lockfile of the libraries that write its bill of materials."""
     here = Path(__file__).parent
-    return hashlib.sha256(
-        b"".join((here / f).read_bytes() for f in ("archive.py", "bundle.py", "bytecode.py"))
-    ).hexdigest()
+    code = ("archive.py", "bundle.py", "bytecode.py", "sbom.py", "../locks/delivery.txt")
+    return hashlib.sha256(b"".join((here / f).read_bytes() for f in code)).hexdigest()
 
 
 def _interpreter(python: Path) -> str:
