@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_delivery import formats, models, source, target
+from ml_delivery.artifact import provenance
 from ml_delivery.dependencies.envs import find_python
 from ml_delivery.errors import BuildError, CloudError, SetupError
 from ml_delivery.packing import bundle as bundling
@@ -108,6 +109,9 @@ def _build(config: Config, branch: str) -> Manifest:
             contents=packed.contents,
             image=packed.image,
             layers=packed.layers,
+            base=packed.base,
+            base_layers=packed.base_layers,
+            **provenance.here(),
         )
         (folder / "manifest.json").unlink(missing_ok=True)  # never next to an artifact that it does not describe
         for file, place in packed.files:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from ml_delivery import formats, source, target
-from ml_delivery.artifact import build, store
+from ml_delivery import source, target
+from ml_delivery.artifact import build, provenance, store
 from ml_delivery.cloud import chosen
 from ml_delivery.errors import BuildError, ConfigError
 
@@ -35,14 +35,14 @@ def built(config: Config, cloud: str) -> Manifest:
 
 
 def push(context: Context, manifest: Manifest) -> Pushed:
-    """Push the artifact that ``manifest`` describes; idempotent.
+    """Push the artifact that ``manifest`` describes, with its bill of materials and its provenance; idempotent.
 
-    Its bill of materials and its manifest, which is its provenance, are stored first, so that an artifact's record never
-    exists without them.
+    The provenance is last, since only the registry knows an image's digest; an artifact without it is not released.
 
     Raises:
         ConfigError: it was built for a target other than the environment's.
-        CloudError, BuildError, SetupError: as raised by the target's ``push``.
+        BuildError: the bill of materials is not the build's.
+        CloudError, SetupError: as raised by the target's ``push``.
     """
     wanted = context.environment.target
     if manifest.target != wanted:
@@ -53,12 +53,10 @@ def push(context: Context, manifest: Manifest) -> Pushed:
             ],
             next=f"invoke build --branch {context.environment.branch}",
         )
-    kind, folder = target.load(wanted, context.config), context.config.root / build.FOLDER
-    bill, kept = store.keep(context.cloud, context.foundation.bucket, folder, manifest.version)
-    pushed = kind.push(context, manifest)
-    other = formats.manifest("manifest.json", formats.read("manifest.json", kept))
-    same = other.digest == manifest.digest if kind.same_bytes else other.content == manifest.content
-    if not same or hashlib.sha256(bill).hexdigest() != manifest.sbom.removeprefix("sha256:"):
-        # They are of another build, whose push failed before its record: what is recorded is this one.
-        store.keep(context.cloud, context.foundation.bucket, folder, manifest.version, replace=True)
+    bill = (context.config.root / build.FOLDER / "sbom.cdx.json").read_bytes()
+    if f"sha256:{hashlib.sha256(bill).hexdigest()}" != manifest.sbom:
+        raise BuildError("build/sbom.cdx.json is not of the last build", next="invoke build")
+    store.keep(context.cloud, context.foundation.bucket, manifest.version, bill)
+    pushed = target.load(wanted, context.config).push(context, manifest)
+    provenance.keep(context, manifest, pushed.artifact)
     return pushed

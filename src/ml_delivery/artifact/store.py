@@ -6,6 +6,7 @@ The record of each artifact, by its source's version, is in the bucket, wherever
 from __future__ import annotations
 
 import base64
+import hashlib
 from typing import TYPE_CHECKING
 
 from ml_delivery import formats, objects
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
     from ml_delivery.records import Context, Manifest
 
-__all__ = ["find", "keep", "known", "prune", "push", "record"]
+__all__ = ["bill", "find", "keep", "known", "prune", "push", "record"]
 
 
 def push(cloud: Cloud, bucket: str, archive: Path, manifest: Manifest) -> Pushed:
@@ -52,25 +53,23 @@ def record(cloud: Cloud, bucket: str, made: Artifact, *, uploaded: bool) -> Push
     return Pushed(made, uploaded)
 
 
-def keep(cloud: Cloud, bucket: str, folder: Path, version: str, *, replace: bool = False) -> tuple[bytes, bytes]:
-    """Store the bill of materials and the manifest that are in ``folder`` next to the artifact of ``version``.
-
-    Returns both as they are stored now: those of an earlier push, if there was one, unless ``replace`` is set.
+def keep(cloud: Cloud, bucket: str, version: str, bill: bytes) -> None:
+    """Store a bill of materials beside the artifact of ``version``, under its own digest.
 
     Raises:
         CloudError: S3 refused.
     """
+    objects.create(cloud, bucket, _bill(version, hashlib.sha256(bill).hexdigest()), bill)
 
-    def one(name: str) -> bytes:
-        key, body = f"artifacts/{version}/{name}", (folder / name).read_bytes()
-        if replace:
-            objects.put(cloud, bucket, key, body)
-        elif not objects.create(cloud, bucket, key, body):
-            found = objects.get(cloud, bucket, key)
-            return found[0] if found else body
-        return body
 
-    return one("sbom.cdx.json"), one("manifest.json")
+def bill(cloud: Cloud, bucket: str, version: str, digest: str) -> str:
+    """The digest of the bill of materials that is stored as ``digest``, which is another if it was altered; empty for none.
+
+    Raises:
+        CloudError: S3 refused.
+    """
+    found = objects.get(cloud, bucket, _bill(version, digest.removeprefix("sha256:")))
+    return f"sha256:{hashlib.sha256(found[0]).hexdigest()}" if found else ""
 
 
 def find(context: Context, version: str) -> Artifact:
@@ -94,11 +93,14 @@ def known(cloud: Cloud, bucket: str, version: str) -> Artifact | None:
     """The artifact that was pushed for ``version``; None when there is none.
 
     Raises:
-        CloudError: S3 refused, or the record can't be read.
+        CloudError: S3 refused, or the record can't be read, or is of another version.
     """
     name = _name(version)
     found = objects.get(cloud, bucket, name)
-    return formats.artifact(name, formats.read(name, found[0])) if found else None
+    artifact = formats.artifact(name, formats.read(name, found[0])) if found else None
+    if artifact and artifact.version != version:
+        raise formats.damaged(name, ValueError(f"it is of {artifact.version}"))
+    return artifact
 
 
 def prune(cloud: Cloud, bucket: str, keep: set[str], before: float) -> list[Removed]:
@@ -121,3 +123,7 @@ def prune(cloud: Cloud, bucket: str, keep: set[str], before: float) -> list[Remo
 
 def _name(version: str) -> str:
     return f"artifacts/{version}/artifact.json"
+
+
+def _bill(version: str, digest: str) -> str:
+    return f"artifacts/{version}/{digest}.sbom.cdx.json"

@@ -140,7 +140,9 @@ def _licences(found: RawMetadata) -> list[License]:
     listed = [c.rpartition(" :: ")[2] for c in found.get("classifiers", []) if c.startswith(CLASSIFIER)]
     if listed:
         # Of several alternatives none is an expression: CycloneDX takes either one of these, or a list of licences.
-        return [DisjunctiveLicense(id=SPDX.get(n), name=None if n in SPDX else n, acknowledgement=declared) for n in listed]
+        return [
+            DisjunctiveLicense(id=SPDX.get(n), name=None if n in SPDX else n, acknowledgement=declared) for n in listed
+        ]
     return [named(words)] if words else []
 
 
@@ -149,7 +151,7 @@ def _needs(found: RawMetadata, target: dict[str, str]) -> set[str]:
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
-    names = set()
+    names: set[str] = set()
     for line in found.get("requires_dist", []):
         try:
             wanted = Requirement(line)

@@ -8,7 +8,7 @@ releases    releases, and what a target reports about them
 artifacts   what is built, and from what
 """
 
-from ml_delivery.records.artifacts import Artifact, Content, Layer, Limit, Manifest, Packed, Pushed, Source
+from ml_delivery.records.artifacts import Artifact, Content, Layer, Limit, Manifest, Packed, Provenance, Pushed, Source
 from ml_delivery.records.context import Context, Foundation
 from ml_delivery.records.releases import (
     FAILED,
@@ -46,6 +46,7 @@ __all__ = [
     "Manifest",
     "Numbers",
     "Packed",
+    "Provenance",
     "Pushed",
     "Release",
     "Removed",

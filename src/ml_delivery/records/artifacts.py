@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Artifact", "Content", "Layer", "Limit", "Manifest", "Packed", "Pushed", "Source"]
+__all__ = ["Artifact", "Content", "Layer", "Limit", "Manifest", "Packed", "Provenance", "Pushed", "Source"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,10 @@ class Manifest:
         model: digest of the primary model; empty for a service without one.
         interpreter: what compiled its bytecode, with the patch version: ``CPython 3.12.1``; empty where that was not recorded.
         image: its name in the engine, and ``layers`` those that the service adds; both empty for a ZIP.
+        base: of an image, the name of its base, with ``@`` and the digest where the engine knows it, and ``base_layers`` the
+            digests of the base's unpacked layers.
+        builder: who built it: the ARN of a CodeBuild project; empty for any other machine.
+        invocation: CodeBuild's ARN of the build, and when it ``started`` (seconds since 1970).
     """
 
     version: str
@@ -83,6 +87,11 @@ class Manifest:
     image: str = ""
     layers: tuple[Layer, ...] = ()
     interpreter: str = ""
+    base: str = ""
+    base_layers: tuple[str, ...] = ()
+    builder: str = ""
+    invocation: str = ""
+    started: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,27 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """What the statement says that a build made beside its artifact.
+
+    Attributes:
+        digest: the artifact's.
+        source: the commit, or the working tree's digest where it had uncommitted changes.
+        environment: the environment that it was pushed to.
+        builder: the ARN of the CodeBuild project that built it; empty for any other machine.
+        invocation: CodeBuild's ARN of the build.
+        sbom: the digest of its bill of materials.
+    """
+
+    digest: str
+    source: str
+    environment: str
+    builder: str
+    invocation: str
+    sbom: str
+
+
+@dataclass(frozen=True)
 class Pushed:
     """What a push did: the artifact, and whether its bytes had to be uploaded."""
 
@@ -152,3 +182,5 @@ class Packed:
     files: tuple[tuple[Path, str], ...] = ()
     image: str = ""
     layers: tuple[Layer, ...] = ()
+    base: str = ""
+    base_layers: tuple[str, ...] = ()

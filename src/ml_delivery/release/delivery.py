@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ml_delivery import source, target
 from ml_delivery.account import change_sets, stacks
-from ml_delivery.artifact import store
+from ml_delivery.artifact import provenance, store
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, ConfigError, SourceError
 from ml_delivery.records import Context
@@ -47,6 +47,7 @@ class Delivery(Context):
             SourceError: there is no such branch, or the tree has uncommitted changes and the cloud is AWS.
             CloudError: it has not been pushed.
             ConfigError: it was built for a Python or architecture other than the one in ``pipeline.toml``.
+            Refused: it has no provenance that the environment accepts.
         """
         root, branch = self.config.root, self.environment.branch
         tree = source.read(root)
@@ -64,6 +65,7 @@ class Delivery(Context):
                 ],
                 next=f"invoke build --branch {branch} && invoke push --branch {branch}{self.where}",
             )
+        provenance.check(self, found)
         return found
 
 
