@@ -235,11 +235,7 @@ class Build:
     # -- result
 
     def finish(self, spec: dict[str, Any]) -> None:
-        """Log which reports were made, keep the cache, and record the exported variables."""
-        for group, report in (spec.get("reports") or {}).items():
-            base = self.source / report.get("base-directory", ".")
-            found = [str(p.relative_to(self.source)) for pattern in report["files"] for p in sorted(base.glob(pattern))]
-            self.log.line(f"[Container] Report {group}: {', '.join(found) or 'no matching file was found'}")
+        """Keep the cache, and record the exported variables."""
         for path in buildspec.cached(spec):
             if (made := self.source / path).is_dir():
                 link_tree(made, self.cache / path)

@@ -13,7 +13,7 @@ import yaml
 from embedded_aws.codebuild.log import Stop
 
 PHASES = ("install", "pre_build", "build", "post_build")
-KNOWN = {"version", "env", "phases", "reports", "cache"}
+KNOWN = {"version", "env", "phases", "cache"}
 KNOWN_ENV = {"shell", "variables", "exported-variables"}
 KNOWN_PHASE = {"commands", "finally", "on-failure", "runtime-versions"}
 
