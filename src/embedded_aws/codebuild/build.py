@@ -132,7 +132,7 @@ class Build:
         commit = self.git("rev-parse", "--verify", "--quiet", f"{wanted}^{{commit}}", at=self.source)
         self.git("-c", "advice.detachedHead=false", "checkout", "--quiet", "--detach", commit, at=self.source)
         self.record["resolvedSourceVersion"] = commit
-        name = self.project["source"].get("buildspec") or "buildspec.yml"
+        name = self.record["source"].get("buildspec") or "buildspec.yml"
         spec = buildspec.read(self.source, name)
         for path in buildspec.cached(spec):
             if (kept := self.cache / path).is_dir():

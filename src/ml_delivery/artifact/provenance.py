@@ -83,8 +83,8 @@ def state(context: Context, manifest: Manifest, artifact: Artifact) -> bytes:
     of = {"gitTree": manifest.tree} if manifest.dirty else {"gitCommit": manifest.commit}
     source = {"name": "source", "uri": address and f"git+{address}", "digest": of}
     locks = [_resource(name, (root / name).read_bytes()) for name in LOCKS if (root / name).is_file()]
-    name, _, patch = manifest.interpreter.partition(" ")
-    interpreter = {"name": "interpreter", "uri": f"pkg:generic/{name.lower()}@{patch}"}
+    implementation, _, patch = manifest.interpreter.partition(" ")
+    interpreter = {"name": "interpreter", "uri": f"pkg:generic/{implementation.lower()}@{patch}"}
     base, _, digest = manifest.base.partition("@sha256:")
     image = {
         "name": "base image",
@@ -162,7 +162,7 @@ def _refusal(context: Context, artifact: Artifact, made: Provenance) -> str:
     if made.builder:
         return _unconfirmed(context, artifact, made)
     wanted = context.environment.deploy.builder
-    return "" if wanted == "any" else f"is by a machine that vouches for itself; deploy.builder is {wanted!r}"
+    return "" if wanted == "any" else f"is of a local build; deploy.builder is {wanted!r}"
 
 
 def _unconfirmed(context: Context, artifact: Artifact, made: Provenance) -> str:
@@ -183,7 +183,7 @@ def _unconfirmed(context: Context, artifact: Artifact, made: Provenance) -> str:
     seen = {
         "ended as": (build["buildStatus"], "SUCCEEDED"),
         "built": (build.get("resolvedSourceVersion", ""), artifact.commit),
-        "ran the buildspec": (build.get("source", {}).get("buildspec") or BUILDSPEC, BUILDSPEC),
+        "ran": ("another buildspec" if build["source"].get("buildspec") != BUILDSPEC else BUILDSPEC, BUILDSPEC),
         "exported as ARTIFACT_DIGEST": (exported.get("ARTIFACT_DIGEST", ""), artifact.digest),
     }
     differ = [f"{what} {it or 'nothing'}, not {wanted}" for what, (it, wanted) in seen.items() if it != wanted]
@@ -222,7 +222,7 @@ def _read(body: bytes) -> Provenance | str:
             invocation=str(run["metadata"].get("invocationId", "")),
             sbom=f"sha256:{run['byproducts'][0]['digest']['sha256']}",
         )
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
 
 
