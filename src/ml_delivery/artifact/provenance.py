@@ -88,12 +88,18 @@ def state(context: Context, manifest: Manifest, artifact: Artifact) -> bytes:
     base, _, digest = manifest.base.partition("@sha256:")
     image = {
         "name": "base image",
-        "uri": f"docker://{base}",
+        "uri": base and f"docker://{base}",
         "digest": {"sha256": digest},
         "annotations": {"layers": manifest.base_layers},
     }
     model = {"name": "primary model", "digest": {"sha256": manifest.model.removeprefix("sha256:")}}
-    dependencies = [source, *locks, interpreter, *([model] if manifest.model else []), *([image] if base else [])]
+    dependencies = [
+        source,
+        *locks,
+        interpreter,
+        *([model] if manifest.model else []),
+        *([image] if manifest.base_layers else []),
+    ]
     document = {
         "_type": STATEMENT,
         "subject": [{"name": artifact.location, "digest": {"sha256": artifact.digest.removeprefix("sha256:")}}],

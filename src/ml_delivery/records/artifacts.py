@@ -63,8 +63,8 @@ class Manifest:
         model: digest of the primary model; empty for a service without one.
         interpreter: what compiled its bytecode, with the patch version: ``CPython 3.12.1``; empty where that was not recorded.
         image: its name in the engine, and ``layers`` those that the service adds; both empty for a ZIP.
-        base: of an image, the name of its base, with ``@`` and the digest where the engine knows it, and ``base_layers`` the
-            digests of the base's unpacked layers.
+        base: the name of an image's base, with ``@`` and its digest, as far as the engine knows them.
+        base_layers: the digests of the base's unpacked layers.
         builder: who built it: the ARN of a CodeBuild project; empty for any other machine.
         invocation: CodeBuild's ARN of the build, and when it ``started`` (seconds since 1970).
     """
