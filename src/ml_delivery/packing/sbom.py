@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["complete", "make"]
 
 CLASSIFIER = "License ::"
+NOTHING = ("", "UNKNOWN", "OSI Approved")  # what old tools write where nothing is declared
 # The names in classifiers that mean exactly one licence; others, such as "BSD License", do not say which.
 SPDX = {
     "ISC License (ISCL)": "ISC",
@@ -132,13 +133,14 @@ def _licences(found: RawMetadata) -> list[License]:
         return factory.make_from_string(SPDX.get(name, name), license_acknowledgement=declared)
 
     text = found.get("license", "").strip()
+    text = "" if text in NOTHING else text
     words = found.get("license_expression", "") or (SPDX.get(text) or text if "\n" not in text else "")
     if words:
         one = named(words)
         if isinstance(one, LicenseExpression) or (isinstance(one, DisjunctiveLicense) and one.id):
             return [one]
-    listed = [c.rpartition(" :: ")[2] for c in found.get("classifiers", []) if c.startswith(CLASSIFIER)]
-    if listed:
+    ends = (line.rpartition(" :: ")[2] for line in found.get("classifiers", []) if line.startswith(CLASSIFIER))
+    if listed := [name for name in ends if name not in NOTHING]:
         # Of several alternatives none is an expression: CycloneDX takes either one of these, or a list of licences.
         return [
             DisjunctiveLicense(id=SPDX.get(n), name=None if n in SPDX else n, acknowledgement=declared) for n in listed
