@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 from tiny import HANDLER, Tiny
 
-from ml_delivery import formats
-from ml_delivery.artifact import build, store
+from ml_delivery.artifact import build, provenance, store
 from ml_delivery.artifact import push as pushing
-from ml_delivery.errors import CloudError, Refused
+from ml_delivery.errors import BuildError, CloudError, Refused
+from ml_delivery.records import Artifact
 from ml_delivery.release import verify
 
 
@@ -25,7 +25,7 @@ def test_chain_holds_to_the_byte(tiny: Tiny) -> None:
     """Live, ledger, manifest, bytes, answer and a build anew from a clean clone all are one artifact."""
     tiny.deploy()
     printed = tiny.invoke("verify", "--rebuild")
-    assert printed.count("✓") == 5
+    assert printed.count("✓") == 7
     commit = tiny.git("rev-parse", "HEAD")
     assert f"✓ release 1 is what was pushed for {commit}" in printed
     assert f"✓ a rebuild of {commit}" in printed
@@ -68,29 +68,12 @@ def test_ledger_or_manifest_that_was_changed_is_found(tiny: Tiny) -> None:
         check(tiny)
 
 
-def test_bill_of_materials_and_provenance_are_kept(tiny: Tiny) -> None:
-    """A push puts them beside the artifact, and the manifest names what it is of, and the bill's digest."""
-    tiny.invoke("build", "push")
-    tiny.invoke("push")
-    opened, commit = tiny.open(), tiny.git("rev-parse", "HEAD")
-    s3 = opened.cloud.client("s3")
-
-    def kept(name: str) -> bytes:
-        found: bytes = s3.get_object(Bucket=opened.foundation.bucket, Key=f"artifacts/{commit}/{name}")["Body"].read()
-        return found
-
-    manifest = json.loads(kept("manifest.json"))
-    assert manifest["digest"] == json.loads(kept("artifact.json"))["digest"]
-    assert manifest["sbom"] == f"sha256:{hashlib.sha256(kept('sbom.cdx.json')).hexdigest()}"
-    assert json.loads(kept("sbom.cdx.json"))["bomFormat"] == "CycloneDX"
-
-
 def test_provenance_is_of_the_build_that_was_recorded(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a build whose push failed before it was recorded, nor one that was refused after, leaves its manifest there."""
+    """A build whose push failed before it was recorded, or was refused after, has no statement beside the one that was."""
     opened, folder = tiny.open(), tiny.root / "build"
 
-    def push(note: bytes, sbom: str) -> str:
-        """Push another build of the same commit; the digest of its bytes."""
+    def push(note: bytes, sbom: str) -> Artifact:
+        """Push another build of the same commit."""
         manifest = build.build(tiny.config)
         (folder / "artifact.zip").write_bytes((folder / "artifact.zip").read_bytes() + note)
         (folder / "sbom.cdx.json").write_text(sbom)
@@ -98,18 +81,7 @@ def test_provenance_is_of_the_build_that_was_recorded(tiny: Tiny, monkeypatch: p
             f"sha256:{hashlib.sha256((folder / name).read_bytes()).hexdigest()}"
             for name in ("artifact.zip", "sbom.cdx.json")
         )
-        manifest = replace(manifest, digest=digest, sbom=bill)
-        (folder / "manifest.json").write_bytes(formats.dump(manifest))
-        pushing.push(opened, manifest)
-        return digest
-
-    def kept() -> tuple[str, str]:
-        """The digest that the kept manifest names, and the kept bill of materials."""
-        place, found = f"artifacts/{tiny.git('rev-parse', 'HEAD')}", []
-        for name in ("manifest.json", "sbom.cdx.json"):
-            body = opened.cloud.client("s3").get_object(Bucket=opened.foundation.bucket, Key=f"{place}/{name}")["Body"]
-            found.append(body.read().decode())
-        return json.loads(found[0])["digest"], found[1]
+        return pushing.push(opened, replace(manifest, digest=digest, sbom=bill)).artifact
 
     def fails(*_: object) -> None:
         raise CloudError("the network went away")
@@ -119,10 +91,15 @@ def test_provenance_is_of_the_build_that_was_recorded(tiny: Tiny, monkeypatch: p
         with pytest.raises(CloudError, match="the network went away"):
             push(b"x", "first")
     second = push(b"y", "second")
-    assert kept() == (second, "second")
-    with pytest.raises(CloudError, match=f"was pushed before as {second}"):
+    with pytest.raises(CloudError, match=f"was pushed before as {second.digest}"):
         push(b"z", "third")
-    assert kept() == (second, "second")
+    made = provenance.check(opened, second)
+    assert (made.digest, made.sbom) == (second.digest, f"sha256:{hashlib.sha256(b'second').hexdigest()}")
+    found = opened.cloud.client("s3").list_objects_v2(Bucket=opened.foundation.bucket, Prefix="artifacts/")["Contents"]
+    assert len([entry for entry in found if entry["Key"].endswith(".intoto.json")]) == 1
+    (folder / "sbom.cdx.json").write_text("another")
+    with pytest.raises(BuildError, match=r"build/sbom\.cdx\.json is not of the last build"):
+        pushing.push(opened, build.last(tiny.root))
 
 
 def test_nothing_live_is_said(tiny: Tiny) -> None:

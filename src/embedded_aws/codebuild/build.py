@@ -125,7 +125,7 @@ class Build:
         """Clone the checkout at exactly the build's commit, read the buildspec, and link its cached folders.
 
         They are linked, not copied, so that a failed build changes them too:
-        https://docs.aws.amazon.com/codebuild/latest/userguide/caching-local.html
+        https://docs.aws.amazon.com/codebuild/latest/userguide/build-caching.html
         """
         url = self.project["source"].get("location", "")
         offered = sources(self.home).get(self.project["name"], {})
