@@ -22,7 +22,6 @@ from ml_delivery.errors import Moved
 from ml_delivery.keys import Function, key
 from ml_delivery.packing.ingredients import Ingredients, shares
 from ml_delivery.records import (
-    RELEASE_VARIABLE,
     Answer,
     Artifact,
     Context,
@@ -105,7 +104,7 @@ class FolderDeployer(Deployer):
             "release": release.number,
             "digest": release.artifact.digest,
             "settings": release.settings,
-            "variables": {**release.variables, RELEASE_VARIABLE: str(release.number)},
+            "variables": release.environment,
         }
         self._write(state)
         return name

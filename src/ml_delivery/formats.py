@@ -1,7 +1,7 @@
 """How records are stored in the bucket, in the ledger and in ``build/``: each with its format and the package's version.
 
 Every older format is read; a newer one is refused. Format 1 was written by services whose delivery code was copied from the
-template: it has no stamp, and other names for some fields.
+template: it has no stamp, and other names for some fields. Format 2 did not record which plan a release carried out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ __all__ = [
     "require_known",
 ]
 
-FORMAT = 2
+FORMAT = 3
+# How deeply a record may be nested; none comes near it, and what Python can't read, or can't write again, is far above it.
+DEPTH = 20
 T = TypeVar("T")
 
 
@@ -48,7 +50,9 @@ def read(place: str, body: bytes) -> dict[str, Any]:
         found = json.loads(body)
         if not isinstance(found, dict):
             raise ValueError("not a JSON object")
-    except ValueError as error:
+        if not _shallow(found, DEPTH):
+            raise ValueError(f"nested more than {DEPTH} deep")
+    except (ValueError, RecursionError) as error:
         raise damaged(place, error) from error
     written, package = found.pop("format", 1), found.pop("package", "")
     if not isinstance(written, int) or written > FORMAT:
@@ -126,6 +130,12 @@ def require_known(place: str, kind: type[Any], found: dict[str, Any]) -> None:
             f"{place} has the field {min(unknown)!r}, which ml-delivery {__version__} does not know; a newer one wrote it",
             next="invoke upgrade",
         )
+
+
+def _shallow(value: Any, depth: int) -> bool:
+    """Whether ``value`` is nested at most ``depth`` deep."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth > 0 and all(_shallow(one, depth - 1) for one in inner) if inner else True
 
 
 def _stamp() -> dict[str, Any]:

@@ -44,7 +44,7 @@ def promoted(root: Path, *, required: bool) -> list[Promoted]:
         if not required:
             return []
         raise ModelError(f"there is no model yet (no {LOCK})", next="invoke train promote") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{LOCK}: {error}", next=f"git restore {LOCK}, or invoke train promote") from error
     models = []
     for role, table in lock.items():

@@ -151,7 +151,10 @@ class Deployer(ABC):
 
     @abstractmethod
     def stored(self, artifact: Artifact) -> str:
-        """The digest of what is stored where ``artifact`` was pushed, as reported by that store; empty for nothing."""
+        """The digest of what is stored where ``artifact`` was pushed, as reported by that store; empty for nothing.
+
+        It is compared with the artifact's before ``stage``.
+        """
 
     @abstractmethod
     def call(self, path: str, deployed: str = "", *, method: str = "GET", body: str = "") -> Answer:

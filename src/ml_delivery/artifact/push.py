@@ -37,7 +37,8 @@ def built(config: Config, cloud: str) -> Manifest:
 def push(context: Context, manifest: Manifest) -> Pushed:
     """Push the artifact that ``manifest`` describes, with its bill of materials and its provenance; idempotent.
 
-    The provenance is last, since only the registry knows an image's digest; an artifact without it is not released.
+    The bill is stored first, under its own digest: so an artifact's record never exists without it, and another build's never
+    takes its place. The provenance is last, since only the registry knows an image's digest; without it nothing is released.
 
     Raises:
         ConfigError: it was built for a target other than the environment's.

@@ -1,15 +1,17 @@
 """Artifacts in the environment's bucket, addressed by content: never overwritten, and recorded only after they exist.
 
-The record of each artifact, by its source's version, is in the bucket, wherever the artifact's bytes are.
+The record of each artifact, by its source's version, is in the bucket, wherever the artifact's bytes are. It is written
+once, and what is kept beside it has its own digest as its name; so this one write decides which build was pushed for a version.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_delivery import formats, objects
+from ml_delivery.cloud import code_of
 from ml_delivery.errors import CloudError
 from ml_delivery.records import Artifact, Pushed, Removed
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
     from ml_delivery.records import Context, Manifest
 
-__all__ = ["bill", "find", "keep", "known", "prune", "push", "record"]
+__all__ = ["bill", "find", "keep", "known", "prune", "push", "record", "stored"]
 
 
 def push(cloud: Cloud, bucket: str, archive: Path, manifest: Manifest) -> Pushed:
@@ -32,25 +34,26 @@ def push(cloud: Cloud, bucket: str, archive: Path, manifest: Manifest) -> Pushed
     """
     digest = manifest.digest.removeprefix("sha256:")
     made = Artifact.of(manifest, manifest.digest, f"artifacts/{manifest.version}/{digest}.zip")
-    checksum = base64.b64encode(bytes.fromhex(digest)).decode()
     with archive.open("rb") as body:
-        uploaded = objects.create(cloud, bucket, made.location, body, ChecksumSHA256=checksum)
+        uploaded = _create(cloud, bucket, made.location, body, made.digest)
     return record(cloud, bucket, made, uploaded=uploaded)
 
 
 def record(cloud: Cloud, bucket: str, made: Artifact, *, uploaded: bool) -> Pushed:
-    """Record an artifact that exists under its source's version.
+    """Record an artifact that exists under its source's version, unless it is recorded already; returns what is recorded.
 
     Raises:
         CloudError: that version was pushed before, as something else.
     """
-    named = objects.create(cloud, bucket, _name(made.version), formats.dump(made))
-    if not named and (other := known(cloud, bucket, made.version)) and other.digest != made.digest:
+    if objects.create(cloud, bucket, _name(made.version), formats.dump(made)):
+        return Pushed(made, uploaded)
+    found = known(cloud, bucket, made.version) or made
+    if found.digest != made.digest:
         raise CloudError(
-            f"{made.version} was pushed before as {other.digest}; this build is {made.digest}",
+            f"{made.version} was pushed before as {found.digest}; this build is {made.digest}",
             next="build that commit with the same Python and lockfiles, or commit what differs",
         )
-    return Pushed(made, uploaded)
+    return Pushed(found, uploaded)
 
 
 def keep(cloud: Cloud, bucket: str, version: str, bill: bytes) -> None:
@@ -70,6 +73,27 @@ def bill(cloud: Cloud, bucket: str, version: str, digest: str) -> str:
     """
     found = objects.get(cloud, bucket, _bill(version, digest.removeprefix("sha256:")))
     return f"sha256:{hashlib.sha256(found[0]).hexdigest()}" if found else ""
+
+
+def stored(cloud: Cloud, bucket: str, key: str) -> str:
+    """The digest of an object, which S3 computed when it was written; empty if there is none, or no such object.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+
+    Raises:
+        CloudError: S3 refused.
+    """
+    with cloud.faults():
+        try:
+            found = cloud.client("s3").head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+        except Exception as error:
+            if code_of(error) not in objects.MISSING:
+                raise
+            return ""
+    try:
+        return f"sha256:{base64.b64decode(found['ChecksumSHA256'], validate=True).hex()}"
+    except (KeyError, ValueError):  # it was written with another checksum, or in parts
+        return ""
 
 
 def find(context: Context, version: str) -> Artifact:
@@ -119,6 +143,23 @@ def prune(cloud: Cloud, bucket: str, keep: set[str], before: float) -> list[Remo
         for key in sorted(old, key=lambda key: not key.endswith("/artifact.json")):
             s3.delete_object(Bucket=bucket, Key=key)
     return [Removed("artifact", version) for version in sorted({key.split("/")[1] for key in old})]
+
+
+def _create(cloud: Cloud, bucket: str, key: str, body: Any, digest: str) -> bool:
+    """Write an object that is named by its digest, unless it exists; returns whether it was written.
+
+    Raises:
+        CloudError: S3 refused, or it exists with other content.
+    """
+    checksum = base64.b64encode(bytes.fromhex(digest.removeprefix("sha256:"))).decode()
+    if objects.create(cloud, bucket, key, body, ChecksumSHA256=checksum):
+        return True
+    if (found := stored(cloud, bucket, key)) != digest:
+        raise CloudError(
+            f"s3://{bucket}/{key} exists already, with other content: {found or 'no SHA-256 checksum'}",
+            next=f"find out what wrote it, then aws s3api delete-object --bucket {bucket} --key {key}, and push again",
+        )
+    return False
 
 
 def _name(version: str) -> str:

@@ -11,6 +11,7 @@ artifacts   what is built, and from what
 from ml_delivery.records.artifacts import Artifact, Content, Layer, Limit, Manifest, Packed, Provenance, Pushed, Source
 from ml_delivery.records.context import Context, Foundation
 from ml_delivery.records.releases import (
+    DIGEST_VARIABLE,
     FAILED,
     RELEASE_VARIABLE,
     ROLLED_BACK,
@@ -28,6 +29,7 @@ from ml_delivery.records.releases import (
 )
 
 __all__ = [
+    "DIGEST_VARIABLE",
     "FAILED",
     "RELEASE_VARIABLE",
     "ROLLED_BACK",

@@ -33,7 +33,7 @@ def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = 
     if on:
         raise ConfigError("--on", [f"{on!r} is not a place to build on; write codebuild, or omit --on"])
     config = read_config()
-    hooks.run(config, "pre_build")
+    hooks.run(config, "pre_build", f"invoke build{f' --branch {branch}' if branch else ''}")
     began = time.perf_counter()
     manifest = building.build(config, branch)
     if json:
