@@ -20,7 +20,8 @@ from ml_delivery.artifact import store
 from ml_delivery.config import Config
 from ml_delivery.errors import Moved
 from ml_delivery.keys import Function, key
-from ml_delivery.packing.ingredients import Ingredients, shares
+from ml_delivery.packing.ingredients import Ingredients
+from ml_delivery.packing.shares import shares
 from ml_delivery.records import (
     Answer,
     Artifact,

@@ -151,7 +151,7 @@ def test_ledger_of_format_1_is_continued(tiny: Tiny) -> None:
         if path == HEAD:
             head["holder"]["expires"] = 0.0  # long ago
         objects.create(opened.cloud, bucket, path.relative_to(DATA).as_posix(), json.dumps(head).encode())
-    assert [(one.number, one.state) for one in ledger.latest(9)] == [
+    assert [(one.number, one.state) for one in ledger.latest(9, [])] == [
         (5, "verified"),
         (4, "failed"),
         (3, "failed"),
@@ -192,7 +192,7 @@ def test_newer_ledger_is_refused_in_words(tiny: Tiny) -> None:
 # Every field of format 3. To add, remove or rename one is a new format: raise FORMAT, and read this one too.
 FIELDS = {
     Head: "revision token holder newest live kept owned work swept outbox",
-    Holder: "who reason host pid at expires boot",
+    Holder: "who reason host pid at expires boot space began",
     Kept: "number deployed source at state",
     Previous: "deployed release",
     Work: "verb release previous plan dropped step weight since due detached",

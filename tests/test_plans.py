@@ -123,7 +123,7 @@ def test_plan_is_carried_out_once(tiny: Tiny) -> None:
     tiny.git("commit", "--quiet", "--all", "--message", "More memory")
     tiny.push()
     assert "as release 1, which" not in tiny.invoke(*again, code=1)  # it is live, and something else is wanted now
-    assert len(tiny.open().ledger.latest(9)) == 2
+    assert len(tiny.open().ledger.latest(9, [])) == 2
 
 
 @pytest.mark.parametrize("given", ["", " ", "sha256:", "sha256:abc", "sha256:" + "g" * 64, "no-such-file"])

@@ -8,15 +8,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ml_delivery import __version__
 from ml_delivery.errors import CloudError
-from ml_delivery.records import Artifact, Content, Layer, Look, Manifest, Release
+from ml_delivery.records import (
+    Artifact,
+    Content,
+    Differences,
+    Layer,
+    Manifest,
+    Pruned,
+    Replaced,
+    Unimported,
+)
+
+if TYPE_CHECKING:
+    from ml_delivery.records import Release
 
 __all__ = [
     "FORMAT",
+    "Damaged",
     "artifact",
+    "differences",
     "dump",
     "manifest",
     "plain_release",
@@ -64,9 +78,13 @@ def read(place: str, body: bytes) -> dict[str, Any]:
     return found
 
 
-def damaged(place: str, error: Exception) -> CloudError:
+class Damaged(CloudError):
+    """An object that can't be read."""
+
+
+def damaged(place: str, error: Exception) -> Damaged:
     """The error for an object that can't be read."""
-    return CloudError(
+    return Damaged(
         f"{place} can't be read: {type(error).__name__}: {error}",
         next="restore its previous version, which S3 keeps: "
         f"aws s3api list-object-versions --bucket <service>-<environment>-<account> --prefix {place}",
@@ -88,6 +106,8 @@ def release(place: str, found: dict[str, Any]) -> Release:
     Raises:
         CloudError: a field is missing.
     """
+    from ml_delivery.records import Look, Release
+
     try:
         known = {"deployed" if name == "version" else name: value for name, value in found.items()}
         known["artifact"] = artifact(place, known["artifact"])
@@ -113,9 +133,17 @@ def manifest(place: str, found: dict[str, Any]) -> Manifest:
         parts = {"contents": (Content, found["contents"]), "layers": (Layer, found["layers"])}
         known = found | {name: tuple(kind(**f) for f in listed) for name, (kind, listed) in parts.items()}
         known["base_layers"] = tuple(found.get("base_layers", ()))
+        known["differences"] = differences(found.get("differences", {}))
     except (KeyError, TypeError, AttributeError) as error:
         raise damaged(place, error) from error
     return _made(place, Manifest, known)
+
+
+def differences(found: dict[str, Any]) -> Differences:
+    """Differences from their fields; those that a build recorded before there were any are empty."""
+    kinds = {"pruned": Pruned, "replaced": Replaced, "unimported": Unimported}
+    lists = {name: tuple(kind(**fields) for fields in found.get(name, ())) for name, kind in kinds.items()}
+    return Differences(**lists, imported=found.get("imported", 0))
 
 
 def require_known(place: str, kind: type[Any], found: dict[str, Any]) -> None:

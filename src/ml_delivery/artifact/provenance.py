@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ml_delivery import __version__, objects
@@ -31,7 +30,7 @@ PREDICATE = "https://slsa.dev/provenance/v1"
 # Both are described in docs/provenance.md of the repository of this package.
 BUILD_TYPE = "urn:ml-delivery:build:v1"
 LOCAL = "urn:ml-delivery:builder:local"
-LOCKS = ("requirements/serve.txt", "requirements/delivery.txt")
+SERVE, DELIVERY = "requirements/serve.txt", "requirements/delivery.txt"
 SUFFIX = ".intoto.json"
 BUILDSPEC = "buildspec.yml"
 
@@ -77,12 +76,13 @@ def state(context: Context, manifest: Manifest, artifact: Artifact) -> bytes:
         manifest: the build's.
         artifact: its artifact.
     """
-    root = context.config.root
     repository = context.config.github.repository
     address = f"https://github.com/{repository}" if repository else ""
     of = {"gitTree": manifest.tree} if manifest.dirty else {"gitCommit": manifest.commit}
     source = {"name": "source", "uri": address and f"git+{address}", "digest": of}
-    locks = [_resource(name, (root / name).read_bytes()) for name in LOCKS if (root / name).is_file()]
+    locks = [_resource(SERVE, manifest.lock)]
+    if (tools := context.config.root / DELIVERY).is_file():
+        locks.append(_resource(DELIVERY, hashlib.sha256(tools.read_bytes()).hexdigest()))
     implementation, _, patch = manifest.interpreter.partition(" ")
     interpreter = {"name": "interpreter", "uri": f"pkg:generic/{implementation.lower()}@{patch}"}
     base, _, digest = manifest.base.partition("@sha256:")
@@ -92,7 +92,7 @@ def state(context: Context, manifest: Manifest, artifact: Artifact) -> bytes:
         "digest": {"sha256": digest},
         "annotations": {"layers": manifest.base_layers},
     }
-    model = {"name": "primary model", "digest": {"sha256": manifest.model.removeprefix("sha256:")}}
+    model = _resource("primary model", manifest.model)
     dependencies = [
         source,
         *locks,
@@ -121,7 +121,7 @@ def state(context: Context, manifest: Manifest, artifact: Artifact) -> bytes:
             "runDetails": {
                 "builder": {"id": manifest.builder or LOCAL, "version": {"ml-delivery": __version__}},
                 "metadata": _metadata(manifest),
-                "byproducts": [{"name": "sbom.cdx.json", "digest": {"sha256": manifest.sbom.removeprefix("sha256:")}}],
+                "byproducts": [_resource("sbom.cdx.json", manifest.sbom)],
             },
         },
     }
@@ -240,13 +240,15 @@ def _project(build: str) -> str:
 def _metadata(manifest: Manifest) -> dict[str, str]:
     if not manifest.invocation:
         return {}
+    from datetime import UTC, datetime  # a build does not need it
+
     times = {"startedOn": manifest.started, "finishedOn": time.time()}
     stamps = {name: datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for name, at in times.items()}
     return {"invocationId": manifest.invocation, **stamps}
 
 
-def _resource(name: str, content: bytes) -> dict[str, Any]:
-    return {"name": name, "digest": {"sha256": hashlib.sha256(content).hexdigest()}}
+def _resource(name: str, digest: str) -> dict[str, Any]:
+    return {"name": name, "digest": {"sha256": digest.removeprefix("sha256:")}}
 
 
 def _without_empty(resource: dict[str, Any]) -> dict[str, Any]:

@@ -117,9 +117,9 @@ def declared(root: Path) -> dict[str, list[str]]:
 
 
 def direct(root: Path, lock: Path) -> frozenset[str]:
-    """The names of the packages that ``lock`` was made from; empty where it was made from others than are declared now."""
+    """The names of the packages that the service in ``root`` declares; empty where its ``lock`` was made from others."""
     try:
-        requirements = declared(root)[lock.relative_to(root).as_posix()]
+        requirements = declared(root)[SERVE]
     except (OSError, KeyError, ValueError, ConfigError):
         return frozenset()
     if _inputs(requirements) not in lock.read_text(encoding="utf-8")[:500]:

@@ -250,7 +250,9 @@ def _repeated(delivery: Delivery, plan: Plan, approved: str) -> bool:
     digest = planning.digest_of(approved)
     if digest == plan.digest:
         return False
-    done = next((one for one in delivery.ledger.latest(RECENT) if one.plan == digest and one.state in DEPLOYED), None)
+    done = next(
+        (one for one in delivery.ledger.latest(RECENT, []) if one.plan == digest and one.state in DEPLOYED), None
+    )
     live = plan.live.release if plan.live else 0
     if done and done.number != live:
         where = f"--branch {delivery.environment.branch}{delivery.where}"
