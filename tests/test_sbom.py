@@ -20,8 +20,8 @@ from ml_delivery.dependencies.locks import Pin
 from ml_delivery.models import Promoted
 from ml_delivery.packing import sbom
 
-MODEL = Promoted("primary", f"sha256:{'ab' * 32}", "models/ab.onnx")
-OTHER = Promoted("backup", f"sha256:{'cd' * 32}", "models/cd.onnx")
+MODEL = Promoted("primary", f"sha256:{'ab' * 32}", "models/ab.onnx", b"")
+OTHER = Promoted("backup", f"sha256:{'cd' * 32}", "models/cd.onnx", b"")
 
 
 def fault(text: str) -> str:
