@@ -30,7 +30,6 @@ ON_GITHUB = {
     "actions/upload-artifact": "keeps the reports on GitHub",
     "github/codeql-action/upload-sarif": "shows the reports on GitHub",
     "aws-actions/configure-aws-credentials": "takes the role with a token that a local issuer signs",
-    "actions/attest-build-provenance": "signs with GitHub's identity",
 }
 
 
@@ -127,10 +126,6 @@ class Runner:
                     assert job["permissions"]["id-token"] == "write"
                     keys = self._assume(
                         {k: self._text(v, event, outputs, matrix) for k, v in step["with"].items()}, job, event
-                    )
-                elif action == "actions/attest-build-provenance":
-                    assert re.fullmatch(
-                        r"sha256:[0-9a-f]{64}", self._text(step["with"]["subject-digest"], event, outputs, matrix)
                     )
             else:
                 more = {k: self._text(v, event, outputs, matrix) for k, v in step.get("env", {}).items()}

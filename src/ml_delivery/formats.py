@@ -132,6 +132,7 @@ def manifest(place: str, found: dict[str, Any]) -> Manifest:
     try:
         parts = {"contents": (Content, found["contents"]), "layers": (Layer, found["layers"])}
         known = found | {name: tuple(kind(**f) for f in listed) for name, (kind, listed) in parts.items()}
+        known["base_layers"] = tuple(found.get("base_layers", ()))
         known["differences"] = differences(found.get("differences", {}))
     except (KeyError, TypeError, AttributeError) as error:
         raise damaged(place, error) from error

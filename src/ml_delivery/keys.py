@@ -106,6 +106,7 @@ class Deploy:
     max_throttles: int = key("a number of calls: 0", default=0, within=(0, 1_000_000))
     alarms: tuple[str, ...] = key('a list of CloudWatch alarms: ["checkout-fails"]', default=(), pattern=r".{1,255}")
     command: tuple[str, ...] = key('a command as a list: ["python", "smoke.py"]', default=(), pattern=r".+")
+    builder: str = key('"any" or "codebuild"', default="any", choices=("any", "codebuild"))
     keep: int = key("a number of verified releases: 5", default=5, within=(1, 100))
     keep_days: int = key("days: 30", default=30, within=(0, 3650))
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from ml_delivery import config as configuration
 from ml_delivery import files, formats, models, source, target
+from ml_delivery.artifact import provenance
 from ml_delivery.dependencies.envs import find_python
 from ml_delivery.errors import BuildError, CloudError, SetupError
 from ml_delivery.packing import bundle as bundling
+from ml_delivery.packing import sbom
 from ml_delivery.packing.ingredients import Ingredients, of_the_service
 from ml_delivery.records import Limit, Manifest
 
@@ -94,6 +96,7 @@ def _build(config: Config, branch: str) -> Manifest:
         promoted = models.promoted(root, required=bool(config.promote.command), files=held)
         made = _gather(config, kind, tree, held, promoted, Path(inputs), Path(scratch))
         _check_size(config, kind, made)
+        bill = sbom.complete(made.bundle.sbom, tree.version, promoted)
         packed = kind.pack(config, made, Path(scratch))
         manifest = Manifest(
             version=tree.version,
@@ -106,7 +109,7 @@ def _build(config: Config, branch: str) -> Manifest:
             unzipped=sum(c.size for c in packed.contents),
             content=made.content,
             lock=_digest(held.one(LOCK)),
-            sbom=_digest(made.bundle.sbom.encode()),
+            sbom=_digest(bill.encode()),
             model=promoted[0].digest if promoted else "",
             python=config.service.python,
             interpreter=made.bundle.interpreter,
@@ -115,6 +118,9 @@ def _build(config: Config, branch: str) -> Manifest:
             image=packed.image,
             layers=packed.layers,
             differences=made.differences(config.service.name),
+            base=packed.base,
+            base_layers=packed.base_layers,
+            **provenance.here(),
         )
         (folder / "manifest.json").unlink(missing_ok=True)  # never next to an artifact that it does not describe
         for file, place in packed.files:
@@ -122,7 +128,7 @@ def _build(config: Config, branch: str) -> Manifest:
                 (folder / SPARE).mkdir(exist_ok=True)
                 (folder / place).replace(folder / SPARE / place)
             shutil.move(file, folder / place)
-    (folder / "sbom.cdx.json").write_text(made.bundle.sbom, encoding="utf-8")
+    (folder / "sbom.cdx.json").write_text(bill, encoding="utf-8")
     written = folder / "manifest.json.new"
     written.write_bytes(formats.dump(manifest))
     written.replace(folder / "manifest.json")

@@ -119,11 +119,14 @@ def known(cloud: Cloud, bucket: str, version: str) -> Artifact | None:
     """The artifact that was pushed for ``version``; None when there is none.
 
     Raises:
-        CloudError: S3 refused, or the record can't be read.
+        CloudError: S3 refused, or the record can't be read, or is of another version.
     """
     name = _name(version)
     found = objects.get(cloud, bucket, name)
-    return formats.artifact(name, formats.read(name, found[0])) if found else None
+    artifact = formats.artifact(name, formats.read(name, found[0])) if found else None
+    if artifact and artifact.version != version:
+        raise formats.damaged(name, ValueError(f"it is of {artifact.version}"))
+    return artifact
 
 
 def prune(cloud: Cloud, bucket: str, keep: set[str], before: float) -> list[Removed]:

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 from ml_delivery import config
 from ml_delivery.errors import BuildError, ConfigError, PipelineError
 
-__all__ = ["Pin", "declared", "for_target", "how", "make", "read", "shipped", "stale"]
+__all__ = ["Pin", "declared", "direct", "for_target", "how", "make", "markers", "read", "shipped", "stale"]
 
 SERVE = "requirements/serve.txt"
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
@@ -73,7 +73,13 @@ def read(path: Path) -> list[Pin]:
 
 def for_target(pins: list[Pin], python: str, architecture: str) -> list[Pin]:
     """The pins that apply to CPython ``python`` ("3.12") on ``architecture`` ("x86_64" or "arm64")."""
-    environment = {
+    values = markers(python, architecture)
+    return [pin for pin in pins if _applies(pin.marker, values)]
+
+
+def markers(python: str, architecture: str) -> dict[str, str]:
+    """The values of markers there. https://packaging.python.org/en/latest/specifications/dependency-specifiers/"""
+    return {
         "implementation_name": "cpython",
         "implementation_version": f"{python}.0",
         "os_name": "posix",
@@ -85,7 +91,6 @@ def for_target(pins: list[Pin], python: str, architecture: str) -> list[Pin]:
         "sys_platform": "linux",
         "extra": "",
     }
-    return [pin for pin in pins if _applies(pin.marker, environment)]
 
 
 def declared(root: Path) -> dict[str, list[str]]:
@@ -109,6 +114,17 @@ def declared(root: Path) -> dict[str, list[str]]:
     if problems:
         raise ConfigError("pyproject.toml", problems, next="correct [tool.ml-delivery.locks]")
     return {lock: [requirement for name in names for requirement in groups[name]] for lock, names in table.items()}
+
+
+def direct(root: Path, lock: Path) -> frozenset[str]:
+    """The names of the packages that the service in ``root`` declares; empty where its ``lock`` was made from others."""
+    try:
+        requirements = declared(root)[SERVE]
+    except (OSError, KeyError, ValueError, ConfigError):
+        return frozenset()
+    if _inputs(requirements) not in lock.read_text(encoding="utf-8")[:500]:
+        return frozenset()
+    return frozenset(canonicalize_name(Requirement(text).name) for text in requirements)
 
 
 def how(root: Path) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ml_delivery import files, source, target
 from ml_delivery.account import change_sets, stacks
-from ml_delivery.artifact import store
+from ml_delivery.artifact import provenance, store
 from ml_delivery.cloud import Cloud
 from ml_delivery.config import FILE
 from ml_delivery.errors import CloudError, ConfigError, SourceError
@@ -49,6 +49,7 @@ class Delivery(Context):
                 differs unnoticed by git.
             CloudError: it has not been pushed.
             ConfigError: it was built for a Python or architecture other than the one in ``pipeline.toml``.
+            Refused: it has no provenance that the environment accepts.
         """
         root, branch = self.config.root, self.environment.branch
         tree = source.read(root)
@@ -68,6 +69,7 @@ class Delivery(Context):
                 ],
                 next=f"invoke build --branch {branch} && invoke push --branch {branch}{self.where}",
             )
+        provenance.check(self, found)
         return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_delivery import config, source
-from ml_delivery.artifact import build, store
+from ml_delivery.artifact import build, provenance, store
 from ml_delivery.errors import Refused
 from ml_delivery.release.probing import document
 
@@ -30,11 +30,11 @@ class Link:
 
 
 def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None]) -> list[Link]:
-    """Follow the chain: live → ledger → what was pushed for the commit → its bytes → what answers; optionally a rebuild.
+    """Follow the chain: live → ledger → what was pushed for the commit → its provenance → its bytes → what answers.
 
     Args:
         delivery: the environment.
-        rebuild: build the commit again in a clean clone, and compare.
+        rebuild: also build the commit again in a clean clone, and compare.
         report: called with each link that holds.
 
     Raises:
@@ -58,6 +58,13 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
     hold(f"live version {live.deployed} is release {release.number}", live.digest, recorded.digest)
     pushed = store.find(delivery, recorded.version)
     hold(f"release {release.number} is what was pushed for {recorded.version}", recorded.digest, pushed.digest)
+    made = provenance.check(delivery, pushed)
+    hold(f"its provenance, by {made.invocation or 'a local build'}", made.digest, recorded.digest)
+    hold(
+        "its bill of materials",
+        store.bill(delivery.cloud, delivery.foundation.bucket, pushed.version, made.sbom),
+        made.sbom,
+    )
     hold(f"its bytes in {recorded.location}", delivery.deployer.stored(pushed), pushed.digest)
     answer = delivery.deployer.call("/version")
     if answer.fault:
