@@ -99,7 +99,7 @@ def test_what_was_read_is_written_in_todays_format(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READ)
-@pytest.mark.parametrize("written", [3, "2", None])
+@pytest.mark.parametrize("written", [formats.FORMAT + 1, "2", None])
 def test_newer_record_is_refused(name: str, written: object) -> None:
     """A record of a format that this package does not know is not guessed at: it says which package wrote it."""
     path, read = READ[name]
@@ -168,18 +168,20 @@ def test_ledger_of_format_1_is_continued(tiny: Tiny) -> None:
 def test_newer_ledger_is_refused_in_words(tiny: Tiny) -> None:
     """An older package that meets a newer ledger says so, and what to type; it writes nothing."""
     opened = tiny.open()
-    body = json.dumps({**json.loads(HEAD.read_text()), "format": 3, "package": "9.1"}).encode()
+    body = json.dumps({**json.loads(HEAD.read_text()), "format": formats.FORMAT + 1, "package": "9.1"}).encode()
     objects.put(opened.cloud, opened.foundation.bucket, "releases/production/head.json", body)
     for command in ("releases", "status"):
         printed = tiny.invoke(command, code=1)
-        assert "releases/production/head.json was written by ml-delivery 9.1, in format 3" in printed
+        assert (
+            f"releases/production/head.json was written by ml-delivery 9.1, in format {formats.FORMAT + 1}" in printed
+        )
         assert "next: invoke upgrade" in printed
     found = objects.get(opened.cloud, opened.foundation.bucket, "releases/production/head.json")
     assert found is not None
     assert found[0] == body
 
 
-# Every field of format 2. To add, remove or rename one is a new format: raise FORMAT, and read this one too.
+# Every field of format 3. To add, remove or rename one is a new format: raise FORMAT, and read this one too.
 FIELDS = {
     Head: "revision token holder newest live kept owned work swept outbox",
     Holder: "who reason host pid at expires boot space began",
@@ -188,14 +190,24 @@ FIELDS = {
     Work: "verb release previous plan dropped step weight since due detached",
     Release: "number state artifact settings variables who at deployed cause seconds watched",
     Artifact: "version commit dirty digest content model python architecture location size",
-    Look: "weight requests errors p95 throttles alarms command breach",
+    Look: "weight requests errors p95 throttles alarms command breach failures",
 }
+
+
+def test_release_of_format_2_is_read() -> None:
+    """What was watched before failures were recorded has none."""
+    document = json.loads(EVENTS[4].read_text())
+    names = FIELDS[Look].split()[:-1]
+    known = {**dict.fromkeys(FIELDS[Release].split(), 1), "artifact": document["artifact"], "state": "verified"}
+    known["watched"] = [{**dict.fromkeys(names, 0), "alarms": []}]
+    (look,) = formats.release("x", formats.read("x", json.dumps({**known, "format": 2}).encode())).watched
+    assert (look.requests, look.failures) == (0, None)
 
 
 @pytest.mark.parametrize("kind", FIELDS, ids=lambda kind: kind.__name__)
 def test_format_has_exactly_its_fields(kind: type) -> None:
     """A record that gains or loses a field is of another format, which an older package must be able to refuse."""
-    assert formats.FORMAT == 2
+    assert formats.FORMAT == 3
     assert [field.name for field in dataclasses.fields(kind)] == FIELDS[kind].split()
 
 

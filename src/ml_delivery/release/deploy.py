@@ -17,7 +17,7 @@ from ml_delivery import source
 from ml_delivery.errors import Interrupted, LockHeld, PipelineError, Refused
 from ml_delivery.records import ROLLED_BACK, VERIFIED
 from ml_delivery.release import plan as planning
-from ml_delivery.release import words
+from ml_delivery.release import rollout, words
 from ml_delivery.release.head import Previous
 from ml_delivery.release.machine import Machine
 from ml_delivery.release.results import Planned, Run, Step
@@ -115,7 +115,9 @@ def deploy(
                 f"another traffic split is under way: {words.split(plan.live)}", next=f"invoke status {where}"
             )
         if delivery.cloud.name == "aws" and os.environ.get("GITHUB_ACTIONS") and not detach and plan.live:
-            _fits_a_session(machine, where)
+            _fits_a_session(delivery, where)
+        if plan.live:
+            rollout.require_time_for_alarms(delivery)
         machine.begin_deploy(plan, who)
         return _carry_out(machine, run, delivery, detach)
 
@@ -216,11 +218,12 @@ def _serves(restored: Restored) -> str:
     return f"{serves} as before" if restored.whole else f"{serves}, which is not what served before"
 
 
-def _fits_a_session(machine: Machine, where: str) -> None:
+def _fits_a_session(delivery: Delivery, where: str) -> None:
     """Refuse pauses longer than a workflow's session: once its credentials have expired, nothing could be restored."""
-    if machine.pauses > SESSION_SECONDS:
+    seconds = rollout.plan(delivery).seconds * (1 + (delivery.environment.deploy.no_traffic == "wait"))
+    if seconds > SESSION_SECONDS:
         raise Refused(
-            f"the pauses between traffic steps take {machine.pauses / 60:.0f} minutes, a workflow's session ends after 60",
+            f"the pauses between traffic steps take {seconds / 60:.0f} minutes, a workflow's session ends after 60",
             next=f"shorten deploy.pause in pipeline.toml; or invoke deploy --detach {where}, "
             f"and later invoke deploy --resume {where}",
         )

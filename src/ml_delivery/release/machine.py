@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ml_delivery.errors import CloudError, Moved, PipelineError, Refused
 from ml_delivery.records import FAILED, ROLLED_BACK, STAGED, VERIFIED, Release, Traffic
-from ml_delivery.release import retention
+from ml_delivery.release import retention, rollout
 from ml_delivery.release.head import Kept, Previous, Work
-from ml_delivery.release.probing import probe
+from ml_delivery.release.probing import probe, send
 from ml_delivery.release.results import Pruned, Restored, Shifted, Staged, Watched
-from ml_delivery.release.watch import look, weights
+from ml_delivery.release.watch import look
 
 if TYPE_CHECKING:
     from ml_delivery.release.delivery import Delivery
@@ -39,7 +39,7 @@ class Machine:
         self._delivery = delivery
         self._lease = lease
         self._run = run
-        self._rules = delivery.environment.deploy
+        self._rollout = rollout.plan(delivery)
 
     @property
     def work(self) -> Work:
@@ -146,26 +146,16 @@ class Machine:
 
     # -- traffic
 
-    def _weights(self) -> list[int]:
+    def _weights(self) -> tuple[int, ...]:
         """The percentages before 100: none for a first release, or for a rollback, which must be quick."""
         work = self.work
-        return weights(self._rules) if work.verb == "deploy" and work.previous else []
-
-    @property
-    def _pause(self) -> int:
-        """How many seconds each share of the traffic is held."""
-        return max(self._rules.pause, self._delivery.deployer.least_pause)
-
-    @property
-    def pauses(self) -> int:
-        """How many seconds all shares of a new release are held in total."""
-        return len(weights(self._rules)) * self._pause
+        return self._rollout.weights if work.verb == "deploy" and work.previous else ()
 
     def _shift(self, weight: int) -> None:
         work, now = self.work, time.time()
         old, new = work.previous.deployed if work.previous else "", work.release.deployed
         # A resumed step continues its pause; a new one starts a full pause.
-        due = work.due if weight == work.weight else now + self._pause
+        due = work.due if weight == work.weight else now + self._rollout.pause
         wanted = Traffic(new) if weight == 100 else Traffic(old, {new: weight})
         with self._run.step("shift" if weight == 100 else f"shift {weight} %") as results:
             self._route(wanted, step=f"shift {weight} %", weight=weight, since=work.since or now, due=due)
@@ -207,16 +197,19 @@ class Machine:
         Raises:
             Refused: a metric exceeded its limit.
         """
-        period = max(self._rules.period, self._delivery.deployer.least_period)
+        deployed = self.work.release.deployed
         with self._run.step(f"watch {weight} %") as results:
             while True:
-                seen = look(self._delivery, self.work.release.deployed, weight, self.work.since)
+                seen = look(self._delivery, deployed, weight, self.work.since)
                 before = tuple(one for one in self.work.release.watched if one.weight != weight)
                 self._note(release=replace(self.work.release, watched=(*before, seen)))
                 if seen.breach:
                     branch, where = self._delivery.environment.branch, self._delivery.where
                     raise Refused(seen.breach, next=f"invoke logs --branch {branch}{where}")
+                send(self._delivery, deployed, alive=self._note)
                 left = self.work.due - time.time()
+                if not seen.requests:
+                    left = rollout.without_traffic(self._delivery, deployed, left)
                 if left <= 0:
                     results.append(Watched(seen))
                     return True
@@ -224,7 +217,7 @@ class Machine:
                     self._note(detached=True)
                     results.append(Watched(seen, paused=left))
                     return False
-                time.sleep(min(period, left))
+                time.sleep(min(self._rollout.period, left))
 
     # -- the record
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from ml_delivery.errors import ConfigError, Refused
 from ml_delivery.records import RELEASE_VARIABLE
-from ml_delivery.release import words
+from ml_delivery.release import rollout, words
 
 if TYPE_CHECKING:
     from ml_delivery.records import Artifact, Live, Release, Settings
     from ml_delivery.release.delivery import Delivery
     from ml_delivery.release.head import Head
+    from ml_delivery.release.results import Rollout
 
 __all__ = ["Change", "Plan", "check", "digest_of", "make", "wants"]
 
@@ -48,6 +49,7 @@ class Plan:
         dropped: variables that this pipeline set and that are no longer wanted.
         foreign: variables that something else set; they are left alone.
         changes: empty when there is nothing to do.
+        rollout: how traffic shifts; without weights before the first release.
         digest: of all of these; a plan with another digest is another plan.
     """
 
@@ -59,6 +61,7 @@ class Plan:
     dropped: tuple[str, ...]
     foreign: tuple[str, ...]
     changes: tuple[Change, ...]
+    rollout: Rollout
     digest: str = ""
 
 
@@ -76,6 +79,7 @@ def make(delivery: Delivery) -> Plan:
     dropped = set(head.owned) - set(variables)
     there = live.variables if live else {}
     foreign = sorted(set(there) - set(variables) - dropped - {RELEASE_VARIABLE})
+    shifts = rollout.plan(delivery)
     plan = Plan(
         environment=delivery.environment.name,
         artifact=artifact,
@@ -86,6 +90,7 @@ def make(delivery: Delivery) -> Plan:
         dropped=tuple(sorted(dropped)),
         foreign=tuple(foreign),
         changes=tuple(_changes(delivery, head, artifact, live, settings, variables, dropped)),
+        rollout=shifts if live else replace(shifts, weights=()),
     )
     content = asdict(plan)
     if live:

@@ -1,4 +1,4 @@
-"""What each step of a deploy or rollback did: records, which tasks print and ``--json`` includes."""
+"""How traffic shifts, and what each step of a deploy or rollback did: records, which tasks print and ``--json`` includes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,20 @@ from ml_delivery.records import Look, Removed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Asked", "Planned", "Probed", "Pruned", "Restored", "Result", "Run", "Shifted", "Staged", "Step", "Watched"]
+__all__ = [
+    "Asked",
+    "Planned",
+    "Probed",
+    "Pruned",
+    "Restored",
+    "Result",
+    "Rollout",
+    "Run",
+    "Shifted",
+    "Staged",
+    "Step",
+    "Watched",
+]
 
 
 @dataclass(frozen=True)
@@ -34,11 +47,12 @@ class Staged:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request of a health check that succeeded: its path, status and duration in seconds."""
+    """One request of a health check that succeeded: its path, status, duration in seconds, and method."""
 
     path: str
     status: int
     seconds: float
+    method: str = "GET"
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,29 @@ class Pruned:
 
     removed: tuple[Removed, ...]
     postponed: str = ""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How traffic shifts to a release.
+
+    Attributes:
+        weights: the percentages before 100, one after the other.
+        pause: how many seconds each is held.
+        period: how many seconds are between two readings of the metrics.
+        asked_pause, asked_period: the same in ``pipeline.toml``; less where the target's metrics need longer.
+    """
+
+    weights: tuple[int, ...]
+    pause: int
+    period: int
+    asked_pause: int
+    asked_period: int
+
+    @property
+    def seconds(self) -> int:
+        """How long all percentages are held in total; longer if requests are waited for."""
+        return len(self.weights) * self.pause
 
 
 Result = Planned | Staged | Probed | Shifted | Watched | Restored | Pruned
