@@ -100,10 +100,10 @@ class Machine:
             cause: why.
             abandoned: whether the work was another command's, which exited without reporting a result.
         """
-        number = self.work.release.number
+        number, deployed = self.work.release.number, self.work.release.deployed
         self._lease.refresh()
         if self._lease.head.work is None:  # the error came after the write that made the release verified
-            return Restored(number, self._lease.head.kept[0].deployed if self._lease.head.kept else "", verified=True)
+            return replace(self._serving(deployed, whole=True, settle=0.0), verified=number)
         work, previous, whole = self.work, self.work.previous, True
         with self._run.step("recover" if abandoned else "restore") as results:
             if work.weight:
@@ -174,11 +174,14 @@ class Machine:
         """
         deployer, work = self._delivery.deployer, self.work
         ours = {work.release.deployed, work.previous.deployed if work.previous else ""}
-        status = f"invoke status --branch {self._delivery.environment.branch}{self._delivery.where}"
+        where = f"--branch {self._delivery.environment.branch}{self._delivery.where}"
         for turn in range(SHIFT_TRIES):
             seen = deployer.traffic()
-            if seen and not seen.all <= ours:
-                raise Refused(f"version {seen.deployed} serves, which this deploy did not shift to", next=status)
+            if seen and (others := sorted(seen.all - ours)):
+                raise Refused(
+                    f"version {', '.join(others)} has traffic, which this {work.verb} did not shift to it",
+                    next=f"invoke plan {where}",
+                )
             self._note(**changes)
             if wanted is None and seen is None:
                 return
@@ -189,7 +192,7 @@ class Machine:
                 time.sleep(0.05 * 2**turn)
                 continue
             return
-        raise Refused("something else keeps changing the traffic split", next=status)
+        raise Refused("something else keeps changing the traffic split", next=f"invoke status {where}")
 
     def _watch(self, weight: int, detach: bool) -> bool:
         """Check the metrics until the weight's pause is over. Returns False when the deploy is paused until ``--resume``.

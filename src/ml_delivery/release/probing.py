@@ -50,7 +50,7 @@ def probe(
             alive()
         answer = _answer(delivery, Request(path), deployed, previous)
         if path == "/version":
-            _same(_place(deployed), answer.body, release, delivery)
+            _same(_place(deployed), answer.body, release)
         asked.append(Asked(path, answer.status, answer.seconds))
     return Probed((*asked, *send(delivery, deployed, alive)))
 
@@ -148,25 +148,23 @@ def _ask(delivery: Delivery, request: Request, deployed: str, previous: int) -> 
         time.sleep(0.1)
 
 
-def _same(place: str, body: str, release: Release, delivery: Delivery) -> None:
+def _same(place: str, body: str, release: Release) -> None:
     """Check that ``body``, the answer to /version, names exactly this release."""
     found = document(body)
     if not found:
         raise Refused(f"{place} answers /version with {body[:100]!r}, which is not a JSON object")
-    branch = f"--branch {delivery.environment.branch}"
-    where = f"{branch}{delivery.where}"
     wanted = {
         "release": release.number,
         "commit": release.artifact.commit,
         "model": release.artifact.model,
         "content": release.artifact.content,
     }
+    fix = 'let /version answer with what release.json contains, and "release": int(os.environ["RELEASE_NUMBER"])'
     for name, value in wanted.items():
         if value and name not in found:
-            answer = 'what release.json contains, and "release": int(os.environ["RELEASE_NUMBER"])'
-            raise Refused(f"{place} answers /version without {name!r}", next=f"let /version answer with {answer}")
+            raise Refused(f"{place} answers /version without {name!r}", next=fix)
         if found.get(name) != value and (value or found.get(name)):  # a service without a model may omit it
             raise Refused(
                 f"{place} is another release: /version has {name} {found.get(name)!r}, release {release.number} has {value!r}",
-                next=f"invoke build {branch} && invoke push {where} && invoke deploy {where}",
+                next=fix,
             )

@@ -85,8 +85,8 @@ class Restored:
 
     Attributes:
         release, deployed: what serves, read back from the target; 0 and empty for nothing.
-        whole: whether that is what served before; False when something else changed the traffic split in the meantime.
-        verified: whether the release had already been verified, so that there was nothing to restore.
+        whole: whether that is what should serve; False when something else changed the traffic split in the meantime.
+        verified: the release that had already been verified, so that there was nothing to restore; 0 for none.
         abandoned: the release whose deploy exited without reporting a result; 0 for none.
         unread: why what serves could not be read; usually empty.
     """
@@ -94,7 +94,7 @@ class Restored:
     release: int
     deployed: str
     whole: bool = True
-    verified: bool = False
+    verified: int = 0
     abandoned: int = 0
     unread: str = ""
 

@@ -73,7 +73,10 @@ def state(live: Live | None, head: Head, where: str) -> list[str]:
     if live is None:
         found.append(f"nothing is live; next: invoke deploy {where}")
     else:
-        found.append(f"release {live.release} serves as version {live.deployed}, digest {live.digest}")
+        serves = f"release {live.release} serves as version {live.deployed}"
+        if not live.release:
+            serves = f"version {live.deployed} serves, which was not deployed by this pipeline"
+        found.append(f"{serves}, digest {live.digest}")
         for deployed, percent in live.traffic.weights.items():
             number = f" (release {known[deployed]})" if deployed in known else ""
             found.append(f"version {deployed}{number} has {percent} % of the traffic")
