@@ -98,7 +98,13 @@ def clone(root: Path, commit: str, into: Path) -> Path:
     top, prefix = (_git(root, "rev-parse", asked) for asked in ("--show-toplevel", "--show-prefix"))
     _git(root, "clone", "--quiet", "--shared", "--no-checkout", top, str(into))
     if _run(into, "checkout", "--quiet", "--detach", commit).returncode != 0:
-        raise SourceError(f"there is no commit {commit} here", next=f"git fetch origin {commit}")
+        shallow = (
+            _git(root, "rev-parse", "--is-shallow-repository") == "true"
+        )  # which can't be cloned with all its objects
+        raise SourceError(
+            f"there is no commit {commit} here",
+            next=f"git fetch {'--unshallow origin' if shallow else f'origin {commit}'}",
+        )
     return into / prefix
 
 
