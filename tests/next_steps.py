@@ -16,12 +16,14 @@ FILE = "not here: the disk, or its file system, must do its part first"
 UPGRADE = "not here: a newer template is needed"
 AWS = "not here: the reason is AWS's own"
 GIT = "not here: objects that git lost, or links and flags, are the repository's own"
+OWNER = "elsewhere: test_machine_settings.py::test_another_users_repository_is_named"
 ABSENT = "not here: the program is on every machine that runs tests"
 
 STEPS: dict[str, tuple[str, ...]] = {
     "account/change_sets.py plan": (CHANGE,),
     "account/change_sets.py apply": (CHANGE,),
     "account/change_sets.py delete": (AWS,),
+    "account/change_sets.py _require_changeable": (AWS, AWS),
     "account/doctor.py local.lock": (FILE, CHANGE, INDEX),
     "account/doctor.py account.provider": ("doctor", GITHUB),
     "account/doctor.py account.stack": ("doctor",),
@@ -40,6 +42,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "artifact/push.py push": ("other target",),
     "artifact/store.py record": (CHANGE,),
     "artifact/store.py find": ("not pushed; other branch",),
+    "cloud.py _refuse_page": (OUTSIDE,),
     "cloud.py Cloud.open": ("not here: another account is signed in",),
     "cloud.py Cloud.variables": ("not here: nothing is signed in",),
     "cloud.py Cloud.faults": (AWS, "elsewhere: test_bad_days.py::test_cloud_killed_in_mid_deploy", OUTSIDE),
@@ -118,7 +121,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "scanning.py _pip_audit": (INDEX,),
     "scanning.py _snyk_test": (INDEX,),
     "scanning.py _snyk": (SNYK, SNYK, SNYK, SNYK, SNYK),
-    "source.py _nothing_to_read": ("no repository", "no commit", "not committed"),
+    "source.py _nothing_to_read": (OWNER, "no repository", "no commit", "not committed"),
     "source.py commit_of": ("no such branch",),
     "source.py clone": ("shallow",),
     "source.py packed": (GIT, GIT),
