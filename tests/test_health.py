@@ -119,6 +119,22 @@ def test_no_traffic_is_not_health(measured: Service, no_traffic: str, waited: in
     assert (measured.live(), measured.problems()) == (1, [])
 
 
+def test_traffic_of_an_earlier_step_does_not_count(measured: Service) -> None:
+    """Each step of a linear deploy needs a request of its own."""
+    measured.rules = replace(CANARY, strategy="linear", weight=40, pause=2, no_traffic="refuse")
+    opened = measured.open(NOTE="better")
+    numbers = type(opened.deployer).numbers
+
+    def early(self: object, deployed: str, since: float) -> Any:
+        return replace(numbers(self, deployed, since), requests=5)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(opened.deployer), "numbers", early)
+        with pytest.raises(Refused, match="got 0 requests in 2 s"):
+            measured.deploy(NOTE="better")
+    assert [look.weight for look in measured.open().ledger.read(2).watched] == [40, 80]
+
+
 def test_first_request_ends_the_wait(measured: Service) -> None:
     """A request that arrives after the pause is enough."""
     measured.rules = replace(CANARY, weight=99, pause=4, no_traffic="wait")
@@ -144,7 +160,7 @@ def test_wrong_answer_is_refused_before_traffic(measured: Service) -> None:
     probed(measured, PREDICT)
     outcome = measured.deploy(NOTE="better")
     asked = [[one.path for one in step.result.asked] for step in outcome.steps if step.name.startswith("probe")]
-    assert asked == [["/version", "/readyz", "/v1/predict"]] * 2
+    assert asked == [["/version", "/readyz", "/v1/predict"], ["/version", "/readyz"]]
     with pytest.raises(Refused, match=r"version 3 answers POST /v1/predict with price = 7, not 6; release 2 serves as"):
         measured.deploy(BAD="price")
     assert measured.open().ledger.read(3).watched == ()

@@ -116,7 +116,8 @@ class Request:
 class Probe:
     """The health check of a release before it gets traffic, and again once it serves.
 
-    It must answer ``paths`` with status 200, and ``requests`` as each of them says; these are also sent at each weight.
+    It must answer ``paths`` with status 200. It must answer ``requests`` as each of them says, before it gets traffic and
+    while it has a part of it.
     """
 
     paths: tuple[str, ...] = key('a list of paths: ["/readyz"]', default=("/readyz",), pattern=r"/.*")

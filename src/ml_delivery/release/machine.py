@@ -78,7 +78,9 @@ class Machine:
         if not self.work.weight:
             with self._run.step("probe version") as results:
                 release = self.work.release
-                results.append(probe(self._delivery, release, release.deployed, alive=self._note))
+                probed = probe(self._delivery, release, release.deployed, alive=self._note)
+                sent = send(self._delivery, release.deployed, alive=self._note)
+                results.append(replace(probed, asked=(*probed.asked, *sent)))
         for weight in self._weights():
             if weight >= self.work.weight:
                 self._shift(weight)
@@ -211,7 +213,7 @@ class Machine:
                     raise Refused(seen.breach, next=f"invoke logs --branch {branch}{where}")
                 send(self._delivery, deployed, alive=self._note)
                 left = self.work.due - time.time()
-                if not seen.requests:
+                if seen.requests <= (before[-1].requests if before else 0):  # those at the previous weights don't count
                     left = rollout.without_traffic(self._delivery, deployed, left)
                 if left <= 0:
                     results.append(Watched(seen))
