@@ -133,6 +133,17 @@ def test_wait_for_the_lock(tiny: Tiny) -> None:
         assert lease.head.holder.who == "me"
 
 
+@pytest.mark.parametrize("verb", ["deploy", "rollback"])
+def test_lock_that_stays_held_is_named(tiny: Tiny, verb: str) -> None:
+    """Who is waited for is printed at once; when the time is over, so is how the lock can be released."""
+    tiny.push()
+    with tiny.open().ledger.locked("another runner", "deploy"):
+        output = tiny.invoke(verb, "--wait", "1", code=1)
+    assert "! waiting up to 1 s for another runner on " in output
+    assert "production is still locked after 1 s by another runner on " in output
+    assert "or is released by invoke unlock --reason WHY --branch main" in output
+
+
 def test_unlock_takes_the_lock_with_a_reason(tiny: Tiny) -> None:
     """A lock is taken by hand only with a reason, which the record of what was under way keeps."""
     process = start_slow_deploy(tiny)

@@ -112,7 +112,11 @@ def test_newer_record_is_refused(name: str, written: object) -> None:
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        *((name, damage) for name in READ for damage in ("cut", "a list", "not text", "a field less")),
+        *(
+            (name, damage)
+            for name in READ
+            for damage in ("cut", "a list", "not text", "a field less", "deep", "deeper")
+        ),
         *((name, "a field of another kind") for name in READ if name != "artifact"),  # whose fields are plain values
     ],
 )
@@ -127,6 +131,10 @@ def test_damaged_record_is_refused(name: str, damage: str) -> None:
         "a list": b"[]",
         "not text": b"\xff\xfe\x00",
         "a field less": json.dumps({key: value for key, value in document.items() if key != required}).encode(),
+        "deep": json.dumps(
+            {**document, "more": json.loads("[" * 200 + "]" * 200)}
+        ).encode(),  # more than can be written
+        "deeper": b'{"more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",  # more than can be read
         "a field of another kind": json.dumps({**document, required: 1}).encode(),
     }[damage]
     with pytest.raises(CloudError, match=f"{path.name} can't be read") as refused:
@@ -142,7 +150,7 @@ def test_ledger_of_format_1_is_continued(tiny: Tiny) -> None:
         head = json.loads(path.read_text())
         if path == HEAD:
             head["holder"]["expires"] = 0.0  # long ago
-        objects.put(opened.cloud, bucket, path.relative_to(DATA).as_posix(), json.dumps(head).encode())
+        objects.create(opened.cloud, bucket, path.relative_to(DATA).as_posix(), json.dumps(head).encode())
     assert [(one.number, one.state) for one in ledger.latest(9, [])] == [
         (5, "verified"),
         (4, "failed"),
@@ -188,7 +196,7 @@ FIELDS = {
     Kept: "number deployed source at state",
     Previous: "deployed release",
     Work: "verb release previous plan dropped step weight since due detached",
-    Release: "number state artifact settings variables who at deployed cause seconds watched",
+    Release: "number state artifact settings variables who at deployed cause seconds watched plan",
     Artifact: "version commit dirty digest content model python architecture location size",
     Look: "weight requests errors p95 throttles alarms command breach failures",
 }

@@ -26,13 +26,15 @@ def test_needs_the_standard_library_alone() -> None:
 
 
 def test_release_is_what_build_and_deploy_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The record is of release.json and RELEASE_NUMBER; what is really open may replace the model's digest."""
+    """The record is of release.json, RELEASE_NUMBER and RELEASE_DIGEST; what is really open may replace the model's digest."""
     built = {"commit": "c" * 40, "version": "v", "model": "sha256:1", "content": "sha256:2"}
     (tmp_path / "release.json").write_text(json.dumps(built))
     monkeypatch.setattr(release, "__file__", str(tmp_path / "ml_service/release.py"))
     monkeypatch.setenv("RELEASE_NUMBER", "12")
     assert release.read().document() == {"release": 12, **built}
     assert release.read().document("sha256:3") == {"release": 12, **built, "model": "sha256:3"}
+    monkeypatch.setenv("RELEASE_DIGEST", "sha256:4")
+    assert release.read().document() == {"release": 12, **built, "digest": "sha256:4"}
 
 
 def test_no_release_finds_another_ones_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,7 +196,7 @@ def test_nothing_else_is_granted(grafana: Cloud, service: str, operation: str, p
 
 def test_report_draws_every_panel(seen: Seen) -> None:
     """One page, that needs nothing else, shows each panel with its data, the alarms, and the releases as marks."""
-    assert "build/monitoring.html: 20 panels, each with data" in seen.service.invoke("report", "--days", "2")
+    assert "build/monitoring.html: 21 panels, each with data" in seen.service.invoke("report", "--days", "2")
     page = (seen.service.root / "build/monitoring.html").read_text()
     assert not re.search(r"https?://|<script|src=|@import", page)
     figures = dict(re.findall(r'<figure id="([a-z0-9-]+)">(.*?)</figure>', page, re.S))

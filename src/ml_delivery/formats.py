@@ -1,23 +1,37 @@
 """How records are stored in the bucket, in the ledger and in ``build/``: each with its format and the package's version.
 
 Every older format is read; a newer one is refused. Format 1 was written by services whose delivery code was copied from the
-template: it has no stamp, and other names for some fields. Format 2 did not record how many answers had a status of 5xx.
+template: it has no stamp, and other names for some fields. Format 2 did not record which plan a release carried out, and how
+many answers had a status of 5xx while it was watched.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ml_delivery import __version__
 from ml_delivery.errors import CloudError
-from ml_delivery.records import Artifact, Content, Layer, Look, Manifest, Release
+from ml_delivery.records import (
+    Artifact,
+    Content,
+    Differences,
+    Layer,
+    Manifest,
+    Pruned,
+    Replaced,
+    Unimported,
+)
+
+if TYPE_CHECKING:
+    from ml_delivery.records import Release
 
 __all__ = [
     "FORMAT",
     "Damaged",
     "artifact",
+    "differences",
     "dump",
     "manifest",
     "plain_release",
@@ -27,6 +41,8 @@ __all__ = [
 ]
 
 FORMAT = 3
+# How deeply a record may be nested; none comes near it, and what Python can't read, or can't write again, is far above it.
+DEPTH = 20
 T = TypeVar("T")
 
 
@@ -49,6 +65,8 @@ def read(place: str, body: bytes) -> dict[str, Any]:
         found = json.loads(body)
         if not isinstance(found, dict):
             raise ValueError("not a JSON object")
+        if not _shallow(found, DEPTH):
+            raise ValueError(f"nested more than {DEPTH} deep")
     except (ValueError, RecursionError) as error:
         raise damaged(place, error) from error
     written, package = found.pop("format", 1), found.pop("package", "")
@@ -89,6 +107,8 @@ def release(place: str, found: dict[str, Any]) -> Release:
     Raises:
         CloudError: a field is missing.
     """
+    from ml_delivery.records import Look, Release
+
     try:
         known = {"deployed" if name == "version" else name: value for name, value in found.items()}
         known["artifact"] = artifact(place, known["artifact"])
@@ -113,9 +133,17 @@ def manifest(place: str, found: dict[str, Any]) -> Manifest:
     try:
         parts = {"contents": (Content, found["contents"]), "layers": (Layer, found["layers"])}
         known = found | {name: tuple(kind(**f) for f in listed) for name, (kind, listed) in parts.items()}
+        known["differences"] = differences(found.get("differences", {}))
     except (KeyError, TypeError, AttributeError) as error:
         raise damaged(place, error) from error
     return _made(place, Manifest, known)
+
+
+def differences(found: dict[str, Any]) -> Differences:
+    """Differences from their fields; those that a build recorded before there were any are empty."""
+    kinds = {"pruned": Pruned, "replaced": Replaced, "unimported": Unimported}
+    lists = {name: tuple(kind(**fields) for fields in found.get(name, ())) for name, kind in kinds.items()}
+    return Differences(**lists, imported=found.get("imported", 0))
 
 
 def require_known(place: str, kind: type[Any], found: dict[str, Any]) -> None:
@@ -130,6 +158,12 @@ def require_known(place: str, kind: type[Any], found: dict[str, Any]) -> None:
             f"{place} has the field {min(unknown)!r}, which ml-delivery {__version__} does not know; a newer one wrote it",
             next="invoke upgrade",
         )
+
+
+def _shallow(value: Any, depth: int) -> bool:
+    """Whether ``value`` is nested at most ``depth`` deep."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth > 0 and all(_shallow(one, depth - 1) for one in inner) if inner else True
 
 
 def _stamp() -> dict[str, Any]:

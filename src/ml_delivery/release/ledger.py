@@ -244,7 +244,8 @@ class Ledger:
             elif time.monotonic() >= end:
                 until = time.strftime("%H:%M:%S", time.localtime(head.holder.expires))
                 raise LockHeld(
-                    f"{self._environment} is locked by {words.holder(head.holder)}",
+                    f"{self._environment} is {f'still locked after {wait:g} s' if wait else 'locked'} "
+                    f"by {words.holder(head.holder)}",
                     next=f"wait for it (--wait SECONDS); if its process has ended, the lock expires at {until}, "
                     f"or is released by invoke unlock --reason WHY {self._where}",
                 )

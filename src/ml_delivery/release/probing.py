@@ -127,7 +127,7 @@ def _parsed(body: str) -> Any:
     """The JSON value in ``body``; ``body`` itself if it is not JSON."""
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return body
 
 
