@@ -40,8 +40,6 @@ def run(config: Config, name: str, again: str = "", **facts: str) -> None:
     except OSError as error:
         how = f"can't be run: {error.strerror}"
     when, _, what = name.partition("_")
-    options = {"--branch": facts.get("RELEASE_BRANCH"), "--cloud": facts.get("RELEASE_CLOUD")}
-    again = " ".join([f"invoke {what}", *(f"{option} {value}" for option, value in options.items() if value)])
     if how and when == "pre":
         raise Refused(
             f"hooks.{name}: `{' '.join(words)}` {how}; nothing was changed",
