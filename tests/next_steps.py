@@ -17,6 +17,7 @@ UPGRADE = "not here: a newer template is needed"
 AWS = "not here: the reason is AWS's own"
 GIT = "not here: objects that git lost, or links and flags, are the repository's own"
 OWNER = "elsewhere: test_machine_settings.py::test_another_users_repository_is_named"
+BYTES = "elsewhere: test_plans.py::test_bytes_that_differ_from_the_record_are_not_staged"
 ABSENT = "not here: the program is on every machine that runs tests"
 
 STEPS: dict[str, tuple[str, ...]] = {
@@ -110,7 +111,6 @@ STEPS: dict[str, tuple[str, ...]] = {
         "elsewhere: test_bad_days.py::test_interrupted_deploy_puts_all_back",
         "does not work",
     ),
-    "release/deploy.py _fits_a_session": (CHANGE,),
     "release/deploy.py _goal": ("no verified release", "live already", "never verified", "pruned"),
     "release/deploy.py _repeated": ("elsewhere: test_plans.py::test_plan_is_carried_out_once",),
     "release/ledger.py Ledger.read": ("no such release",),
@@ -121,15 +121,14 @@ STEPS: dict[str, tuple[str, ...]] = {
         "not here: another tool moves the traffic again and again",
     ),
     "release/machine.py Machine._watch": ("fails when watched",),
-    "release/machine.py Machine._require_stored": (
-        "elsewhere: test_plans.py::test_bytes_that_differ_from_the_record_are_not_staged",
-    ),
+    "release/machine.py Machine._require_stored": (BYTES,),
     "release/plan.py check": ("other plan",),
     "release/probing.py send": ("wrong answer",),
     "release/probing.py _answer": ("raises", "does not work"),
     "release/probing.py _same": (CODE, CODE),
     "release/rollout.py without_traffic": (CHANGE,),
     "release/rollout.py require_time_for_alarms": (CHANGE,),
+    "release/rollout.py require_time_in_workflow": (CHANGE,),
     "release/verify.py verify.hold": ("verify another",),
     "release/verify.py verify": ("verify nothing", "verify by hand", "verify raises", "verify uncommitted"),
     "scanning.py _bandit": (CODE,),

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "deploy", "resume", "rollback"]
 
-# How much of a workflow's session (one hour) is available for pauses.
-SESSION_SECONDS = 2700
 # Among how many of the newest releases an approved plan is looked for, and in which states they were live.
 RECENT, DEPLOYED = 20, (VERIFIED, ROLLED_BACK)
 
@@ -123,7 +121,7 @@ def deploy(
                 next="end that split with the tool that made it, then run this again",
             )
         if delivery.cloud.name == "aws" and os.environ.get("GITHUB_ACTIONS") and not detach and plan.live:
-            _fits_a_session(delivery, where)
+            rollout.require_time_in_workflow(delivery)
         if plan.live:
             rollout.require_time_for_alarms(delivery)
         before()
@@ -230,17 +228,6 @@ def _serves(restored: Restored) -> str:
     if not restored.whole:
         return f"{verified}{serves}, which is not what {'was deployed' if verified else 'served before'}"
     return f"{verified}{serves}" if verified else f"{serves} as before"
-
-
-def _fits_a_session(delivery: Delivery, where: str) -> None:
-    """Refuse pauses longer than a workflow's session: once its credentials have expired, nothing could be restored."""
-    seconds = rollout.plan(delivery).seconds * (1 + (delivery.environment.deploy.no_traffic == "wait"))
-    if seconds > SESSION_SECONDS:
-        raise Refused(
-            f"the pauses between traffic steps take {seconds / 60:.0f} minutes, a workflow's session ends after 60",
-            next=f"shorten deploy.pause of {delivery.environment.name} in pipeline.toml; or, signed in to the account outside "
-            f"of a workflow, invoke deploy --detach {where}, and later invoke deploy --resume {where}",
-        )
 
 
 def _same(delivery: Delivery, left: Work, approved: str | None) -> bool:

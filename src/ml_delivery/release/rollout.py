@@ -12,8 +12,18 @@ if TYPE_CHECKING:
     from ml_delivery.keys import Deploy
     from ml_delivery.release.delivery import Delivery
 
-__all__ = ["alarms", "described", "plan", "require_time_for_alarms", "weights", "without_traffic"]
+__all__ = [
+    "alarms",
+    "described",
+    "plan",
+    "require_time_for_alarms",
+    "require_time_in_workflow",
+    "weights",
+    "without_traffic",
+]
 
+# How much of a workflow's session (one hour) is available for pauses.
+SESSION_SECONDS = 2700
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutCompositeAlarm.html
 STATE = re.compile(r"""\b(?:ALARM|OK|INSUFFICIENT_DATA)\s*\(\s*["']?(?:arn:[^")]*:alarm:)?([^")']+?)["']?\s*\)""")
 
@@ -92,6 +102,22 @@ def require_time_for_alarms(delivery: Delivery) -> None:
         raise Refused(
             f"deploy.pause is {held.pause} s, in which the alarm {slowest} can't be in alarm: its periods take {seconds} s{arrive}",
             next=f"set deploy.pause of {delivery.environment.name} in pipeline.toml to {seconds + late} or more",
+        )
+
+
+def require_time_in_workflow(delivery: Delivery) -> None:
+    """Check that the pauses fit into a workflow's session: once its credentials have expired, nothing could be restored.
+
+    Raises:
+        Refused: they don't.
+    """
+    seconds = plan(delivery).seconds * (1 + (delivery.environment.deploy.no_traffic == "wait"))
+    if seconds > SESSION_SECONDS:
+        where = f"--branch {delivery.environment.branch}{delivery.where}"
+        raise Refused(
+            f"the pauses between traffic steps take {seconds / 60:.0f} minutes, a workflow's session ends after 60",
+            next=f"shorten deploy.pause of {delivery.environment.name} in pipeline.toml; or, signed in to the account outside "
+            f"of a workflow, invoke deploy --detach {where}, and later invoke deploy --resume {where}",
         )
 
 
