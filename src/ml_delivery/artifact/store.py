@@ -98,8 +98,13 @@ def stored(cloud: Cloud, bucket: str, key: str) -> str:
         return ""
 
 
-def find(context: Context, version: str) -> Artifact:
+def find(context: Context, version: str, first: str = "") -> Artifact:
     """The artifact that was pushed for ``version``.
+
+    Args:
+        context: the environment.
+        version: the source's version.
+        first: what to do before it can be built, for the error: empty, or a command that ends with ``, then ``.
 
     Raises:
         CloudError: there is none.
@@ -110,7 +115,7 @@ def find(context: Context, version: str) -> Artifact:
         where = f"{branch}{context.where}"
         raise CloudError(
             f"{version} has not been pushed",
-            next=f"invoke build {branch} && invoke push {where}, or invoke build --on codebuild {where}",
+            next=f"{first}invoke build {branch} && invoke push {where}, or invoke build --on codebuild {where}",
         )
     return found
 

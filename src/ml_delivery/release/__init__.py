@@ -4,6 +4,7 @@ verify                                proves that what is live is what its commi
 deploy                                deploy, resume and rollback, from taking the lock to the record
 machine                               the sequence of steps that they share
 plan, probing, watch, retention       what would change; the health check; live metrics; what can be removed
+rollout                               how traffic shifts, and for how long
 delivery                              one environment, opened: its cloud, foundation, target and ledger
 ledger, history                       what was released, and the same as a page
 words                                 records as text

@@ -6,6 +6,8 @@ import html
 import time
 from typing import TYPE_CHECKING
 
+from ml_delivery.release import words
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -48,10 +50,7 @@ def _row(release: Release, longest: float) -> str:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.at))
     names = ("version", "digest", "model")
     what = "<br>".join(f"<code>{html.escape(getattr(release.artifact, name)[:19])}</code>" for name in names)
-    looks = [
-        f"at {look.weight} %: {look.errors} of {look.requests} failed, p95 {look.p95:.0f} ms"
-        for look in release.watched
-    ]
+    looks = [f"at {look.weight} %: {words.look(look)}" for look in release.watched]
     notes = "<br>".join(map(html.escape, filter(None, [*looks, release.cause])))
     cells = [
         str(release.number),

@@ -51,8 +51,9 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
         report(links[-1])
 
     live = delivery.deployer.live()
-    release = delivery.ledger.find(live.release) if live else None
-    if live is None or release is None:
+    if live is None:
+        raise Refused("nothing is live", next=f"invoke deploy {where}")
+    if (release := delivery.ledger.find(live.release)) is None:
         raise Refused("what is live was not deployed by this pipeline", next=f"invoke status {where}")
     recorded = release.artifact
     hold(f"live version {live.deployed} is release {release.number}", live.digest, recorded.digest)
@@ -76,7 +77,8 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
     if rebuild and recorded.dirty:
         raise Refused(
             f"release {release.number} was built from uncommitted changes, so it can't be rebuilt",
-            next=f"commit, then invoke build --branch {branch} && invoke push {where} && invoke deploy {where}",
+            next=f"git add --all && git commit, then invoke build --branch {branch} && invoke push {where} && "
+            f"invoke deploy {where}",
         )
     if rebuild:
         wanted = recorded.digest if delivery.target.same_bytes else recorded.content

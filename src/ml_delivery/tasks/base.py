@@ -47,7 +47,7 @@ def action(**options: Any) -> Callable[[Callable[..., None]], Any]:
             try:
                 function(*args, **kwargs)
             except PipelineError as error:
-                raise Exit(f"✗ {error}", error.exit_code) from error
+                raise Exit(f"✗ {error}{_in_workflow(error)}", error.exit_code) from error
             except KeyboardInterrupt as error:
                 raise Exit("✗ interrupted", 130) from error
             except OSError as error:
@@ -60,6 +60,13 @@ def action(**options: Any) -> Callable[[Callable[..., None]], Any]:
         return guarded
 
     return decorate
+
+
+def _in_workflow(error: PipelineError) -> str:
+    """Where to type the next command for a reader of a workflow's log, which has no prompt; empty elsewhere."""
+    if not os.environ.get("GITHUB_ACTIONS") or "invoke " not in error.next:
+        return ""
+    return "\n  where: in a checkout of this commit, signed in to the account; the workflow Deploy also deploys and rolls back"
 
 
 def _internal(error: Exception) -> str:

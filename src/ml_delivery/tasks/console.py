@@ -63,7 +63,10 @@ def _words(result: Result) -> str:
         case results.Staged(release=release, deployed=deployed):
             return f"release {release} is version {deployed}"
         case results.Probed(asked=asked):
-            return ", ".join(f"{one.path} {one.status} in {one.seconds * 1000:.0f} ms" for one in asked)
+            return ", ".join(
+                f"{'' if one.method == 'GET' else f'{one.method} '}{one.path} {one.status} in {one.seconds * 1000:.0f} ms"
+                for one in asked
+            )
         case results.Shifted(old=old, new=new, weight=100):
             return f"live: version {old or 'none'} → {new}"
         case results.Shifted(old=old, new=new):

@@ -59,17 +59,8 @@ def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch:
             }
         )
     console.say(f"{delivery.environment.name} on {delivery.cloud.name}")
-    if live is None:
-        console.say(f"  nothing is live; next: invoke deploy {where}")
-    else:
-        console.say(f"  release {live.release} serves as version {live.deployed}, digest {live.digest}")
-        for version, percent in live.traffic.weights.items():
-            console.say(f"  version {version} has {percent} % of the traffic")
-    if head.work:
-        how = "paused; continue with" if head.work.detached else "under way; if it was interrupted, continue with"
-        console.say(f"  a {words.work(head.work)} is {how} invoke deploy --resume {where}")
-    if head.holder:
-        console.say(f"  locked by {words.holder(head.holder)}")
+    for line in words.state(live, head, where):
+        console.say(f"  {line}")
 
 
 def _ours(variables: dict[str, str], head: Head) -> dict[str, str]:
