@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ml_delivery.cloud import code_of
+from ml_delivery.masking import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,10 +54,10 @@ class Message:
     undo: str
 
     def text(self, place: str) -> str:
-        """The message as text; ``place`` is the service and the environment."""
+        """The message as text, without secrets; ``place`` is the service and the environment."""
         head = f"✗ {self.what} of {place} failed" if self.failed else f"✓ {self.what} of {place}"
         lines = [head, self.failed or self.result, f"by {self.who}, {self.seconds:.0f} s"]
-        return "\n".join([*lines, *filter(None, (self.link, self.undo and f"to undo: {self.undo}"))])
+        return masked("\n".join([*lines, *filter(None, (self.link, self.undo and f"to undo: {self.undo}"))]))
 
 
 def link(repository: str, old: str, new: str) -> str:

@@ -35,7 +35,8 @@ def patch(app: Any) -> None:
 
     async def admitting(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] not in ("http", "websocket"):
-            return await serve(scope, receive, send)
+            await serve(scope, receive, send)
+            return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         page = _answers_pages(app, scope, headers)
         if reason := _refusal(scope, headers, page, secret):
@@ -121,7 +122,8 @@ def _signature(secret: bytes, path: str, expires: str) -> str:
 async def _refuse(scope: Any, receive: Any, send: Any, reason: str) -> None:
     if scope["type"] == "websocket":
         await receive()
-        return await send({"type": "websocket.close", "code": 1008})
+        await send({"type": "websocket.close", "code": 1008})
+        return
     body = json.dumps({"__type": "AccessDenied", "message": reason}).encode()
     names = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 403, "headers": names})

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ml_delivery.errors import Refused
+from ml_delivery.release import foreign
 from ml_delivery.release.results import Asked, Probed
 
 if TYPE_CHECKING:
@@ -50,9 +51,10 @@ def probe(
         answer = _ask(delivery, path, deployed, previous)
         logs = f"invoke logs --branch {delivery.environment.branch}{delivery.where}"
         if answer.fault:
-            raise Refused(f"{place} does not answer {path}: {answer.fault}", next=logs)
+            raise Refused(f"{place} does not answer {path}: {foreign.shown(delivery, answer.fault)}", next=logs)
         if answer.status != 200:
-            raise Refused(f"{place} answers {path} with {answer.status}: {answer.body[:300]}", next=logs)
+            said = foreign.shown(delivery, answer.body)
+            raise Refused(f"{place} answers {path} with {answer.status}: {said}", next=logs)
         if path == "/version":
             _same(place, answer.body, release, delivery)
         asked.append(Asked(path, answer.status, answer.seconds))
@@ -85,7 +87,8 @@ def _same(place: str, body: str, release: Release, delivery: Delivery) -> None:
     """Check that ``body``, the answer to /version, names exactly this release."""
     found = document(body)
     if not found:
-        raise Refused(f"{place} answers /version with {body[:100]!r}, which is not a JSON object")
+        said = foreign.shown(delivery, body, 100)
+        raise Refused(f"{place} answers /version with {said!r}, which is not a JSON object")
     branch = f"--branch {delivery.environment.branch}"
     where = f"{branch}{delivery.where}"
     wanted = {
@@ -99,7 +102,8 @@ def _same(place: str, body: str, release: Release, delivery: Delivery) -> None:
             answer = 'what release.json contains, and "release": int(os.environ["RELEASE_NUMBER"])'
             raise Refused(f"{place} answers /version without {name!r}", next=f"let /version answer with {answer}")
         if found.get(name) != value and (value or found.get(name)):  # a service without a model may omit it
+            said = foreign.shown(delivery, repr(found.get(name)), 100)
             raise Refused(
-                f"{place} is another release: /version has {name} {found.get(name)!r}, release {release.number} has {value!r}",
+                f"{place} is another release: /version has {name} {said}, release {release.number} has {value!r}",
                 next=f"invoke build {branch} && invoke push {where} && invoke deploy {where}",
             )

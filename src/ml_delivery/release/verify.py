@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ml_delivery import config, source
 from ml_delivery.artifact import build, store
 from ml_delivery.errors import Refused
+from ml_delivery.release import foreign
 from ml_delivery.release.probing import document
 
 if TYPE_CHECKING:
@@ -61,11 +62,16 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
     hold(f"its bytes in {recorded.location}", delivery.deployer.stored(pushed), pushed.digest)
     answer = delivery.deployer.call("/version")
     if answer.fault:
-        raise Refused(f"what is live does not answer /version: {answer.fault}", next=f"invoke logs {where}")
+        fault = foreign.shown(delivery, answer.fault)
+        raise Refused(f"what is live does not answer /version: {fault}", next=f"invoke logs {where}")
     says = document(answer.body)
-    hold("what answers /version", str(says.get("content", "")), recorded.content)
-    if "digest" in says:  # as the deploy set it; the target's own is what it is compared with
-        hold("the digest that /version names", str(says["digest"]), live.digest)
+    for name, of, wanted in (
+        ("what answers /version", "content", recorded.content),
+        # as the deploy set it; the target's own is what it is compared with
+        *([("the digest that /version names", "digest", live.digest)] if "digest" in says else []),
+    ):
+        answered = str(says.get(of, ""))
+        hold(name, answered if foreign.NAME.fullmatch(answered) else foreign.shown(delivery, answered, 100), wanted)
     if rebuild and recorded.dirty:
         raise Refused(
             f"release {release.number} was built from uncommitted changes, so it can't be rebuilt",
