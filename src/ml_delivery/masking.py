@@ -11,7 +11,7 @@ import json
 import os
 import re
 from functools import lru_cache
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 __all__ = ["MASK", "inert", "learn", "masked"]
 
@@ -95,6 +95,9 @@ def _known(environment: frozenset[tuple[str, str]], learned: frozenset[str]) -> 
     for name, value in environment:
         if NAMED.search(name) and not NOT_NAMED.search(name):
             values.update(_parts(value))
+        if "WEBHOOK" in name.upper():  # its path is the secret
+            path = urlsplit(value).path
+            values.update(part for piece in (path, path.rpartition("/")[2]) for part in _parts(piece))
         for found in re.findall(USERINFO, value):
             values.update(part for piece in (found, *found.split(":")[1:]) for part in _parts(unquote(piece)))
     longest_first = sorted(values, key=len, reverse=True)
