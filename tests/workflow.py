@@ -125,9 +125,8 @@ class Runner:
                 assert action in ON_GITHUB, f"nothing stands in for {action}"
                 if action == "aws-actions/configure-aws-credentials":
                     assert job["permissions"]["id-token"] == "write"
-                    keys = self._assume(
-                        {k: self._text(v, event, outputs, matrix) for k, v in step["with"].items()}, job, event
-                    )
+                    words = {k: self._text(v, event, outputs, matrix) for k, v in step["with"].items()}
+                    keys = self._assume(words, workflow, job, event)
                 elif action == "actions/attest-build-provenance":
                     assert re.fullmatch(
                         r"sha256:[0-9a-f]{64}", self._text(step["with"]["subject-digest"], event, outputs, matrix)
@@ -184,9 +183,11 @@ class Runner:
             name, _, value = line.partition("=")
             outputs[name] = value
 
-    def _assume(self, words: dict[str, str], job: dict[str, Any], event: Event) -> dict[str, str]:
-        """The role, with a token for the subject that GitHub gives this job."""
-        repository = "repo:your-organisation/demand-pricing"
+    def _assume(self, words: dict[str, str], workflow: str, job: dict[str, Any], event: Event) -> dict[str, str]:
+        """The role, with a token for the subject and the workflow file that GitHub gives this job."""
+        name = "your-organisation/demand-pricing"
+        repository = f"repo:{name}"
+        file = f"{name}/.github/workflows/{workflow}@refs/heads/{event.branch}"
         where = job.get("environment")
         named = self._text(where, event, {}, None) if where else ""
         subject = f"{repository}:environment:{named}" if named else f"{repository}:ref:refs/heads/{event.branch}"
@@ -199,7 +200,7 @@ class Runner:
         found = sts.assume_role_with_web_identity(
             RoleArn=words["role-to-assume"],
             RoleSessionName=words["role-session-name"],
-            WebIdentityToken=self.issuer.token(subject),
+            WebIdentityToken=self.issuer.token(subject, job_workflow_ref=file),
             DurationSeconds=int(words["role-duration-seconds"]),
         )["Credentials"]
         return {

@@ -1,8 +1,10 @@
 """An environment's infrastructure in its AWS account.
 
+trust        checks which roles accept which GitHub tokens
 doctor       checks it, and prints fixes
 removal      removes it permanently
 change_sets  applies stacks, by change sets
 events       what happens to a stack
+github       asks GitHub about the repository
 stacks       defines the stacks and their parameters
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
@@ -35,6 +34,8 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, dest
     opened = Cloud.open(config, environment, cloud)
     if destroy:
         return _destroy(config, environment, opened)
+    if opened.name == "aws":
+        config = _identified(config)
     wanted = [
         stacks.service(config, environment),
         stacks.delivering(config, environment),
@@ -64,6 +65,17 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, dest
     _variables(stacks.workflows(config, opened.account))
 
 
+def _identified(config: Config) -> Config:
+    """The configuration with GitHub's numbers of the repository; those that pipeline.toml lacks are written there."""
+    from ml_delivery.account import github
+
+    known = github.identified(config)
+    if known is not config:
+        ids = f'owner_id = "{known.github.owner_id}", repository_id = "{known.github.repository_id}"'
+        console.say(f"GitHub's numbers of {known.github.repository}: {ids}; written to pipeline.toml, commit it")
+    return known
+
+
 def _destroy(config: Config, environment: Environment, cloud: Cloud) -> None:
     """Remove the environment, but only after the service's name was typed, on every cloud: it can't be undone."""
     from ml_delivery.account import removal
@@ -86,6 +98,7 @@ def doctor(
 ) -> None:
     """Check this machine, the account and GitHub for common problems, and print each fix; exit 1 if a check fails."""
     from ml_delivery.account import doctor as looking
+    from ml_delivery.account import github, trust
     from ml_delivery.cloud import chosen
     from ml_delivery.release.delivery import checked_out
 
@@ -104,8 +117,10 @@ def doctor(
         found, opened = looking.account(config, environment, chosen(cloud))
         findings += found
     if environment and opened and claims:
-        findings += looking.trust(environment, opened, config.name_of(environment), looking.claims_of(claims))
-    if environment and opened and (token := os.environ.get("GH_TOKEN") or os.environ.get("GITHUB_TOKEN")):
+        findings += trust.given(environment, opened, config.name_of(environment), trust.claims_of(claims))
+    elif environment and opened:
+        findings += trust.expected(config, environment, opened)
+    if environment and opened and (token := github.token()):
         findings += looking.github(config, environment, opened.account, token)
     _show(findings, json)
 
