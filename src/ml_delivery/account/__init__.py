@@ -6,5 +6,6 @@ removal      removes it permanently
 change_sets  applies stacks, by change sets
 events       what happens to a stack
 github       asks GitHub about the repository
+policies     the policies of a template, and how two differ
 stacks       defines the stacks and their parameters
 """
