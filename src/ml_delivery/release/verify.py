@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_delivery import config, source
-from ml_delivery.artifact import build, store
+from ml_delivery import source
+from ml_delivery.artifact import store
 from ml_delivery.errors import Refused
 from ml_delivery.release import foreign
+from ml_delivery.release import rebuild as rebuilding
 from ml_delivery.release.probing import document
 
 if TYPE_CHECKING:
@@ -86,5 +87,5 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
 def _rebuilt(delivery: Delivery, recorded: Artifact) -> str:
     with tempfile.TemporaryDirectory() as folder:
         clone = source.clone(delivery.config.root, recorded.commit, Path(folder, "clone"))
-        made = build.build(config.load(clone), delivery.environment.branch)
+        made = rebuilding.rebuild(delivery.config.root, clone, delivery.environment.branch)
         return made.digest if delivery.target.same_bytes else made.content
