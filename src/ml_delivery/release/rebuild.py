@@ -44,8 +44,8 @@ def rebuild(root: Path, clone: Path, branch: str) -> Rebuilt:
             raise BuildError(f"the rebuild exited with code {done.returncode}: {done.stderr.strip()[-500:]}")
         found = json.loads(result.read_text(encoding="utf-8"))
     if "message" in found:
-        next = "check that commit out, then invoke build"  # the error's own remedy would be one for the clone
-        raise BuildError(f"the commit can't be built again: {found['message']}", next=next)
+        remedy = "check that commit out, then invoke build"  # the error's own remedy would be one for the clone
+        raise BuildError(f"the commit can't be built again: {found['message']}", next=remedy)
     return Rebuilt(**found)
 
 
