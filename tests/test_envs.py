@@ -58,13 +58,14 @@ def test_environment_is_made_once_per_lock(tmp_path: Path) -> None:
 def test_no_source_distribution_is_built(tmp_path: Path) -> None:
     """Of a locked package that exists only as source, no code runs: it is refused, and named."""
     ran = tmp_path / "ran"
-    setup = f"open({str(ran)!r}, 'w').close()\nfrom setuptools import setup\nsetup(name='from-source', version='1')\n"
+    files = {
+        "backend.py": f"open({str(ran)!r}, 'w').close()\n",
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "PKG-INFO": "Metadata-Version: 2.1\nName: from-source\nVersion: 1\n",
+    }
     archive = tmp_path / "from_source-1.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
-        for name, text in {
-            "setup.py": setup,
-            "PKG-INFO": "Metadata-Version: 2.1\nName: from-source\nVersion: 1\n",
-        }.items():
+        for name, text in files.items():
             member = tarfile.TarInfo(f"from_source-1/{name}")
             member.size = len(text)
             tar.addfile(member, io.BytesIO(text.encode()))
