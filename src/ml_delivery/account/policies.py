@@ -110,7 +110,7 @@ def statements(template: Tree, parameters: dict[str, str], pseudo: dict[str, str
         named = [str(properties[key]) for key in ("RoleName", "TopicName", "Name") if key in properties]
         name = named[0] if named else logical
         found += _attached(name, properties)
-        if resource.get("Type") == "AWS::Lambda::Permission":
+        if str(resource.get("Type")).endswith("::Permission"):
             found.append(Statement(name, "permission", logical, frozenset(_parts({"Effect": "Allow", **properties}))))
         for policy, document in _documents(properties):
             listed = document["Statement"] if isinstance(document["Statement"], list) else [document["Statement"]]
