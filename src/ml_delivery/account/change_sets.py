@@ -146,9 +146,8 @@ def plan(stack: Stack, cloud: Cloud) -> InfraPlan:
         )
         for c in described.get("Changes", [])
     )
-    return InfraPlan(
-        stack.name, change_set, create, changes, stack.place, policies.compared(stack, None if create else there, cloud)
-    )
+    changed = policies.compared(stack, None if create else there, cloud)
+    return InfraPlan(stack.name, change_set, create, changes, stack.place, changed)
 
 
 def discard(cloud: Cloud, planned: InfraPlan) -> None:
