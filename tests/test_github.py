@@ -136,7 +136,11 @@ def test_another_repository_of_the_name_is_reported(tiny: Tiny, api: GitHub) -> 
             "the tokens' sub begins with repo:an-ow",
         ),
         (f'{IDS}subject = "names"\n', {"use_default": True, "sub_claim_prefix": "repo:an-owner/a-repository"}, ""),
-        (IDS, {"use_default": False, "include_claim_keys": ["actor"]}, "the tokens' sub is customised (actor)"),
+        (
+            IDS,
+            {"use_default": False, "include_claim_keys": ["actor"]},
+            "the tokens' sub has claims of its own, which no role accepts: actor",
+        ),
         (IDS, {"use_default": True}, ""),
     ],
 )
@@ -217,6 +221,24 @@ def test_bare_names_need_to_be_chosen(tiny: Tiny, api: GitHub, monkeypatch: pyte
     tiny.replace("pipeline.toml", '"names"', '"name"')
     with pytest.raises(ConfigError, match=r"github.subject: 'name' is not one of ids, names"):
         assert tiny.config
+
+
+def test_tokens_with_names_alone_are_not_given_to_roles_that_want_ids(
+    tiny: Tiny, api: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older repository: both ways on, with the numbers; where GitHub does not report the form, the numbers are written."""
+    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+    bare = {"use_default": True, "use_immutable_subject": False, "sub_claim_prefix": "repo:an-owner/a-repository"}
+    api.answers[github.SUBJECT] = (200, bare)
+    before = (tiny.root / "pipeline.toml").read_bytes()
+    with pytest.raises(ConfigError, match="the repository's tokens have names alone") as fault:
+        github.identified(tiny.config)
+    assert "-F use_immutable_subject=true; or write" in fault.value.next
+    assert 'subject = "names", owner_id = "583231" and repository_id = "1296269"' in fault.value.next
+    assert (tiny.root / "pipeline.toml").read_bytes() == before
+    api.answers[github.SUBJECT] = (403, {})
+    assert github.identified(tiny.config).github.repository_id == "1296269"
+    assert set(api.tokens) == {f"Bearer {TOKEN}"}
 
 
 def test_token_is_found(api: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -13,6 +14,8 @@ from tiny import Tiny
 
 from ml_delivery import masking
 from ml_delivery.masking import inert, masked
+from ml_delivery.release import foreign
+from ml_delivery.targets.lambda_function.http import read_answer
 from ml_delivery.tasks import console
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -163,6 +166,31 @@ def test_summary_is_no_markdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "canary" not in "".join(lines)
     console.output(digest="a\nextra=b")
     assert (tmp_path / "output").read_text() == "digest=a extra=b\n"
+
+
+def test_what_a_service_wrote_is_masked_and_then_cut(tiny: Tiny) -> None:
+    """A secret at the cut, in a JSON secret, or that looks like a digest; without the right to read it, only the error's type."""
+    path = f"/{tiny.name}/key"
+    secrets = f'[function.secrets]\nONE = "ssm:{path}"\nTWO = "secretsmanager:{tiny.name}"\n\n[promote]'
+    tiny.replace("pipeline.toml", "[promote]", secrets)
+    delivery = tiny.open()
+    secret = "0123456789abcdef" * 2
+    hidden = foreign.shown(delivery, f"Unhandled: KeyError: {secret}")
+    assert hidden.startswith("Unhandled: KeyError: (not shown")
+    assert foreign.shown(delivery, secret).startswith("(not shown")
+    assert foreign.shown(delivery, f"not an HTTP response: {secret}").startswith("(not shown")
+    assert foreign.named(delivery, 7) == "7"
+    assert foreign.named(delivery, "secret of another form").startswith("(not shown")
+    delivery.cloud.client("ssm").put_parameter(Name=path, Value=secret, Type="SecureString")
+    document = json.dumps({"user": "someone-here", "inner": [{"password": "canary-inside"}]})
+    delivery.cloud.client("secretsmanager").create_secret(Name=tiny.name, SecretString=document)
+    assert foreign.shown(delivery, f"{'x' * 290}{secret}{'y' * 90}") == f"{'x' * 290}***{'y' * 7}…"
+    assert foreign.shown(delivery, f"KeyError: {secret} and canary-inside") == "KeyError: *** and ***"
+    payload = json.dumps({"errorType": "ValueError", "errorMessage": f"{'z' * 480}{secret}"})
+    answer = read_answer({"Payload": io.BytesIO(payload.encode()), "FunctionError": "Unhandled"}, 1.0)
+    assert secret[:8] not in foreign.shown(delivery, answer.fault, 600)
+    answer = read_answer({"Payload": io.BytesIO(f"{'z' * 190}{secret}".encode())}, 1.0)
+    assert secret[:8] not in foreign.shown(delivery, answer.fault, 600)
 
 
 def test_codebuilds_log_commands_no_runner(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

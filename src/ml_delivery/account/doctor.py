@@ -158,15 +158,19 @@ def github(config: Config, environment: Environment, account: str, token: str) -
         return f"{found.name} is the repository {found.id} of {found.owner_id}"
 
     def subject() -> str:
-        found = api.subject_start(known.repository, token)
-        ours = stacks.subject(config)
-        if found is None:
+        found, ours = api.subject(known.repository, token), stacks.subject(config)
+        if found.custom:
+            fix = f"gh api --method PUT repos/{known.repository}/{api.SUBJECT} -F use_default=true"
+            raise PipelineError(
+                f"the tokens' sub has claims of its own, which no role accepts: {', '.join(found.custom)}", fix
+            )
+        if not found.start:
             return f"GitHub does not report how the tokens' sub begins; the roles require {ours}"
-        if found != ours:
-            form = "ids" if "@" in found else "names"
+        if found.start != ours:
+            form = "ids" if "@" in found.start else "names"
             fix = f'write subject = "{form}" into [github] of pipeline.toml, then {bootstrap}'
-            raise PipelineError(f"the tokens' sub begins with {found}, the roles require {ours}", next=fix)
-        return f"the tokens' sub begins with {found}"
+            raise PipelineError(f"the tokens' sub begins with {found.start}, the roles require {ours}", next=fix)
+        return f"the tokens' sub begins with {ours}"
 
     def protected() -> str:
         found = api.protection(known.repository, environment.name, token)

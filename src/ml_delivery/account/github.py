@@ -19,9 +19,21 @@ from ml_delivery.errors import ConfigError, PipelineError
 if TYPE_CHECKING:
     from ml_delivery.config import Config
 
-__all__ = ["Protection", "Repository", "ask", "identified", "protection", "repository", "subject_start", "token"]
+__all__ = [
+    "SUBJECT",
+    "Protection",
+    "Repository",
+    "Subject",
+    "ask",
+    "identified",
+    "protection",
+    "repository",
+    "subject",
+    "token",
+]
 
 SECONDS = 10
+SUBJECT = "actions/oidc/customization/sub"
 IDS = 'gh api repos/{name} --jq ".owner.id, .id"'
 
 
@@ -53,6 +65,14 @@ class Protection:
     branches: str
     patterns: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The form of ``sub`` in a repository's tokens: how it begins (empty if not reported), and its custom claims, if any."""
+
+    start: str
+    custom: tuple[str, ...]
 
 
 def token() -> str:
@@ -131,11 +151,21 @@ def identified(config: Config) -> Config:
         f"write owner_id and repository_id into [github] of pipeline.toml ({IDS.format(name=known.repository)}); or, for a "
         'repository whose tokens have names alone, subject = "names"'
     )
+    secret = token()
     try:
-        found = repository(known.repository, token())
+        found = repository(known.repository, secret)
     except PipelineError as error:
         problem = f"github.owner_id, repository_id: empty, and {error.message}"
         raise ConfigError(FILE, [problem], next=f"{error.next}; or {by_hand}") from error
+    if secret and _has_bare_subject(known.repository, secret):
+        change = (
+            f"gh api --method PUT repos/{known.repository}/{SUBJECT} -F use_default=true -F use_immutable_subject=true"
+        )
+        problem = (
+            "github.subject: the repository's tokens have names alone, which another account can take after a rename"
+        )
+        lines = f'subject = "names", owner_id = "{found.owner_id}" and repository_id = "{found.id}"'
+        raise ConfigError(FILE, [problem], next=f"{change}; or write {lines} into [github] of pipeline.toml")
     path = config.root / FILE
     text = path.read_bytes()
     path.write_bytes(_with_ids(text.decode(), found).encode())
@@ -150,6 +180,14 @@ def identified(config: Config) -> Config:
         )
         raise ConfigError(FILE, [problem], next=by_hand)
     return made
+
+
+def _has_bare_subject(name: str, token: str) -> bool:
+    try:
+        start = subject(name, token).start
+    except PipelineError:  # it is not needed for this; `invoke doctor` reports it
+        return False
+    return bool(start) and "@" not in start
 
 
 def _with_ids(text: str, found: Repository) -> str:
@@ -171,22 +209,18 @@ def _with_ids(text: str, found: Repository) -> str:
     return "".join(lines)
 
 
-def subject_start(repository: str, token: str) -> str | None:
-    """How the ``sub`` of the repository's tokens begins; None where GitHub does not report it, as Enterprise Server does not.
+def subject(repository: str, token: str) -> Subject:
+    """The form of the repository's subjects.
 
     https://docs.github.com/en/rest/actions/oidc#get-the-customization-template-for-an-oidc-subject-claim-for-a-repository
 
     Raises:
-        PipelineError: the repository has a subject of its own, which no role accepts; or GitHub refuses or does not answer.
+        PipelineError: GitHub refuses, does not answer or, as Enterprise Server, does not know.
     """
     missing = "GitHub does not report the repository's subject"
-    found = ask(f"{repository}/actions/oidc/customization/sub", token, missing, "use a token that may read its actions")
-    if not found.get("use_default", True):
-        keys = ", ".join(found.get("include_claim_keys", [])) or "its organisation's claims"
-        fix = f"gh api --method PUT repos/{repository}/actions/oidc/customization/sub -F use_default=true"
-        raise PipelineError(f"the tokens' sub is customised ({keys}); the roles require the default one", next=fix)
-    start = found.get("sub_claim_prefix")
-    return str(start) if start else None
+    found = ask(f"{repository}/{SUBJECT}", token, missing, "use a token that may read its actions")
+    custom = () if found.get("use_default", True) else tuple(found.get("include_claim_keys") or ("its organisation's",))
+    return Subject(str(found.get("sub_claim_prefix") or ""), custom)
 
 
 def protection(repository: str, name: str, token: str) -> Protection:

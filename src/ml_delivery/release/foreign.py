@@ -15,11 +15,11 @@ from ml_delivery import masking
 if TYPE_CHECKING:
     from ml_delivery.records import Context
 
-__all__ = ["LIMIT", "learn", "shown"]
+__all__ = ["LIMIT", "NAME", "learn", "named", "shown"]
 
 LIMIT = 300  # characters
 SECONDS = 3
-PUBLIC = re.compile(r"'?(?:(?:sha256:)?[0-9a-f]{7,64}|\d+|None|)'?")  # a digest, a commit, a number, nothing
+NAME = re.compile(r"(?:sha256:)?[0-9a-f]{7,64}|\d+|")  # a digest, a commit, a number, nothing
 TYPE = re.compile(r"(?:\w+: )?(?:[A-Z]\w*(?:Error|Exception|Exit|Interrupt)|(?:Runtime|Sandbox|Extension)\.\w+)\b")
 
 
@@ -43,14 +43,19 @@ def learn(context: Context) -> bool:
 
 def shown(context: Context, text: str, limit: int = LIMIT) -> str:
     """``text`` without secrets, in at most ``limit`` characters; only its error type if the secrets can't be read."""
-    if PUBLIC.fullmatch(text):
-        return text
     if learn(context):
         clean = masking.masked(text)
         return clean if len(clean) <= limit else f"{clean[:limit]}…"
     kind = TYPE.match(text)
     where = f"invoke logs --branch {context.environment.branch}{context.where}"
     return f"{f'{kind.group()}: ' if kind else ''}(not shown, since it may contain a secret; see {where})"
+
+
+def named(context: Context, value: object) -> str:
+    """What /version has as a release's number, commit, model or content; anything else than such a name as by ``shown``."""
+    if value is None or NAME.fullmatch(str(value)):
+        return repr(value)
+    return shown(context, repr(value), 100)
 
 
 def _leaves(value: str) -> list[str]:

@@ -102,7 +102,7 @@ def _same(place: str, body: str, release: Release, delivery: Delivery) -> None:
             answer = 'what release.json contains, and "release": int(os.environ["RELEASE_NUMBER"])'
             raise Refused(f"{place} answers /version without {name!r}", next=f"let /version answer with {answer}")
         if found.get(name) != value and (value or found.get(name)):  # a service without a model may omit it
-            said = foreign.shown(delivery, repr(found.get(name)), 100)
+            said = foreign.named(delivery, found.get(name))
             raise Refused(
                 f"{place} is another release: /version has {name} {said}, release {release.number} has {value!r}",
                 next=f"invoke build {branch} && invoke push {where} && invoke deploy {where}",

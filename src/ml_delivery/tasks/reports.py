@@ -33,7 +33,8 @@ def call(_: Any, path: str, branch: str = "", cloud: str = "") -> None:
     foreign.learn(delivery)
     console.body(answer.body)
     if answer.fault or answer.status >= 400:
-        raise Exit(f"✗ {answer.fault or f'status {answer.status}'}", 1)
+        fault = console.clean(answer.fault)[: foreign.LIMIT]
+        raise Exit(f"✗ {fault or f'status {answer.status}'}", 1)
 
 
 @action(
