@@ -36,6 +36,10 @@ SUBJECTS = {
     "plan": f"{REPOSITORY}:ref:refs/heads/main",
     "deploy": f"{REPOSITORY}:environment:production",
 }
+# The workflow file that each stage's job is in, as GitHub's tokens name it.
+JOBS = {
+    stage: f"an-owner/a-repository/.github/workflows/{file}@refs/heads/main" for stage, file in stacks.WORKFLOWS.items()
+}
 # Answers as a version, not through the alias: a first deploy of it has an alias to take back.
 SHY = HANDLER.replace(
     '    print("asked for"', '    assert not context.invoked_function_arn.endswith(":live")\n    print("asked for"'
@@ -107,6 +111,11 @@ class Roles:
 
     # -- who acts
 
+    def token(self, role: str, subject: str = "", **claims: Any) -> str:
+        """A token as GitHub gives it to the job that takes ``role``, unless it is for another subject or has other claims."""
+        found: str = self.issuer.token(subject or SUBJECTS[role], **{"job_workflow_ref": JOBS[role], **claims})
+        return found
+
     def assume(self, role: str, token: str, seconds: int = 900) -> dict[str, str]:
         """The credentials of ``role`` for ``token``, asked for as ``configure-aws-credentials`` asks."""
         sts = Session().create_client(
@@ -142,7 +151,7 @@ class Roles:
             arn = f"arn:aws:iam::{ACCOUNT}:role/{self.name}-codebuild"
             keys = self.admin.client("sts").assume_role(RoleArn=arn, RoleSessionName="tests")["Credentials"]
         else:
-            keys = self.assume(role, self.issuer.token(SUBJECTS[role]))
+            keys = self.assume(role, self.token(role))
         variables = {
             "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],

@@ -124,9 +124,8 @@ class Runner:
                 assert action in ON_GITHUB, f"nothing stands in for {action}"
                 if action == "aws-actions/configure-aws-credentials":
                     assert job["permissions"]["id-token"] == "write"
-                    keys = self._assume(
-                        {k: self._text(v, event, outputs, matrix) for k, v in step["with"].items()}, job, event
-                    )
+                    words = {k: self._text(v, event, outputs, matrix) for k, v in step["with"].items()}
+                    keys = self._assume(words, workflow, job, event)
             else:
                 more = {k: self._text(v, event, outputs, matrix) for k, v in step.get("env", {}).items()}
                 self._run(step["run"], {**variables, **keys, **more}, outputs)
@@ -179,9 +178,11 @@ class Runner:
             name, _, value = line.partition("=")
             outputs[name] = value
 
-    def _assume(self, words: dict[str, str], job: dict[str, Any], event: Event) -> dict[str, str]:
-        """The role, with a token for the subject that GitHub gives this job."""
-        repository = "repo:your-organisation/demand-pricing"
+    def _assume(self, words: dict[str, str], workflow: str, job: dict[str, Any], event: Event) -> dict[str, str]:
+        """The role, with a token for the subject and the workflow file that GitHub gives this job."""
+        name = "your-organisation/demand-pricing"
+        repository = f"repo:{name}"
+        file = f"{name}/.github/workflows/{workflow}@refs/heads/{event.branch}"
         where = job.get("environment")
         named = self._text(where, event, {}, None) if where else ""
         subject = f"{repository}:environment:{named}" if named else f"{repository}:ref:refs/heads/{event.branch}"
@@ -194,7 +195,7 @@ class Runner:
         found = sts.assume_role_with_web_identity(
             RoleArn=words["role-to-assume"],
             RoleSessionName=words["role-session-name"],
-            WebIdentityToken=self.issuer.token(subject),
+            WebIdentityToken=self.issuer.token(subject, job_workflow_ref=file),
             DurationSeconds=int(words["role-duration-seconds"]),
         )["Credentials"]
         return {

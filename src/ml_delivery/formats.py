@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ml_delivery import __version__
 from ml_delivery.errors import CloudError
+from ml_delivery.masking import masked
 from ml_delivery.records import (
     Artifact,
     Content,
@@ -119,8 +120,8 @@ def release(place: str, found: dict[str, Any]) -> Release:
 
 
 def plain_release(one: Release) -> dict[str, Any]:
-    """A release's fields with their stamp, to be stored inside another document."""
-    return {**_stamp(), **asdict(one)}
+    """A release's fields with their stamp, to be stored inside another document; no secret is in its cause."""
+    return {**_stamp(), **asdict(one), "cause": masked(one.cause)}
 
 
 def manifest(place: str, found: dict[str, Any]) -> Manifest:

@@ -212,6 +212,9 @@ class Github:
     )
     owner_id: str = key("the owner's quoted number, with repository_id", default="", pattern=r"\d*")
     repository_id: str = key("the repository's quoted number, with owner_id", default="", pattern=r"\d*")
+    subject: str = key(
+        '"ids" or, for a repository whose tokens lack them, "names"', default="ids", choices=("ids", "names")
+    )
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from ml_delivery import source
 from ml_delivery.errors import Interrupted, LockHeld, PipelineError, Refused
 from ml_delivery.records import ROLLED_BACK, VERIFIED
+from ml_delivery.release import foreign, rollout, words
 from ml_delivery.release import plan as planning
-from ml_delivery.release import rollout, words
 from ml_delivery.release.head import Previous
 from ml_delivery.release.machine import Machine
 from ml_delivery.release.results import Planned, Run, Step
@@ -200,6 +200,7 @@ def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> 
         raise  # the work now belongs to the new holder of the lock
     except BaseException as fault:
         interrupted = isinstance(fault, KeyboardInterrupt)
+        foreign.learn(delivery)  # whatever wrote the message
         cause = "interrupted" if interrupted else fault.message if isinstance(fault, PipelineError) else str(fault)
         with _uninterrupted():
             try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_delivery.errors import Refused
 from ml_delivery.keys import Request
+from ml_delivery.release import foreign
 from ml_delivery.release.results import Asked, Probed
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def probe(
             alive()
         answer = _answer(delivery, Request(path), deployed, previous)
         if path == "/version":
-            _same(_place(deployed), answer.body, release)
+            _same(delivery, _place(deployed), answer.body, release)
         asked.append(Asked(path, answer.status, answer.seconds))
     return Probed(tuple(asked))
 
@@ -68,8 +69,9 @@ def send(delivery: Delivery, deployed: str, alive: Callable[[], None]) -> tuple[
         alive()
         answer = _answer(delivery, request, deployed)
         if request.expect is not None and (found := differences(request.expect, _parsed(answer.body))):
+            said = foreign.shown(delivery, "; ".join(found[:MOST_DIFFERENCES]))
             raise Refused(
-                f"{_place(deployed)} answers {request.method} {request.path} with {'; '.join(found[:MOST_DIFFERENCES])}",
+                f"{_place(deployed)} answers {request.method} {request.path} with {said}",
                 next=_logs(delivery),
             )
         asked.append(Asked(request.path, answer.status, answer.seconds, request.method))
@@ -109,9 +111,11 @@ def _answer(delivery: Delivery, request: Request, deployed: str, previous: int =
     place, what = _place(deployed), request.path if request.method == "GET" else f"{request.method} {request.path}"
     answer = _ask(delivery, request, deployed, previous)
     if answer.fault:
-        raise Refused(f"{place} does not answer {what}: {answer.fault}", next=_logs(delivery))
+        raise Refused(f"{place} does not answer {what}: {foreign.shown(delivery, answer.fault)}", next=_logs(delivery))
     if answer.status != request.status:
-        raise Refused(f"{place} answers {what} with {answer.status}: {answer.body[:300]}", next=_logs(delivery))
+        raise Refused(
+            f"{place} answers {what} with {answer.status}: {foreign.shown(delivery, answer.body)}", next=_logs(delivery)
+        )
     return answer
 
 
@@ -150,11 +154,12 @@ def _ask(delivery: Delivery, request: Request, deployed: str, previous: int) -> 
         time.sleep(0.1)
 
 
-def _same(place: str, body: str, release: Release) -> None:
+def _same(delivery: Delivery, place: str, body: str, release: Release) -> None:
     """Check that ``body``, the answer to /version, names exactly this release."""
     found = document(body)
     if not found:
-        raise Refused(f"{place} answers /version with {body[:100]!r}, which is not a JSON object")
+        said = foreign.shown(delivery, body, 100)
+        raise Refused(f"{place} answers /version with {said!r}, which is not a JSON object")
     wanted = {
         "release": release.number,
         "commit": release.artifact.commit,
@@ -166,7 +171,8 @@ def _same(place: str, body: str, release: Release) -> None:
         if value and name not in found:
             raise Refused(f"{place} answers /version without {name!r}", next=fix)
         if found.get(name) != value and (value or found.get(name)):  # a service without a model may omit it
+            said = foreign.named(delivery, found.get(name))
             raise Refused(
-                f"{place} is another release: /version has {name} {found.get(name)!r}, release {release.number} has {value!r}",
+                f"{place} is another release: /version has {name} {said}, release {release.number} has {value!r}",
                 next=fix,
             )

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_delivery import config, source
-from ml_delivery.artifact import build, provenance, store
+from ml_delivery import source
+from ml_delivery.artifact import provenance, store
 from ml_delivery.errors import Refused
+from ml_delivery.release import foreign
+from ml_delivery.release import rebuild as rebuilding
 from ml_delivery.release.probing import document
 
 if TYPE_CHECKING:
@@ -69,11 +71,16 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
     hold(f"its bytes in {recorded.location}", delivery.deployer.stored(pushed), pushed.digest)
     answer = delivery.deployer.call("/version")
     if answer.fault:
-        raise Refused(f"what is live does not answer /version: {answer.fault}", next=f"invoke logs {where}")
+        fault = foreign.shown(delivery, answer.fault)
+        raise Refused(f"what is live does not answer /version: {fault}", next=f"invoke logs {where}")
     says = document(answer.body)
-    hold("what answers /version", str(says.get("content", "")), recorded.content)
-    if "digest" in says:  # as the deploy set it; the target's own is what it is compared with
-        hold("the digest that /version names", str(says["digest"]), live.digest)
+    for name, of, wanted in (
+        ("what answers /version", "content", recorded.content),
+        # as the deploy set it; the target's own is what it is compared with
+        *([("the digest that /version names", "digest", live.digest)] if "digest" in says else []),
+    ):
+        answered = str(says.get(of, ""))
+        hold(name, answered if foreign.NAME.fullmatch(answered) else foreign.shown(delivery, answered, 100), wanted)
     if rebuild and recorded.dirty:
         raise Refused(
             f"release {release.number} was built from uncommitted changes, so it can't be rebuilt",
@@ -89,5 +96,5 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
 def _rebuilt(delivery: Delivery, recorded: Artifact) -> str:
     with tempfile.TemporaryDirectory() as folder:
         clone = source.clone(delivery.config.root, recorded.commit, Path(folder, "clone"))
-        made = build.build(config.load(clone), delivery.environment.branch)
+        made = rebuilding.rebuild(delivery.config.root, clone, delivery.environment.branch)
         return made.digest if delivery.target.same_bytes else made.content

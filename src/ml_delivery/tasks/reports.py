@@ -26,10 +26,15 @@ WATCH_SECONDS = 5  # CloudWatch itself measures by the minute
 @action(help={"path": "the path to request, such as /version", "branch": BRANCH, "cloud": CLOUD}, positional=["path"])
 def call(_: Any, path: str, branch: str = "", cloud: str = "") -> None:
     """Request PATH from the live version and print the response; exit 1 for a status of 400 or above."""
-    answer = open_environment(branch, cloud).deployer.call(path if path.startswith("/") else f"/{path}")
-    print(answer.body)
+    from ml_delivery.release import foreign
+
+    delivery = open_environment(branch, cloud)
+    answer = delivery.deployer.call(path if path.startswith("/") else f"/{path}")
+    foreign.learn(delivery)
+    console.body(answer.body)
     if answer.fault or answer.status >= 400:
-        raise Exit(f"✗ {answer.fault or f'status {answer.status}'}", 1)
+        fault = console.clean(answer.fault)[: foreign.LIMIT]
+        raise Exit(f"✗ {fault or f'status {answer.status}'}", 1)
 
 
 @action(
@@ -112,11 +117,15 @@ def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, html: s
 )
 def logs(_: Any, query: str = "", branch: str = "", cloud: str = "", minutes: int = 10, json: bool = False) -> None:
     """Print the log of the last minutes, or what a query finds in it."""
+    from ml_delivery.release import foreign
+
     if query:
         return _query(query, branch, cloud, minutes, json)
     delivery = open_environment(branch, cloud)
-    for line in delivery.deployer.logs(time.time() - minutes * 60):
-        print(line)
+    foreign.learn(delivery)
+    with console.foreign() as say:
+        for line in delivery.deployer.logs(time.time() - minutes * 60):
+            say(line)
 
 
 def _watch(delivery: Delivery, looks: int) -> None:
@@ -126,7 +135,9 @@ def _watch(delivery: Delivery, looks: int) -> None:
     live = sys.stdout.isatty()
     for look in itertools.count(1):
         found = glance.lines(delivery)
-        console.say(("\033[H\033[J" if live else "") + "\n".join(found))
+        if live:
+            console.clear()
+        console.say("\n".join(found))
         if look == looks:
             return
         time.sleep(WATCH_SECONDS)
@@ -137,6 +148,7 @@ def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None
     from ml_delivery.monitoring import data
     from ml_delivery.monitoring.definition import observed
     from ml_delivery.observed import Place
+    from ml_delivery.release import foreign
 
     delivery = open_environment(branch, cloud)
     seen = observed(Place(delivery.config, delivery.environment, delivery.cloud.account))
@@ -150,10 +162,12 @@ def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None
             [f"{delivery.environment.target} has no log in CloudWatch, so it can't be queried"],
             next=f"invoke logs --branch {branch or delivery.environment.branch}{delivery.where}",
         )
+    foreign.learn(delivery)
     rows = data.ask_log(delivery.cloud, seen.log_group, known[name], minutes)
     if json:
         return console.document(rows)
-    console.table(rows)
+    with console.foreign():
+        console.table(rows)
 
 
 @action(
