@@ -117,7 +117,9 @@ def test_no_answer_is_never_green(sca: Sca) -> None:
     assert "NOT CHECKED: the vulnerability service did not answer for " in output
 
 
-@pytest.mark.skipif(not (shutil.which("npm") and shutil.which("node")), reason="NOT TESTED: no npm, no node for Snyk's CLI")
+@pytest.mark.skipif(
+    not (shutil.which("npm") and shutil.which("node")), reason="NOT TESTED: no npm, no node for Snyk's CLI"
+)
 def test_token_makes_snyk_judge_a_clean_service(service: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a token a fresh service passes both sessions by Snyk's own CLI, which gets its code and exactly what is shipped."""
     monkeypatch.setenv("PIPELINE_PYTHON", "3.11")  # there, more packages are installed for the checks than are shipped
