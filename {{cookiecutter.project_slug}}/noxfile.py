@@ -32,7 +32,7 @@ DELIVERY = str(Path(".venv/bin/python").absolute())
 def service_python() -> str | None:
     """The Python that the service is built for, such as "3.12"; None when nox itself runs on it."""
     try:
-        settings = tomllib.loads(Path("pipeline.toml").read_text(encoding="utf-8"))
+        settings = tomllib.loads(Path("pipeline.toml").read_text(encoding="utf-8-sig"))
         version = str(os.environ.get("PIPELINE_PYTHON") or settings["service"]["python"])
     except (OSError, ValueError, KeyError, TypeError):
         sys.exit(

@@ -144,7 +144,7 @@ def _make(
                 from ml_delivery.dependencies import locks, wheels
                 from ml_delivery.packing import assembly, pruning, sbom
 
-                pins = locks.for_target(locks.read(lock), service.python, service.architecture)
+                pins = locks.for_target(locks.read(lock, config.root), service.python, service.architecture)
                 target = wheels.Platform(service.python, service.architecture, glibc)
                 fetched = dict(zip(pins, wheels.fetch(pins, target, folder / "wheels"), strict=True))
                 there = {pin.name: wheel for pin, wheel in fetched.items() if pin.name in provided}

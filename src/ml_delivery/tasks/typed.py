@@ -33,7 +33,7 @@ def explain() -> None:
             raise ParseError(f"✗ --{machine.flag.names[0]}: {token!r} is not a number from 0 on", machine.context)
 
     handle.explains = True  # type: ignore[attr-defined]
-    ParseMachine.handle = handle  # type: ignore[method-assign]
+    ParseMachine.handle = handle  # type: ignore[method-assign, assignment]
 
 
 def _unknown(machine: Any, token: str) -> str:
