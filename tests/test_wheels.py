@@ -61,7 +61,7 @@ def test_package_without_a_wheel_is_named(tmp_path: Path) -> None:
 INDEX = {
     "only_source-1.0.tar.gz": ("only-source", "has no wheel for Python 3.12 on x86_64 with glibc 2.34"),
     "newer-1.0-cp313-cp313-manylinux_2_28_x86_64.whl": ("newer", "; it has wheels for Python 3.13"),
-    "armed-1.0-cp312-cp312-manylinux_2_28_aarch64.whl": ("armed", "has no wheel for Python 3.12 on x86_64"),
+    "armed-1.0-cp313-cp313-manylinux_2_28_aarch64.whl": ("armed", "has no wheel for Python 3.12 on x86_64"),
     "other-2.0-py3-none-any.whl": ("other", "other 1.0 is not in the index that pip asks"),
     "stable-1.0-cp313-abi3-manylinux_2_28_x86_64.whl": ("stable", "; it has wheels for Python 3.13, 3.14"),
 }
