@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import json_shapes
 import pytest
 from bake import ROOT
 from emulated import client
@@ -42,6 +43,7 @@ def test_what_codebuild_pushed_is_deployed(service: Tiny) -> None:
     assert "release 1 is verified" in service.invoke("deploy")
     done = json.loads(service.invoke("build", "--on", "codebuild", "--json"))
     assert done["exported"]["ARTIFACT_VERSION"] == commit
+    json_shapes.check("build --on codebuild", done)
 
 
 def test_codebuild_builds_and_pushes_images(boxed: Tiny) -> None:

@@ -246,7 +246,7 @@ def test_log_query_is_a_table_for_people(seen: Seen) -> None:
     assert printed[0].split() == ["@timestamp", "Latency", "path", "status", "Release", "model", "trace"]
     assert len(printed) == 21
     refusal = seen.service.invoke("logs", "--query", "fast", code=1)
-    assert "infra/queries/fast.txt does not exist" in refusal
+    assert "there is no query 'fast'" in refusal
     assert "slow: The slowest requests" in refusal
 
 

@@ -26,7 +26,6 @@ ON_GITHUB = {
     "actions/checkout": "the bake is checked out",
     "actions/setup-python": "the Pythons are this machine's",
     "astral-sh/setup-uv": "a cache, and a uv that make setup installs by itself",
-    "snyk/actions/setup": "installs Snyk, which needs an account",
     "actions/upload-artifact": "keeps the reports on GitHub",
     "github/codeql-action/upload-sarif": "shows the reports on GitHub",
     "aws-actions/configure-aws-credentials": "takes the role with a token that a local issuer signs",
@@ -88,7 +87,6 @@ class Event:
             "${{ !cancelled() && needs.plan.result == (inputs.action == 'deploy' && 'success' || 'skipped') }}": (
                 self.plan == ("success" if self.inputs.get("action") == "deploy" else "skipped")
             ),
-            "env.SNYK_TOKEN != ''": "SNYK_TOKEN" in self.secrets,
             "env.GH_TOKEN == ''": "UPGRADE_TOKEN" not in self.secrets,
             "env.GH_TOKEN != ''": "UPGRADE_TOKEN" in self.secrets,
             "inputs.action == 'deploy'": self.inputs.get("action") == "deploy",

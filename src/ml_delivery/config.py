@@ -109,7 +109,7 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
     root = root or find_root()
     path = root / FILE
     try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigError(FILE, [f"no {FILE} in {root}; run this inside a service"]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ml_delivery import config as configuration
 from ml_delivery import files, formats, models, source, target
 from ml_delivery.artifact import provenance
+from ml_delivery.dependencies import pyproject
 from ml_delivery.dependencies.envs import find_python
 from ml_delivery.errors import BuildError, CloudError, SetupError
 from ml_delivery.packing import bundle as bundling
@@ -64,8 +65,8 @@ def build(config: Config, branch: str = "") -> Manifest:
             environment, it is built for ``service.target``.
 
     Raises:
-        BuildError: a dependency has no wheel for the target, the artifact exceeds its budget or the target's limit (the
-            message names the largest packages), or it can't be packed.
+        BuildError: a declared dependency is not locked, one has no wheel for the target, the artifact exceeds its budget or the
+            target's limit (the message names the largest packages), or it can't be packed.
         ModelError: there is no model, or it differs from ``model.lock``.
         SourceError: there is no repository or no commit.
         SetupError: wheels can't be fetched, there is no interpreter of the target's version, no container engine for an
@@ -168,18 +169,26 @@ def _gather(
 
 
 def _locked(root: Path, held: Files, inputs: Path) -> Path:
-    """The source's lockfile, in the folder ``inputs``.
+    """The source's lockfile, in the folder ``inputs``, beside its ``pyproject.toml``.
 
     Raises:
-        BuildError: there is none.
+        BuildError: there is none, or it lacks, or contradicts, what ``pyproject.toml`` declares.
     """
     path = inputs / Path(LOCK).name
     try:
         path.write_bytes(held.one(LOCK))
     except FileNotFoundError as error:
+        raise BuildError(f"{LOCK} can't be read: there is none", next=pyproject.how(root)) from error
+    try:
+        declared = held.one(pyproject.FILE).decode("utf-8-sig")
+    except FileNotFoundError:
+        return path
+    (inputs / pyproject.FILE).write_text(declared, encoding="utf-8")
+    if requirements := pyproject.unconfirmed(declared, path.read_text(encoding="utf-8-sig")):
         from ml_delivery.dependencies import locks  # with a parser of requirements, which few builds need
 
-        raise BuildError(f"{LOCK} can't be read: there is none", next=locks.how(root)) from error
+        if problems := locks.unlocked(LOCK, requirements, locks.read(path, root)):
+            raise BuildError("; ".join(problems), next=pyproject.how(root))
     return path
 
 

@@ -146,13 +146,13 @@ def _make(
                 from ml_delivery.dependencies import locks, wheels
                 from ml_delivery.packing import assembly, pruning, sbom
 
-                pins = locks.for_target(locks.read(lock), service.python, service.architecture)
+                pins = locks.for_target(locks.read(lock, config.root), service.python, service.architecture)
                 target = wheels.Platform(service.python, service.architecture, glibc)
                 fetched = dict(zip(pins, wheels.fetch(pins, target, folder / "wheels"), strict=True))
                 there = {pin.name: wheel for pin, wheel in fetched.items() if pin.name in provided}
                 ours = {pin: wheel for pin, wheel in fetched.items() if pin.name not in provided}
                 known = locks.markers(service.python, service.architecture)
-                direct = locks.direct(config.root, lock)
+                direct = locks.direct(lock)
                 bill = sbom.make(service.name, list(ours), list(ours.values()), direct, known)
                 rules = pruning.Rules(config.build.exclude, config.build.keep)
                 named = {pin.name: wheel for pin, wheel in ours.items()}

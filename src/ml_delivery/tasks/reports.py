@@ -7,11 +7,13 @@ import json as _json
 import sys
 import time
 from dataclasses import asdict, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
 
+from ml_delivery.errors import PipelineError
 from ml_delivery.tasks import console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, open_environment, read_config
 
@@ -91,7 +93,8 @@ def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, html: s
         from ml_delivery.release import history
 
         title = f"{delivery.config.service.name} in {delivery.environment.name} on {delivery.cloud.name}"
-        Path(html).write_text(history.page(title, found), encoding="utf-8")
+        live = delivery.deployer.live()
+        Path(html).write_text(history.page(title, found, live.release if live else 0), encoding="utf-8")
         console.say(f"wrote {html}")
     elif json:
         console.document(found)
@@ -154,8 +157,13 @@ def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None
     seen = observed(Place(delivery.config, delivery.environment, delivery.cloud.account))
     known = seen.logs
     if name not in known:
+        near = get_close_matches(name, known, 1)
         listed = [f"{other}: {text.splitlines()[0].lstrip('# ')}" for other, text in known.items()]
-        raise ConfigError("--query", [f"infra/queries/{name}.txt does not exist; there are:", *listed])
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise PipelineError(
+            "\n  ".join([f"--query: there is no query {name!r}{meant}", *listed]),
+            next=f"invoke logs --query {(near or list(known))[0]} --branch {delivery.environment.branch}{delivery.where}",
+        )
     if not seen.log_group:
         raise ConfigError(
             "--query",

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from service import artifact, data, plots, registry
 from service.evaluation import Curve, Evaluation, Judged, challengers, evaluate, load
 
-__all__ = ["document", "main", "page", "table", "write"]
+__all__ = ["document", "main", "news", "page", "table", "write"]
 
 HEAD = ("model", "", "MAE", "RMSE", "revenue regret", "good prices", "elasticity error")
 STYLE = """
@@ -61,6 +61,14 @@ def table(evaluation: Evaluation) -> str:
         _judged_on(evaluation) + ".",
     ]
     return "\n".join(lines)
+
+
+def news(root: Path, evaluation: Evaluation) -> str:
+    """The table, or only where it is if the last evaluation wrote, and printed, the same one."""
+    written, text = root / "build/report.md", table(evaluation)
+    if written.is_file() and written.read_text(encoding="utf-8") == text + "\n":
+        return f"evaluated again, with the result of {written}"
+    return text
 
 
 def write(root: Path, evaluation: Evaluation) -> list[Path]:
