@@ -65,11 +65,9 @@ def look_out(frame: pd.DataFrame, panel: Panel, levels: features.Levels, referen
     bounds = np.searchsorted(product, np.arange(len(panel.codes) + 1))
     named = frame["description"].astype(str).to_numpy()[order]
     cost = frame["cost"].to_numpy(dtype=np.float64)[order]
-    each: Callable[[Callable[[slice], Any]], list[Any]] = (
-        lambda of: [  # noqa: E731
-            of(slice(a, b)) for a, b in zip(bounds, bounds[1:], strict=False)
-        ]
-    )
+
+    def each(of: Callable[[slice], Any]) -> list[Any]:
+        return [of(slice(a, b)) for a, b in pairwise(bounds.tolist())]
 
     def lowest(own: slice) -> float:
         small = paid[own][quantity[own] <= np.median(quantity[own])]
