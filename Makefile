@@ -42,13 +42,21 @@ else \
   pip=$(PYTHON); \
   $(PYTHON) -m venv --clear --without-pip .venv || $(NO_VENV); \
   $(PYTHON) -c 'import pip' 2>/dev/null || { pip=.venv/pip/bin/python; $(PYTHON) -m venv .venv/pip || $(NO_VENV); }; \
-  $$pip -m pip --disable-pip-version-check --python $(BIN)/python install --only-binary :all: $(UV_TXT) && rm -rf .venv/pip; \
+  PIP_REQUIRE_VIRTUALENV=0 $$pip -m pip --disable-pip-version-check download --only-binary :all: --dest .venv/got $(UV_TXT) && \
+  $(PYTHON) -m zipfile -e .venv/got/uv-*.whl .venv/got && chmod +x .venv/got/uv-*.data/scripts/uv && \
+  .venv/got/uv-*.data/scripts/uv pip install --no-build --no-index --find-links .venv/got --python $(BIN)/python $(UV_TXT) && \
+  rm -rf .venv/got .venv/pip; \
 fi
 endef
 
+# Scripts in virtual environments have absolute paths, so a folder that was moved makes them anew.
+ifneq ($(shell cat .venv/.ready 2>/dev/null),$(shell pwd -P))
+.PHONY: .venv/.ready
+endif
 .venv/.ready: requirements/uv.txt requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "✗ Python 3.11 or newer is needed, $(PYTHON) is %d.%d\n  next: make PYTHON=/path/to/python3.12" % sys.version_info[:2])'
+	@[ ! -s $@ ] || [ "$$(cat $@)" = "$$(pwd -P)" ] || rm -rf .venv .nox .tox
 	@[ -x $(BIN)/uv ] || { $(BOOTSTRAP); } || $(REFUSED)
 	@$(BIN)/uv pip sync --quiet --no-build --require-hashes --python $(BIN)/python requirements/dev.txt || $(REFUSED)
 	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
-	@touch $@
+	@pwd -P > $@

@@ -10,13 +10,14 @@ Members are stored, sorted, dated 1980 and readable by all: https://packaging.py
 from __future__ import annotations
 
 import base64
-import gzip
 import hashlib
 import io
 import re
+import struct
 import tarfile
 import tomllib
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,18 @@ def build_sdist(folder: str, settings: Any = None) -> str:
             member = tarfile.TarInfo(f"{stem}/{path}")
             member.size, member.mode = len(content), 0o644
             archive.addfile(member, io.BytesIO(content))
-    # Stored rather than compressed: what zlib makes of one text differs from machine to machine.
-    Path(folder, f"{stem}.tar.gz").write_bytes(gzip.compress(tar.getvalue(), compresslevel=0, mtime=0))
+    Path(folder, f"{stem}.tar.gz").write_bytes(_stored(tar.getvalue()))
     return f"{stem}.tar.gz"
+
+
+def _stored(content: bytes) -> bytes:
+    """A gzip file of ``content``, stored: what zlib makes of it, and Python of the header, differs between versions.
+
+    https://www.rfc-editor.org/rfc/rfc1952 and https://www.rfc-editor.org/rfc/rfc1951#section-3.2.4
+    """
+    out = [b"\x1f\x8b\x08\0\0\0\0\0\0\xff"]  # deflated; no name, no time, no particular system
+    for at in range(0, len(content), 0xFFFF):
+        block = content[at : at + 0xFFFF]
+        last = at + 0xFFFF >= len(content)
+        out += [struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF), block]
+    return b"".join([*out, struct.pack("<II", zlib.crc32(content), len(content))])

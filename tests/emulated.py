@@ -64,9 +64,10 @@ def project(root: Path, own: Path) -> Path:
 def package(code: str, **files: str) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("main.py", code)
-        for name, text in files.items():
-            archive.writestr(name, text)
+        for name, text in {"main.py": code, **files}.items():
+            member = zipfile.ZipInfo(name)
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, text)
     return buffer.getvalue()
 
 

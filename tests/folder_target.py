@@ -20,9 +20,9 @@ from ml_delivery.artifact import store
 from ml_delivery.config import Config
 from ml_delivery.errors import Moved
 from ml_delivery.keys import Function, key
-from ml_delivery.packing.ingredients import Ingredients, shares
+from ml_delivery.packing.ingredients import Ingredients
+from ml_delivery.packing.shares import shares
 from ml_delivery.records import (
-    RELEASE_VARIABLE,
     Answer,
     Artifact,
     Context,
@@ -105,7 +105,7 @@ class FolderDeployer(Deployer):
             "release": release.number,
             "digest": release.artifact.digest,
             "settings": release.settings,
-            "variables": {**release.variables, RELEASE_VARIABLE: str(release.number)},
+            "variables": release.environment,
         }
         self._write(state)
         return name

@@ -232,7 +232,8 @@ class Roles:
             if self._there():
                 self.admin.client("lambda").delete_function(FunctionName=self.name)
             self._delete(s3, bucket, "releases/")
-            s3.put_object(Bucket=bucket, Key="artifacts/old/x.zip")
+            s3.delete_object(Bucket=bucket, Key="artifacts/old/x.zip")
+            s3.put_object(Bucket=bucket, Key="artifacts/old/x.zip", IfNoneMatch="*")
             if self.tiny.config.service.target == "lambda-image":
                 self._push_old()
 

@@ -15,8 +15,9 @@ from tiny import ANSWER, Tiny
 
 from ml_delivery import emulator
 from ml_delivery.errors import LockHeld
-from ml_delivery.release import words
-from ml_delivery.release.head import LOCK_SECONDS, Holder
+from ml_delivery.release import head, words
+from ml_delivery.release.head import LOCK_SECONDS, Head, Holder
+from ml_delivery.release.ledger import Ledger
 from ml_delivery.release.results import Restored
 
 SLOW = (ANSWER, "    import time; time.sleep(2.5)\n" + ANSWER)
@@ -132,6 +133,17 @@ def test_wait_for_the_lock(tiny: Tiny) -> None:
         assert lease.head.holder.who == "me"
 
 
+@pytest.mark.parametrize("verb", ["deploy", "rollback"])
+def test_lock_that_stays_held_is_named(tiny: Tiny, verb: str) -> None:
+    """Who is waited for is printed at once; when the time is over, so is how the lock can be released."""
+    tiny.push()
+    with tiny.open().ledger.locked("another runner", "deploy"):
+        output = tiny.invoke(verb, "--wait", "1", code=1)
+    assert "! waiting up to 1 s for another runner on " in output
+    assert "production is still locked after 1 s by another runner on " in output
+    assert "or is released by invoke unlock --reason WHY --branch main" in output
+
+
 def test_unlock_takes_the_lock_with_a_reason(tiny: Tiny) -> None:
     """A lock is taken by hand only with a reason, which the record of what was under way keeps."""
     process = start_slow_deploy(tiny)
@@ -212,4 +224,51 @@ def test_holder_on_another_machine_of_the_same_name_is_not_taken_for_dead() -> N
     here = replace(Holder.me("someone", "deploy"), pid=ended.pid)
     assert here.gone()
     assert not replace(here, boot="another").gone()
-    assert not Holder.me("someone", "deploy").gone()
+    assert not replace(here, space="pid:[4026531999]").gone()  # a container of its own numbers its processes itself
+    me = Holder.me("someone", "deploy")
+    assert not me.gone()
+    assert replace(me, began="1").gone()  # another process has its number now
+
+
+def test_zombie_has_ended() -> None:
+    """A process that ended and that nothing has waited for, as in many containers, holds no lock."""
+    process = subprocess.Popen(["sleep", "60"])
+    holder = replace(Holder.me("someone", "deploy"), pid=process.pid, began=head._began(process.pid))
+    assert not holder.gone()
+    process.kill()
+    waited = time.monotonic() + 10
+    while not holder.gone() and time.monotonic() < waited:
+        time.sleep(0.01)
+    assert holder.gone()
+    process.wait()
+
+
+@pytest.mark.parametrize("when", ["before the write", "after the write", "between the write and its response"])
+def test_lock_whose_taking_is_cancelled_is_free(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """Ctrl-C at any moment of taking the lock leaves none behind, neither for 20 minutes nor for a second."""
+    tiny.deploy()
+    ledger = tiny.open().ledger
+    swap = ledger.swap
+
+    def cancelled(new: Head, etag: str) -> str | None:
+        monkeypatch.setattr(ledger, "swap", swap)
+        if when != "before the write":
+            swap(new, etag)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ledger, "swap", cancelled)
+    if when == "after the write":
+        monkeypatch.setattr(ledger, "swap", swap)
+        monkeypatch.setattr(
+            ledger, "_take", lambda *words: (Ledger._take(ledger, *words), _raise(KeyboardInterrupt()))[0]
+        )
+    with pytest.raises(KeyboardInterrupt), ledger.locked("me", "test"):
+        pytest.fail("it was not cancelled")
+    assert ledger.head().holder is None
+    with ledger.locked("me", "again"), pytest.raises(LockHeld), ledger.locked("me", "in another thread"):
+        pytest.fail("it was locked twice")
+    assert ledger.head().holder is None
+
+
+def _raise(error: BaseException) -> None:
+    raise error

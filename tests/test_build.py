@@ -15,7 +15,6 @@ from tiny import PRICING, ROOT, Tiny
 
 from ml_delivery.artifact import build
 from ml_delivery.errors import BuildError, ModelError
-from ml_delivery.packing import bundle
 from ml_delivery.targets import lambda_zip
 from ml_delivery.targets.lambda_function.http import http_event
 
@@ -270,19 +269,3 @@ def test_what_is_over_the_direct_limit_is_said(
     said = capsys.readouterr().err
     assert "over 50 MB zipped: Lambda accepts it only from S3, which push uses; the largest packages are " in said
     assert " MB" in said
-
-
-def test_tests_that_a_package_imports_are_kept(tmp_path: Path) -> None:
-    """Tests are left out of the artifact, but for folders that the package's own modules import; an own rule wins."""
-    with zipfile.ZipFile(tmp_path / "a.whl", "w") as made:
-        made.writestr("a/testing.py", "from a.core.tests._natype import x\n")
-        made.writestr("a/sub/__init__.py", "import pytest\nfrom .tests.runner import run\n")
-        for folder in ("a/core/tests", "a/sub/tests", "a/other/tests"):
-            made.writestr(f"{folder}/runner.py", "from a.other.tests import nothing\n")
-    with zipfile.ZipFile(tmp_path / "a.whl") as wheel:
-        imported = bundle.imported_tests(wheel)
-    assert imported == {"a/core/tests", "a/sub/tests"}
-    assert not bundle.left_out("a/sub/tests/runner.py", (), imported)
-    assert bundle.left_out("a/sub/tests/runner.py", ("a/sub/*",), imported)
-    assert bundle.left_out("a/sub/tests/data.h", (), imported)
-    assert bundle.left_out("a/other/tests/runner.py", (), imported)

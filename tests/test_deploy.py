@@ -188,7 +188,7 @@ def test_rollback_lands_on_the_last_verified_release(tiny: Tiny) -> None:
     assert tiny.rollback().release.number == 1
     said = json.loads(tiny.open().deployer.call("/version").body)
     assert (said["release"], said["note"]) == (1, "first")
-    states = {release.number: release.state for release in tiny.open().ledger.latest(10)}
+    states = {release.number: release.state for release in tiny.open().ledger.latest(10, [])}
     assert states == {1: "verified", 2: "rolled-back", 3: "failed", 4: "rolled-back"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
 import json
 import os
 import shutil
@@ -132,6 +133,40 @@ def test_state_outlives_stop_and_kill(alone: Path) -> None:
     versions = client(running, "lambda").list_versions_by_function(FunctionName="kept")["Versions"]
     assert [v["Version"] for v in versions] == ["$LATEST", "1"]
     assert client(running, "s3").list_buckets()["Buckets"][0]["Name"] == "kept"
+
+
+def test_object_that_a_kill_tore_is_whole_again(alone: Path) -> None:
+    """A new body with the previous description, as a kill between the two writes leaves it, is read as it is."""
+    running = emulator.up(alone)
+    s3 = client(running, "s3")
+    s3.create_bucket(Bucket="torn", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_bucket_versioning(Bucket="torn", VersioningConfiguration={"Status": "Enabled"})
+    for key in ("head.json", "other.json"):
+        s3.put_object(Bucket="torn", Key=key, Body=b"first", ChecksumAlgorithm="SHA256")
+        s3.put_object(Bucket="torn", Key=key, Body=b"second")
+    emulator.down(alone)
+    (body,) = (alone / ".pipeline/cloud/s3").glob("*/torn/head.json")
+    body.write_bytes(b"third, which is longer")
+    s3 = client(emulator.up(alone), "s3")
+    found = s3.get_object(Bucket="torn", Key="head.json")
+    assert found["Body"].read() == b"third, which is longer"
+    assert found["ETag"] == f'"{hashlib.md5(b"third, which is longer").hexdigest()}"'
+    assert s3.get_object(Bucket="torn", Key="other.json")["Body"].read() == b"second"
+    s3.put_object(Bucket="torn", Key="head.json", Body=b"fourth", IfMatch=found["ETag"])  # the next compare-and-swap
+    assert s3.get_object(Bucket="torn", Key="head.json")["Body"].read() == b"fourth"
+
+
+@pytest.mark.parametrize("text", ["", '{"payload": {"a', "\0\0\0\0"])
+def test_state_that_cannot_be_read_is_named(alone: Path, text: str) -> None:
+    """It is not dropped silently: the file and the command that starts afresh are named."""
+    emulator.up(alone)
+    emulator.down(alone)
+    (alone / ".pipeline/cloud/state/lambda.json").write_text(text)
+    with pytest.raises(SetupError, match=r"state can't be read: .*state/lambda\.json") as fault:
+        emulator.up(alone)
+    assert fault.value.next.startswith("invoke cloud.reset, which deletes everything")
+    emulator.reset(alone)
+    assert emulator.up(alone).pid
 
 
 def test_key_is_good_after_an_end_before_the_first_save(alone: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import concurrent.futures
 import hashlib
+import io
 import json
 import os
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -209,6 +211,49 @@ def handler(event, context):
         found = {tuple(answer["body"]) for answer in pool.map(lambda _: function.call(), range(3))}
     assert len(found) == 1
     assert found.pop()[1] == 0o444
+
+
+def test_modes_are_those_of_the_zip(running: emulator.Running) -> None:
+    """A program needs 755 and every other file 644, as on Lambda and also under root; without modes every file can be read."""
+    code = """
+import os, subprocess, sys
+def handler(event, context):
+    found = {}
+    for name in sorted(os.listdir(os.environ["LAMBDA_TASK_ROOT"])):
+        try:
+            if name.startswith("run"):
+                found[name] = subprocess.run([os.path.abspath(name)], capture_output=True, text=True).stdout
+            elif name.startswith("read"):
+                found[name] = open(name).read()
+        except OSError as error:
+            found[name] = type(error).__name__
+    try:
+        open("new", "w")
+    except OSError as error:
+        found["new"] = type(error).__name__
+    return found
+"""
+    files = [("run755", 0o100755, 3), ("run644", 0o100644, 3), ("read644", 0o100644, 3), ("read600", 0o100600, 3)]
+    files += [("read000", 0, 3), ("read_windows", 0, 0)]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, mode, system in [("main.py", 0o100644, 3), *files]:
+            member = zipfile.ZipInfo(name)
+            member.external_attr, member.create_system = mode << 16, system
+            archive.writestr(member, {"main.py": code}.get(name, "#!/bin/sh\necho 42\n"))
+    function = Function(running, "modes", "")
+    function.aws.update_function_code(FunctionName="modes", ZipFile=buffer.getvalue())
+    function.settle()
+    text = "#!/bin/sh\necho 42\n"
+    assert function.call()["body"] == {
+        "new": "PermissionError",
+        "read000": "PermissionError",
+        "read600": "PermissionError",
+        "read644": text,
+        "read_windows": text,
+        "run644": "PermissionError",
+        "run755": "42\n",
+    }
 
 
 # -- updates

@@ -105,7 +105,7 @@ def test_hooks_run_around_build_deploy_and_rollback(service: Path) -> None:
     invoke(service, "push")
     refused = invoke(service, "deploy", code=1)
     assert "hooks.pre_deploy: `.venv/bin/python note.py` ended with exit code 7; nothing was changed" in refused
-    assert "next: fix what it reports, then invoke deploy again" in refused
+    assert "next: fix what it reports, then invoke deploy --branch main\n" in refused
     assert "nothing is live" in invoke(service, "status") or "no release" in invoke(service, "status")
     failing("post_deploy")
     assert "ended with exit code 7; the deploy itself succeeded" in invoke(service, "deploy", code=1)

@@ -99,7 +99,7 @@ def test_what_was_read_is_written_in_todays_format(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READ)
-@pytest.mark.parametrize("written", [3, "2", None])
+@pytest.mark.parametrize("written", [formats.FORMAT + 1, "2", None])
 def test_newer_record_is_refused(name: str, written: object) -> None:
     """A record of a format that this package does not know is not guessed at: it says which package wrote it."""
     path, read = READ[name]
@@ -112,7 +112,11 @@ def test_newer_record_is_refused(name: str, written: object) -> None:
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
-        *((name, damage) for name in READ for damage in ("cut", "a list", "not text", "a field less")),
+        *(
+            (name, damage)
+            for name in READ
+            for damage in ("cut", "a list", "not text", "a field less", "deep", "deeper")
+        ),
         *((name, "a field of another kind") for name in READ if name != "artifact"),  # whose fields are plain values
     ],
 )
@@ -127,6 +131,10 @@ def test_damaged_record_is_refused(name: str, damage: str) -> None:
         "a list": b"[]",
         "not text": b"\xff\xfe\x00",
         "a field less": json.dumps({key: value for key, value in document.items() if key != required}).encode(),
+        "deep": json.dumps(
+            {**document, "more": json.loads("[" * 200 + "]" * 200)}
+        ).encode(),  # more than can be written
+        "deeper": b'{"more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",  # more than can be read
         "a field of another kind": json.dumps({**document, required: 1}).encode(),
     }[damage]
     with pytest.raises(CloudError, match=f"{path.name} can't be read") as refused:
@@ -142,8 +150,8 @@ def test_ledger_of_format_1_is_continued(tiny: Tiny) -> None:
         head = json.loads(path.read_text())
         if path == HEAD:
             head["holder"]["expires"] = 0.0  # long ago
-        objects.put(opened.cloud, bucket, path.relative_to(DATA).as_posix(), json.dumps(head).encode())
-    assert [(one.number, one.state) for one in ledger.latest(9)] == [
+        objects.create(opened.cloud, bucket, path.relative_to(DATA).as_posix(), json.dumps(head).encode())
+    assert [(one.number, one.state) for one in ledger.latest(9, [])] == [
         (5, "verified"),
         (4, "failed"),
         (3, "failed"),
@@ -168,25 +176,27 @@ def test_ledger_of_format_1_is_continued(tiny: Tiny) -> None:
 def test_newer_ledger_is_refused_in_words(tiny: Tiny) -> None:
     """An older package that meets a newer ledger says so, and what to type; it writes nothing."""
     opened = tiny.open()
-    body = json.dumps({**json.loads(HEAD.read_text()), "format": 3, "package": "9.1"}).encode()
+    body = json.dumps({**json.loads(HEAD.read_text()), "format": formats.FORMAT + 1, "package": "9.1"}).encode()
     objects.put(opened.cloud, opened.foundation.bucket, "releases/production/head.json", body)
     for command in ("releases", "status"):
         printed = tiny.invoke(command, code=1)
-        assert "releases/production/head.json was written by ml-delivery 9.1, in format 3" in printed
+        assert (
+            f"releases/production/head.json was written by ml-delivery 9.1, in format {formats.FORMAT + 1}" in printed
+        )
         assert "next: invoke upgrade" in printed
     found = objects.get(opened.cloud, opened.foundation.bucket, "releases/production/head.json")
     assert found is not None
     assert found[0] == body
 
 
-# Every field of format 2. To add, remove or rename one is a new format: raise FORMAT, and read this one too.
+# Every field of format 3. To add, remove or rename one is a new format: raise FORMAT, and read this one too.
 FIELDS = {
     Head: "revision token holder newest live kept owned work swept outbox",
-    Holder: "who reason host pid at expires boot",
+    Holder: "who reason host pid at expires boot space began",
     Kept: "number deployed source at state",
     Previous: "deployed release",
     Work: "verb release previous plan dropped step weight since due detached",
-    Release: "number state artifact settings variables who at deployed cause seconds watched",
+    Release: "number state artifact settings variables who at deployed cause seconds watched plan",
     Artifact: "version commit dirty digest content model python architecture location size",
     Look: "weight requests errors p95 throttles alarms command breach",
 }
@@ -195,7 +205,7 @@ FIELDS = {
 @pytest.mark.parametrize("kind", FIELDS, ids=lambda kind: kind.__name__)
 def test_format_has_exactly_its_fields(kind: type) -> None:
     """A record that gains or loses a field is of another format, which an older package must be able to refuse."""
-    assert formats.FORMAT == 2
+    assert formats.FORMAT == 3
     assert [field.name for field in dataclasses.fields(kind)] == FIELDS[kind].split()
 
 

@@ -88,6 +88,34 @@ def test_set_up_is_made_once_and_anew_when_a_lock_changes(service: Path) -> None
     assert (service / ".venv/bin/uv").exists()
 
 
+def test_moved_folder_is_set_up_anew(service: Path) -> None:
+    """Its scripts name the old place: they are made anew, and what ``make clean`` stops needs none of them."""
+    assert make(service, "setup", PYTHON=str(BASE))[0] == 0
+    moved = service.rename(service.parent / "another place")
+    (moved / ".nox/lint/bin").mkdir(parents=True)
+    assert make(moved, "setup", PYTHON=str(BASE))[0] == 0
+    assert not (moved / ".nox/lint").exists()
+    assert run(moved, [".venv/bin/nox", "--version"], ())[0] == 0
+    code, output = run(moved, [".venv/bin/invoke", "--list"], ())
+    assert code == 0, output
+    again = moved.rename(service.parent / "a third")
+    code, output = make(again, "clean", PYTHON=str(BASE))
+    assert code == 0, output
+    assert not (again / ".venv").exists()
+
+
+def test_what_pip_is_configured_to_do_is_not_done(service: Path, tmp_path: Path) -> None:
+    """With a pip that installs elsewhere, or only in virtual environments, the set-up is as without."""
+    elsewhere = tmp_path / "elsewhere"
+    own = f"[global]\nuser = true\nrequire-virtualenv = true\n[install]\ntarget = {elsewhere}\nprefix = {elsewhere}\n"
+    (tmp_path / "pip.conf").write_text(own)
+    there = {"PIP_USER": "1", "PIP_TARGET": str(elsewhere), "PIP_REQUIRE_VIRTUALENV": "1"}
+    code, output = make(service, "setup", **way("pip", tmp_path), PIP_CONFIG_FILE=str(tmp_path / "pip.conf"), **there)
+    assert code == 0, output
+    assert (service / ".venv/bin/uv").exists()
+    assert not elsewhere.exists()
+
+
 def test_old_python_is_refused(service: Path, tmp_path: Path) -> None:
     """Python 3.10 and older is named, with what to type, and nothing is made."""
     old = command(

@@ -154,7 +154,7 @@ class History(RuleBasedStateMachine):
         assert (live.release if live else 0, head.newest) == (self.live, self.newest)
         if live:
             ours = {"LOG_LEVEL": "INFO", **self.variables[self.live], "RELEASE_NUMBER": str(self.live)}
-            assert live.variables == ours
+            assert live.variables == {**ours, "RELEASE_DIGEST": live.digest}
         kept = sorted(one.number for one in head.kept if one.state == VERIFIED)
         assert kept in (self.verified, self.needed())  # what came to nothing may have swept before it ended
         self.verified = kept

@@ -235,3 +235,78 @@ def test_channel_of_slack_is_asked_for_whole(tiny: Tiny) -> None:
     change_sets.ensure(stacks.delivering(tiny.config, environment), cloud)
     resources = cloud.client("cloudformation").describe_stack_resources(StackName=stack.name)["StackResources"]
     assert "Slack" not in {resource["LogicalResourceId"] for resource in resources}
+
+
+@pytest.mark.parametrize("target", ["lambda-zip", "lambda-image"])
+def test_stack_is_made_again_around_what_it_retained(own: Tiny, target: str) -> None:
+    """A deleted stack leaves its bucket with the ledger; the next one takes it as it is."""
+    own.replace("pipeline.toml", 'target = "lambda-zip"', f'target = "{target}"')
+    environment, cloud = own.config.environment("main"), opened(own)
+    wanted = stacks.service(own.config, environment)
+    change_sets.ensure(wanted, cloud)
+    found = change_sets.foundation(own.config, environment, cloud)
+    assert found is not None
+    s3 = cloud.client("s3")
+    s3.put_object(Bucket=found.bucket, Key="note", Body=b"kept")
+    change_sets.delete(wanted.name, cloud)
+    again = change_sets.plan(wanted, cloud)
+    assert ("Import", "Bucket") in {(change.action, change.resource) for change in again.changes}
+    change_sets.apply(cloud, again)
+    assert change_sets.foundation(own.config, environment, cloud) == found
+    assert s3.get_object(Bucket=found.bucket, Key="note")["Body"].read() == b"kept"
+    assert change_sets.plan(wanted, cloud).change_set == ""
+
+
+def test_bucket_in_the_way_is_named(own: Tiny) -> None:
+    """What CloudFormation refuses before it touches anything is named with its resource, not as a failed validation."""
+    own.write(
+        "infra/foundation.yaml", FOUNDATION.replace('"${Name}-${Environment}-${AWS::AccountId}"', "${Name}-taken")
+    )
+    cloud = opened(own)
+    own.write(
+        "infra/foundation.yaml",
+        (own.root / "infra/foundation.yaml").read_text().replace("    DeletionPolicy: Retain\n", ""),
+    )
+    cloud.client("s3").create_bucket(
+        Bucket=f"{own.name}-taken", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+    )
+    with pytest.raises(CloudError, match=f"ROLLBACK_COMPLETE: Bucket: Resource .*{own.name}-taken' already exists"):
+        change_sets.apply(cloud, planned(own))
+
+
+PROVIDER = """
+  Second:
+    Type: AWS::IAM::OIDCProvider
+    Properties:
+      Url: !Sub "https://${Name}.example.org"
+      ClientIdList: [one]
+
+Outputs:"""
+
+
+def fail_an_update(own: Tiny, cloud: Cloud) -> None:
+    """Leave the stack in UPDATE_ROLLBACK_COMPLETE, as an update that stops at an identity provider which exists."""
+    cloud.client("iam").create_open_id_connect_provider(Url=f"https://{own.name}.example.org", ClientIDList=["one"])
+    own.write("infra/foundation.yaml", LONGER.replace("\nOutputs:", PROVIDER))
+    wanted = stacks.service(own.config, own.config.environment("main"))
+    with pytest.raises(CloudError, match="ended as UPDATE_ROLLBACK_COMPLETE: Second: "):
+        change_sets.apply(cloud, change_sets.plan(wanted, cloud))
+    assert change_sets.state(wanted, cloud) == "outdated"
+
+
+def test_failed_update_is_no_dead_end(own: Tiny) -> None:
+    """After an update that was rolled back, the former template is current again, and a corrected one is applied."""
+    environment, cloud = own.config.environment("main"), opened(own)
+    change_sets.ensure(stacks.service(own.config, environment), cloud)
+    fail_an_update(own, cloud)
+    own.write("infra/foundation.yaml", FOUNDATION)
+    found = change_sets.foundation(own.config, environment, cloud)
+    assert found is not None
+    assert found.current
+    assert change_sets.state(stacks.service(own.config, environment), cloud) == "current"
+    own.write("infra/foundation.yaml", LONGER)
+    found = change_sets.foundation(own.config, environment, cloud)
+    assert found is not None
+    assert not found.current
+    change_sets.ensure(stacks.service(own.config, environment), cloud)
+    assert change_sets.state(stacks.service(own.config, environment), cloud) == "current"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tiny import TEMPLATE
 
-from ml_service import models, problems, release, telemetry
+from ml_service import cache, models, problems, release, telemetry
 
 PACKAGE = TEMPLATE / "src/ml_service"
 
@@ -26,13 +26,43 @@ def test_needs_the_standard_library_alone() -> None:
 
 
 def test_release_is_what_build_and_deploy_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The record is of release.json and RELEASE_NUMBER; what is really open may replace the model's digest."""
+    """The record is of release.json, RELEASE_NUMBER and RELEASE_DIGEST; what is really open may replace the model's digest."""
     built = {"commit": "c" * 40, "version": "v", "model": "sha256:1", "content": "sha256:2"}
     (tmp_path / "release.json").write_text(json.dumps(built))
     monkeypatch.setattr(release, "__file__", str(tmp_path / "ml_service/release.py"))
     monkeypatch.setenv("RELEASE_NUMBER", "12")
     assert release.read().document() == {"release": 12, **built}
     assert release.read().document("sha256:3") == {"release": 12, **built, "model": "sha256:3"}
+    monkeypatch.setenv("RELEASE_DIGEST", "sha256:4")
+    assert release.read().document() == {"release": 12, **built, "digest": "sha256:4"}
+
+
+def test_no_release_finds_another_ones_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same request has another key in Redis for another function, number or content, and the same for the same three."""
+    asked = []
+    monkeypatch.setattr(cache.Cache, "_begin", lambda self: None)
+    monkeypatch.setattr(cache.Cache, "_command", lambda self, *words: asked.append(words[1]))
+    monkeypatch.setattr(release, "__file__", str(tmp_path / "ml_service/release.py"))
+    monkeypatch.setenv("REDIS_URL", "redis://cache")
+    for function, number, content in (
+        ("a", "1", "x"),
+        ("b", "1", "x"),
+        ("a", "2", "x"),
+        ("a", "1", "y"),
+        ("a", "1", "x"),
+    ):
+        built = {"commit": "c", "version": "v", "model": "the same", "content": content}
+        (tmp_path / "release.json").write_text(json.dumps(built))
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", function)
+        monkeypatch.setenv("RELEASE_NUMBER", number)
+        kept = cache.from_environment(print)
+        assert kept is not None
+        kept.get("price/1")
+        kept.put("price/1", b"2")
+    keys = [asked[n] for n in range(0, 10, 2)]
+    assert asked[1::2] == keys  # what is put is found
+    assert len(set(keys)) == 4
+    assert keys[0] == keys[4]
 
 
 def test_release_of_a_checkout_is_number_zero(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import interpreters
 import pytest
 from bake import BIN, ROOT, Refused, bake, commit, cruft, files, git, repository, start
 from packaging.metadata import Metadata
@@ -98,6 +99,23 @@ def test_same_checkout_is_the_same_wheel(tmp_path: Path, template: Path, wheel: 
         run(sys.executable, "-c", script, tmp_path / checkout.name / "made", folder=checkout)
         made.append(next((tmp_path / checkout.name / "made").iterdir()).read_bytes())
     assert made[0] == made[1]
+
+
+def test_source_archive_does_not_depend_on_python_or_zlib(tmp_path: Path, template: Path) -> None:
+    """Python 3.13 writes another gzip header than 3.12, and zlib-ng other stored blocks: neither writes it."""
+    script = "import os, sys; sys.path.insert(0, 'hooks'); import package_wheel as p; {}; p.build_sdist(sys.argv[1])"
+    swap = "import zlib; zlib.compress = zlib.compressobj = None"
+    others = map(interpreters.find, interpreters.VERSIONS)
+    made = {}
+    for number, (python, first) in enumerate(
+        [(sys.executable, "0"), (sys.executable, swap), *((found, "0") for found in others if found)]
+    ):
+        (tmp_path / f"made-{number}").mkdir()
+        run(python, "-c", script.format(first), tmp_path / f"made-{number}", folder=template)
+        made[number] = next((tmp_path / f"made-{number}").iterdir()).read_bytes()
+    assert set(made.values()) == {made[0]}
+    with tarfile.open(fileobj=io.BytesIO(made[0])) as archive:
+        assert len(archive.getnames()) > 100
 
 
 def test_changed_source_is_another_wheel(tmp_path: Path, template: Path, wheel: bytes) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from test_sca import Advisories
 from tiny import TEMPLATE
 from workflow import ON_GITHUB, WORKFLOWS, Event, Runner, read
 
-from ml_delivery import emulator
+from ml_delivery import config, emulator
+from ml_delivery.release import deploy
+from ml_delivery.release.delivery import open_delivery
 
 HERE = f"py{sys.version_info.major}{sys.version_info.minor}"
 STEPS = [
@@ -100,18 +103,17 @@ def test_only_the_deploy_has_an_environment_and_plans_come_before() -> None:
     assert jobs["deploy"]["needs"] == "plan"
     runs = {
         (action, plan)
-        for action in ("deploy", "rollback")
+        for action in ("deploy", "rollback", "unlock")
         for plan in ("success", "failure", "cancelled", "skipped")
         if Event("workflow_dispatch", "main", "{}", {"action": action}, plan=plan).holds(jobs["deploy"]["if"])
     }
-    assert runs == {("deploy", "success"), ("rollback", "skipped")}
-    assert (
-        WORKFLOWS["deploy.yml"]["concurrency"]
-        == {
-            "group": "deploy-${{ github.ref }}-${{ inputs.action }}",  # a deploy that waits for its review holds no rollback up
-            "cancel-in-progress": False,
-        }
-    )
+    assert runs == {("deploy", "success"), ("rollback", "skipped"), ("unlock", "skipped")}
+    # A group would cancel the run that waits in it when a third one starts; they wait for the ledger's lock instead.
+    assert "concurrency" not in WORKFLOWS["deploy.yml"]
+    waits = [re.search(r"invoke (\w+).*--wait (\d+)$", step.get("run", "")) for step in jobs["deploy"]["steps"]]
+    assert {found[1] for found in waits if found} == {"deploy", "rollback"}
+    seconds = max(int(found[2]) for found in waits if found)
+    assert seconds + deploy.SESSION_SECONDS < 3600  # the session of the role, which was taken before
     assert not any("environment" in job for job in WORKFLOWS["build_test.yml"]["jobs"].values())
 
 
@@ -257,8 +259,8 @@ def test_push_is_checked_built_and_pushed(runner: Runner, delivery: str) -> None
 
 
 def test_deploy_is_planned_reviewed_and_done(runner: Runner, delivery: str) -> None:
-    """deploy.yml: the plan with the reading role, the deploy with the environment's; then a rollback has nowhere to go."""
-    inputs = {"action": "deploy", "release": "0"}
+    """deploy.yml: plan, deploy, the deploy again, which is green; a rollback has nowhere to go; a lock is released."""
+    inputs = {"action": "deploy", "release": "0", "reason": "its runner died"}
     event = Event("workflow_dispatch", "main", delivery, inputs)
     event.planned, event.plan = runner.job("deploy.yml", "plan", event), "success"
     runner.job("deploy.yml", "deploy", event)
@@ -267,9 +269,13 @@ def test_deploy_is_planned_reviewed_and_done(runner: Runner, delivery: str) -> N
     assert "plan for production:" in summary
     assert "✓ deploy of demand-pricing in production" in summary
     with pytest.raises(AssertionError, match="production has no verified release before 1 to roll back to"):
-        runner.job(
-            "deploy.yml", "deploy", Event("workflow_dispatch", "main", delivery, {**inputs, "action": "rollback"})
-        )
+        runner.job("deploy.yml", "deploy", replace(event, plan="skipped", inputs={**inputs, "action": "rollback"}))
+    runner.job("deploy.yml", "deploy", event)
+    assert "nothing to do: release 1 has already deployed this plan and is live in production" in runner.printed[-1]
+    opened = open_delivery(config.load(runner.checkout), "main", "embedded")
+    with opened.ledger.locked("another runner", "deploy"):
+        runner.job("deploy.yml", "deploy", replace(event, plan="skipped", inputs={**inputs, "action": "unlock"}))
+    assert "unlocked; it was held by another runner" in runner.printed[-1]
 
 
 def test_pull_request_builds_and_pushes_nothing(runner: Runner) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from tiny import Tiny
 
+from ml_delivery.artifact import build
+from ml_delivery.artifact import push as pushing
 from ml_delivery.errors import ConfigError, Refused
 from ml_delivery.release import deploy, plan
 from ml_delivery.targets.lambda_function import costs
@@ -45,6 +50,80 @@ def test_plan_that_changed_since_its_approval_is_refused(tiny: Tiny, tmp_path: P
     assert tiny.live() == 1
     with pytest.raises(ConfigError, match="neither a digest"):
         deploy.deploy(tiny.open(), lambda _: None, approved="no-such-file")
+
+
+def test_plan_shows_and_approves_the_artifacts_digest(tiny: Tiny, tmp_path: Path) -> None:
+    """An artifact that was exchanged for another build's is another plan, though its commit and its content are the same."""
+    pushed = tiny.push().artifact
+    printed = tiny.invoke("plan", code=2)
+    assert f"  artifact {pushed.digest}, built from {pushed.version}\n" in printed
+    digest = re.search(r"deploy --plan (\S+)", printed)
+    assert digest
+    (tmp_path / "plan.json").write_text(tiny.invoke("plan", "--json", code=2))
+    # As an administrator can, who deletes the record, and pushes other bytes.
+    opened, archive = tiny.open(), tiny.root / "build/artifact.zip"
+    record = f"artifacts/{pushed.version}/artifact.json"
+    opened.cloud.client("s3").delete_object(Bucket=opened.foundation.bucket, Key=record)
+    archive.write_bytes(archive.read_bytes() + b"x")
+    other = f"sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}"
+    pushing.push(opened, replace(build.last(tiny.root), digest=other))
+    for approved in (digest[1], str(tmp_path / "plan.json")):
+        output = tiny.invoke("deploy", "--plan", approved, code=1)
+        assert "this is not the plan that was approved" in output
+        assert other in output
+    assert f"artifact.digest was '{pushed.digest}', is '{other}'" in output
+    assert tiny.live() == 0
+
+
+def test_bytes_that_differ_from_the_record_are_not_staged(tiny: Tiny) -> None:
+    """The approved plan's artifact is compared with what is stored before the target gets it; so is that of a first release."""
+    tiny.deploy()
+    tiny.mend("second")
+    pushed = tiny.push().artifact
+    approved = plan.make(tiny.open()).digest
+    body = (tiny.root / "build/artifact.zip").read_bytes()
+    tiny.exchange(pushed.location, body + b"x")
+    with pytest.raises(
+        Refused, match=f"{pushed.location} is sha256:.*, what was pushed for {pushed.version} is {pushed.digest}"
+    ):
+        deploy.deploy(tiny.open(), lambda _: None, approved=approved)
+    function = tiny.open().cloud.client("lambda").get_function_configuration(FunctionName=f"{tiny.name}-production")
+    assert function["CodeSha256"] != base64.b64encode(hashlib.sha256(body + b"x").digest()).decode()
+    assert (tiny.live(), tiny.open().ledger.read(2).state) == (1, "failed")
+    tiny.open().cloud.client("s3").delete_object(Bucket=tiny.open().foundation.bucket, Key=pushed.location)
+    with pytest.raises(Refused, match=f"{pushed.location} is missing"):
+        deploy.deploy(tiny.open(), lambda _: None)
+    tiny.exchange(pushed.location, body)
+    assert deploy.deploy(tiny.open(), lambda _: None).live == 4
+
+
+def test_plan_is_carried_out_once(tiny: Tiny) -> None:
+    """A job that is run again after it deployed succeeds and changes nothing, while what it deployed is live; then it stops."""
+    tiny.push()
+    first = json.loads(tiny.invoke("plan", "--json", code=2))["digest"]
+    tiny.invoke("deploy", "--plan", first)
+    again = ("deploy", "--plan", first, "--branch", "main")
+    assert tiny.invoke(*again).splitlines()[1:] == [
+        "nothing to do: release 1 has already deployed this plan and is live in production"
+    ]
+    assert json.loads(tiny.invoke(*again, "--json"))["repeated"] is True
+    name = f"{tiny.name}-production"
+    tiny.open().cloud.client("lambda").update_alias(FunctionName=name, Name="live", Description="the same version")
+    assert "has already deployed this plan" in tiny.invoke(*again)
+    tiny.mend("second")
+    tiny.push()
+    second = plan.make(tiny.open()).digest
+    tiny.invoke("deploy", "--plan", second)
+    refused = tiny.invoke(*again, code=1)
+    assert "this plan was carried out before, as release 1, which is no longer live; release 2 is" in refused
+    assert "invoke rollback --to 1 --branch main" in refused
+    tiny.rollback()
+    assert "as release 2, which is no longer live; release 1 is" in tiny.invoke("deploy", "--plan", second, code=1)
+    tiny.replace("pipeline.toml", "memory = 256", "memory = 512")
+    tiny.git("commit", "--quiet", "--all", "--message", "More memory")
+    tiny.push()
+    assert "as release 1, which" not in tiny.invoke(*again, code=1)  # it is live, and something else is wanted now
+    assert len(tiny.open().ledger.latest(9, [])) == 2
 
 
 @pytest.mark.parametrize("given", ["", " ", "sha256:", "sha256:abc", "sha256:" + "g" * 64, "no-such-file"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from ml_delivery import source
+from ml_delivery import files, source
 from ml_delivery.errors import SourceError
 
 
@@ -51,6 +53,43 @@ def test_any_change_makes_it_dirty(repository: Path, change: str) -> None:
     assert found.version == f"{commit}-dirty-{found.tree[:12]}"
     (repository / "a.txt").write_text("three\n")
     assert source.read(repository).version != found.version
+
+
+def test_name_of_a_dirty_tree_is_of_its_content(repository: Path) -> None:
+    """It returns with the content, whatever is staged, and without a look at the time of what git tracks or packs."""
+    (repository / "src").mkdir()
+    (repository / "a.txt").write_text("two\n")
+    (repository / "src/b.py").write_text("new\n")
+    before = source.read(repository)
+    git(repository, "add", "--all")
+    for name in ("a.txt", "src/b.py"):
+        os.utime(repository / name, (1, 1))
+    assert source.read(repository) == before
+    git(repository, "reset", "--quiet")
+    assert source.read(repository) == before
+    for name in ("a.txt", "src/b.py"):
+        text = (repository / name).read_text()
+        (repository / name).write_text(text.upper())
+        assert source.read(repository).version != before.version
+        (repository / name).write_text(text)
+    assert source.read(repository) == before
+
+
+def test_large_untracked_file_is_not_read(repository: Path) -> None:
+    """Only its name, size and time count: 100 GB, which can't be hashed in seconds, cost nothing."""
+    commit, began = source.read(repository), time.monotonic()
+    (repository / "data").mkdir()
+    with (repository / "data/big.bin").open("wb") as file:
+        file.truncate(100 << 30)
+    dirty = source.read(repository)
+    assert (commit.dirty, dirty.dirty) == (False, True)
+    assert source.read(repository) == dirty
+    os.truncate(repository / "data/big.bin", 99 << 30)
+    smaller = source.read(repository)
+    os.utime(repository / "data/big.bin", (1, 1))
+    assert len({dirty.version, smaller.version, source.read(repository).version}) == 3
+    assert time.monotonic() - began < 10
+    os.truncate(repository / "data/big.bin", 0)
 
 
 def test_looking_changes_nothing(repository: Path) -> None:
@@ -114,5 +153,5 @@ def test_files_are_those_that_git_would_take(repository: Path) -> None:
     (repository / "src/service").mkdir(parents=True)
     for name in ("kept.py", "ignored"):
         (repository / "src/service" / name).write_text("")
-    found = source.packed(repository, source.read(repository), ("src/service",))
-    assert found == [("src/service/kept.py", b"")]
+    with files.opened(repository, source.read(repository)) as held:
+        assert held.below("src/service") == {"src/service/kept.py": b""}

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 from tiny import HANDLER, Tiny
 
-from ml_delivery import formats
+from ml_delivery import objects
 from ml_delivery.artifact import build, store
 from ml_delivery.artifact import push as pushing
-from ml_delivery.errors import CloudError, Refused
+from ml_delivery.errors import BuildError, CloudError, Refused
 from ml_delivery.release import verify
 
 
@@ -55,38 +55,44 @@ def test_ledger_or_manifest_that_was_changed_is_found(tiny: Tiny) -> None:
     """What was pushed under the commit's name is not what the ledger recorded."""
     pushed = tiny.push().artifact
     tiny.deploy()
-    opened = tiny.open()
-    where = {"Bucket": opened.foundation.bucket, "Key": f"artifacts/{pushed.version}/artifact.json"}
-    s3 = opened.cloud.client("s3")
-    good = s3.get_object(**where)["Body"].read()
-    s3.put_object(**where, Body=good.replace(pushed.digest.encode(), b"sha256:" + b"0" * 64))
+    opened, key = tiny.open(), f"artifacts/{pushed.version}/artifact.json"
+    found = objects.get(opened.cloud, opened.foundation.bucket, key)
+    assert found
+    tiny.exchange(key, found[0].replace(pushed.digest.encode(), b"sha256:" + b"0" * 64))
     with pytest.raises(Refused, match="release 1 is what was pushed for"):
         check(tiny)
-    s3.put_object(**where, Body=good)
-    s3.put_object(Bucket=where["Bucket"], Key=pushed.location, Body=b"other bytes", ChecksumAlgorithm="SHA256")
+    tiny.exchange(key, found[0])
+    tiny.exchange(pushed.location, b"other bytes")
     with pytest.raises(Refused, match="its bytes in artifacts/"):
         check(tiny)
 
 
-def test_bill_of_materials_and_provenance_are_kept(tiny: Tiny) -> None:
-    """A push puts them beside the artifact, and the manifest names what it is of, and the bill's digest."""
+def bills(tiny: Tiny) -> dict[str, bytes]:
+    """The bills of materials beside the artifact of the commit, by their digests."""
+    opened = tiny.open()
+    prefix = f"artifacts/{tiny.git('rev-parse', 'HEAD')}/"
+    listed = opened.cloud.client("s3").list_objects_v2(Bucket=opened.foundation.bucket, Prefix=prefix)["Contents"]
+    found = {}
+    for key in (entry["Key"] for entry in listed if entry["Key"].endswith(".sbom.cdx.json")):
+        body, _ = objects.get(opened.cloud, opened.foundation.bucket, key) or (b"", "")
+        assert key == f"{prefix}{hashlib.sha256(body).hexdigest()}.sbom.cdx.json"
+        found[f"sha256:{hashlib.sha256(body).hexdigest()}"] = body
+    return found
+
+
+def test_bill_of_materials_is_kept(tiny: Tiny) -> None:
+    """A push puts it beside the artifact, under the digest that the manifest has."""
     tiny.invoke("build", "push")
     tiny.invoke("push")
-    opened, commit = tiny.open(), tiny.git("rev-parse", "HEAD")
-    s3 = opened.cloud.client("s3")
-
-    def kept(name: str) -> bytes:
-        found: bytes = s3.get_object(Bucket=opened.foundation.bucket, Key=f"artifacts/{commit}/{name}")["Body"].read()
-        return found
-
-    manifest = json.loads(kept("manifest.json"))
-    assert manifest["digest"] == json.loads(kept("artifact.json"))["digest"]
-    assert manifest["sbom"] == f"sha256:{hashlib.sha256(kept('sbom.cdx.json')).hexdigest()}"
-    assert json.loads(kept("sbom.cdx.json"))["bomFormat"] == "CycloneDX"
+    (body,) = bills(tiny).values()
+    assert json.loads(body)["bomFormat"] == "CycloneDX"
+    digest = build.last(tiny.root).sbom
+    opened = tiny.open()
+    assert store.bill(opened.cloud, opened.foundation.bucket, opened.artifact().version, digest) == digest
 
 
-def test_provenance_is_of_the_build_that_was_recorded(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a build whose push failed before it was recorded, nor one that was refused after, leaves its manifest there."""
+def test_one_write_decides_which_build_was_pushed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build whose push failed before it was recorded replaces nothing and is not taken for another; nor one that is refused."""
     opened, folder = tiny.open(), tiny.root / "build"
 
     def push(note: bytes, sbom: str) -> str:
@@ -98,31 +104,71 @@ def test_provenance_is_of_the_build_that_was_recorded(tiny: Tiny, monkeypatch: p
             f"sha256:{hashlib.sha256((folder / name).read_bytes()).hexdigest()}"
             for name in ("artifact.zip", "sbom.cdx.json")
         )
-        manifest = replace(manifest, digest=digest, sbom=bill)
-        (folder / "manifest.json").write_bytes(formats.dump(manifest))
-        pushing.push(opened, manifest)
+        pushing.push(opened, replace(manifest, digest=digest, sbom=bill))
         return digest
 
-    def kept() -> tuple[str, str]:
-        """The digest that the kept manifest names, and the kept bill of materials."""
-        place, found = f"artifacts/{tiny.git('rev-parse', 'HEAD')}", []
-        for name in ("manifest.json", "sbom.cdx.json"):
-            body = opened.cloud.client("s3").get_object(Bucket=opened.foundation.bucket, Key=f"{place}/{name}")["Body"]
-            found.append(body.read().decode())
-        return json.loads(found[0])["digest"], found[1]
-
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise CloudError("the network went away")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "push", fails)
-        with pytest.raises(CloudError, match="the network went away"):
-            push(b"x", "first")
+    for late in ("push", "record"):  # before its bytes were uploaded, and before it was recorded
+        with monkeypatch.context() as patch:
+            patch.setattr(store, late, fails)
+            with pytest.raises(CloudError, match="the network went away"):
+                push(b"x", "first")
+        with pytest.raises(CloudError, match="has not been pushed"):
+            tiny.open().artifact()
     second = push(b"y", "second")
-    assert kept() == (second, "second")
+    assert tiny.open().artifact().digest == second
     with pytest.raises(CloudError, match=f"was pushed before as {second}"):
         push(b"z", "third")
-    assert kept() == (second, "second")
+    assert tiny.open().artifact().digest == second
+    assert sorted(bills(tiny).values()) == [b"first", b"second", b"third"]
+
+
+def test_bill_of_another_build_is_not_pushed(tiny: Tiny) -> None:
+    """What was written into build/ after the build is no part of it."""
+    manifest = build.build(tiny.config)
+    (tiny.root / "build/sbom.cdx.json").write_text("{}")
+    with pytest.raises(BuildError, match="is not of the last build"):
+        pushing.push(tiny.open(), manifest)
+
+
+def test_bytes_that_were_there_before_the_push_are_compared(tiny: Tiny) -> None:
+    """What is at the place of an artifact is taken for it only if it has its digest."""
+    manifest, opened = build.build(tiny.config), tiny.open()
+    place = f"artifacts/{manifest.version}/{manifest.digest[7:]}.zip"
+    tiny.exchange(place, b"other")
+    with pytest.raises(CloudError, match=f"{place} exists already, with other content: sha256:") as refusal:
+        pushing.push(opened, manifest)
+    assert f"delete-object --bucket {opened.foundation.bucket} --key {place}" in refusal.value.next
+    s3, where = opened.cloud.client("s3"), {"Bucket": opened.foundation.bucket, "Key": place}
+    s3.delete_object(**where)
+    s3.put_object(**where, Body=b"other", IfNoneMatch="*", ChecksumAlgorithm="CRC32")
+    with pytest.raises(CloudError, match="with other content: no SHA-256 checksum"):
+        pushing.push(opened, manifest)
+    tiny.exchange(place, (tiny.root / "build/artifact.zip").read_bytes())
+    assert not pushing.push(opened, manifest).uploaded
+    tiny.deploy()
+
+
+def test_digest_that_the_service_names_is_compared(tiny: Tiny) -> None:
+    """/version answers with the digest that was approved, which verify compares with the function's own CodeSha256."""
+    named = '"digest": os.environ["RELEASE_DIGEST"], "note"'
+    tiny.write("src/service/handler.py", HANDLER.replace('"note"', named))
+    tiny.commit()
+    release = tiny.deploy().release
+    assert release
+    assert json.loads(tiny.invoke("call", "/version"))["digest"] == release.artifact.digest
+    assert f"✓ the digest that /version names\n    {release.artifact.digest}\n" in tiny.invoke("verify")
+    function, where = tiny.open().cloud.client("lambda"), {"FunctionName": f"{tiny.name}-production"}
+    variables = function.get_function_configuration(**where)["Environment"]["Variables"]
+    function.update_function_configuration(
+        **where, Environment={"Variables": {**variables, "RELEASE_DIGEST": f"sha256:{'0' * 64}"}}
+    )
+    function.get_waiter("function_updated_v2").wait(**where)
+    function.update_alias(**where, Name="live", FunctionVersion=function.publish_version(**where)["Version"])
+    with pytest.raises(Refused, match=f"the digest that /version names: sha256:0+ is not {release.artifact.digest}"):
+        check(tiny)
 
 
 def test_nothing_live_is_said(tiny: Tiny) -> None:

@@ -72,6 +72,7 @@ class Event:
             "github.repository": "your-organisation/demand-pricing",
             "github.run_id": "1",
             "github.ref": f"refs/heads/{self.branch}",
+            "github.ref_name": self.branch,
         }
         return known[expression]
 
@@ -85,14 +86,15 @@ class Event:
             "always()": True,
             "always() && github.event_name == 'push' && !github.event.repository.private": self.name == "push",
             "${{ !github.event.repository.private }}": True,
-            "${{ !cancelled() && needs.plan.result == (inputs.action == 'rollback' && 'skipped' || 'success') }}": (
-                self.plan == ("skipped" if self.inputs.get("action") == "rollback" else "success")
+            "${{ !cancelled() && needs.plan.result == (inputs.action == 'deploy' && 'success' || 'skipped') }}": (
+                self.plan == ("success" if self.inputs.get("action") == "deploy" else "skipped")
             ),
             "env.SNYK_TOKEN != ''": "SNYK_TOKEN" in self.secrets,
             "env.GH_TOKEN == ''": "UPGRADE_TOKEN" not in self.secrets,
             "env.GH_TOKEN != ''": "UPGRADE_TOKEN" in self.secrets,
             "inputs.action == 'deploy'": self.inputs.get("action") == "deploy",
             "inputs.action == 'rollback'": self.inputs.get("action") == "rollback",
+            "inputs.action == 'unlock'": self.inputs.get("action") == "unlock",
         }
         return known[condition]
 
@@ -113,7 +115,8 @@ class Runner:
             return {}
         outputs: dict[str, str] = {}
         keys: dict[str, str] = {}
-        variables = {**self._github(event), **job.get("env", {})}
+        own = {name: self._text(value, event, {}, matrix) for name, value in job.get("env", {}).items()}
+        variables = {**self._github(event), **own}
         for step in job["steps"]:
             if not event.holds(step.get("if", "always()")):
                 continue
@@ -130,8 +133,8 @@ class Runner:
                         r"sha256:[0-9a-f]{64}", self._text(step["with"]["subject-digest"], event, outputs, matrix)
                     )
             else:
-                own = {k: self._text(v, event, outputs, matrix) for k, v in step.get("env", {}).items()}
-                self._run(step["run"], {**variables, **keys, **own}, outputs)
+                more = {k: self._text(v, event, outputs, matrix) for k, v in step.get("env", {}).items()}
+                self._run(step["run"], {**variables, **keys, **more}, outputs)
         return outputs
 
     def _text(self, text: Any, event: Event, outputs: dict[str, str], matrix: dict[str, str] | None) -> str:

@@ -8,6 +8,7 @@ What is where:
 
 control          for programs that use it: start, find, stop and empty the emulator
 process          the server's process: started, recorded, recognized, ended
+disk             what a killed server left, checked and made whole
 errors           what can go wrong when it starts
 server/          what the server does beside AWS's services: its start, its first user, saving its state
 aws_lambda/      Lambda: functions from ZIP files and images, versions, aliases, updates, metrics

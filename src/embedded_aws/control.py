@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedded_aws import process
+from embedded_aws import disk, process
 from embedded_aws.errors import OtherPort
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def up(home: Path, *, environment: Callable[[], Path], find_python: Sequence[str
     Raises:
         OtherPort: it runs on another port than ``port``.
         PortTaken: another program listens on ``port``.
+        Unreadable: a file of the state that it keeps can't be read.
         NotStarted: the server failed to start; the last lines of its log are in the message.
     """
     home = _private(home)
@@ -82,6 +83,8 @@ def up(home: Path, *, environment: Callable[[], Path], find_python: Sequence[str
             return _running(home, record)
         python = environment()
         notice = _lost(home)
+        disk.check(home)
+        disk.repair(home)
         record = process.start(home, python, find_python, port)
         try:
             process.wait_until_ready(home, record)

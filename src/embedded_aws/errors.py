@@ -3,6 +3,7 @@
 EmulatorError       the message says what failed; which command helps is known to the program that started it
 ├── OtherPort       it runs already, on another port than the requested one
 ├── PortTaken       another program listens on the requested port
+├── Unreadable      a file of the state that it keeps can't be read
 └── NotStarted      the server failed to start; ``log`` is its log file
 """
 
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["EmulatorError", "NotStarted", "OtherPort", "PortTaken"]
+__all__ = ["EmulatorError", "NotStarted", "OtherPort", "PortTaken", "Unreadable"]
 
 
 class EmulatorError(Exception):
@@ -26,6 +27,10 @@ class OtherPort(EmulatorError):
 
 class PortTaken(EmulatorError):
     """Another program listens on the requested port."""
+
+
+class Unreadable(EmulatorError):
+    """A file of the state that it keeps can't be read; the message names it."""
 
 
 class NotStarted(EmulatorError):

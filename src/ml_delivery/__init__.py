@@ -24,6 +24,7 @@ packing/        packs files into archives, with the same bytes on any machine
 models          the promoted models
 objects         conditional writes to S3
 formats         how records are stored
+files           the files of a source, from git's objects or the disk
 source          the commit, and whether the tree differs from it
 records/        Source, Manifest, Artifact, Release, and what a target reports
 cloud           clients for AWS, embedded or real

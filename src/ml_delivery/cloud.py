@@ -33,13 +33,38 @@ def chosen(name: str) -> str:
     return name
 
 
-def _session(region: str) -> Any:
-    """A session of botocore, the core of boto3, which itself takes another quarter of a second and is not needed."""
+def _session(region: str, *, embedded: bool) -> Any:
+    """A session of botocore, the core of boto3, which itself takes another quarter of a second and is not needed.
+
+    What this machine configures for AWS, in files and variables, does not reach the embedded one: neither can a profile that
+    does not exist stop it, nor a FIPS endpoint. Keys in variables do: those of a role inside it.
+    """
     from botocore.session import Session
 
-    session = Session()
+    if not embedded:
+        session = Session()
+    else:
+        own = {name: (None, None, default, cast) for name, (_, _, default, cast) in Session.SESSION_VARIABLES.items()}
+        own |= dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+        session = Session(session_vars=own)
     session.set_config_variable("region", region)
+    session.register("before-parse", _refuse_page)
     return session
+
+
+def _refuse_page(operation_model: Any, response_dict: dict[str, Any], **_: object) -> None:
+    """Refuse a web page as an answer: a proxy's or a hotel's, which botocore would take for an empty result.
+
+    Raises:
+        CloudError: it is one. A 5xx is left to botocore, which retries it: AWS's load balancers send some as pages.
+    """
+    headers, status = response_dict["headers"], response_dict["status_code"]
+    own = any(name in headers for name in ("x-amzn-requestid", "x-amz-request-id"))  # a page in S3 is an answer
+    if headers.get("Content-Type", "").startswith("text/html") and status < 500 and not own:
+        raise CloudError(
+            f"{operation_model.name}: the answer is a web page (HTTP {status}), so it is not from AWS",
+            next="check the network and its proxy (HTTPS_PROXY, NO_PROXY), then run this again",
+        )
 
 
 def code_of(error: BaseException) -> str:
@@ -80,7 +105,9 @@ class Cloud:
         """
         name, region = chosen(name), config.service.region
         if name == "embedded" and (endpoint := os.environ.get("PIPELINE_ENDPOINT", "")):
-            cloud = cls(name, region, "", _session(region), endpoint)  # this runs inside it, with its own role
+            cloud = cls(
+                name, region, "", _session(region, embedded=True), endpoint
+            )  # this runs inside it, with its own role
             with cloud.faults():
                 cloud.account = cloud.client("sts").get_caller_identity()["Account"]
             return cloud
@@ -88,13 +115,13 @@ class Cloud:
             from ml_delivery import emulator
 
             running = emulator.up(config.root)
-            session = _session(region)
+            session = _session(region, embedded=True)
             session.set_credentials(running.access_key, running.secret_key)
             return cls(name, region, running.account, session, running.endpoint, running.notice)
         if not environment.account:
             place = f"environments.{environment.name}.account"
             raise ConfigError("pipeline.toml", [f"{place}: empty; write the quoted 12 digits of its AWS account"])
-        cloud = cls(name, region, environment.account, _session(region))
+        cloud = cls(name, region, environment.account, _session(region, embedded=False))
         with cloud.faults():
             account = cloud.client("sts").get_caller_identity()["Account"]
         if account != environment.account:
@@ -114,7 +141,8 @@ class Cloud:
                 connect_timeout=5,
                 read_timeout=read_timeout,
                 retries={"mode": "standard", "total_max_attempts": 2 if self._endpoint else 4},
-                s3={"addressing_style": "path"} if self._endpoint else {},
+                s3={"addressing_style": "path", "us_east_1_regional_endpoint": "regional"} if self._endpoint else {},
+                proxies={} if self._endpoint else None,  # none on the way to loopback, whatever the variables say
                 user_agent_extra=f"ml-delivery/{__version__}",
             )
             self._clients[service, read_timeout] = self._session.create_client(
@@ -152,6 +180,7 @@ class Cloud:
     def faults(self) -> Iterator[None]:
         """Convert botocore's errors to ``CloudError``, with the operation, AWS's message and the next command."""
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         try:
             yield
@@ -159,7 +188,7 @@ class Cloud:
             code, operation = code_of(error), error.operation_name
             message = error.response.get("Error", {}).get("Message", "no message")
             raise CloudError(f"{operation}: {code}: {message}", next=self._remedy(code)) from error
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             if self.name == "embedded":
                 raise CloudError(
                     f"the embedded AWS stopped answering: {error}", next="invoke cloud.up, then run this again"

@@ -111,7 +111,7 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
         data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(FILE, [f"no {FILE} in {root}; run this inside a service"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(FILE, [f"not TOML: {error}"], next=f"correct {path}") from error
     if (python := variables.get("PIPELINE_PYTHON")) and isinstance(data.get("service"), dict):
         data["service"]["python"] = python

@@ -108,7 +108,7 @@ def _version(config: Config, status: Any, body: str) -> str:
     wanted = {"release": NUMBER, **BUILT, "model": promoted[0].digest if promoted else ""}
     try:
         said = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
         raise PipelineError(

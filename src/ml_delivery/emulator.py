@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from embedded_aws import control
 from embedded_aws.control import Running, Status
-from embedded_aws.errors import EmulatorError, NotStarted, OtherPort, PortTaken
+from embedded_aws.errors import EmulatorError, NotStarted, OtherPort, PortTaken, Unreadable
 from ml_delivery.dependencies import envs
 from ml_delivery.errors import SetupError
 
@@ -88,6 +88,8 @@ def _next(error: EmulatorError) -> str:
             return "invoke cloud.down"
         case PortTaken():
             return "invoke cloud.up, or invoke cloud.up --port PORT with another port"
+        case Unreadable():
+            return "invoke cloud.reset, which deletes everything that the embedded AWS holds"
         case NotStarted():
             return f"read {error.log}"
     return ""

@@ -1,22 +1,36 @@
 """How records are stored in the bucket, in the ledger and in ``build/``: each with its format and the package's version.
 
 Every older format is read; a newer one is refused. Format 1 was written by services whose delivery code was copied from the
-template: it has no stamp, and other names for some fields.
+template: it has no stamp, and other names for some fields. Format 2 did not record which plan a release carried out.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ml_delivery import __version__
 from ml_delivery.errors import CloudError
-from ml_delivery.records import Artifact, Content, Layer, Look, Manifest, Release
+from ml_delivery.records import (
+    Artifact,
+    Content,
+    Differences,
+    Layer,
+    Manifest,
+    Pruned,
+    Replaced,
+    Unimported,
+)
+
+if TYPE_CHECKING:
+    from ml_delivery.records import Release
 
 __all__ = [
     "FORMAT",
+    "Damaged",
     "artifact",
+    "differences",
     "dump",
     "manifest",
     "plain_release",
@@ -25,7 +39,9 @@ __all__ = [
     "require_known",
 ]
 
-FORMAT = 2
+FORMAT = 3
+# How deeply a record may be nested; none comes near it, and what Python can't read, or can't write again, is far above it.
+DEPTH = 20
 T = TypeVar("T")
 
 
@@ -48,7 +64,9 @@ def read(place: str, body: bytes) -> dict[str, Any]:
         found = json.loads(body)
         if not isinstance(found, dict):
             raise ValueError("not a JSON object")
-    except ValueError as error:
+        if not _shallow(found, DEPTH):
+            raise ValueError(f"nested more than {DEPTH} deep")
+    except (ValueError, RecursionError) as error:
         raise damaged(place, error) from error
     written, package = found.pop("format", 1), found.pop("package", "")
     if not isinstance(written, int) or written > FORMAT:
@@ -60,9 +78,13 @@ def read(place: str, body: bytes) -> dict[str, Any]:
     return found
 
 
-def damaged(place: str, error: Exception) -> CloudError:
+class Damaged(CloudError):
+    """An object that can't be read."""
+
+
+def damaged(place: str, error: Exception) -> Damaged:
     """The error for an object that can't be read."""
-    return CloudError(
+    return Damaged(
         f"{place} can't be read: {type(error).__name__}: {error}",
         next="restore its previous version, which S3 keeps: "
         f"aws s3api list-object-versions --bucket <service>-<environment>-<account> --prefix {place}",
@@ -84,6 +106,8 @@ def release(place: str, found: dict[str, Any]) -> Release:
     Raises:
         CloudError: a field is missing.
     """
+    from ml_delivery.records import Look, Release
+
     try:
         known = {"deployed" if name == "version" else name: value for name, value in found.items()}
         known["artifact"] = artifact(place, known["artifact"])
@@ -108,9 +132,17 @@ def manifest(place: str, found: dict[str, Any]) -> Manifest:
     try:
         parts = {"contents": (Content, found["contents"]), "layers": (Layer, found["layers"])}
         known = found | {name: tuple(kind(**f) for f in listed) for name, (kind, listed) in parts.items()}
+        known["differences"] = differences(found.get("differences", {}))
     except (KeyError, TypeError, AttributeError) as error:
         raise damaged(place, error) from error
     return _made(place, Manifest, known)
+
+
+def differences(found: dict[str, Any]) -> Differences:
+    """Differences from their fields; those that a build recorded before there were any are empty."""
+    kinds = {"pruned": Pruned, "replaced": Replaced, "unimported": Unimported}
+    lists = {name: tuple(kind(**fields) for fields in found.get(name, ())) for name, kind in kinds.items()}
+    return Differences(**lists, imported=found.get("imported", 0))
 
 
 def require_known(place: str, kind: type[Any], found: dict[str, Any]) -> None:
@@ -125,6 +157,12 @@ def require_known(place: str, kind: type[Any], found: dict[str, Any]) -> None:
             f"{place} has the field {min(unknown)!r}, which ml-delivery {__version__} does not know; a newer one wrote it",
             next="invoke upgrade",
         )
+
+
+def _shallow(value: Any, depth: int) -> bool:
+    """Whether ``value`` is nested at most ``depth`` deep."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth > 0 and all(_shallow(one, depth - 1) for one in inner) if inner else True
 
 
 def _stamp() -> dict[str, Any]:

@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
-def run(config: Config, name: str, **facts: str) -> None:
+def run(config: Config, name: str, again: str = "", **facts: str) -> None:
     """Run the hook ``name``, such as ``pre_deploy``, in the service's folder, if ``pipeline.toml`` has it.
 
     What it prints goes to standard error, since standard output may be a JSON document. Its environment variables include
     ``facts`` and its own name (``RELEASE_HOOK``).
+
+    Args:
+        config: the service's configuration.
+        name: the hook's.
+        again: the command to type after a ``pre_`` hook was fixed.
+        facts: more variables for it.
 
     Raises:
         Refused: a ``pre_`` hook could not be run, or exited with a code other than 0; nothing was changed.
@@ -37,7 +43,7 @@ def run(config: Config, name: str, **facts: str) -> None:
     if how and when == "pre":
         raise Refused(
             f"hooks.{name}: `{' '.join(words)}` {how}; nothing was changed",
-            next=f"fix what it reports, then invoke {what} again",
+            next=f"fix what it reports, then {again}",
         )
     if how:
         raise PipelineError(

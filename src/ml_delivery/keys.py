@@ -127,9 +127,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Build:
-    """What is excluded from the artifact, its maximum size, and the base image of an image."""
+    """What is excluded from the artifact, what pruning keeps, its maximum size, and the base image of an image."""
 
     exclude: tuple[str, ...] = key('a list of glob patterns: ["numpy/f2py/*"]', default=(), pattern=r".+")
+    keep: tuple[str, ...] = key('a list of glob patterns: ["astropy/*/tests/*"]', default=(), pattern=r".+")
     budget: int = key("megabytes: 200", default=200, within=(1, 10_000))
     base: str = key('an image: "python:3.12-slim"', default="", pattern=r"([a-z0-9][\w./:@-]*)?")
 

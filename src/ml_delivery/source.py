@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 from typing import TYPE_CHECKING
 
 from ml_delivery.errors import SourceError
@@ -16,14 +14,12 @@ from ml_delivery.records import Source
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["author", "branch", "clone", "commit_of", "packed", "read", "require_clean", "time_of"]
+__all__ = ["author", "branch", "clone", "commit_of", "encoded", "place", "raw", "read", "require_clean", "start"]
 
-
-# Modes of entries in a tree that are no files. https://git-scm.com/docs/git-fast-import#_filemodify
-LINK, SUBMODULE = "120000", "160000"
-REFUSED = {LINK: "a link, which no artifact holds", SUBMODULE: "another repository, which no artifact holds"}
-FLAGGED = "flagged"
-POINTER = b"version https://git-lfs.github.com/spec/"
+# What an artifact holds of the service's own files, models apart, which model.lock names by their digests.
+PACKED = "src/"
+# ``-uall``: with every untracked file of a new folder. Submodules count by their commit: what is in them is never packed.
+STATUS = ("status", "--porcelain=v2", "-z", "-uall", "--no-renames", "--ignore-submodules=dirty", "--", ".")
 # The branch by its full name, since the short name is ambiguous if a tag has the same name.
 BRANCH = ("--symbolic-full-name", "HEAD")
 
@@ -34,13 +30,38 @@ def read(root: Path) -> Source:
     Raises:
         SourceError: there is no git, no repository, or no commit yet.
     """
-    asked = ["--git-path", "objects", "--git-path", "index", "--show-prefix", "HEAD", "HEAD:./", *BRANCH]
-    done = _run(root, "rev-parse", "--path-format=absolute", *asked)
-    if done.returncode != 0:
+    with start(root, "rev-parse", "--show-prefix", "HEAD", "HEAD:./", *BRANCH) as asked:
+        changes = raw(root, "--no-optional-locks", *STATUS)  # at the same time
+        found = asked.communicate()[0].decode("utf-8", "surrogateescape").split("\n")
+    if asked.returncode != 0 or changes is None:
         raise _nothing_to_read(root)
-    objects, index, prefix, commit, committed, head = done.stdout.split("\n")[:6]
-    tree = _working_tree(root, objects, index, prefix)
-    return Source(commit=commit, branch=_branch(head), tree=tree, dirty=tree != committed)
+    prefix, commit, tree, head = found[:4]
+    named = _named(root, prefix, changes)
+    return Source(commit=commit, branch=_branch(head), tree=named or tree, dirty=bool(named))
+
+
+def _named(root: Path, prefix: str, changes: list[str]) -> str:
+    """A digest that names how the working tree differs from its commit, in hex; empty if it does not.
+
+    Tracked files, and untracked ones that are packed, count by their content. Other untracked files may be any data, of
+    any size: they count by size and time, as in git's index, and are not read.
+    https://git-scm.com/docs/git-status#_porcelain_format_version_2
+    """
+    found = []
+    for line in changes:
+        kind, *fields = line.split(" ", {"1": 8, "u": 10}.get(line[0], 1))
+        name = fields[-1].removeprefix(prefix)
+        path, content = place(root, name), "gone"
+        if os.path.islink(path):
+            content = os.fsdecode(os.readlink(path))
+        elif os.path.isfile(path) and (kind != "?" or name.startswith(PACKED)):
+            with open(path, "rb") as file:
+                content = f"{hashlib.file_digest(file, 'sha256').hexdigest()} {os.access(path, os.X_OK)}"
+        elif os.path.exists(path):
+            about = os.stat(path)
+            content = f"{about.st_size} {about.st_mtime_ns}"
+        found.append(f"{content} {name}")
+    return hashlib.sha256(encoded("\0".join(sorted(found)))).hexdigest() if found else ""
 
 
 def branch(root: Path) -> str:
@@ -61,7 +82,13 @@ def _branch(head: str) -> str:
 
 def _nothing_to_read(root: Path) -> SourceError:
     """The error for a ``root`` without a commit."""
-    if _run(root, "rev-parse", "--git-dir").returncode != 0:
+    asked = _run(root, "rev-parse", "--git-dir")
+    # https://git-scm.com/docs/git-config#Documentation/git-config.txt-safedirectory
+    if allows := re.search(r"git config --global --add safe\.directory .*", asked.stderr):
+        return SourceError(
+            f"git does not read {root}, which belongs to another user", next=f"{allows[0]}, if you trust that user"
+        )
+    if asked.returncode != 0:
         return SourceError(f"{root} is not in a git repository", next="git init && git add -A && git commit -m 'Start'")
     if _run(root, "rev-parse", "--verify", "HEAD").returncode != 0:
         return SourceError(f"{root} has no commit yet", next="git add -A && git commit -m 'Start'")
@@ -94,99 +121,6 @@ def clone(root: Path, commit: str, into: Path) -> Path:
     return into / prefix
 
 
-def time_of(root: Path, commit: str) -> int:
-    """When ``commit`` was made, in seconds since 1970."""
-    return int(_git(root, "show", "--no-patch", "--format=%ct", commit))
-
-
-def packed(root: Path, tree: Source, places: tuple[str, ...], without: tuple[str, ...] = ()) -> list[tuple[str, bytes]]:
-    """What ``tree`` has in ``places``, sorted: (path relative to ``root``, bytes). What git ignores is not in it.
-
-    A clean tree's are read from git's objects: the disk may differ unnoticed, by ``assume-unchanged``, a sparse checkout or
-    line ends that git converts. A dirty tree's are the disk's. Git LFS's files are the disk's, by the hash in their pointer.
-
-    Args:
-        root: the service's folder.
-        tree: what ``read`` returned.
-        places: files and folders, relative to ``root``.
-        without: folders that are left out.
-
-    Raises:
-        SourceError: one is a link, a submodule or not fetched, or would not be in a dirty tree's name; names it.
-    """
-    found = _committed(root, tree.commit, places) if not tree.dirty else _on_disk(root, places)
-    kept = {
-        name: entry for name, entry in sorted(found.items()) if not name.startswith(tuple(f"{w}/" for w in without))
-    }
-    for name, entry in kept.items():
-        if entry in REFUSED:
-            raise SourceError(f"{name} is {REFUSED[entry]}", next="put the files themselves there, and commit them")
-        if entry == FLAGGED:
-            raise SourceError(
-                f"git does not look for changes of {name}, so that no name can tell of them",
-                next=f"git update-index --no-assume-unchanged --no-skip-worktree {name}",
-            )
-    contents = [(root / name).read_bytes() for name in kept] if tree.dirty else _blobs(root, [*kept.values()])
-    return [(name, _fetched(root, name, data)) for name, data in zip(kept, contents, strict=True)]
-
-
-def _committed(root: Path, commit: str, places: tuple[str, ...]) -> dict[str, str]:
-    """What is in the commit, by its path: a blob's name, or a mode that is refused."""
-    lines = _git(root, "ls-tree", "-r", "-z", commit, "--", *places).split("\0")
-    entries = [(name, *about.split(" ")) for about, _, name in (line.partition("\t") for line in lines if line)]
-    return {name: mode if mode in REFUSED else blob for name, mode, _, blob in entries}
-
-
-def _on_disk(root: Path, places: tuple[str, ...]) -> dict[str, str]:
-    """What is on the disk, by its path: empty for a file; a mode that is refused; or ``FLAGGED``."""
-    lines = _git(root, "ls-files", "-z", "-v", "--cached", "--others", "--exclude-standard", "--", *places).split("\0")
-    found = {}
-    for flag, _, name in (line.partition(" ") for line in lines if line):
-        path = root / name
-        if path.is_symlink() or path.is_dir():
-            found[name] = LINK if path.is_symlink() else SUBMODULE
-        elif flag == "S" or flag.islower():
-            found[name] = FLAGGED
-        elif path.is_file():  # else it is deleted, which the tree's name tells
-            found[name] = ""
-    return found
-
-
-def _blobs(root: Path, names: list[str]) -> list[bytes]:
-    """The content of each blob. https://git-scm.com/docs/git-cat-file#_batch_output"""
-    asked = "".join(f"{name}\n" for name in names).encode()
-    done = subprocess.run(
-        ["git", "cat-file", "--batch"], cwd=root, input=asked, capture_output=True, env=_environment(), check=False
-    )
-    contents, at = [], 0
-    for name in names:
-        line, _, _ = done.stdout[at : at + 200].partition(b"\n")
-        _, _, size = line.partition(b" blob ")
-        if not size:
-            raise SourceError(f"git has no object {name}", next="git fetch --refetch origin")
-        at += len(line) + 1
-        contents.append(done.stdout[at : at + int(size)])
-        at += int(size) + 1
-    return contents
-
-
-def _fetched(root: Path, name: str, data: bytes) -> bytes:
-    """``data``, or where it is a pointer of Git LFS, what that points to.
-
-    https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
-    """
-    if len(data) >= 1024 or not data.startswith(POINTER):
-        return data
-    oid = re.search(rb"^oid sha256:([0-9a-f]{64})$", data, re.M)
-    try:
-        content = (root / name).read_bytes()
-    except OSError:
-        content = b""
-    if not oid or hashlib.sha256(content).hexdigest().encode() != oid[1]:
-        raise SourceError(f"{name} is a pointer of Git LFS whose file was not fetched", next="git lfs pull")
-    return content
-
-
 def require_clean(tree: Source, cloud: str) -> None:
     """Allow a dirty tree only on the embedded cloud.
 
@@ -212,23 +146,8 @@ def author(root: Path) -> str:
     return done.stdout.strip() or os.environ.get("USER", "unknown")
 
 
-def _working_tree(root: Path, objects: str, index: str, prefix: str) -> str:
-    """Git's tree digest of the current files; objects and index are written to a temporary folder."""
-    with tempfile.TemporaryDirectory() as scratch:
-        env = {
-            "GIT_INDEX_FILE": f"{scratch}/index",
-            "GIT_OBJECT_DIRECTORY": scratch,
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects,
-        }
-        if os.path.exists(index):  # with its cached stat data, git need not read every file again
-            # With its time stamp: git reads entries again that are not older than the index.
-            shutil.copy2(index, f"{scratch}/index")
-        _git(root, "add", "--all", ".", env=env)
-        return _git(root, "write-tree", *([f"--prefix={prefix}"] if prefix else []), env=env)
-
-
-def _git(root: Path, *words: str, env: dict[str, str] | None = None) -> str:
-    done = _run(root, *words, env=env)
+def _git(root: Path, *words: str) -> str:
+    done = _run(root, *words)
     if done.returncode != 0:
         reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
         raise SourceError(f"git {' '.join(words)}: {reason[0]}")
@@ -236,14 +155,45 @@ def _git(root: Path, *words: str, env: dict[str, str] | None = None) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The variables without git's, which a hook sets and which would make another folder, index or filter be read."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    """The variables without git's, which a hook sets and which would make another folder, index or filter be read.
+
+    ``refs/replace`` would put other content under an object's name.
+    """
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return own | {"GIT_NO_REPLACE_OBJECTS": "1"}
 
 
-def _run(root: Path, *words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def start(root: Path, *words: str) -> subprocess.Popen[bytes]:
+    """Start git in ``root``, with pipes to all that it reads and writes.
+
+    Raises:
+        SourceError: git is not installed.
+    """
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     try:
-        return subprocess.run(
-            ["git", *words], cwd=root, capture_output=True, text=True, env=_environment() | (env or {}), check=False
-        )
+        return subprocess.Popen(["git", *words], cwd=root, env=_environment(), **pipes)  # type: ignore[call-overload,no-any-return]
     except FileNotFoundError as error:
         raise SourceError("git is not installed", next="install git") from error
+
+
+def raw(root: Path, *words: str) -> list[str] | None:
+    """What git prints with ``-z``, whatever the locale's encoding; None if it fails."""
+    with start(root, *words) as asked:
+        printed, _ = asked.communicate()
+    return printed.decode("utf-8", "surrogateescape").split("\0")[:-1] if asked.returncode == 0 else None
+
+
+def place(root: Path, name: str) -> bytes:
+    """The path of a file that git names, whatever the locale's encoding."""
+    return os.path.join(os.fsencode(root), encoded(name))
+
+
+def encoded(text: str) -> bytes:
+    """The bytes that ``raw`` decoded."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _run(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    with start(root, *words) as asked:
+        printed = [each.decode("utf-8", "surrogateescape") for each in asked.communicate()]
+    return subprocess.CompletedProcess(asked.args, asked.returncode, *printed)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ml_delivery import keys, plugin
 from ml_delivery.errors import ConfigError
-from ml_delivery.observed import Observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from ml_delivery.cloudformation import Infrastructure
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
-    from ml_delivery.observed import Place
+    from ml_delivery.observed import Observed, Place
+    from ml_delivery.packing.bundle import Bundle
     from ml_delivery.packing.ingredients import Ingredients
     from ml_delivery.records import (
         Answer,
@@ -75,9 +75,16 @@ class Target(ABC):
     probe: ClassVar[Path | None] = None
     parity: ClassVar[tuple[Parity, ...]] = ()
 
+    def begin(self, bundle: Bundle, scratch: Path) -> object:
+        """Start in the background what of ``pack`` needs only the dependencies; it gets the result as ``made.begun``."""
+        return None
+
     @abstractmethod
     def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:
-        """Pack the ingredients into an artifact; ``scratch`` is a folder for its files."""
+        """Pack the ingredients into an artifact.
+
+        ``scratch`` is a folder for its files. It has those of the build before the last one, which may be written over.
+        """
 
     @abstractmethod
     def push(self, context: Context, manifest: Manifest) -> Pushed:
@@ -111,6 +118,8 @@ class Target(ABC):
 
     def observe(self, at: Place) -> Observed:
         """Its panels, alarms and log queries."""
+        from ml_delivery.observed import Observed
+
         return Observed()
 
     def removals(self, config: Config, environment: Environment, cloud: Cloud) -> dict[str, Callable[[], object]]:
@@ -151,7 +160,10 @@ class Deployer(ABC):
 
     @abstractmethod
     def stored(self, artifact: Artifact) -> str:
-        """The digest of what is stored where ``artifact`` was pushed, as reported by that store; empty for nothing."""
+        """The digest of what is stored where ``artifact`` was pushed, as reported by that store; empty for nothing.
+
+        It is compared with the artifact's before ``stage``.
+        """
 
     @abstractmethod
     def call(self, path: str, deployed: str = "", *, method: str = "GET", body: str = "") -> Answer:

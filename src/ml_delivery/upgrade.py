@@ -60,9 +60,9 @@ def update(root: Path, found: Available, clone: Path, to: str = "") -> Updated:
         SetupError: cruft can't be installed, or failed.
     """
     _require_clean(root)
-    restored = _restore(root, clone, found.commit)
     python = envs.find_python(f"{sys.version_info.major}.{sys.version_info.minor}")
     cruft = envs.ensure(root, "upgrade", LOCK, python).parent / "cruft"
+    restored = _restore(root, clone, found.commit)  # once nothing but cruft itself can fail
     words = [str(cruft), "update", "--skip-apply-ask", *(["--checkout", to] if to else [])]
     done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False, env=environment())
     if done.returncode != 0 or state(root)["commit"] == found.commit:

@@ -155,6 +155,7 @@ class Process(lambda_runtime.Worker):
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "en_US.UTF-8",
             "TZ": ":UTC",
+            "LD_LIBRARY_PATH": f"{folder}:{folder}/lib",
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}",
             **own,
             **lambda_runtime.execution_credentials(self.config),

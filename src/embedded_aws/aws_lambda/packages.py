@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ministack.services import lambda_svc as lambda_
 
+UNIX = 3  # the system that made a ZIP: section 4.4.2 of PKWARE's APPNOTE.TXT
 _unpacking = threading.Lock()
 
 
@@ -24,12 +25,27 @@ def unpack(package: bytes, packages: Path) -> Path:
             _sweep(packages)
             temporary = packages / f"{digest}.new"
             shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
             with zipfile.ZipFile(io.BytesIO(package)) as archive:
-                archive.extractall(temporary)
+                for info in archive.infolist():
+                    path = Path(archive.extract(info, temporary))
+                    if not info.is_dir():
+                        path.chmod(_mode(info))
             for path in [temporary, *temporary.rglob("*")]:
-                path.chmod(0o555 if path.is_dir() else 0o444)
+                if path.is_dir():
+                    path.chmod(0o555)
             temporary.rename(folder)
     return folder
+
+
+def _mode(member: zipfile.ZipInfo) -> int:
+    """Its mode on a read-only file system: what the ZIP allows to every user, since the function runs as none of its own.
+
+    Lambda needs 644, and 755 to run a file. A ZIP that was not made on Unix has no modes, and its files can be read.
+    https://docs.aws.amazon.com/lambda/latest/dg/troubleshooting-deployment.html
+    """
+    all_users = member.external_attr >> 16 & 0o5 if member.create_system == UNIX else 0o4
+    return all_users * 0o111
 
 
 def _sweep(packages: Path) -> None:

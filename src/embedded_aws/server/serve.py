@@ -49,12 +49,13 @@ def patch(home: Path) -> None:
     from embedded_aws.cloudformation import buckets, change_sets, resource_types
     from embedded_aws.cloudwatch import alarms, embedded_metrics, get_metric_data, logs_insights
     from embedded_aws.codebuild import api as codebuild
-    from embedded_aws.iam import rights, signatures, web_identities
+    from embedded_aws.iam import conditions, rights, signatures, web_identities
     from embedded_aws.server import late_loading
 
     signatures.patch()
     web_identities.patch(home / "issuers")
     rights.patch()
+    conditions.patch()
     updates.patch()
     aliases.patch()
     late_loading.patch(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery.account import stacks
+from ml_delivery.account.events import Event, Events
 from ml_delivery.cloud import code_of
 from ml_delivery.errors import CloudError
 from ml_delivery.records import Foundation
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Change",
-    "Event",
     "InfraPlan",
     "apply",
     "delete",
@@ -35,6 +37,17 @@ __all__ = [
 ]
 
 DIGEST_TAG = "template-digest"
+# States in which all of a stack's resources stand; in those of ROLLED_BACK, as before an update that failed.
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
+ROLLED_BACK = ("UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE")
+COMPLETE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE", *ROLLED_BACK)
+# The next command for states in which CloudFormation changes nothing.
+STUCK = {
+    "UPDATE_ROLLBACK_FAILED": "aws cloudformation continue-update-rollback --stack-name {}",
+    "CREATE_FAILED": "aws cloudformation delete-stack --stack-name {}",
+    "ROLLBACK_FAILED": "aws cloudformation delete-stack --stack-name {}",
+    "DELETE_FAILED": "aws cloudformation delete-stack --stack-name {}",
+}
 
 
 @dataclass(frozen=True)
@@ -58,23 +71,15 @@ class InfraPlan:
     place: str
 
 
-@dataclass(frozen=True)
-class Event:
-    """What happened to one resource of a stack, as reported by CloudFormation; ``reason`` is usually empty."""
-
-    resource: str
-    status: str
-    reason: str
-
-
 def foundation(config: Config, environment: Environment, cloud: Cloud) -> Foundation | None:
-    """The environment's foundation; None when its stack does not exist or was never completely created. One API call."""
+    """The environment's foundation; None when its stack does not exist or was never completely created. One API call, or two
+    after a failed update."""
     wanted = stacks.service(config, environment)
     stack = _describe(cloud, wanted.name)
     if stack is None or "Outputs" not in stack:
         return None
     outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
-    return Foundation(outputs["Bucket"], outputs, _is_current(wanted, stack))
+    return Foundation(outputs["Bucket"], outputs, _is_current(cloud, wanted, stack))
 
 
 def provider_stands(config: Config, cloud: Cloud) -> bool:
@@ -86,16 +91,17 @@ def provider_stands(config: Config, cloud: Cloud) -> bool:
 
 
 def plan(stack: Stack, cloud: Cloud) -> InfraPlan:
-    """Create a change set for ``stack``, and return its changes.
+    """Create a change set for ``stack``, and return its changes. A new stack takes what an earlier one retained: the bucket.
 
     Raises:
-        CloudError: CloudFormation refused the template; the message has its reason.
+        CloudError: CloudFormation refused the template, or changes nothing in the stack's state; the message has its reason.
     """
     client = cloud.client("cloudformation")
     there = _describe(cloud, stack.name)
     if there and there["StackStatus"] == "ROLLBACK_COMPLETE":  # its creation failed: it can only be deleted
         delete(stack.name, cloud)
         there = None
+    _require_changeable(there)
     create = there is None or there["StackStatus"] == "REVIEW_IN_PROGRESS"
     tags = {
         "service": stack.parameters.get("Name", ""),
@@ -107,7 +113,8 @@ def plan(stack: Stack, cloud: Cloud) -> InfraPlan:
             StackName=stack.name,
             ChangeSetName=f"tree-{stack.digest[:12]}-{int(time.time() * 1000)}",
             ChangeSetType="CREATE" if create else "UPDATE",
-            TemplateBody=stack.body,
+            TemplateBody=_with_literal_names(stack, cloud.account),
+            ImportExistingResources=create,
             Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in stack.parameters.items()],
             Tags=[{"Key": k, "Value": v} for k, v in tags.items() if v],
             Capabilities=["CAPABILITY_NAMED_IAM"],
@@ -156,11 +163,14 @@ def apply(cloud: Cloud, planned: InfraPlan, tell: Callable[[Event], None] = lamb
     if not planned.change_set:
         return
     client = cloud.client("cloudformation")
-    events = _Events(client, planned.stack)
+    events = Events(client, planned.stack)
     with cloud.faults():
-        # If the stack can't be created, retain nothing: existing resources would make the next attempt fail.
+        # If the stack can't be created, retain nothing but what was there: new resources would make the next attempt fail.
+        imports = any(change.action == "Import" for change in planned.changes)
         client.execute_change_set(
-            ChangeSetName=planned.change_set, StackName=planned.stack, RetainExceptOnCreate=planned.create
+            ChangeSetName=planned.change_set,
+            StackName=planned.stack,
+            RetainExceptOnCreate=planned.create and not imports,
         )
 
         def settled() -> str | None:
@@ -172,8 +182,7 @@ def apply(cloud: Cloud, planned: InfraPlan, tell: Callable[[Event], None] = lamb
 
         status = wait(settled, what=f"the stack {planned.stack}", seconds=900)
         if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-            failed = [event for event in events.all if event.status.endswith("_FAILED")]
-            first = failed[0] if failed else Event("it", status, "")
+            first = events.first_failure() or Event("it", status, "")
             raise CloudError(
                 f"the stack {planned.stack} ended as {status}: {first.resource}: {first.reason or 'no reason given'}",
                 next=f"correct {planned.place} or fix what the reason names, then run this again",
@@ -185,9 +194,9 @@ def state(stack: Stack, cloud: Cloud) -> str:
     there = _describe(cloud, stack.name)
     if there is None:
         return "missing"
-    if there["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+    if there["StackStatus"] not in COMPLETE:
         return str(there["StackStatus"])
-    return "current" if _is_current(stack, there) else "outdated"
+    return "current" if _is_current(cloud, stack, there) else "outdated"
 
 
 def ensure(stack: Stack, cloud: Cloud) -> None:
@@ -224,34 +233,55 @@ def delete(stack: str, cloud: Cloud) -> bool:
     return True
 
 
-class _Events:
-    """The new events of a stack, oldest first, each once."""
-
-    def __init__(self, client: Any, stack: str) -> None:
-        self._client, self._stack = client, stack
-        self._seen: set[str] = set()
-        self.all: list[Event] = []
-        self.news()
-        self.all.clear()
-
-    def news(self) -> list[Event]:
-        try:
-            listed = self._client.describe_stack_events(StackName=self._stack)["StackEvents"]
-        except Exception as error:
-            if code_of(error) != "ValidationError":
-                raise
-            return []  # a deleted stack has none
-        fresh = [e for e in reversed(listed) if e["EventId"] not in self._seen]
-        self._seen.update(e["EventId"] for e in fresh)
-        news = [Event(e["LogicalResourceId"], e["ResourceStatus"], e.get("ResourceStatusReason", "")) for e in fresh]
-        self.all += news
-        return news
-
-
-def _is_current(wanted: Stack, stack: dict[str, Any]) -> bool:
+def _is_current(cloud: Cloud, wanted: Stack, stack: dict[str, Any]) -> bool:
+    if stack["StackStatus"] in ROLLED_BACK:  # its tags may be those of the update that failed
+        with cloud.faults():
+            client = cloud.client("cloudformation")
+            body = client.get_template(StackName=stack["StackName"], TemplateStage="Original")["TemplateBody"]
+        there = _parsed(body) if isinstance(body, str) else body
+        declared = there.get("Parameters", {}) if isinstance(there, dict) else {}
+        defaults = {name: str(parameter["Default"]) for name, parameter in declared.items() if "Default" in parameter}
+        parameters = {p["ParameterKey"]: p["ParameterValue"] for p in stack.get("Parameters", [])}
+        same = there == _parsed(_with_literal_names(wanted, cloud.account))
+        return same and parameters == defaults | wanted.parameters
     tags = {t["Key"]: t["Value"] for t in stack.get("Tags", [])}
-    complete = stack["StackStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
-    return complete and tags.get(DIGEST_TAG) == wanted.digest
+    return stack["StackStatus"] in COMPLETE and tags.get(DIGEST_TAG) == wanted.digest
+
+
+def _parsed(body: str) -> Any:
+    """A template that is JSON, as botocore returns it, else its text."""
+    return json.loads(body) if body.startswith("{") else body
+
+
+def _require_changeable(stack: dict[str, Any] | None) -> None:
+    status = stack["StackStatus"] if stack else ""
+    if stack and status in STUCK:
+        raise CloudError(
+            f"the stack {stack['StackName']} is {status}: {stack.get('StackStatusReason') or 'no reason given'}",
+            next=f"{STUCK[status].format(stack['StackName'])}, then run this again",
+        )
+    if stack and status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
+        raise CloudError(
+            f"the stack {stack['StackName']} is being changed already ({status})",
+            next=f"aws cloudformation describe-stack-events --stack-name {stack['StackName']}, then run this again",
+        )
+
+
+def _with_literal_names(stack: Stack, account: str) -> str:
+    """The template with the names of retained resources as literals: CloudFormation imports what exists by such names only.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/import-resources-automatically.html
+    """
+    template = _parsed(stack.body)
+    if isinstance(template, str):
+        return template
+    known = {**stack.parameters, "AWS::AccountId": account}
+    for resource in template["Resources"].values():
+        if resource.get("DeletionPolicy") == "Retain":
+            for name, value in resource["Properties"].items():
+                if name in ("BucketName", "RepositoryName") and isinstance(value, dict) and "Fn::Sub" in value:
+                    resource["Properties"][name] = re.sub(r"\$\{(.+?)\}", lambda m: known[m[1]], value["Fn::Sub"])
+    return json.dumps(template)
 
 
 def _describe(cloud: Cloud, name: str) -> dict[str, Any] | None:

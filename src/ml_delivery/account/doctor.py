@@ -218,7 +218,7 @@ def claims_of(text: str) -> dict[str, Any]:
             with open(text, encoding="utf-8") as file:
                 text = file.read()
         found = json.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError("--claims", [f"neither JSON nor a JSON file: {error}"]) from error
     if not isinstance(found, dict):
         raise ConfigError("--claims", ['not an object; write the token\'s payload: {"sub": …, "aud": …}'])

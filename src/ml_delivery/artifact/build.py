@@ -10,22 +10,26 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_delivery import formats, models, source, target
+from ml_delivery import config as configuration
+from ml_delivery import files, formats, models, source, target
 from ml_delivery.dependencies.envs import find_python
 from ml_delivery.errors import BuildError, CloudError, SetupError
 from ml_delivery.packing import bundle as bundling
-from ml_delivery.packing.ingredients import Ingredients
+from ml_delivery.packing.ingredients import Ingredients, of_the_service
 from ml_delivery.records import Limit, Manifest
 
 if TYPE_CHECKING:
     from ml_delivery.config import Config
+    from ml_delivery.files import Files
     from ml_delivery.records import Source
     from ml_delivery.target import Target
 
 __all__ = ["FOLDER", "build", "last"]
 
 FOLDER = "build"
+SPARE = ".spare"  # the previous build's files, which are written over: to free and to allocate 50 MB takes as long as the rest
 LOCK = "requirements/serve.txt"
+RELEASE = "release.json"
 DELIVERY = ("src/ml_delivery", "src/embedded_aws")  # these may be in src/ too, and are not part of the service
 
 
@@ -80,12 +84,16 @@ def _build(config: Config, branch: str) -> Manifest:
     names = {environment.branch: environment.target for environment in config.environments.values()}
     name = names.get(branch or tree.branch, config.service.target)
     kind = target.load(name, config)
-    promoted = models.promoted(root, required=bool(config.promote.command))
-    made = _gather(config, kind, tree, promoted)
-    _check_size(config, kind, made)
     folder = root / FOLDER
     folder.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as scratch:
+    new, temporary = tempfile.TemporaryDirectory(dir=folder, prefix=".new-"), tempfile.TemporaryDirectory()
+    with files.opened(root, tree) as held, new as scratch, temporary as inputs:
+        held.require_same(configuration.FILE)
+        for spare in (folder / SPARE).glob("*"):
+            spare.replace(Path(scratch, spare.name))
+        promoted = models.promoted(root, required=bool(config.promote.command), files=held)
+        made = _gather(config, kind, tree, held, promoted, Path(inputs), Path(scratch))
+        _check_size(config, kind, made)
         packed = kind.pack(config, made, Path(scratch))
         manifest = Manifest(
             version=tree.version,
@@ -97,7 +105,7 @@ def _build(config: Config, branch: str) -> Manifest:
             size=packed.size,
             unzipped=sum(c.size for c in packed.contents),
             content=made.content,
-            lock=_digest((root / LOCK).read_bytes()),
+            lock=_digest(held.one(LOCK)),
             sbom=_digest(made.bundle.sbom.encode()),
             model=promoted[0].digest if promoted else "",
             python=config.service.python,
@@ -106,9 +114,13 @@ def _build(config: Config, branch: str) -> Manifest:
             contents=packed.contents,
             image=packed.image,
             layers=packed.layers,
+            differences=made.differences(config.service.name),
         )
         (folder / "manifest.json").unlink(missing_ok=True)  # never next to an artifact that it does not describe
         for file, place in packed.files:
+            if (folder / place).exists():
+                (folder / SPARE).mkdir(exist_ok=True)
+                (folder / place).replace(folder / SPARE / place)
             shutil.move(file, folder / place)
     (folder / "sbom.cdx.json").write_text(made.bundle.sbom, encoding="utf-8")
     written = folder / "manifest.json.new"
@@ -117,18 +129,27 @@ def _build(config: Config, branch: str) -> Manifest:
     return manifest
 
 
-def _gather(config: Config, kind: Target, tree: Source, promoted: list[models.Promoted]) -> Ingredients:
+def _gather(
+    config: Config,
+    kind: Target,
+    tree: Source,
+    held: Files,
+    promoted: list[models.Promoted],
+    inputs: Path,
+    scratch: Path,
+) -> Ingredients:
     """Everything that goes into the artifact, and its digest, which the service returns at ``/version``."""
-    root = config.root
     python = find_python(config.service.python)
-    bundle = bundling.make(config, root / LOCK, python, kind.glibc(config.service.python), kind.provided)
-    files = dict(source.packed(root, tree, ("src", models.LOCK), DELIVERY))
-    lock = files.pop(models.LOCK, b"") or (root / models.LOCK).read_bytes() if promoted else b""
-    model = [*((m.file, (root / m.file).read_bytes()) for m in promoted), (models.LOCK, lock)] if promoted else []
-    own = [(name.removeprefix("src/"), data) for name, data in files.items() if name.startswith("src/")]
-    own += _compiled(own, python)
-    listed = {part.entry.path: part.digest for part in bundle.parts}
-    listed |= {name: hashlib.sha256(data).hexdigest() for name, data in [*model, *own]}
+    lock = _locked(config.root, held, inputs)
+    model = [*((m.file, m.content) for m in promoted), (models.LOCK, held.one(models.LOCK))] if promoted else []
+    made = {RELEASE, *(name for name, _ in model)}
+    own = [(name.removeprefix(source.PACKED), data) for name, data in held.below("src", DELIVERY).items()]
+    own, left_out = of_the_service(own, made, config.build.exclude)
+    taken = frozenset([*made, *(name for name, _ in own)])
+    bundle = bundling.make(config, lock, python, kind.glibc(config.service.python), kind.provided, taken)
+    begun = kind.begin(bundle, scratch)
+    own += _compiled(own, python, inputs)
+    listed = bundle.listed | {name: hashlib.sha256(data).hexdigest() for name, data in [*model, *own]}
     content = _digest("".join(f"{digest}  {name}\n" for name, digest in sorted(listed.items())).encode())
     release = {
         "commit": tree.commit,
@@ -136,8 +157,24 @@ def _gather(config: Config, kind: Target, tree: Source, promoted: list[models.Pr
         "model": promoted[0].digest if promoted else "",
         "content": content,
     }
-    own.append(("release.json", json.dumps(release, indent=1).encode() + b"\n"))
-    return Ingredients(bundle, model, own, tree.version, tree.commit, source.time_of(root, tree.commit), content)
+    own.append((RELEASE, json.dumps(release, indent=1).encode() + b"\n"))
+    return Ingredients(bundle, model, own, tree.version, tree.commit, held.time, content, held, begun, left_out)
+
+
+def _locked(root: Path, held: Files, inputs: Path) -> Path:
+    """The source's lockfile, in the folder ``inputs``.
+
+    Raises:
+        BuildError: there is none.
+    """
+    path = inputs / Path(LOCK).name
+    try:
+        path.write_bytes(held.one(LOCK))
+    except FileNotFoundError as error:
+        from ml_delivery.dependencies import locks  # with a parser of requirements, which few builds need
+
+        raise BuildError(f"{LOCK} can't be read: there is none", next=locks.how(root)) from error
+    return path
 
 
 def _check_size(config: Config, kind: Target, made: Ingredients) -> None:
@@ -158,16 +195,15 @@ def _check_size(config: Config, kind: Target, made: Ingredients) -> None:
             )
 
 
-def _compiled(files: list[tuple[str, bytes]], python: Path) -> list[tuple[str, bytes]]:
-    """Bytecode of the modules among ``files``, of their content here, not of what is on the disk."""
-    with tempfile.TemporaryDirectory() as scratch:
-        modules = []
-        for number, (name, data) in enumerate(files):
-            if name.endswith(".py"):
-                file = Path(scratch, str(number))
-                file.write_bytes(data)
-                modules.append((name, "", str(file)))
-        return bundling.compiled(modules, python)
+def _compiled(own: list[tuple[str, bytes]], python: Path, inputs: Path) -> list[tuple[str, bytes]]:
+    """Bytecode of the modules among ``own``, of their content here, not of what is on the disk."""
+    modules = []
+    for number, (name, data) in enumerate(own):
+        if name.endswith(".py"):
+            file = inputs / str(number)
+            file.write_bytes(data)
+            modules.append((name, "", str(file)))
+    return bundling.compiled(modules, python)
 
 
 def _digest(data: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from ml_delivery import formats, source, target
+from ml_delivery import source, target
 from ml_delivery.artifact import build, store
 from ml_delivery.cloud import chosen
 from ml_delivery.errors import BuildError, ConfigError
@@ -37,12 +37,13 @@ def built(config: Config, cloud: str) -> Manifest:
 def push(context: Context, manifest: Manifest) -> Pushed:
     """Push the artifact that ``manifest`` describes; idempotent.
 
-    Its bill of materials and its manifest, which is its provenance, are stored first, so that an artifact's record never
-    exists without them.
+    Its bill of materials is stored first, under its own digest: so an artifact's record never exists without it, and another
+    build's never takes its place.
 
     Raises:
         ConfigError: it was built for a target other than the environment's.
-        CloudError, BuildError, SetupError: as raised by the target's ``push``.
+        BuildError: the bill of materials is not the build's.
+        CloudError, SetupError: as raised by the target's ``push``.
     """
     wanted = context.environment.target
     if manifest.target != wanted:
@@ -53,12 +54,8 @@ def push(context: Context, manifest: Manifest) -> Pushed:
             ],
             next=f"invoke build --branch {context.environment.branch}",
         )
-    kind, folder = target.load(wanted, context.config), context.config.root / build.FOLDER
-    bill, kept = store.keep(context.cloud, context.foundation.bucket, folder, manifest.version)
-    pushed = kind.push(context, manifest)
-    other = formats.manifest("manifest.json", formats.read("manifest.json", kept))
-    same = other.digest == manifest.digest if kind.same_bytes else other.content == manifest.content
-    if not same or hashlib.sha256(bill).hexdigest() != manifest.sbom.removeprefix("sha256:"):
-        # They are of another build, whose push failed before its record: what is recorded is this one.
-        store.keep(context.cloud, context.foundation.bucket, folder, manifest.version, replace=True)
-    return pushed
+    bill = (context.config.root / build.FOLDER / "sbom.cdx.json").read_bytes()
+    if f"sha256:{hashlib.sha256(bill).hexdigest()}" != manifest.sbom:
+        raise BuildError("build/sbom.cdx.json is not of the last build", next="invoke build")
+    store.keep(context.cloud, context.foundation.bucket, manifest.version, bill)
+    return target.load(wanted, context.config).push(context, manifest)

@@ -1,14 +1,17 @@
 """Artifacts in the environment's bucket, addressed by content: never overwritten, and recorded only after they exist.
 
-The record of each artifact, by its source's version, is in the bucket, wherever the artifact's bytes are.
+The record of each artifact, by its source's version, is in the bucket, wherever the artifact's bytes are. It is written
+once, and what is kept beside it has its own digest as its name; so this one write decides which build was pushed for a version.
 """
 
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+import hashlib
+from typing import TYPE_CHECKING, Any
 
 from ml_delivery import formats, objects
+from ml_delivery.cloud import code_of
 from ml_delivery.errors import CloudError
 from ml_delivery.records import Artifact, Pushed, Removed
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
     from ml_delivery.records import Context, Manifest
 
-__all__ = ["find", "keep", "known", "prune", "push", "record"]
+__all__ = ["bill", "find", "keep", "known", "prune", "push", "record", "stored"]
 
 
 def push(cloud: Cloud, bucket: str, archive: Path, manifest: Manifest) -> Pushed:
@@ -31,46 +34,66 @@ def push(cloud: Cloud, bucket: str, archive: Path, manifest: Manifest) -> Pushed
     """
     digest = manifest.digest.removeprefix("sha256:")
     made = Artifact.of(manifest, manifest.digest, f"artifacts/{manifest.version}/{digest}.zip")
-    checksum = base64.b64encode(bytes.fromhex(digest)).decode()
     with archive.open("rb") as body:
-        uploaded = objects.create(cloud, bucket, made.location, body, ChecksumSHA256=checksum)
+        uploaded = _create(cloud, bucket, made.location, body, made.digest)
     return record(cloud, bucket, made, uploaded=uploaded)
 
 
 def record(cloud: Cloud, bucket: str, made: Artifact, *, uploaded: bool) -> Pushed:
-    """Record an artifact that exists under its source's version.
+    """Record an artifact that exists under its source's version, unless it is recorded already; returns what is recorded.
 
     Raises:
         CloudError: that version was pushed before, as something else.
     """
-    named = objects.create(cloud, bucket, _name(made.version), formats.dump(made))
-    if not named and (other := known(cloud, bucket, made.version)) and other.digest != made.digest:
+    if objects.create(cloud, bucket, _name(made.version), formats.dump(made)):
+        return Pushed(made, uploaded)
+    found = known(cloud, bucket, made.version) or made
+    if found.digest != made.digest:
         raise CloudError(
-            f"{made.version} was pushed before as {other.digest}; this build is {made.digest}",
+            f"{made.version} was pushed before as {found.digest}; this build is {made.digest}",
             next="build that commit with the same Python and lockfiles, or commit what differs",
         )
-    return Pushed(made, uploaded)
+    return Pushed(found, uploaded)
 
 
-def keep(cloud: Cloud, bucket: str, folder: Path, version: str, *, replace: bool = False) -> tuple[bytes, bytes]:
-    """Store the bill of materials and the manifest that are in ``folder`` next to the artifact of ``version``.
-
-    Returns both as they are stored now: those of an earlier push, if there was one, unless ``replace`` is set.
+def keep(cloud: Cloud, bucket: str, version: str, bill: bytes) -> None:
+    """Store a bill of materials beside the artifact of ``version``, under its own digest.
 
     Raises:
         CloudError: S3 refused.
     """
+    objects.create(cloud, bucket, _bill(version, hashlib.sha256(bill).hexdigest()), bill)
 
-    def one(name: str) -> bytes:
-        key, body = f"artifacts/{version}/{name}", (folder / name).read_bytes()
-        if replace:
-            objects.put(cloud, bucket, key, body)
-        elif not objects.create(cloud, bucket, key, body):
-            found = objects.get(cloud, bucket, key)
-            return found[0] if found else body
-        return body
 
-    return one("sbom.cdx.json"), one("manifest.json")
+def bill(cloud: Cloud, bucket: str, version: str, digest: str) -> str:
+    """The digest of the bill of materials that is stored as ``digest``, which is another if it was altered; empty for none.
+
+    Raises:
+        CloudError: S3 refused.
+    """
+    found = objects.get(cloud, bucket, _bill(version, digest.removeprefix("sha256:")))
+    return f"sha256:{hashlib.sha256(found[0]).hexdigest()}" if found else ""
+
+
+def stored(cloud: Cloud, bucket: str, key: str) -> str:
+    """The digest of an object, which S3 computed when it was written; empty if there is none, or no such object.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+
+    Raises:
+        CloudError: S3 refused.
+    """
+    with cloud.faults():
+        try:
+            found = cloud.client("s3").head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+        except Exception as error:
+            if code_of(error) not in objects.MISSING:
+                raise
+            return ""
+    try:
+        return f"sha256:{base64.b64decode(found['ChecksumSHA256'], validate=True).hex()}"
+    except (KeyError, ValueError):  # it was written with another checksum, or in parts
+        return ""
 
 
 def find(context: Context, version: str) -> Artifact:
@@ -119,5 +142,26 @@ def prune(cloud: Cloud, bucket: str, keep: set[str], before: float) -> list[Remo
     return [Removed("artifact", version) for version in sorted({key.split("/")[1] for key in old})]
 
 
+def _create(cloud: Cloud, bucket: str, key: str, body: Any, digest: str) -> bool:
+    """Write an object that is named by its digest, unless it exists; returns whether it was written.
+
+    Raises:
+        CloudError: S3 refused, or it exists with other content.
+    """
+    checksum = base64.b64encode(bytes.fromhex(digest.removeprefix("sha256:"))).decode()
+    if objects.create(cloud, bucket, key, body, ChecksumSHA256=checksum):
+        return True
+    if (found := stored(cloud, bucket, key)) != digest:
+        raise CloudError(
+            f"s3://{bucket}/{key} exists already, with other content: {found or 'no SHA-256 checksum'}",
+            next=f"find out what wrote it, then aws s3api delete-object --bucket {bucket} --key {key}, and push again",
+        )
+    return False
+
+
 def _name(version: str) -> str:
     return f"artifacts/{version}/artifact.json"
+
+
+def _bill(version: str, digest: str) -> str:
+    return f"artifacts/{version}/{digest}.sbom.cdx.json"

@@ -59,6 +59,9 @@ class Registry:
         host, _, self._name = self.address.partition("/")
         self._base = f"{'https' if self.tls else 'http'}://{host}/v2/{self._name}"
         self._token = answer["authorizationToken"]
+        # The embedded registry is on loopback, without TLS; no proxy is on the way there.
+        proxies = urllib.request.ProxyHandler(None if self.tls else {})
+        self._opener = urllib.request.build_opener(proxies)
 
     def find(self, reference: str) -> Named | None:
         """The image under ``reference``, a tag or digest; None if there is none.
@@ -98,7 +101,7 @@ class Registry:
         # Not sent along when a layer's request is redirected to S3, which accepts only one kind of signature.
         request.add_unredirected_header("Authorization", f"Basic {self._token}")
         try:
-            return urllib.request.urlopen(request, timeout=SECONDS)  # noqa: S310  # nosec B310: _base is http or https
+            return self._opener.open(request, timeout=SECONDS)
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return _Nothing()

@@ -77,7 +77,9 @@ def ensure(root: Path, name: str, lock: Path, python: Path) -> Path:
     """
     folder = root / ".pipeline" / "envs" / name
     stamp = folder / ".lock-digest"
-    wanted = hashlib.sha256(lock.read_bytes() + str(python).encode()).hexdigest()
+    wanted = hashlib.sha256(
+        lock.read_bytes() + f"{python}\n{folder.absolute()}".encode()
+    ).hexdigest()  # its scripts name it
     with exclusive(folder.parent / f"{name}.lock"):
         if stamp.is_file() and stamp.read_text() == wanted:
             return folder / "bin" / "python"

@@ -86,7 +86,7 @@ def read(at: Place, known: Observed) -> Observed:
         return Observed()
     try:
         data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(FILE, [f"not TOML: {error}"], next=f"correct {FILE}") from error
     problems = [f"{name}: unknown table; {suggestion(name, list(KINDS))}" for name in data if name not in KINDS]
     tables = {name: _tables(name, data.get(name, {}), problems) for name in KINDS}

@@ -12,6 +12,7 @@ from ml_delivery.observed import Place
 
 if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
+    from ml_delivery.errors import CloudError
     from ml_delivery.observed import ByVersion, Panel
     from ml_delivery.release.delivery import Delivery
 
@@ -32,7 +33,8 @@ def lines(delivery: Delivery) -> list[str]:
     at = Place(delivery.config, delivery.environment, cloud.account)
     seen = observed(at)
     end = (time.time() // 60 + 1) * 60
-    releases, live = delivery.ledger.latest(RELEASES), delivery.deployer.live()
+    damaged: list[CloudError] = []
+    releases, live = delivery.ledger.latest(RELEASES, damaged), delivery.deployer.live()
     where = f"--branch {delivery.environment.branch}{delivery.where}"
     serves = f"nothing is live; next: invoke deploy {where}"
     if live:
@@ -52,7 +54,7 @@ def lines(delivery: Delivery) -> list[str]:
         found.append(
             f"  {release.number:>4}  {release.state:<11}  {when}  {release.artifact.version[:12]}  {release.who}"
         )
-    return found
+    return found + [f"  {error.message}" for error in damaged]
 
 
 def _versions(cloud: Cloud, by_version: ByVersion, of: dict[str, int], end: float) -> list[str]:

@@ -5,63 +5,42 @@ A build then only copies it as one block and appends the source, which takes a t
 
 from __future__ import annotations
 
-import fnmatch
+import functools
 import hashlib
 import json
 import os
-import platform
-import re
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from ml_delivery import formats
 from ml_delivery.dependencies import envs
 from ml_delivery.errors import BuildError, SetupError
-from ml_delivery.packing.archive import Entry, Writer
+from ml_delivery.packing.archive import Writer
+from ml_delivery.packing.shares import shares
+from ml_delivery.records import Content
 
 if TYPE_CHECKING:
     from ml_delivery.config import Config
-    from ml_delivery.dependencies.locks import Pin
+    from ml_delivery.records import Differences
 
-__all__ = ["Bundle", "Part", "altered", "compiled", "make"]
+__all__ = ["Bundle", "altered", "compiled", "make"]
 
-# Files that a service never opens are left out; if one needs them after all, the deploy's health check fails.
-PRUNED = (
-    "*/__pycache__/*",
-    "*/tests/*",
-    "*/test/*",
-    "*.pyi",
-    "*.pyx",
-    "*.pxd",
-    "*.h",
-    "*.a",
-    "*.lib",
-    "*.dist-info/RECORD",
-    "*.dist-info/WHEEL",
-    "*.dist-info/sboms/*",
-    # Loaded by C++ programs, never by Python, which has its own copy.
-    "onnxruntime/capi/libonnxruntime.so*",
-    # For making and converting models, not for running them.
-    "onnxruntime/tools/*",
-    "onnxruntime/transformers/*",
-    "onnxruntime/quantization/*",
+MADE_BY = (
+    "archive.py",
+    "assembly.py",
+    "bundle.py",
+    "bytecode.py",
+    "import_check.py",
+    "importing.py",
+    "placement.py",
+    "pruning.py",
+    "shares.py",
 )
-# ``from numpy._core.tests._natype import …``: the dots of a relative import, and the module up to the folder of tests.
-IMPORTS_TESTS = re.compile(rb"^\s*(?:from|import)\s+(\.*)([\w.]*?\btests?\b)", re.M)
-
-
-@dataclass(frozen=True)
-class Part:
-    """A member of the bundle, the package that it belongs to, and the sha256 of its content."""
-
-    package: str
-    digest: str
-    entry: Entry
 
 
 @dataclass(frozen=True)
@@ -71,16 +50,20 @@ class Bundle:
     Attributes:
         archive: its place in the cache.
         digest: its sha256 in hex when it was made.
-        parts: its members.
+        listed: the sha256 of each member, by its path.
+        contents: the size of each package.
         sbom: the text of its bill of materials.
         interpreter: what compiled the bytecode: ``CPython 3.12.1``.
+        differences: from what pip would install.
     """
 
     archive: Path
     digest: str
-    parts: tuple[Part, ...]
+    listed: dict[str, str]
+    contents: tuple[Content, ...]
     sbom: str
     interpreter: str
+    differences: Differences
 
     def into(self, writer: Writer) -> None:
         """Start the writer's archive with all parts, in one block.
@@ -89,12 +72,8 @@ class Bundle:
             BuildError: the archive was altered since it was made; it is removed.
         """
         with self.archive.open("rb") as source:
-            try:
-                found = writer.adopt(source, [part.entry for part in self.parts])
-            except zipfile.BadZipFile:
-                found = ""
-        if found != self.digest:
-            raise altered(self.archive)
+            if not writer.adopt(source, self.digest):
+                raise altered(self.archive)
 
     def checked(self) -> Path:
         """The archive, as it was made.
@@ -118,7 +97,9 @@ def altered(kept: Path) -> BuildError:
     )
 
 
-def make(config: Config, lock: Path, python: Path, glibc: int, provided: frozenset[str]) -> Bundle:
+def make(
+    config: Config, lock: Path, python: Path, glibc: int, provided: frozenset[str], own: frozenset[str] = frozenset()
+) -> Bundle:
     """The bundle of what ``lock`` holds for the service's Python; made if it is not kept yet.
 
     Args:
@@ -127,11 +108,22 @@ def make(config: Config, lock: Path, python: Path, glibc: int, provided: frozens
         python: an interpreter of the service's version, to compile with.
         glibc: the minor version of the glibc 2 that it runs on.
         provided: packages that are left out, since the target has them.
+        own: paths of the service's own files, which replace those of dependencies.
 
     Raises:
-        BuildError: a pin has no wheel for the target, two packages bring the same file, or what was kept is altered.
+        BuildError: a pin has no wheel for the target, a wheel can't be installed, a package can't be imported because of what
+            is left out, or what was kept is altered.
         SetupError: wheels can't be fetched.
     """
+    made = _make(config, lock, python, glibc, provided, frozenset())
+    taken = own & made.listed.keys()
+    return _make(config, lock, python, glibc, provided, taken) if taken else made
+
+
+def _make(
+    config: Config, lock: Path, python: Path, glibc: int, provided: frozenset[str], without: frozenset[str]
+) -> Bundle:
+    """``make``, without the paths ``without``."""
     service = config.service
     folder = envs.cache(config.root)
     interpreter = _interpreter(python)
@@ -141,34 +133,41 @@ def make(config: Config, lock: Path, python: Path, glibc: int, provided: frozens
         from ml_delivery.dependencies.locks import how
 
         raise BuildError(f"{lock.name} can't be read: {error}", next=how(config.root)) from error
-    inputs = [_made_by(), content, service.name, service.python, service.architecture, interpreter]
-    key = hashlib.sha256(json.dumps([*inputs, glibc, sorted(provided), *config.build.exclude]).encode()).hexdigest()
+    inputs = [_made_by(), content, service.name, service.python, service.architecture, interpreter, glibc]
+    inputs += [sorted(provided), config.build.exclude, config.build.keep, sorted(without)]
+    key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
     archive, index = (folder / "bundles" / f"{key}{suffix}" for suffix in (".zip", ".json"))
     if not (index.is_file() and archive.is_file()):
         with envs.exclusive(folder / "bundles" / "making.lock"):
             if not (index.is_file() and archive.is_file()):
                 # Imported here, since a build that finds its bundle in the cache doesn't need them.
                 from ml_delivery.dependencies import locks, wheels
-                from ml_delivery.packing import sbom
+                from ml_delivery.packing import assembly, pruning, sbom
 
                 pins = locks.for_target(locks.read(lock), service.python, service.architecture)
-                pins = [pin for pin in pins if pin.name not in provided]
-                found = wheels.fetch(
-                    pins, wheels.Platform(service.python, service.architecture, glibc), folder / "wheels"
-                )
-                bill = sbom.make(service.name, pins, found, key)
+                target = wheels.Platform(service.python, service.architecture, glibc)
+                fetched = dict(zip(pins, wheels.fetch(pins, target, folder / "wheels"), strict=True))
+                there = {pin.name: wheel for pin, wheel in fetched.items() if pin.name in provided}
+                ours = {pin: wheel for pin, wheel in fetched.items() if pin.name not in provided}
+                bill = sbom.make(service.name, list(ours), list(ours.values()), key)
+                rules = pruning.Rules(config.build.exclude, config.build.keep)
+                named = {pin.name: wheel for pin, wheel in ours.items()}
+                chosen = assembly.choose(named, rules, without, service.name)
                 with _appears(archive) as out:
-                    digest, parts = _write(out, pins, found, config.build.exclude, python)
-                listed = [[p.package, p.digest, list(asdict(p.entry).values())] for p in parts]
-                text = json.dumps([digest, listed, bill]).encode()
+                    digest, parts = assembly.write(out, chosen, functools.partial(compiled, python=python))
+                differences = asdict(assembly.check(archive, chosen, there, python, service.architecture))
+                listed = {part.entry.path: part.digest for part in parts}
+                contents = shares((part.package, part.entry.size, part.entry.zipped) for part in parts)
+                sizes = [list(asdict(content).values()) for content in contents]
+                text = json.dumps([digest, listed, sizes, bill, differences]).encode()
                 with _appears(index) as out:  # last: its presence says that the archive is whole
                     out.write(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
     seal, _, text = index.read_bytes().partition(b"\n")
     if hashlib.sha256(text).hexdigest().encode() != seal:
         raise altered(index)
-    digest, listed, bill = json.loads(text)
-    kept = tuple(Part(package, digest, Entry(*entry)) for package, digest, entry in listed)
-    return Bundle(archive, digest, kept, bill, interpreter)
+    digest, listed, sizes, bill, differing = json.loads(text)
+    contents = tuple(Content(*size) for size in sizes)
+    return Bundle(archive, digest, listed, contents, bill, interpreter, formats.differences(differing))
 
 
 def compiled(modules: list[tuple[str, str, str]], python: Path) -> list[tuple[str, bytes]]:
@@ -205,83 +204,18 @@ def _clean(python: Path, *words: str, said: bytes = b"") -> subprocess.Completed
     return subprocess.run(asked, input=said, capture_output=True, env=env, check=False)
 
 
-def _write(
-    out: IO[bytes], pins: list[Pin], found: list[Path], exclude: tuple[str, ...], python: Path
-) -> tuple[str, list[Part]]:
-    """Copy what is kept of each wheel, sorted by path, then its bytecode; the archive's sha256, and what was written."""
-    members: dict[str, tuple[str, Path, zipfile.ZipInfo]] = {}
-    for pin, wheel in zip(pins, found, strict=True):
-        with zipfile.ZipFile(wheel) as opened:
-            imported = imported_tests(opened)
-            for member in opened.infolist():
-                path = _installed(member.filename)
-                if path is None or member.is_dir() or left_out(path, exclude, imported):
-                    continue
-                if path in members and members[path][2].CRC != member.CRC:
-                    raise BuildError(
-                        f"{members[path][0]} and {pin.name} both contain {path}", next="depend on only one of them"
-                    )
-                members[path] = (pin.name, wheel, member)
-    parts = []
-    with Writer(out) as writer:
-        for path, (package, wheel, member) in sorted(members.items()):
-            with zipfile.ZipFile(wheel) as opened:
-                digest = hashlib.sha256()
-                with opened.open(member) as content:
-                    while chunk := content.read(1 << 20):
-                        digest.update(chunk)
-                parts.append(Part(package, digest.hexdigest(), writer.copy(path, opened, member)))
-        modules = [
-            (path, str(wheel), member.filename)
-            for path, (_, wheel, member) in sorted(members.items())
-            if path.endswith(".py")
-        ]
-        owner = {path.rpartition("/")[0]: package for path, (package, _, _) in members.items()}
-        for path, code in compiled(modules, python):
-            package = owner[path.rpartition("/__pycache__/")[0] if "/__pycache__/" in path else ""]
-            parts.append(Part(package, hashlib.sha256(code).hexdigest(), writer.add(path, code)))
-    return writer.digest.hexdigest(), parts
-
-
-def left_out(path: str, exclude: tuple[str, ...], imported: frozenset[str] = frozenset()) -> bool:
-    """Whether ``PRUNED`` or the service's ``exclude`` leaves ``path`` out; ``PRUNED`` keeps modules in ``imported`` folders."""
-    needed = path.endswith(".py") and path.rpartition("/")[0] in imported
-    return any(fnmatch.fnmatchcase(path, rule) for rule in (*(() if needed else PRUNED), *exclude))
-
-
-def imported_tests(wheel: zipfile.ZipFile) -> frozenset[str]:
-    """The folders of tests that other modules of the wheel import, as ``numpy.testing`` does ``numpy/_core/tests``."""
-    found = set()
-    for name in wheel.namelist():
-        if name.endswith(".py") and not left_out(name, ()):
-            for dots, module in IMPORTS_TESTS.findall(wheel.read(name)):
-                package = name.split("/")[: -len(dots)] if dots else []
-                found.add("/".join([*package, *module.decode().split(".")]))
-    return frozenset(found)
-
-
-def _installed(name: str) -> str | None:
-    """The path of a wheel's member in site-packages; None for scripts, headers and data.
-
-    https://packaging.python.org/en/latest/specifications/binary-distribution-format/
-    """
-    if match := re.match(r"[^/]+\.data/([^/]+)/(.+)", name):
-        return match[2] if match[1] in ("purelib", "platlib") else None
-    return name
-
-
 def _made_by() -> str:
     """The digest of the code that makes a bundle."""
     here = Path(__file__).parent
-    return hashlib.sha256(
-        b"".join((here / f).read_bytes() for f in ("archive.py", "bundle.py", "bytecode.py"))
-    ).hexdigest()
+    return hashlib.sha256(b"".join((here / name).read_bytes() for name in MADE_BY)).hexdigest()
 
 
 def _interpreter(python: Path) -> str:
     """Its name with the patch version, by which bytecode may differ: ``CPython 3.12.1``."""
-    if python.samefile(getattr(sys, "_base_executable", sys.executable)):
-        return f"{platform.python_implementation()} {platform.python_version()}"
+    if python.samefile(getattr(sys, "_base_executable", sys.executable)) and sys.implementation.name == "cpython":
+        return (
+            f"CPython {sys.version.split()[0]}"  # as platform has it, whose import would take longer than the rest here
+        )
     asked = "import platform; print(platform.python_implementation(), platform.python_version())"
     done = _clean(python, "-c", asked)
     if done.returncode != 0:

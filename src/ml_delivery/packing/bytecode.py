@@ -6,9 +6,15 @@ hash-based ``.pyc`` files (PEP 552): they contain no time, so they have the same
 
 from __future__ import annotations
 
-import importlib.util
+import _imp
 import sys
-from importlib._bootstrap_external import _code_to_hash_pyc  # type: ignore[attr-defined]  # PEP 552's only writer
+
+# PEP 552's only writer; the rest is in importlib.util too, whose import would take longer than a service's compilation.
+from importlib._bootstrap_external import (  # type: ignore[attr-defined]
+    MAGIC_NUMBER,
+    _code_to_hash_pyc,
+    cache_from_source,
+)
 
 TYPE_CHECKING = False  # each import is a part of every build's time
 if TYPE_CHECKING:
@@ -42,9 +48,9 @@ def answers(modules: Iterable[tuple[str, str, str]]) -> list[tuple[str, bytes]]:
             if archive:
                 continue
             raise SyntaxError(f"{path}, line {getattr(error, 'lineno', '?')}: {error}") from error
-        digest = importlib.util.source_hash(source)
+        digest = _imp.source_hash(int.from_bytes(MAGIC_NUMBER, "little"), source)
         content = bytes(_code_to_hash_pyc(code, digest, checked=False))
-        found.append((importlib.util.cache_from_source(path), content))
+        found.append((cache_from_source(path), content))
     for each in opened.values():
         each.close()
     return found

@@ -8,26 +8,54 @@ releases    releases, and what a target reports about them
 artifacts   what is built, and from what
 """
 
-from ml_delivery.records.artifacts import Artifact, Content, Layer, Limit, Manifest, Packed, Pushed, Source
-from ml_delivery.records.context import Context, Foundation
-from ml_delivery.records.releases import (
-    FAILED,
-    RELEASE_VARIABLE,
-    ROLLED_BACK,
-    STAGED,
-    VERIFIED,
-    Answer,
-    Cost,
-    Live,
-    Look,
-    Numbers,
-    Release,
-    Removed,
-    Settings,
-    Traffic,
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ml_delivery.records.artifacts import (
+    Artifact,
+    Content,
+    Differences,
+    Layer,
+    Limit,
+    Manifest,
+    Packed,
+    Pruned,
+    Pushed,
+    Replaced,
+    Source,
+    Unimported,
 )
+from ml_delivery.records.context import Context, Foundation
+
+if TYPE_CHECKING:
+    from ml_delivery.records.releases import (
+        DIGEST_VARIABLE,
+        FAILED,
+        RELEASE_VARIABLE,
+        ROLLED_BACK,
+        STAGED,
+        VERIFIED,
+        Answer,
+        Cost,
+        Live,
+        Look,
+        Numbers,
+        Release,
+        Removed,
+        Settings,
+        Traffic,
+    )
+else:
+
+    def __getattr__(name):
+        """What ``releases`` has; imported when it is first used, since a build needs none of it."""
+        if name == "releases" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(import_module(f"{__name__}.releases"), name)
+
 
 __all__ = [
+    "DIGEST_VARIABLE",
     "FAILED",
     "RELEASE_VARIABLE",
     "ROLLED_BACK",
@@ -38,6 +66,7 @@ __all__ = [
     "Content",
     "Context",
     "Cost",
+    "Differences",
     "Foundation",
     "Layer",
     "Limit",
@@ -46,10 +75,13 @@ __all__ = [
     "Manifest",
     "Numbers",
     "Packed",
+    "Pruned",
     "Pushed",
     "Release",
     "Removed",
+    "Replaced",
     "Settings",
     "Source",
     "Traffic",
+    "Unimported",
 ]

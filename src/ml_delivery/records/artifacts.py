@@ -5,7 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Artifact", "Content", "Layer", "Limit", "Manifest", "Packed", "Pushed", "Source"]
+__all__ = [
+    "Artifact",
+    "Content",
+    "Differences",
+    "Layer",
+    "Limit",
+    "Manifest",
+    "Packed",
+    "Pruned",
+    "Pushed",
+    "Replaced",
+    "Source",
+    "Unimported",
+]
 
 
 @dataclass(frozen=True)
@@ -15,8 +28,8 @@ class Source:
     Attributes:
         commit: the checked-out commit, 40 hex digits.
         branch: the checked-out branch; empty for a detached HEAD.
-        tree: git's digest of the working tree's files, without ignored ones.
-        dirty: whether that tree differs from the commit's.
+        tree: git's digest of the commit's files, or if the tree is dirty, a digest of how it differs from them.
+        dirty: whether the working tree differs from the commit's, ignored files apart.
     """
 
     commit: str
@@ -50,6 +63,51 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Pruned:
+    """Files of a package that are left out of the artifact: by which pattern, how many, and their size in bytes."""
+
+    package: str
+    rule: str
+    files: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A file of ``package`` that is not in the artifact, since ``by`` has another one with the same path."""
+
+    path: str
+    package: str
+    by: str
+
+
+@dataclass(frozen=True)
+class Unimported:
+    """A module of a package that can't be imported on the machine that built, and Python's reason."""
+
+    module: str
+    package: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Differences:
+    """How an artifact differs from what pip would install, and the result of importing its packages.
+
+    Attributes:
+        pruned: what is left out.
+        replaced: files of which two packages have different ones.
+        unimported: what can't be imported.
+        imported: how many modules were imported; 0 where the machine can't load what is built for another architecture.
+    """
+
+    pruned: tuple[Pruned, ...] = ()
+    replaced: tuple[Replaced, ...] = ()
+    unimported: tuple[Unimported, ...] = ()
+    imported: int = 0
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What was built, and from what; ``build/manifest.json``.
 
@@ -63,6 +121,7 @@ class Manifest:
         model: digest of the primary model; empty for a service without one.
         interpreter: what compiled its bytecode, with the patch version: ``CPython 3.12.1``; empty where that was not recorded.
         image: its name in the engine, and ``layers`` those that the service adds; both empty for a ZIP.
+        differences: from what pip would install.
     """
 
     version: str
@@ -83,6 +142,7 @@ class Manifest:
     image: str = ""
     layers: tuple[Layer, ...] = ()
     interpreter: str = ""
+    differences: Differences = Differences()
 
 
 @dataclass(frozen=True)

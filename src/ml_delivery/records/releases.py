@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ml_delivery.records.artifacts import Artifact
 
 __all__ = [
+    "DIGEST_VARIABLE",
     "FAILED",
     "RELEASE_VARIABLE",
     "ROLLED_BACK",
@@ -26,8 +27,8 @@ __all__ = [
 ]
 
 STAGED, VERIFIED, FAILED, ROLLED_BACK = "staged", "verified", "failed", "rolled-back"
-# The only variable that a deploy adds by itself; the service returns it at /version.
-RELEASE_VARIABLE = "RELEASE_NUMBER"
+# The variables that a deploy adds by itself: the release's number and its artifact's digest, which the service returns at /version.
+RELEASE_VARIABLE, DIGEST_VARIABLE = "RELEASE_NUMBER", "RELEASE_DIGEST"
 # A target's own settings, with its own names, such as memory, timeout and runtime.
 Settings = dict[str, str | int]
 
@@ -69,6 +70,7 @@ class Release:
         cause: why it failed or was rolled back.
         seconds: how long each step took.
         watched: the metrics at each weight while traffic was shifted.
+        plan: digest of the plan that it carried out; empty where that was not recorded.
     """
 
     number: int
@@ -82,6 +84,12 @@ class Release:
     cause: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     watched: tuple[Look, ...] = ()
+    plan: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Its variables, and those that a deploy adds by itself."""
+        return {**self.variables, RELEASE_VARIABLE: str(self.number), DIGEST_VARIABLE: self.artifact.digest}
 
 
 @dataclass(frozen=True)

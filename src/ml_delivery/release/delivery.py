@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ml_delivery import source, target
+from ml_delivery import files, source, target
 from ml_delivery.account import change_sets, stacks
 from ml_delivery.artifact import store
 from ml_delivery.cloud import Cloud
+from ml_delivery.config import FILE
 from ml_delivery.errors import CloudError, ConfigError, SourceError
 from ml_delivery.records import Context
 from ml_delivery.release.ledger import Ledger
@@ -44,7 +45,8 @@ class Delivery(Context):
         """The pushed artifact of the environment's branch; of the working tree if that branch is checked out.
 
         Raises:
-            SourceError: there is no such branch, or the tree has uncommitted changes and the cloud is AWS.
+            SourceError: there is no such branch, the tree has uncommitted changes and the cloud is AWS, or ``pipeline.toml``
+                differs unnoticed by git.
             CloudError: it has not been pushed.
             ConfigError: it was built for a Python or architecture other than the one in ``pipeline.toml``.
         """
@@ -52,6 +54,8 @@ class Delivery(Context):
         tree = source.read(root)
         if tree.branch == branch:
             source.require_clean(tree, self.cloud.name)
+            with files.opened(root, tree) as held:
+                held.require_same(FILE)
         version = tree.version if tree.branch == branch else source.commit_of(root, branch)
         found = store.find(self, version)
         service = self.config.service

@@ -28,12 +28,15 @@ if TYPE_CHECKING:
     from ml_delivery.records import Live, Release
     from ml_delivery.release.delivery import Delivery
     from ml_delivery.release.head import Head, Work
+    from ml_delivery.release.plan import Plan
     from ml_delivery.release.results import Restored
 
 __all__ = ["Outcome", "deploy", "resume", "rollback"]
 
 # How much of a workflow's session (one hour) is available for pauses.
 SESSION_SECONDS = 2700
+# Among how many of the newest releases an approved plan is looked for, and in which states they were live.
+RECENT, DEPLOYED = 20, (VERIFIED, ROLLED_BACK)
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Outcome:
         weight: 100, or the release's percent of the traffic when the deploy is paused until ``--resume``.
         due: when a paused deploy can continue (seconds since 1970).
         steps: the steps that were carried out.
+        repeated: whether there was nothing to do because the live release had carried out the approved plan before.
     """
 
     environment: str
@@ -59,6 +63,7 @@ class Outcome:
     weight: int = 100
     due: float = 0.0
     steps: tuple[Step, ...] = ()
+    repeated: bool = False
 
 
 def deploy(
@@ -68,10 +73,12 @@ def deploy(
     approved: str | None = None,
     wait: float = 0.0,
     detach: bool = False,
+    before: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Plan and carry out the plan while holding the environment's lock, so that what the plan was based on can't change.
 
     An interrupted deploy of the same release is continued; an interrupted deploy of another release is rolled back first.
+    Deploying an approved plan again does nothing while its release is live.
 
     Args:
         delivery: the environment.
@@ -79,6 +86,7 @@ def deploy(
         approved: the only plan that may be carried out: its digest, or a file that ``invoke plan --json`` wrote; None: any.
         wait: seconds to wait for a deploy that is under way.
         detach: return at the first pause; ``resume`` continues.
+        before: called once there is something to do, before anything is changed; what it raises stops the deploy.
 
     Raises:
         Refused: a gate stopped it; what served before still serves, and the ledger records why.
@@ -101,21 +109,21 @@ def deploy(
             machine.put_back("abandoned: its deploy exited without reporting a result", abandoned=True)
         with run.step("plan") as results:
             plan = planning.make(delivery)
-            if approved is not None:
+            repeated = approved is not None and _repeated(delivery, plan, approved)
+            if approved is not None and not repeated:
                 planning.check(approved, plan, where)
             results.append(Planned(len(plan.changes)))
         if not plan.changes:
             machine.prune()  # the command that made this deploy may have exited before pruning
-            live = plan.live.release if plan.live else 0
-            return Outcome(
-                delivery.environment.name, None, live, time.perf_counter() - run.began, steps=tuple(run.steps)
-            )
+            live, took = plan.live.release if plan.live else 0, time.perf_counter() - run.began
+            return Outcome(delivery.environment.name, None, live, took, steps=tuple(run.steps), repeated=repeated)
         if plan.live and plan.live.traffic.weights:
             raise Refused(
                 f"another traffic split is under way: {words.split(plan.live)}", next=f"invoke status {where}"
             )
         if delivery.cloud.name == "aws" and os.environ.get("GITHUB_ACTIONS") and not detach and plan.live:
             _fits_a_session(machine, where)
+        before()
         machine.begin_deploy(plan, who)
         return _carry_out(machine, run, delivery, detach)
 
@@ -231,6 +239,28 @@ def _same(delivery: Delivery, left: Work, approved: str | None) -> bool:
     return left.verb == "deploy" and (
         planning.wants(delivery, left.release) if approved is None else planning.digest_of(approved) == left.plan
     )
+
+
+def _repeated(delivery: Delivery, plan: Plan, approved: str) -> bool:
+    """Whether the approved plan was carried out before, and nothing has changed since.
+
+    Raises:
+        Refused: its release is no longer live.
+    """
+    digest = planning.digest_of(approved)
+    if digest == plan.digest:
+        return False
+    done = next(
+        (one for one in delivery.ledger.latest(RECENT, []) if one.plan == digest and one.state in DEPLOYED), None
+    )
+    live = plan.live.release if plan.live else 0
+    if done and done.number != live:
+        where = f"--branch {delivery.environment.branch}{delivery.where}"
+        raise Refused(
+            f"this plan was carried out before, as release {done.number}, which is no longer live; release {live} is",
+            next=f"invoke plan {where}, and have it approved; or invoke rollback --to {done.number} {where}",
+        )
+    return done is not None and not plan.changes
 
 
 def _goal(delivery: Delivery, head: Head, live: Live, to: int) -> Release:

@@ -31,7 +31,8 @@ LOCK_SECONDS = 1200
 class Holder:
     """Who holds the lock, why, since when, and until when at the latest (seconds since 1970).
 
-    ``boot`` distinguishes machines with the same host name, and this machine from itself before a restart.
+    ``boot`` distinguishes machines with the same host name, and this machine from itself before a restart; ``space`` its
+    containers, each of which may number processes in a PID namespace of its own; ``began`` processes with the same number.
     """
 
     who: str
@@ -41,11 +42,13 @@ class Holder:
     at: float
     expires: float
     boot: str = ""
+    space: str = ""
+    began: str = ""
 
     @classmethod
     def me(cls, who: str, reason: str) -> Holder:
-        now = time.time()
-        return cls(who, reason, socket.gethostname(), os.getpid(), now, now + LOCK_SECONDS, _boot())
+        now, pid = time.time(), os.getpid()
+        return cls(who, reason, socket.gethostname(), pid, now, now + LOCK_SECONDS, _boot(), _space(), _began(pid))
 
     def renewed(self) -> Holder:
         return replace(self, expires=time.time() + LOCK_SECONDS)
@@ -54,15 +57,9 @@ class Holder:
         """Whether it has exited for good: its lease has expired, or it was a process of this machine that has ended."""
         if self.expires < time.time():
             return True
-        if (self.host, self.boot) != (socket.gethostname(), _boot()):
+        if (self.host, self.boot, self.space) != (socket.gethostname(), _boot(), _space()):
             return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            pass
-        return False
+        return _began(self.pid) != self.began
 
 
 def _boot() -> str:
@@ -71,6 +68,34 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return f"{uuid.getnode():x}"
+
+
+def _space() -> str:
+    """Identifies this process's PID namespace: https://man7.org/linux/man-pages/man7/pid_namespaces.7.html."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _began(pid: int) -> str:
+    """When a process began, in the kernel's ticks since the machine did; empty if it has ended.
+
+    Where there is no /proc, as on macOS, ``running`` stands for any start.
+    """
+    if not Path("/proc/self/stat").exists():
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return ""
+        except PermissionError:
+            pass
+        return "running"
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]  # a zombie has ended, though its number is still in use
 
 
 @dataclass(frozen=True)

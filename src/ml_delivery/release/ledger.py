@@ -8,6 +8,7 @@ never changed. However many releases there are, a deploy reads only the head and
 from __future__ import annotations
 
 import json
+import re
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Lease", "Ledger"]
 
 POLL_SECONDS = 1.0
+EVENT = re.compile(r"(\d{8})/(\d{8})-([a-z-]+)\.json")  # what ``Ledger.key`` makes
 
 
 class Lease:
@@ -98,6 +100,7 @@ class Ledger:
         self._head = f"{self._prefix}head.json"
         self._environment = environment
         self._where = where
+        self._wanted: Holder | None = None
 
     # -- looking
 
@@ -114,7 +117,7 @@ class Ledger:
         """Release ``number`` as of its last event; None when there is none. Two calls."""
         with self._cloud.faults():
             listed = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=f"{self._prefix}{number:08d}/")
-        keys = sorted(entry["Key"] for entry in listed.get("Contents", []))
+        keys = sorted(entry["Key"] for entry in listed.get("Contents", []) if self._parsed(entry["Key"]))
         return self._event(keys[-1]) if keys else None
 
     def read(self, number: int) -> Release:
@@ -127,10 +130,19 @@ class Ledger:
             raise Refused(f"{self._environment} has no release {number}", next=f"invoke releases {self._where}")
         return found
 
-    def latest(self, count: int) -> list[Release]:
-        """The ``count`` newest releases, newest first; those whose objects no longer exist are omitted."""
-        newest = self.head().newest
-        found = (self.find(number) for number in range(newest, max(0, newest - count), -1))
+    def latest(self, count: int, damaged: list[CloudError]) -> list[Release]:
+        """The ``count`` newest releases, newest first; those whose objects no longer exist are omitted.
+
+        Args:
+            count: how many.
+            damaged: gets an error for each that can't be read, which is omitted, too.
+        """
+        newest, found = self.head().newest, []
+        for number in range(newest, max(0, newest - count), -1):
+            try:
+                found.append(self.find(number))
+            except formats.Damaged as error:
+                damaged.append(error)
         return [release for release in found if release]
 
     # -- writing
@@ -149,13 +161,15 @@ class Ledger:
         Raises:
             LockHeld: another command holds it; names its user, since when it is held, and when it expires.
         """
-        lease = self._take(who, reason, wait)
+        lease = None
         try:
+            lease = self._take(who, reason, wait)
             yield lease
         except BaseException:
             with suppress(CloudError, LockHeld):  # the first error is the one to report
-                lease.refresh()
-                lease.write(holder=None)
+                if lease := lease or self._taken_unnoticed():
+                    lease.refresh()
+                    lease.write(holder=None)
             raise
         with suppress(LockHeld):  # taken over in the meantime: not ours to release
             lease.write(holder=None)
@@ -223,20 +237,25 @@ class Ledger:
             if head.holder is None or head.holder.gone():
                 if head.outbox:  # the command that wrote it may have exited before these were copied
                     self.publish(head)
-                mine = replace(
-                    head, revision=head.revision + 1, token=head.token + 1, holder=Holder.me(who, reason), outbox={}
-                )
+                self._wanted = Holder.me(who, reason)
+                mine = replace(head, revision=head.revision + 1, token=head.token + 1, holder=self._wanted, outbox={})
                 if (taken := self.swap(mine, etag)) is not None:
                     return Lease(self, mine, taken)
             elif time.monotonic() >= end:
                 until = time.strftime("%H:%M:%S", time.localtime(head.holder.expires))
                 raise LockHeld(
-                    f"{self._environment} is locked by {words.holder(head.holder)}",
+                    f"{self._environment} is {f'still locked after {wait:g} s' if wait else 'locked'} "
+                    f"by {words.holder(head.holder)}",
                     next=f"wait for it (--wait SECONDS); if its process has ended, the lock expires at {until}, "
                     f"or is released by invoke unlock --reason WHY {self._where}",
                 )
             else:
                 time.sleep(min(POLL_SECONDS, max(0.0, end - time.monotonic())))
+
+    def _taken_unnoticed(self) -> Lease | None:
+        """The lock that a write took whose response was not awaited, as after Ctrl-C; None if it did not take it."""
+        head, etag = self.load()
+        return Lease(self, head, etag) if head.holder and head.holder == self._wanted else None
 
     def _rebuilt(self) -> Head:
         """The head, rebuilt from the events: empty for a new environment, and sufficient if the object was lost."""
@@ -244,17 +263,20 @@ class Ledger:
         with self._cloud.faults():
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
             for key in (entry["Key"] for page in pages for entry in page.get("Contents", [])):
-                number, _, event = key.removeprefix(self._prefix).partition("/")
-                if not event:  # the head, which was written since
-                    continue
-                revision, _, state = event.removesuffix(".json").partition("-")
-                last[int(number)] = (int(revision), state, key)
+                if event := self._parsed(key):
+                    number, revision, state = event
+                    last[number] = (revision, state, key)
         revision = max((event[0] for event in last.values()), default=0)
         names = [last[number][2] for number in sorted(last, reverse=True) if last[number][1] == VERIFIED]
         releases = [self._event(name) for name in names[:100]]
         kept = tuple(Kept.of(release) for release in releases if release)
         owned = tuple(sorted({name for release in releases[:1] if release for name in release.variables}))
         return Head(revision=revision, token=revision, newest=max(last, default=0), kept=kept, owned=owned)
+
+    def _parsed(self, key: str) -> tuple[int, int, str] | None:
+        """An event's release, revision and state; None for the head, and for what is not the ledger's."""
+        found = EVENT.fullmatch(key.removeprefix(self._prefix))
+        return (int(found[1]), int(found[2]), found[3]) if found else None
 
     def _event(self, key: str) -> Release | None:
         found = objects.get(self._cloud, self._bucket, key)

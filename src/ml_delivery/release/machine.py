@@ -51,7 +51,9 @@ class Machine:
     def begin_deploy(self, plan: Plan, who: str) -> None:
         """Claim the next number and record its release as staged."""
         number, live = self._lease.head.newest + 1, plan.live
-        release = Release(number, STAGED, plan.artifact, plan.settings, plan.variables, who, time.time())
+        release = Release(
+            number, STAGED, plan.artifact, plan.settings, plan.variables, who, time.time(), plan=plan.digest
+        )
         previous = Previous(live.deployed, live.release) if live else None
         work = Work("deploy", release, previous, plan.digest, plan.dropped, step="stage")
         owned = tuple(sorted({*self._lease.head.owned, *plan.variables}))
@@ -72,6 +74,7 @@ class Machine:
             self._note(detached=False)
         if not self.work.release.deployed:
             with self._run.step("stage") as results:
+                self._require_stored()
                 deployed = self._delivery.deployer.stage(self.work.release, self.work.dropped)
                 results.append(Staged(self.work.release.number, deployed))
             self._note(step="probe version", release=replace(self.work.release, deployed=deployed))
@@ -92,6 +95,20 @@ class Machine:
         self._finish()
         self.prune()
         return True
+
+    def _require_stored(self) -> None:
+        """Check that what is to be staged is what was pushed, before the target gets it.
+
+        Raises:
+            Refused: what is stored there has another digest, or does not exist.
+        """
+        artifact, branch = self.work.release.artifact, f"--branch {self._delivery.environment.branch}"
+        if (found := self._delivery.deployer.stored(artifact)) != artifact.digest:
+            where = f"{branch}{self._delivery.where}"
+            raise Refused(
+                f"{artifact.location} is {found or 'missing'}, what was pushed for {artifact.version} is {artifact.digest}",
+                next=f"invoke build {branch} && invoke push {where} && invoke deploy {where}",
+            )
 
     def put_back(self, cause: str, *, abandoned: bool = False) -> Restored:
         """Return all traffic to what served before, and record why the work failed.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery.errors import ConfigError, Refused
-from ml_delivery.records import RELEASE_VARIABLE
+from ml_delivery.records import DIGEST_VARIABLE, RELEASE_VARIABLE
 from ml_delivery.release import words
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Plan:
         settings, variables: the target's settings, and this pipeline's variables, after the deploy.
         dropped: variables that this pipeline set and that are no longer wanted.
         foreign: variables that something else set; they are left alone.
+        follows: the newest release that was verified, even if it was rolled back since; 0 for none. So a plan that was carried
+            out is not the plan again after a rollback.
         changes: empty when there is nothing to do.
         digest: of all of these; a plan with another digest is another plan.
     """
@@ -58,6 +60,7 @@ class Plan:
     variables: dict[str, str]
     dropped: tuple[str, ...]
     foreign: tuple[str, ...]
+    follows: int
     changes: tuple[Change, ...]
     digest: str = ""
 
@@ -75,7 +78,7 @@ def make(delivery: Delivery) -> Plan:
     variables = delivery.environment.variables
     dropped = set(head.owned) - set(variables)
     there = live.variables if live else {}
-    foreign = sorted(set(there) - set(variables) - dropped - {RELEASE_VARIABLE})
+    foreign = sorted(set(there) - set(variables) - dropped - {RELEASE_VARIABLE, DIGEST_VARIABLE})
     plan = Plan(
         environment=delivery.environment.name,
         artifact=artifact,
@@ -85,6 +88,7 @@ def make(delivery: Delivery) -> Plan:
         variables=variables,
         dropped=tuple(sorted(dropped)),
         foreign=tuple(foreign),
+        follows=head.kept[0].number if head.kept else 0,
         changes=tuple(_changes(delivery, head, artifact, live, settings, variables, dropped)),
     )
     content = asdict(plan)
@@ -103,7 +107,7 @@ def wants(delivery: Delivery, release: Release) -> bool:
 
 
 def check(approved: str, plan: Plan, where: str) -> None:
-    """Check that ``plan`` is the approved one, which is given by its digest or as a file.
+    """Check that ``plan``, which the artifact's digest is part of, is the approved one, given by its digest or as a file.
 
     Raises:
         Refused: it is another plan; lists what has changed since, if a file was given.
@@ -113,6 +117,7 @@ def check(approved: str, plan: Plan, where: str) -> None:
         return
     if approved.startswith("sha256:"):
         differences = [f"now it is: {change}" for change in plan.changes] or ["now there is nothing to do"]
+        differences.append(f"now the artifact is: {plan.artifact.digest}")
     else:
         differences = _differences(_read(approved), json.loads(json.dumps(asdict(plan))))
     raise Refused(
@@ -140,7 +145,7 @@ def _read(path: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         if set(Plan.__dataclass_fields__) <= set(found):
             return found
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         pass
     raise ConfigError("--plan", [f"{path!r} is neither a digest (sha256:…) nor a file that invoke plan --json wrote"])
 
@@ -150,7 +155,7 @@ def _differences(old: Any, new: Any, place: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             line
-            for name in sorted({*old, *new} - {"changes", "cost", "digest", "drift", "revision"})
+            for name in sorted({*old, *new} - ({"revision"} if place else {"changes", "cost", "digest", "drift"}))
             for line in _differences(old.get(name), new.get(name), f"{place}.{name}".lstrip("."))
         ]
     return [] if old == new else [f"{place} was {old!r}, is {new!r}"]
@@ -176,7 +181,10 @@ def _changes(
         if live.digest != artifact.digest:
             release = delivery.ledger.find(live.release)
             known = release.artifact if release else None
-            changes.append(Change("code", "version", known.version if known else live.digest, artifact.version))
+            if known and known.version != artifact.version:
+                changes.append(Change("code", "version", known.version, artifact.version))
+            else:
+                changes.append(Change("code", "digest", live.digest, artifact.digest))
             if (known.model if known else "") != artifact.model:
                 changes.append(Change("model", "primary", known.model if known else "", artifact.model))
         if (head.live and live.release != head.live) or live.traffic.weights:

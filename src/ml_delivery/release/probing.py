@@ -63,7 +63,7 @@ def document(body: str) -> dict[str, object]:
     """The document that /version answers with; empty when it is not a JSON object."""
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

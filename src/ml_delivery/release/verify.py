@@ -62,7 +62,10 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
     answer = delivery.deployer.call("/version")
     if answer.fault:
         raise Refused(f"what is live does not answer /version: {answer.fault}", next=f"invoke logs {where}")
-    hold("what answers /version", str(document(answer.body).get("content", "")), recorded.content)
+    says = document(answer.body)
+    hold("what answers /version", str(says.get("content", "")), recorded.content)
+    if "digest" in says:  # as the deploy set it; the target's own is what it is compared with
+        hold("the digest that /version names", str(says["digest"]), live.digest)
     if rebuild and recorded.dirty:
         raise Refused(
             f"release {release.number} was built from uncommitted changes, so it can't be rebuilt",

@@ -12,8 +12,8 @@ from ml_delivery.tasks import console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, read_config
 
 if TYPE_CHECKING:
-    from ml_delivery.account.change_sets import Event
     from ml_delivery.account.doctor import Finding
+    from ml_delivery.account.events import Event
     from ml_delivery.cloud import Cloud
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery.tasks import console
@@ -11,7 +12,9 @@ from ml_delivery.tasks.reporting import reporting_build
 
 if TYPE_CHECKING:
     from ml_delivery.config import Config
-    from ml_delivery.records import Manifest
+    from ml_delivery.records import Differences, Manifest
+
+SHOWN = 4  # patterns, modules or files
 
 
 @action(
@@ -33,7 +36,7 @@ def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = 
     if on:
         raise ConfigError("--on", [f"{on!r} is not a place to build on; write codebuild, or omit --on"])
     config = read_config()
-    hooks.run(config, "pre_build")
+    hooks.run(config, "pre_build", f"invoke build{f' --branch {branch}' if branch else ''}")
     began = time.perf_counter()
     manifest = building.build(config, branch)
     if json:
@@ -54,10 +57,32 @@ def _built(config: Config, manifest: Manifest, seconds: float) -> None:
         console.say(f"  model  {manifest.model}")
     for layer in manifest.layers:
         console.say(f"  layer  {layer.digest}, {layer.name}, {console.megabytes(layer.size)} unpacked")
+    _differences(manifest.differences)
     for line in target.load(manifest.target, config).advice(manifest):
         console.warn(line)
     if manifest.dirty:
         console.say("  built from uncommitted changes: only the embedded cloud accepts it")
+
+
+def _differences(found: Differences) -> None:
+    """Print what is left out and by which patterns, what was imported, and what the user should look at."""
+    sizes: Counter[str] = Counter()
+    for one in found.pruned:
+        sizes[one.rule] += one.size
+    if sizes:
+        largest = ", ".join(f"{rule} {console.megabytes(size)}" for rule, size in sizes.most_common(SHOWN))
+        more = f" and {len(sizes) - SHOWN} more patterns" if len(sizes) > SHOWN else ""
+        files = sum(one.files for one in found.pruned)
+        console.say(f"  pruned {files:,} files, {console.megabytes(sizes.total())}: {largest}{more}")
+    if found.imported:
+        console.say(f"  {found.imported - len(found.unimported)} of {found.imported} packages imported, read-only")
+    for failed in found.unimported[:SHOWN]:
+        console.warn(f"{failed.module} of {failed.package} can't be imported here, pruned or not: {failed.reason}")
+    for lost in found.replaced[:SHOWN]:
+        console.warn(f"{lost.path} is {lost.by}'s, not {lost.package}'s, which has another file there")
+    for kind, count in (("modules", len(found.unimported)), ("files", len(found.replaced))):
+        if count > SHOWN:
+            console.warn(f"so it is with {count - SHOWN} more {kind}, which build/manifest.json lists")
 
 
 def _on_codebuild(branch: str, cloud: str, json: bool) -> None:

@@ -91,6 +91,6 @@ def _upload(delivery: Delivery) -> None:
         if how:
             grafana.write(part, missing=how == "missing")
         console.say(f"  {part.name:<14} {'was up to date' if not how else f'was {how}; written'}")
-    served = [release for release in delivery.ledger.latest(50) if release.state in (VERIFIED, ROLLED_BACK)]
+    served = [release for release in delivery.ledger.latest(50, []) if release.state in (VERIFIED, ROLLED_BACK)]
     texts = ((r.number, r.at, f"release {r.number}: {r.artifact.version[:12]} by {r.who}") for r in served)
     console.say(f"  {'releases':<14} {grafana.annotate(at, texts)} newly marked")

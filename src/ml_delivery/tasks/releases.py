@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
@@ -33,6 +34,7 @@ def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float =
     delivery = open_environment(branch, cloud)
     made, drifted = planning.make(delivery), drift.find(delivery)
     cost = delivery.deployer.cost(requests_per_second) if requests_per_second else None
+    artifact = f"artifact {made.artifact.digest}, built from {made.artifact.version}"
     if json:
         console.document({**vars(made), "drift": drifted, "cost": cost})
     else:
@@ -46,10 +48,10 @@ def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float =
         if cost:
             console.say(f"  cost: {console.cost(cost)}")
         if made.changes:
-            where = f"--branch {delivery.environment.branch}{delivery.where}"
-            console.say(f"  to carry out exactly this: invoke deploy --plan {made.digest} {where}")
+            console.say(f"  {artifact}")
+            console.say(f"  to carry out exactly this: invoke deploy --plan {made.digest} {_where(delivery)}")
     lines = [*map(str, made.changes), *(f"drift {one.name}: {one.how}" for one in drifted)]
-    console.summary("\n".join([f"plan for {made.environment}:", *(lines or ["nothing to do"])]))
+    console.summary("\n".join([f"plan for {made.environment}:", *(lines or ["nothing to do"]), artifact]))
     console.output(digest=made.digest)
     if made.changes or drifted:
         raise Exit(code=2)
@@ -87,19 +89,24 @@ def deploy(
         planning.digest_of(plan)  # before anything is begun, a hook included
     delivery = open_environment(branch, cloud, prepare=True)
     report = console.quiet if json else console.step
+    _announce_wait(delivery, wait)
     with reporting_release("deploy", delivery) as reported:
         if resume:
             outcome = reported(deploying.resume(delivery, report, wait=wait, detach=detach))
         else:
-            hooks.run(delivery.config, "pre_deploy", **_facts(delivery))
-            outcome = reported(deploying.deploy(delivery, report, approved=plan, wait=wait, detach=detach))
+            again = f"invoke deploy{'' if plan is None else f' --plan {plan}'} {_where(delivery)}"
+            before = partial(hooks.run, delivery.config, "pre_deploy", again, **_facts(delivery))
+            done = deploying.deploy(delivery, report, approved=plan, wait=wait, detach=detach, before=before)
+            outcome = reported(done)
     if json:
         console.document(outcome)
     elif outcome.release:
         console.outcome(outcome, delivery)
     else:
-        live = f"release {outcome.live} is live" if outcome.live else "no release is live"
-        console.say(f"nothing to do: {live} in {delivery.environment.name}")
+        live = f"release {outcome.live} {'has already deployed this plan and ' if outcome.repeated else ''}is live"
+        says = f"nothing to do: {live if outcome.live else 'no release is live'} in {delivery.environment.name}"
+        console.say(says)
+        console.summary(says)
     if outcome.release and outcome.weight == 100:
         hooks.run(delivery.config, "post_deploy", **_facts(delivery, outcome.release))
 
@@ -119,6 +126,7 @@ def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, wait: int =
     from ml_delivery.release import deploy as deploying
 
     delivery = open_environment(branch, cloud)
+    _announce_wait(delivery, wait)
     with reporting_release("rollback", delivery) as reported:
         outcome = reported(deploying.rollback(delivery, to, console.quiet if json else console.step, wait=wait))
     if json:
@@ -126,6 +134,20 @@ def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, wait: int =
     else:
         console.outcome(outcome, delivery)
     hooks.run(delivery.config, "post_rollback", **_facts(delivery, outcome.release))
+
+
+def _announce_wait(delivery: Delivery, wait: int) -> None:
+    """Print what is waited for, if something is."""
+    from ml_delivery.release import words
+
+    holder = delivery.ledger.head().holder if wait else None
+    if holder and not holder.gone():
+        console.warn(f"waiting up to {wait} s for {words.holder(holder)}")
+
+
+def _where(delivery: Delivery) -> str:
+    """The options that select the environment."""
+    return f"--branch {delivery.environment.branch}{delivery.where}"
 
 
 def _facts(delivery: Delivery, release: Release | None = None) -> dict[str, str]:

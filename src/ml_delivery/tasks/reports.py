@@ -16,6 +16,7 @@ from ml_delivery.tasks import console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, open_environment, read_config
 
 if TYPE_CHECKING:
+    from ml_delivery.errors import CloudError
     from ml_delivery.release.delivery import Delivery
     from ml_delivery.release.head import Head
 
@@ -88,21 +89,25 @@ def _ours(variables: dict[str, str], head: Head) -> dict[str, str]:
 def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, html: str = "", json: bool = False) -> None:
     """List the environment's releases, newest first."""
     delivery = open_environment(branch, cloud)
-    found = delivery.ledger.latest(count)
+    damaged: list[CloudError] = []
+    found = delivery.ledger.latest(count, damaged)
     if html:
         from ml_delivery.release import history
 
         title = f"{delivery.config.service.name} in {delivery.environment.name} on {delivery.cloud.name}"
         Path(html).write_text(history.page(title, found), encoding="utf-8")
-        return console.say(f"wrote {html}")
-    if json:
-        return console.document(found)
-    for release in found:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.at))
-        version = release.artifact.version
-        console.say(f"{release.number:>4}  {release.state:<11}  {when}  {version[:12]}  {release.who}")
-        if release.cause:
-            console.say(f"      {release.cause}")
+        console.say(f"wrote {html}")
+    elif json:
+        console.document(found)
+    else:
+        for release in found:
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.at))
+            version = release.artifact.version
+            console.say(f"{release.number:>4}  {release.state:<11}  {when}  {version[:12]}  {release.who}")
+            if release.cause:
+                console.say(f"      {release.cause}")
+    if damaged:  # after those that can be read
+        raise damaged[0]
 
 
 @action(

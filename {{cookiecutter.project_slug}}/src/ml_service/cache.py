@@ -1,4 +1,4 @@
-"""Cached answers in Redis; a request waits for Redis a few milliseconds at most.
+"""Cached answers in Redis, of one release: code, model and configuration. A request waits a few milliseconds at most.
 
 A client of its own, because importing redis-py takes a third of a second, more than the rest of a cold start; it needs two
 commands of Redis's protocol, https://redis.io/docs/latest/develop/reference/protocol-spec/. A thread makes the connection, so
@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from ml_service import release
+
 __all__ = ["Cache", "from_environment"]
 
 PATIENCE = 0.02  # seconds; a request sends at most two commands
@@ -24,6 +26,9 @@ LARGEST = 1_000_000  # bytes
 
 def from_environment(warn: Callable[[str], None]) -> Cache | None:
     """The cache at ``REDIS_URL``, which keeps an answer for ``CACHE_SECONDS`` (default: 300); None without ``REDIS_URL``.
+
+    Its keys begin with the function, the release's number and the digest of its content. So no answer of another version
+    is found, neither during a canary nor after a rollback, and services can share a Redis.
 
     Raises:
         ValueError: a variable can't be used; the message names it, and shows no password.
@@ -39,14 +44,16 @@ def from_environment(warn: Callable[[str], None]) -> Cache | None:
         raise ValueError("REDIS_URL must be like redis://host:6379/0, or rediss:// for TLS")
     if not seconds.isdecimal() or int(seconds) < 1:
         raise ValueError(f"CACHE_SECONDS must be a whole number of seconds, not {seconds!r}")
-    return Cache(place, int(seconds), warn)
+    this = release.read()
+    prefix = f"{os.environ.get('AWS_LAMBDA_FUNCTION_NAME', '')}/{this.number}/{this.content}/"
+    return Cache(place, int(seconds), warn, prefix)
 
 
 class Cache:
     """One connection to Redis, shared by a process's threads; every error counts as a miss."""
 
-    def __init__(self, place: SplitResult, seconds: int, warn: Callable[[str], None]) -> None:
-        self._place, self._seconds, self._warn = place, seconds, warn
+    def __init__(self, place: SplitResult, seconds: int, warn: Callable[[str], None], prefix: str = "") -> None:
+        self._place, self._seconds, self._warn, self._prefix = place, seconds, warn, prefix
         self._using = threading.Lock()
         self._socket: socket.socket | None = None
         self._connecting = False
@@ -55,11 +62,11 @@ class Cache:
 
     def get(self, key: str) -> bytes | None:
         """The value of ``key``; None when there is none, or Redis does not answer in time."""
-        return self._command(b"GET", key.encode())
+        return self._command(b"GET", f"{self._prefix}{key}".encode())
 
     def put(self, key: str, value: bytes) -> None:
         """Store ``value`` under ``key``, if Redis takes it in time."""
-        self._command(b"SET", key.encode(), value, b"EX", str(self._seconds).encode())
+        self._command(b"SET", f"{self._prefix}{key}".encode(), value, b"EX", str(self._seconds).encode())
 
     def _command(self, *words: bytes) -> bytes | None:
         deadline = time.monotonic() + PATIENCE

@@ -1,4 +1,6 @@
-"""The release that this process belongs to: the build wrote ``release.json``, the deploy sets ``RELEASE_NUMBER``."""
+"""The release that this process belongs to: the build wrote ``release.json``, the deploy sets ``RELEASE_NUMBER`` and
+``RELEASE_DIGEST``.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ class Release:
     Attributes:
         model: digest of the primary model; empty for a service without one.
         content: digest of everything in the artifact.
+        digest: of the artifact itself, as it was approved; empty where no deploy has set it.
     """
 
     number: int
@@ -25,6 +28,7 @@ class Release:
     version: str
     model: str
     content: str
+    digest: str = ""
 
     def document(self, model: str | None = None) -> dict[str, Any]:
         """What ``/version`` answers, which a deploy compares with the release that it made.
@@ -38,6 +42,7 @@ class Release:
             "version": self.version,
             "model": self.model if model is None else model,
             "content": self.content,
+            **({"digest": self.digest} if self.digest else {}),
         }
 
 
@@ -48,4 +53,5 @@ def read() -> Release:
     except FileNotFoundError:
         built = {"commit": "unreleased", "version": "unreleased", "model": "", "content": ""}
     number = int(os.environ.get("RELEASE_NUMBER", "0"))
-    return Release(number, built["commit"], built["version"], built["model"], built["content"])
+    digest = os.environ.get("RELEASE_DIGEST", "")
+    return Release(number, built["commit"], built["version"], built["model"], built["content"], digest)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ml_delivery.cloud import code_of
 from ml_delivery.errors import Refused
-from ml_delivery.records import RELEASE_VARIABLE
 from ml_delivery.targets.lambda_function.alias import GONE
 from ml_delivery.waiting import wait
 
@@ -67,9 +66,8 @@ class Convergence:
             Refused: the function can't be updated to this release; the message gives the reason.
         """
         there, release, read = self._configuration("$LATEST"), self._release, self._deployer.read
-        ours = {**release.variables, RELEASE_VARIABLE: str(release.number)}
         if there is None:
-            self._create(ours)
+            self._create(release.environment)
             return None
         if code := there.get("CodeSha256"):  # a function that was never created has none
             self.digest = self._deployer.digest(code)
@@ -85,7 +83,7 @@ class Convergence:
             return None
         if not _settled(there):
             return None
-        variables = {k: v for k, v in variables_of(there).items() if k not in self._dropped} | ours
+        variables = {k: v for k, v in variables_of(there).items() if k not in self._dropped} | release.environment
         architecture = {"architecture": release.settings["architecture"]}
         if read(there) | architecture != release.settings or variables_of(there) != variables:
             self._changed = True

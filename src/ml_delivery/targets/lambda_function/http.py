@@ -54,7 +54,7 @@ def read_answer(answer: dict[str, Any], seconds: float) -> Answer:
         text = response.get("body") or ""
         if response.get("isBase64Encoded"):
             text = base64.b64decode(text).decode("utf-8", "replace")
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return Answer(0, payload, f"not an HTTP response: {payload[:200]}", seconds)
     return Answer(status, text, "", seconds)
 
@@ -64,5 +64,5 @@ def _reason(payload: str) -> str:
     try:
         error = json.loads(payload)
         return f"{error.get('errorType', 'Error')}: {error.get('errorMessage', payload)}"
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return payload[:500]

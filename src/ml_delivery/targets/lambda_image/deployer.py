@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery.cloud import code_of
-from ml_delivery.errors import Refused
 from ml_delivery.records import Removed
 from ml_delivery.targets.lambda_function.deployer import LambdaDeployer
 
@@ -35,19 +34,6 @@ class ImageDeployer(LambdaDeployer):
         return {"PackageType": self.package}
 
     def code(self, artifact: Artifact) -> dict[str, Any]:
-        """Lambda's parameters for the image, by its digest, which must still be tagged with the artifact's version.
-
-        Raises:
-            Refused: the registry has no image or another image under that tag, so it disagrees with the ledger.
-        """
-        branch = f"--branch {self.context.environment.branch}"
-        where = f"{branch}{self.context.where}"
-        if (digest := self.stored(artifact)) != artifact.digest:
-            raise Refused(
-                f"the registry has {digest or 'nothing'} under {artifact.version}, the artifact that was pushed is "
-                f"{artifact.digest}",
-                next=f"invoke build {branch} && invoke push {where} && invoke deploy {where}",
-            )
         return {"ImageUri": artifact.location}
 
     def digest(self, code_sha256: str) -> str:

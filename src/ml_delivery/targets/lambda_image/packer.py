@@ -44,7 +44,7 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
     engine = engines.find(made.time)
     _share(_dependencies(made.bundle), scratch / "dependencies.tar.gz")
     for name, files in (("model", made.model), ("source", made.source)):
-        _write(scratch / f"{name}.tar", files)
+        _write(scratch / f"{name}.tar", files, made.programs)
     layers = made.weights()
     tag = f"{service.name}:{made.version}"
     arguments = {"PYTHON": service.python, "PLATFORM": f"linux/{PLATFORMS[service.architecture]}"}
@@ -55,7 +55,9 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
         "org.opencontainers.image.revision": made.commit,
         "org.opencontainers.image.version": made.version,
     }
-    image = engine.build(config.root / FILE, scratch, tag, arguments, labels)
+    recipe = scratch / FILE
+    recipe.write_bytes(made.files.one(FILE))
+    image = engine.build(recipe, scratch, tag, arguments, labels)
     if image.architecture != PLATFORMS[service.architecture]:
         raise BuildError(
             f"the base image is for {image.architecture}, service.architecture is {service.architecture}",
@@ -81,7 +83,9 @@ def _dependencies(bundle: Bundle) -> Path:
     if not (path.exists() and seal.exists()):
         plain = path.with_name(f"{path.name}.{os.getpid()}")
         with zipfile.ZipFile(bundle.checked()) as archive:
-            _write(plain, ((name, archive.read(name)) for name in sorted(archive.namelist())))
+            files = ((name, archive.read(name)) for name in sorted(archive.namelist()))
+            programs = frozenset(m.filename for m in archive.infolist() if m.external_attr >> 16 & 0o111)
+            _write(plain, files, programs)
         packed = plain.with_suffix(".new")
         with plain.open("rb") as content, packed.open("wb") as file, gzip.GzipFile("", "wb", 6, file, DATE) as out:
             shutil.copyfileobj(content, out, 1 << 20)
@@ -95,7 +99,7 @@ def _dependencies(bundle: Bundle) -> Path:
     return path
 
 
-def _write(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
+def _write(path: Path, files: Iterable[tuple[str, bytes]], programs: frozenset[str]) -> None:
     """Write an archive of ``files`` below Lambda's folder, each folder before its contents; dates, owners, modes are fixed."""
     known = {"var"}  # belongs to the base image, and an entry here would change it
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
@@ -113,7 +117,7 @@ def _write(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
                 if (folder := "/".join(folders[:depth])) not in known:
                     known.add(folder)
                     add(folder, tarfile.DIRTYPE, 0o755)
-            add(f"{ROOT}/{name}", tarfile.REGTYPE, 0o644, data)
+            add(f"{ROOT}/{name}", tarfile.REGTYPE, 0o755 if name in programs else 0o644, data)
 
 
 def _share(kept: Path, path: Path) -> None:

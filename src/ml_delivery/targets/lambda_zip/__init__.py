@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ml_delivery.config import Config
+    from ml_delivery.packing.bundle import Bundle
     from ml_delivery.packing.ingredients import Ingredients
     from ml_delivery.records import Context, Manifest, Packed, Pushed
     from ml_delivery.target import Deployer
@@ -34,10 +35,15 @@ class LambdaZip(LambdaTarget):
     def limits(self, config: Config) -> list[Limit]:
         return [Limit(UNZIPPED_LIMIT, "Lambda allows 250 MB")]
 
+    def begin(self, bundle: Bundle, scratch: Path) -> object:
+        from ml_delivery.targets.lambda_zip import packer
+
+        return packer.Begun(bundle, scratch)
+
     def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:
         from ml_delivery.targets.lambda_zip import packer
 
-        return packer.pack(config, made, scratch)
+        return packer.pack(config, made)
 
     def push(self, context: Context, manifest: Manifest) -> Pushed:
         from ml_delivery.artifact import store

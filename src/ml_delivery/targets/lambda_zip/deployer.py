@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
+from ml_delivery.artifact import store
 from ml_delivery.targets.lambda_function.deployer import LambdaDeployer
 
 if TYPE_CHECKING:
@@ -37,8 +38,4 @@ class ZipDeployer(LambdaDeployer):
 
     def stored(self, artifact: Artifact) -> str:
         """S3's checksum of the object, which S3 verified when it was written."""
-        with self.context.cloud.faults():
-            found = self.context.cloud.client("s3").head_object(
-                Bucket=self.context.foundation.bucket, Key=artifact.location, ChecksumMode="ENABLED"
-            )
-        return self.digest(found.get("ChecksumSHA256", ""))
+        return store.stored(self.context.cloud, self.context.foundation.bucket, artifact.location)
