@@ -157,7 +157,8 @@ def test_calibration_makes_the_mean_of_any_answer() -> None:
     assert (level * judged.weight).sum() == pytest.approx((judged.sales * judged.weight).sum(), rel=0.02)
     spread = forecast.spread(dataclasses.replace(made, weights=weights), judged)
     mean = judged.daily(dataclasses.replace(made, weights=weights).level(judged))
-    inside = (judged.units >= mean * spread.at("low", mean)) & (judged.units <= mean * spread.at("high", mean))
+    orders = features.orders(mean, judged.features[judged.row])
+    inside = (judged.units >= mean * spread.at("low", orders)) & (judged.units <= mean * spread.at("high", orders))
     assert 0.85 <= inside.mean() <= 0.95
 
 

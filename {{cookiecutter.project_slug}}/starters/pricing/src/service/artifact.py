@@ -25,7 +25,7 @@ class Model:
     Attributes:
         weekday: the factor of each weekday, Monday first; 0 on closed ones.
         seasonal: whether it sees the season; ``scale``: what all levels are multiplied by.
-        spread: of daily sales about their mean; each a list, of means, and of multiples of them.
+        spread: of daily sales about their mean; each a list, of orders a day, and of multiples of the mean.
         recommended: the prices that it recommended in training, as shares of the current ones, sorted.
     """
 

@@ -177,7 +177,8 @@ def metrics(
 
 def _model(found: dataset.Dataset, rows: dataset.Table, model: artifact.Model, root: Path | None) -> Judged:
     mean = rows.daily(rows.reconciled(model.ratio(rows.features) * rows.base))
-    at, logs = np.log(model.spread["mean"]), np.log(np.maximum(mean, 1e-9))
+    at = np.log(model.spread["orders"])
+    logs = np.log(np.maximum(features.orders(mean, rows.features[rows.row]), 1e-9))
     median, low, high = (mean * np.interp(logs, at, model.spread[what]) for what in ("median", "low", "high"))
     measured = metrics(rows.units, mean, median, low, high)
     decided = _decisions(found, model, root)

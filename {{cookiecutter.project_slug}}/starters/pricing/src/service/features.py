@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:  # it needs pandas, which serving does without
     from service.panel import Panel
 
-__all__ = ["NAMES", "Levels", "effect", "season"]
+__all__ = ["NAMES", "Levels", "effect", "orders", "season"]
 
 Floats = NDArray[np.float64]
 # Open days that a level is taken over: about a week, a month and a quarter.
@@ -45,6 +45,11 @@ SMALL = 0.05  # units a day, below which levels do not differ
 def effect(elasticity: Floats | float, price: Floats, reference: Floats | float) -> Floats:
     """The factor by which a list price of ``price`` changes sales, which are known at the price ``reference``."""
     return np.asarray(np.exp(np.clip(elasticity * (price / reference - 1), -20, 3)))
+
+
+def orders(sales: Floats, rows: NDArray[np.float32]) -> Floats:
+    """Expected orders of expected ``sales``: their size is that of the last quarter."""
+    return np.asarray(sales / np.exp(rows[:, NAMES.index("order_size")].astype(np.float64)))
 
 
 def season(on: date | np.datetime64, known: bool) -> tuple[float, float]:

@@ -23,7 +23,7 @@ __all__ = ["Forecast", "Scale", "Spread", "calibrate", "export", "fit", "spread"
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.float32]
-BINS, LEAST_IN_BIN = 10, 300
+BINS, LEAST_IN_BIN = 20, 300
 QUANTILES = (0.05, 0.5, 0.9, 0.95)
 
 
@@ -75,23 +75,21 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Spread:
-    """How sales of a day spread about their mean: for means in the middle of each bin, quantiles as multiples of the mean.
+    """How sales of a day spread about their mean, which is a matter of how many orders make them: quantiles as multiples.
 
     Attributes:
-        mean: the middle of each bin, units a day, rising.
+        orders: expected ones, a day: the middle of each bin, rising.
         low, median, high: of which ``low`` to ``high`` holds 90 % of the days.
-        sold: the share of days with a sale.
     """
 
-    mean: list[float]
+    orders: list[float]
     low: list[float]
     median: list[float]
     high: list[float]
-    sold: list[float]
 
-    def at(self, what: str, mean: Floats) -> Floats:
-        """The multiple at each mean, between those of the bins; for ``sold`` the share."""
-        return np.asarray(np.interp(np.log(np.maximum(mean, 1e-9)), np.log(self.mean), getattr(self, what)))
+    def at(self, what: str, orders: Floats) -> Floats:
+        """The multiple at each expected number of orders, between those of the bins."""
+        return np.asarray(np.interp(np.log(np.maximum(orders, 1e-9)), np.log(self.orders), getattr(self, what)))
 
 
 def fit(kind: models.Kind, parameters: dict[str, Any], seed: int, table: Table) -> Forecast:
@@ -131,9 +129,10 @@ def calibrate(found: Forecast, unseen: Table) -> Floats:
 def spread(found: Forecast, unseen: Table) -> Spread:
     """The spread of daily sales about what ``found`` expects, on weeks that it had not learned from."""
     mean = np.maximum(unseen.daily(found.level(unseen)), 1e-6)
+    orders = features.orders(mean, unseen.features[unseen.row])
     bins = max(1, min(BINS, len(mean) // LEAST_IN_BIN))
-    edges = np.quantile(mean, np.linspace(0, 1, bins + 1)[1:-1])
-    place = np.searchsorted(edges, mean)
+    edges = np.quantile(orders, np.linspace(0, 1, bins + 1)[1:-1])
+    place = np.searchsorted(edges, orders)
     columns: list[list[float]] = []
     for i in range(bins):
         own, units = mean[place == i], unseen.units[place == i]
@@ -141,7 +140,7 @@ def spread(found: Forecast, unseen: Table) -> Spread:
             continue
         low, median, nine, top = np.quantile(units / own, QUANTILES)
         # Where a twentieth of the days or more has no sale, the interval begins at zero, and all that it leaves is above.
-        columns.append([float(np.median(own)), low, median, top if low > 0 else nine, float((units > 0).mean())])
+        columns.append([float(np.median(orders[place == i])), low, median, top if low > 0 else nine])
     return Spread(*(np.round(part, 5).tolist() for part in zip(*columns, strict=True)))
 
 

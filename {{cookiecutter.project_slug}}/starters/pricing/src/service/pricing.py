@@ -117,9 +117,10 @@ def _levels(model: Model, codes: list[str], days: list[date]) -> Floats:
 def _table(model: Model, product: dict[str, Any], level: float, prices: Floats) -> list[dict[str, Any]]:
     """Sales and revenue at each price, with intervals that hold 90 % of the days."""
     sales = level * features.effect(product["value"], prices, product["reference"])
-    mean = np.log(np.maximum(sales, 1e-9))
-    at = np.log(model.spread["mean"])
-    low, high = (sales * np.interp(mean, at, model.spread[side]) for side in ("low", "high"))
+    rows = np.array([product["features"]], np.float32)
+    orders = np.log(np.maximum(features.orders(sales, rows), 1e-9))
+    at = np.log(model.spread["orders"])
+    low, high = (sales * np.interp(orders, at, model.spread[side]) for side in ("low", "high"))
     # What is not certain about the elasticity adds to what is not certain about a day.
     away = np.abs(prices - product["price"]) / product["reference"]
     moved = np.exp(np.minimum(Z90 * product["error"] * away, 3))
