@@ -24,7 +24,6 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / p) for p in ("tests", "{{cookiecutter.project_slug}}", "{{cookiecutter.project_slug}}/src")]
 
 import joblib
-import numpy as np
 from tiny import PRICING, TEMPLATE, Tiny
 
 from ml_delivery.artifact import build
@@ -55,30 +54,31 @@ print(json.dumps({{"taken": sorted(taken), "memory": int(resident) / 1024}}))
 JOBLIB = """
 import joblib, numpy as np
 from service import artifact
-pipeline, mean, products = joblib.load("{file}")
+found, known = joblib.load("{file}")
 class Pickled:
-    role, kind, digest, recommended = "primary", "network", "sha256:0", ()
-    def sales(self, rows):
-        return np.maximum(np.expm1(pipeline.predict(rows) + mean), 0).astype(np.float32)
-Pickled.products = products
+    role, kind, digest = "primary", "network", "sha256:0"
+    def ratio(self, rows):
+        return found.ratio(rows)
+for name, value in known.items():
+    setattr(Pickled, name, value)
 artifact.load = lambda: [Pickled()]
 """
 TORCH = """
 import torch, numpy as np
 from service import artifact
 torch.set_num_threads(1)
-known = torch.load("{file}", weights_only=False)
-layers, mean = known["layers"], known["mean"]
+saved = torch.load("{file}", weights_only=False)
+layers, (low, high, mean, deviation), weights = saved["layers"], saved["scale"], saved["weights"]
 class Eager:
-    role, kind, digest, recommended = "primary", "network", "sha256:0", ()
-    products = known["products"]
-    def sales(self, rows):
-        once = np.zeros((len(rows), len(self.products) + 7 + 3), np.float32)
-        once[np.arange(len(rows)), rows[:, 0].astype(int)] = 1
-        once[np.arange(len(rows)), len(self.products) + rows[:, 2].astype(int)] = 1
-        once[:, -3:] = rows[:, [1, 3, 4]]
+    role, kind, digest = "primary", "network", "sha256:0"
+    def ratio(self, rows):
+        inside = np.clip(rows, low, high)
         with torch.no_grad():
-            return np.maximum(np.expm1(layers(torch.from_numpy(once)).numpy().ravel() + mean), 0)
+            raw = layers(torch.from_numpy((inside - mean) / deviation)).numpy().ravel()
+        base = inside[:, 0]
+        return np.exp(weights[0] + weights[1] * raw + weights[2] * base + weights[3] * base**2)
+for name, value in saved["known"].items():
+    setattr(Eager, name, value)
 artifact.load = lambda: [Eager()]
 """
 
@@ -153,25 +153,28 @@ def _artifact(folder: Path) -> Path:
 
 def _others(folder: Path) -> dict[str, str]:
     """What loads the same network in other ways: fitted anew on the same data, with the same seed."""
-    from service import dataset
+    from service import artifact, dataset, forecast
 
     found, kind = dataset.load("", 7), models.KINDS["network"]
-    model = kind.make(kind.first, 7).fit(found.train.features(found.products), np.log1p(found.train.sales))
-    products = {product["stockcode"]: {**product, "index": i} for i, product in enumerate(found.products)}
+    made = forecast.fit(kind, kind.first, 7, found.train)
+    (served,) = artifact.load(folder / "artifact")
+    names = ("products", "weekday", "seasonal", "scale", "spread", "recommended")
+    known = {name: getattr(served, name) for name in names}
     pickled = folder / "model.joblib"
-    joblib.dump((model._pipeline, model._mean, products), pickled)
+    joblib.dump((made, known), pickled)
     ways = {"joblib + scikit-learn": JOBLIB.format(file=pickled)}
     if importlib.util.find_spec("torch"):
         import torch
 
-        network = model._pipeline[-1]
+        network = made.model._net  # type: ignore[attr-defined]
         layers: list[object] = []
         for weights, bias in zip(network.coefs_, network.intercepts_, strict=True):
             linear = torch.nn.Linear(*weights.shape)
             linear.weight.data, linear.bias.data = torch.tensor(weights.T).float(), torch.tensor(bias).float()
             layers += [linear, torch.nn.ReLU()]
-        known = {"layers": torch.nn.Sequential(*layers[:-1]), "mean": model._mean, "products": products}
-        torch.save(known, folder / "model.pt")
+        scale = made.scale
+        parts = {"scale": (scale.low, scale.high, scale.mean, scale.deviation), "weights": made.weights, "known": known}
+        torch.save({"layers": torch.nn.Sequential(*layers[:-1]), **parts}, folder / "model.pt")
         ways["torch"] = TORCH.format(file=folder / "model.pt")
     return ways
 

@@ -15,7 +15,7 @@ import tomllib
 from pathlib import Path
 
 TEMPLATE = Path(__file__).parent.parent / "{{cookiecutter.project_slug}}"
-SECONDS, MEMORY, GOOD, ELASTICITY = 60.0, 1500.0, 0.9, 0.15
+SECONDS, MEMORY, GOOD, RIGHT = 60.0, 1500.0, 0.9, 0.85
 
 
 def main() -> int:
@@ -39,8 +39,8 @@ def main() -> int:
     print(f"train and evaluate     {judged:.1f} s, limit {SECONDS:g}")
     print(f"most memory            {memory:.0f} MB, limit {MEMORY:g}")
     print(f"good prices            {best['good']:.0%}, limit {GOOD:.0%}")
-    print(f"elasticity error       {best['elasticity_error']:.1%}, limit {ELASTICITY:.0%}")
-    kept = best["good"] >= GOOD and best["elasticity_error"] <= ELASTICITY
+    print(f"elasticities right     {best['right']:.0%}, limit {RIGHT:.0%}")
+    kept = best["good"] >= GOOD and best["right"] >= RIGHT
     return 0 if judged < SECONDS and memory < MEMORY and kept else 1
 
 

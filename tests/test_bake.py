@@ -249,7 +249,7 @@ def test_codebuild_runs_the_shipped_buildspec(service: Path, tmp_path: Path) -> 
     (made / ".venv").symlink_to(service / ".venv")
     git(made, "config", "user.email", "tests@localhost")
     git(made, "config", "user.name", "tests")
-    for test in set((made / "tests").glob("test_*.py")) - {made / "tests/test_data.py"}:
+    for test in set((made / "tests").glob("test_*.py")) - {made / "tests/test_cleaning.py"}:
         test.unlink()
     project = made / "pyproject.toml"
     project.write_text(project.read_text().replace("fail_under = 90", "fail_under = 0"))
@@ -269,7 +269,7 @@ def test_codebuild_runs_the_shipped_buildspec(service: Path, tmp_path: Path) -> 
 FAULTS = {
     "lint": ("src/service/features.py", "import os\n", "F401"),
     "types": ("src/service/features.py", "\n\ndef f() -> int:\n    return 'x'\n", "Incompatible return value type"),
-    "test": ("tests/test_data.py", "\n\ndef test_red() -> None:\n    assert 1 == 2\n", "1 failed"),
+    "test": ("tests/test_cleaning.py", "\n\ndef test_red() -> None:\n    assert 1 == 2\n", "1 failed"),
     "sast": ("src/service/features.py", "\n\nPASSWORD = eval('1')\n", "B307"),
 }
 
@@ -280,7 +280,7 @@ def test_check_goes_red_on_a_planted_fault(service: Path, session: str) -> None:
     path, fault, says = FAULTS[session]
     file = service / path
     good = file.read_text()
-    words = ["--", "tests/test_data.py"] if session == "test" else []
+    words = ["--", "tests/test_cleaning.py"] if session == "test" else []
     try:
         file.write_text(good + fault)
         assert says in run(service, "nox", "-s", session, *words, code=1)
@@ -291,7 +291,7 @@ def test_check_goes_red_on_a_planted_fault(service: Path, session: str) -> None:
 def test_unformatted_code_and_stale_lock_fail_lint(service: Path) -> None:
     """Formatting and locks are gates of their own in ``lint``."""
     for path, old, new, says in (
-        ("src/service/features.py", "count = len(prices)", "count  =  len(prices)", "would be reformatted"),
+        ("src/service/features.py", "rows = np.arange", "rows  =  np.arange", "would be reformatted"),
         ("pyproject.toml", '"flask>=3.1"', '"flask>=99"', "declares flask>=99, the lock locks"),
     ):
         file = service / path
@@ -306,5 +306,5 @@ def test_unformatted_code_and_stale_lock_fail_lint(service: Path) -> None:
 
 def test_coverage_below_the_gate_fails(service: Path) -> None:
     """Tests that pass but cover too little are red."""
-    output = run(service, "nox", "-s", "test", "--", "--cov=service", "tests/test_data.py", code=1)
+    output = run(service, "nox", "-s", "test", "--", "--cov=service", "tests/test_cleaning.py", code=1)
     assert "Required test coverage of 90.0% not reached" in output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 import zipfile
 from pathlib import Path
@@ -171,9 +172,9 @@ def test_graph_is_of_what_is_packed_for_the_target(tmp_path: Path) -> None:
 
 def test_declared_packages_are_those_that_the_lockfile_was_made_of(service: Tiny) -> None:
     """A lockfile that was made before pyproject.toml changed says nothing of what is declared now."""
-    lock = service.root / "requirements/serve.txt"
-    assert locks.direct(service.root, lock) == {"apig-wsgi", "flask", "numpy", "onnxruntime"}
+    lock = Path(shutil.copy(service.root / "requirements/serve.txt", service.root))
+    assert locks.direct(lock) == {"apig-wsgi", "flask", "numpy", "onnxruntime"}
     service.replace("pyproject.toml", '"flask>=3.1"', '"flask>=3.0"')
-    assert locks.direct(service.root, lock) == frozenset()
+    assert locks.direct(lock) == frozenset()
     (service.root / "pyproject.toml").unlink()
-    assert locks.direct(service.root, lock) == frozenset()
+    assert locks.direct(lock) == frozenset()

@@ -15,7 +15,7 @@ import pytest
 from servers import program, serving, started
 from tiny import PRICING, TEMPLATE, Tiny
 
-from service import data, market
+from service import cleaning, market, reading
 
 PATH = "/v1/predict-price/85111?bins=5&date=2026-01-31"
 
@@ -112,7 +112,7 @@ def test_transactions_are_read_from_s3(tiny: Tiny, monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(name, value)
     for name in ("retail.csv", "retail.parquet"):
         s3.put_object(Bucket=bucket, Key=f"data/{name}", Body=(tiny.root / name).read_bytes())
-        found = data.clean(data.read(f"s3://{bucket}/data/{name}"))[0]
-        assert data.digest(found) == data.digest(data.clean(frame)[0])
-    with pytest.raises(data.BadData, match=r"s3://.*none\.csv can't be read"):
-        data.read(f"s3://{bucket}/data/none.csv")
+        found = cleaning.clean(reading.read(f"s3://{bucket}/data/{name}"))[0]
+        assert cleaning.digest(found) == cleaning.digest(cleaning.clean(frame)[0])
+    with pytest.raises(reading.BadData, match=r"s3://.*none\.csv can't be read"):
+        reading.read(f"s3://{bucket}/data/none.csv")

@@ -27,7 +27,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CSV that is small enough for a quick training."""
-    frame = market.generate(SEED, days=150)
+    frame = market.generate(SEED, days=260)
     path = tmp_path_factory.mktemp("small") / "small.csv"
     frame[frame["stockcode"].isin(["85111", "85222", "85333"])].to_csv(path, index=False)
     return path

@@ -13,19 +13,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ml_service import models, release
-from service import artifact
+from service import artifact, market
 from service.app import create_app
 
 PRODUCT = "85111"
 
 
 def test_predicts_sales_and_revenue_per_price(client: FlaskClient) -> None:
-    """Each price comes with its sales and revenue, and the recommended one earns most."""
+    """Each price comes with its sales and revenue and their intervals; the recommended price is within a step of the current."""
     answer = client.get(f"/v1/predict-price/{PRODUCT}?bins=7")
     assert answer.status_code == 200
     found = answer.get_json()
     assert len(found["bins"]) == 7
-    assert found["recommended"] == max(found["bins"], key=lambda b: b["revenue"])
+    now, best = found["current"], found["recommended"]
+    assert abs(best["price"] / now["price"] - 1) <= 0.1 + 1e-3
+    assert found["change"] == (best["price"] != now["price"]) == (found["why"] == "gain")
+    assert best["revenue"] >= now["revenue"]
+    assert found["elasticity"]["low"] < found["elasticity"]["value"] < found["elasticity"]["high"] < 0
+    assert all(b["sales_low"] <= b["sales"] <= b["sales_high"] for b in found["bins"])
+    assert [step["quantity"] for step in found["breaks"]] == [12, 32]
     assert found["bins"][0]["sales"] > found["bins"][-1]["sales"]
     assert found["model"]["role"] == "primary"
 
@@ -34,6 +40,29 @@ def test_price_range_is_the_callers(client: FlaskClient) -> None:
     """``low``, ``high`` and ``bins`` set the prices that are tried."""
     found = client.get(f"/v1/predict-price/{PRODUCT}?low=10&high=12&bins=3&date=2026-01-31").get_json()
     assert [b["price"] for b in found["bins"]] == [10, 11, 12]
+
+
+def test_what_is_not_known_is_said(client: FlaskClient) -> None:
+    """A product whose price never varied keeps it, has one bin, no elasticity, the reason, and an experiment."""
+    fixed = next(p for p in market.products(7) if p.policy is market.Policy.FIXED)
+    found = client.get(f"/v1/predict-price/{fixed.stockcode}?bins=50").get_json()
+    assert (found["change"], found["why"], found["elasticity"], len(found["bins"])) == (False, "not-varied", None, 1)
+    assert found["recommended"] == found["current"] == found["bins"][0]
+    assert found["experiment"]["orders"] > 0
+    asked = {"instances": [{"stockcode": fixed.stockcode, "price": price} for price in (fixed.price, fixed.price * 2)]}
+    predictions = client.post("/v1/predict", json=asked).get_json()["predictions"]
+    assert [one["basis"] for one in predictions] == ["learned", "unknown"]
+    assert predictions[0]["sales"] == predictions[1]["sales"]
+
+
+def test_far_prices_are_marked_and_not_recommended(client: FlaskClient) -> None:
+    """A range up to 10,000 changes no recommendation, and its prices are marked as outside of what was seen."""
+    usual = client.get(f"/v1/predict-price/{PRODUCT}?date=2026-01-31").get_json()
+    far = client.get(f"/v1/predict-price/{PRODUCT}?high=10000&date=2026-01-31").get_json()
+    assert far["recommended"] == usual["recommended"]
+    assert far["bins"][-1]["outside"]
+    assert not far["bins"][0]["outside"]
+    assert not usual["bins"][-1]["outside"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +107,8 @@ def test_batch_is_answered_in_its_order(client: FlaskClient) -> None:
     found = answer.get_json()["predictions"]
     assert [(one["stockcode"], one["price"]) for one in found] == [("85222", 14), (PRODUCT, 12)]
     alone = client.get(f"/v1/predict-price/{PRODUCT}?low=12&high=13&bins=2&date=2026-01-31").get_json()["bins"][0]
-    assert found[1] == {"stockcode": PRODUCT, **alone}
+    basis = "outside" if alone.pop("outside") else "learned"
+    assert found[1] == {"stockcode": PRODUCT, **alone, "basis": basis}
     assert client.post("/invocations", json={"instances": instances}).data == answer.data
 
 
@@ -128,7 +158,7 @@ def test_ready_means_that_a_model_answers(root: Path, monkeypatch: pytest.Monkey
     def broken(self: artifact.Model, rows: object) -> object:
         raise artifact.ModelFault("broken")
 
-    monkeypatch.setattr(artifact.Model, "sales", broken)
+    monkeypatch.setattr(artifact.Model, "ratio", broken)
     assert [client.get(path).status_code for path in ("/readyz", "/ping", "/healthz")] == [503, 503, 200]
 
 
@@ -222,7 +252,7 @@ def test_backup_answers_when_the_primary_fails(
 ) -> None:
     """A primary that fails is replaced by the backup, in the answer and in the log; if both fail it is 503."""
     client = create_app().test_client()
-    whole = artifact.Model.sales
+    whole = artifact.Model.ratio
     broken = {"primary"}
 
     def sales(self: artifact.Model, features: object) -> object:
@@ -230,7 +260,7 @@ def test_backup_answers_when_the_primary_fails(
             raise artifact.ModelFault("broken")
         return whole(self, features)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(artifact.Model, "sales", sales)
+    monkeypatch.setattr(artifact.Model, "ratio", sales)
     assert client.get(f"/v1/predict-price/{PRODUCT}").get_json()["model"]["role"] == "backup"
     assert "the backup answered" in capsys.readouterr().out
     broken.add("backup")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import onnx
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from service import data, dataset, features, market, models, registry, training, tuning
+from service import artifact, cleaning, dataset, features, forecast, market, models, registry, training, tuning
 
 
 def test_every_kind_is_kept_by_its_digest(trained: Path) -> None:
@@ -63,7 +65,12 @@ def test_interrupted_tuning_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
             return float((parameters["x"] - 0.3) ** 2)
 
         space: dict[str, Any] = {"x": FloatDistribution(0, 1)}
-        options: dict[str, Any] = {"trials": 15, "seed": 7, "deadline": time.monotonic() + 600}
+        options: dict[str, Any] = {
+            "trials": 15,
+            "seed": 7,
+            "deadline": time.monotonic() + 600,
+            "stop": threading.Event(),
+        }
         return tuning.tune(tmp_path / name, objective, {"x": 1.0}, space, tell=lambda *_: None, **options)
 
     whole = tune("whole")
@@ -85,23 +92,24 @@ def test_seconds_cut_and_say_so(small: Path, tmp_path: Path, capsys: pytest.Capt
 
 def test_nothing_of_the_held_out_days_leaks() -> None:
     """With other sales, prices and names on the held-out days, the models are the same."""
-    frame, _ = data.clean(market.generate(7))
-    start = dataset.load("", 7).test.days[0]
+    frame, _ = cleaning.clean(market.generate(7))
+    whole = dataset.load("", 7)
+    start = whole.test.day.min()
     late = frame["invoicedate"] >= np.datetime64(start)
     rng = np.random.default_rng(1)
     changed = frame.assign(
-        quantity=frame["quantity"].mask(late, rng.integers(1, 500, len(frame))),
+        quantity=frame["quantity"].mask(late, rng.integers(1, 500, len(frame)).astype(float)),
         unitprice=frame["unitprice"].mask(late, rng.uniform(1, 99, len(frame))),
-        description=frame["description"].mask(late, "changed"),
+        description=frame["description"].astype(str).mask(late, "changed"),
     )
     found = dataset.assemble(changed, "", "", 7)
     kind = models.KINDS["network"]
     score = training.objective(found, kind, 7)(kind.first)
-    whole = dataset.load("", 7)
     assert score == training.objective(whole, kind, 7)(kind.first)
-    assert found.products == whole.products
-    assert (found.train.features(found.products) == whole.train.features(whole.products)).all()
+    assert found.found == whole.found
+    assert (found.train.features == whole.train.features).all()
     assert (found.train.sales == whole.train.sales).all()
+    assert not (found.test.sales == whole.test.sales).all()
 
 
 def test_bad_data_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +123,7 @@ def test_bad_data_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_an_export_that_differs_is_refused(trained: Path) -> None:
     """A model and an ONNX export that disagree fail the training."""
     content = registry.read(trained, registry.last_run(trained)[0].models[0])[0]
-    rows = features.matrix(*(np.array([v]) for v in (0, 1.0, 2, 3)))
+    rows = np.zeros((1, len(features.NAMES)), np.float32)
     with pytest.raises(training.ExportDiffers, match="the export of x differs"):
         training.check_export("x", content, rows, np.array([10_000.0]))
 
@@ -129,59 +137,65 @@ def test_preprocessing_is_inside_the_graph(trained: Path) -> None:
         assert graph.ir_version <= models.IR_VERSION
 
 
+def test_answers_are_bounded_whatever_the_features(trained: Path) -> None:
+    """A million standard deviations away, every kind answers within what it answers where there is data."""
+    found = dataset.load("", 7)
+    rows = np.where(np.random.default_rng(1).random((500, len(features.NAMES))) < 0.5, -1e6, 1e6).astype(np.float32)
+    for digest in registry.last_run(trained)[0].models:
+        model = artifact.open_model(registry.read(trained, digest)[0], "primary", digest, digest)
+        assert model.ratio(rows).max() <= 5 * model.ratio(found.train.features).max(), model.kind
+
+
+def test_calibration_makes_the_mean_of_any_answer() -> None:
+    """A model that answers half of the mean is calibrated to it, in total and for small and large products."""
+    found = dataset.load("", 7)
+    inner, judged = found.train.split()
+    kind = models.KINDS["elasticnet"]
+    made = forecast.fit(kind, kind.first, 7, inner)
+    weights = forecast.calibrate(dataclasses.replace(made), judged)
+    level = dataclasses.replace(made, weights=weights).ratio(judged.features) * judged.reconciled(judged.base)
+    assert (level * judged.weight).sum() == pytest.approx((judged.sales * judged.weight).sum(), rel=0.02)
+    spread = forecast.spread(dataclasses.replace(made, weights=weights), judged)
+    mean = judged.daily(dataclasses.replace(made, weights=weights).level(judged))
+    orders = features.orders(mean, judged.features[judged.row])
+    inside = (judged.units >= mean * spread.at("low", orders)) & (judged.units <= mean * spread.at("high", orders))
+    assert 0.85 <= inside.mean() <= 0.95
+
+
 class TorchNetwork:
     """A model made with torch, behind the same interface; nothing else has to change."""
 
     def __init__(self, parameters: dict[str, Any], seed: int) -> None:
         torch = pytest.importorskip("torch")
         torch.manual_seed(seed)
+        width, count = parameters["width"], len(features.NAMES)
+        self._torch = torch
+        self._layers = torch.nn.Sequential(torch.nn.Linear(count, width), torch.nn.ReLU(), torch.nn.Linear(width, 1))
 
-        class Network(torch.nn.Module):  # type: ignore[misc, name-defined]
-            def __init__(self) -> None:
-                super().__init__()
-                self.product = torch.nn.Embedding(12, 8)
-                self.weekday = torch.nn.Embedding(7, 4)
-                width = parameters["width"]
-                self.layers = torch.nn.Sequential(
-                    torch.nn.Linear(15, width), torch.nn.ReLU(), torch.nn.Linear(width, width), torch.nn.ReLU(),
-                    torch.nn.Linear(width, 1),
-                )  # fmt: skip
-
-            def forward(self, rows: Any) -> Any:
-                known = self.product(rows[:, 0].long()), self.weekday(rows[:, 2].long())
-                return self.layers(torch.cat([*known, rows[:, 1:2], rows[:, 3:]], dim=1))
-
-        self._torch, self._network = torch, Network()
-
-    def fit(self, rows: Any, log_sales: Any) -> TorchNetwork:
+    def fit(self, scaled: Any, ratio: Any, weight: Any) -> TorchNetwork:
         torch = self._torch
-        inputs, wanted = torch.tensor(rows), torch.tensor(log_sales, dtype=torch.float32)[:, None]
-        optimizer = torch.optim.Adam(self._network.parameters(), lr=1e-2)
+        inputs = torch.tensor(scaled)
+        wanted, heavy = (torch.tensor(x, dtype=torch.float32)[:, None] for x in (ratio, weight / weight.mean()))
+        optimizer = torch.optim.Adam(self._layers.parameters(), lr=1e-2)
         for _ in range(150):
             optimizer.zero_grad()
-            torch.nn.functional.mse_loss(self._network(inputs), wanted).backward()
+            raw = self._layers(inputs)
+            (heavy * (torch.exp(raw) - wanted * raw)).mean().backward()
             optimizer.step()
         return self
 
-    def predict(self, rows: Any) -> Any:
+    def predict(self, scaled: Any) -> Any:
         with self._torch.no_grad():
-            return self._network(self._torch.tensor(rows)).numpy().ravel().astype(np.float64)
+            return self._layers(self._torch.tensor(scaled)).numpy().ravel().astype(np.float64)
 
-    def graph(self) -> onnx.ModelProto:
-        import io
-
-        out = io.BytesIO()
-        self._torch.onnx.export(
-            self._network,
-            (self._torch.zeros(2, len(features.NAMES)),),
-            out,
-            input_names=["features"],
-            output_names=["log_sales"],
-            dynamic_axes={"features": {0: "n"}, "log_sales": {0: "n"}},
-            opset_version=models.OPSET[""],
-            dynamo=False,
-        )
-        return onnx.load_from_string(out.getvalue())
+    def graph(self) -> models.Nodes:
+        (first, _, last) = self._layers
+        parts = [
+            models.linear(name, layer.weight.detach().numpy().T, layer.bias.detach().numpy(), source, target)
+            for name, layer, source, target in (("one", first, "scaled", "sums"), ("two", last, "active", "raw"))
+        ]
+        relu = onnx.helper.make_node("Relu", ["sums"], ["active"])
+        return models.Nodes([*parts[0].nodes, relu, *parts[1].nodes], [*parts[0].constants, *parts[1].constants])
 
 
 def test_torch_model_is_trained_promoted_and_served(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

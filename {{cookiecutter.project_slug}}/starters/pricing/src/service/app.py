@@ -39,6 +39,7 @@ def create_app() -> Flask:
     origins = set(re.split(r"[\s,]+", os.environ.get("CORS_ORIGINS", ""))) - {""}
     verbose = os.environ.get("LOG_LEVEL", "").upper() == "DEBUG"
     documents = {name: (HERE / name).read_text(encoding="utf-8") for name in ("page.html", "openapi.json")}
+    catalogue = json.dumps({"products": [_listed(p) for p in models[0].products.values()]}, ensure_ascii=False)
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST
     cold = [True]
@@ -71,10 +72,7 @@ def create_app() -> Flask:
 
     @app.get("/v1/products")
     def products() -> Response:
-        known = models[0].products.values()
-        return _json(
-            {"products": [{key: p[key] for key in ("stockcode", "description", "low", "high")} for p in known]}
-        )
+        return Response(catalogue, content_type="application/json")
 
     @app.get("/v1/predict-price/<stockcode>")
     def predict_price(stockcode: str) -> Response:
@@ -157,6 +155,15 @@ def create_app() -> Flask:
         return _problem(500, "Internal error", "it has been logged")
 
     return app
+
+
+def _listed(product: dict[str, Any]) -> dict[str, Any]:
+    """A product in the list of all."""
+    known, decision = (
+        {key: product[key] for key in ("stockcode", "description", "price", "low", "high")},
+        product["decision"],
+    )
+    return {**known, "recommended": decision["price"], "why": decision["why"]}
 
 
 def _json(document: dict[str, Any], status: int = 200, kind: str = "application/json") -> Response:

@@ -20,9 +20,13 @@ __all__ = ["LOCK", "Model", "ModelFault", "load", "open_model"]
 
 @dataclass(frozen=True)
 class Model:
-    """An opened model: its role, kind, digest, and what it knows of each product, by stock code.
+    """An opened model: its role, kind, digest, and what it knows of each product, by stock code (``decisions.products``).
 
-    ``recommended`` are the prices that it recommended in training, as shares of the usual prices, sorted; empty: unknown.
+    Attributes:
+        weekday: the factor of each weekday, Monday first; 0 on closed ones.
+        seasonal: whether it sees the season; ``scale``: what all levels are multiplied by.
+        spread: of daily sales about their mean; each a list, of orders a day, and of multiples of the mean.
+        recommended: the prices that it recommended in training, as shares of the current ones, sorted.
     """
 
     role: str
@@ -30,21 +34,25 @@ class Model:
     digest: str
     products: dict[str, dict[str, Any]]
     session: onnxruntime.InferenceSession
-    recommended: tuple[float, ...] = ()
+    weekday: tuple[float, ...]
+    seasonal: bool
+    scale: float
+    spread: dict[str, list[float]]
+    recommended: tuple[float, ...]
 
-    def sales(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Expected units a day for each row of ``rows`` [n, 5]: an array [n].
+    def ratio(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Expected sales for each row of ``features.NAMES``, as a multiple of the product's base: an array [n].
 
         Raises:
             ModelFault: the model failed, or its answer is not a number.
         """
         try:
-            answer: NDArray[np.float32] = self.session.run(["sales"], {"features": rows})[0].ravel()
+            answer = self.session.run(["ratio"], {"features": rows})[0].ravel().astype(np.float64)
         except Exception as error:  # as below
             raise ModelFault(f"{self.role} {self.kind}: {error}") from error
         if not np.isfinite(answer).all():
             raise ModelFault(f"{self.role} {self.kind}: the answer is not finite")
-        return answer
+        return np.asarray(answer)
 
 
 def load(root: Path | None = None) -> list[Model]:
@@ -70,12 +78,22 @@ def open_model(content: bytes, role: str, digest: str, file: str) -> Model:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        known = session.get_modelmeta().custom_metadata_map
-        kind, products, names = (json.loads(known[key]) for key in ("kind", "products", "features"))
-        recommended = tuple(json.loads(known.get("recommended", "[]")))
+        known = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
+        products = {product["stockcode"]: product for product in known["products"]}
+        made = Model(
+            role=role,
+            kind=known["kind"],
+            digest=digest,
+            products=products,
+            session=session,
+            weekday=tuple(known["weekday"]),
+            seasonal=known["seasonal"],
+            scale=known["scale"],
+            spread=known["spread"],
+            recommended=tuple(known["recommended"]),
+        )
     except Exception as error:  # onnxruntime raises classes of its own, without a common base
         raise ModelFault(f"{file} can't be opened: {error}") from error
-    if names != list(features.NAMES):
-        raise ModelFault(f"{file} was made with the features {names}, the code has {list(features.NAMES)}")
-    indexed = {product["stockcode"]: {**product, "index": i} for i, product in enumerate(products)}
-    return Model(role, kind, digest, indexed, session, recommended)
+    if known["features"] != list(features.NAMES):
+        raise ModelFault(f"{file} was made with the features {known['features']}, the code has {list(features.NAMES)}")
+    return made

@@ -1,4 +1,4 @@
-"""The data for training and evaluation: sales per product and day, split by time."""
+"""The data for training and evaluation: products and weeks with what was known before each of them, split by time."""
 
 from __future__ import annotations
 
@@ -10,47 +10,73 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from service import data, features, market
+from service import cleaning, elasticity, features, market, reading
+from service import panel as panels
+from service.outlook import Outlook, look_out
+from service.panel import Panel
 
-__all__ = ["Dataset", "Table", "assemble", "load"]
+__all__ = ["Dataset", "Table", "assemble", "load", "of_week"]
 
+Floats = NDArray[np.float64]
 HELD_OUT = 0.2
-# A product that sold on fewer days, or at fewer prices, does not show how its price changes its sales.
-LEAST_DAYS, LEAST_PRICES = 30, 3
-# One column per product: these models are for a range of products, not for a whole catalogue.
-MOST_PRODUCTS = 200
+LEAST_WEEKS = 12  # to train on
+WARM_UP = 24  # open days before the first row, for its levels
+NEW = 0.99  # of a week's sales are of products that sold before
+SEASONAL = 540  # days of data that show a season
+# Holt's method for the market, one week ahead: how fast the level and the trend follow, and how the trend fades.
+LEVEL, TREND, FADE = 0.5, 0.3, 0.9
 
 
 @dataclass(frozen=True)
 class Table:
-    """Sales per product and day, ordered by day; arrays of one length."""
+    """Rows of products and weeks, ordered by week, and in each of them its open days.
 
-    stockcodes: NDArray[np.str_]
-    prices: NDArray[np.float64]
-    days: NDArray[np.datetime64]
-    sales: NDArray[np.float64]
+    Attributes:
+        features, base: as of the beginning of the week (``features.Levels``).
+        sales: units a day at the reference price, the mean over the week, corrected for weekdays.
+        weight: open days of the week, in average ones.
+        week: the day on which it begins; ``code`` is the stock code; ``market`` what all products together will sell.
+        row: of each day, its row; ``day``, ``units`` that were sold, and ``factor``: of weekday and price.
+    """
+
+    features: NDArray[np.float32]
+    base: Floats
+    sales: Floats
+    weight: Floats
+    week: NDArray[np.datetime64]
+    code: NDArray[np.str_]
+    market: Floats
+    row: NDArray[np.int64]
+    day: NDArray[np.datetime64]
+    units: Floats
+    factor: Floats
 
     def __len__(self) -> int:
-        return len(self.sales)
+        return len(self.base)
 
     def __getitem__(self, rows: NDArray[np.bool_]) -> Table:
-        return Table(self.stockcodes[rows], self.prices[rows], self.days[rows], self.sales[rows])
+        position = np.cumsum(rows) - 1
+        kept = rows[self.row]
+        names = ("features", "base", "sales", "weight", "week", "code", "market")
+        made: dict[str, Any] = {name: getattr(self, name)[rows] for name in names}
+        made |= {name: getattr(self, name)[kept] for name in ("day", "units", "factor")}
+        return Table(**made, row=position[self.row[kept]])
 
     def split(self, share: float = HELD_OUT) -> tuple[Table, Table]:
-        """The rows before a day, and the others: about the last ``share`` of all days. Never a random split."""
-        days = np.unique(self.days)
-        start = days[int(len(days) * (1 - share))]
-        return self[self.days < start], self[self.days >= start]
+        """The first weeks, and about the last ``share`` of them. Never a random split."""
+        weeks = np.unique(self.week)
+        start = weeks[int(len(weeks) * (1 - share))]
+        return self[self.week < start], self[self.week >= start]
 
-    def features(self, products: list[dict[str, Any]]) -> NDArray[np.float32]:
-        """The features of each row, for a model that knows ``products``; every row must be of one of them."""
-        index = {product["stockcode"]: i for i, product in enumerate(products)}
-        number = np.array([index[code] for code in self.stockcodes], dtype=np.int64)
-        reference = np.array([product["price"] for product in products])
-        days = pd.DatetimeIndex(self.days)
-        return features.matrix(
-            number, self.prices / reference[number], days.day_of_week.to_numpy(), days.day_of_year.to_numpy()
-        )
+    def reconciled(self, level: Floats) -> Floats:
+        """``level`` of each row, scaled so that each week's sum is what the market is expected to sell."""
+        weeks, position = np.unique(self.week, return_inverse=True)
+        total = np.bincount(position, level, len(weeks))
+        return np.asarray(level * self.market / np.maximum(total, 1e-9)[position])
+
+    def daily(self, level: Floats) -> Floats:
+        """Expected units on each day, from expected units a day of each row."""
+        return np.asarray(level[self.row] * self.factor)
 
 
 @dataclass(frozen=True)
@@ -58,11 +84,10 @@ class Dataset:
     """Data, ready for training.
 
     Attributes:
-        name: where it is from.
-        cleaning: what was dropped from the transactions; ``left_out`` is the number of products that were left out.
-        transactions: the rows that remain; ``digest`` is their digest.
-        train, test: the days for training, and the last days, which no model sees before it is evaluated.
-        products: what the models must know about each product, from the days for training only.
+        name: where it is from; ``digest`` is that of the remaining ``transactions``; ``cleaning`` says what was dropped.
+        train, test: the weeks for training, and the last ones, which no model sees before it is evaluated.
+        found: the elasticities, from the days for training only, by stock code in ``known``.
+        weekday: the factor of each weekday, Monday first; 0 on closed ones.
         truth: the true demand, by stock code; empty when it is unknown.
     """
 
@@ -70,76 +95,155 @@ class Dataset:
     cleaning: str
     transactions: pd.DataFrame
     digest: str
-    left_out: int
     train: Table
     test: Table
-    products: list[dict[str, Any]]
+    found: elasticity.Found
+    known: dict[str, elasticity.Elasticity]
+    reference: dict[str, float]
+    weekday: Floats
+    seasonal: bool
+    outlook: Outlook
+    history: Panel
     truth: dict[str, market.Product]
 
 
-def load(source: str, seed: int) -> Dataset:
-    """The transactions of ``source``, as ``data.read`` reads them; generated ones if it is empty.
+def load(source: str, seed: int, not_products: str = cleaning.NOT_PRODUCTS, **reads: str) -> Dataset:
+    """The transactions of ``source``, as ``reading.read`` reads them; generated ones if it is empty.
 
     Raises:
-        data.BadData: they can't be used.
+        reading.BadData: they can't be used.
     """
-    frame, cleaning = data.clean(data.read(source) if source else market.generate(seed))
-    return assemble(frame, str(cleaning), source, seed)
+    raw = reading.read(source, **reads) if source else market.generate(seed)
+    frame, found = cleaning.clean(raw, not_products)
+    return assemble(frame, str(found), source, seed)
 
 
-def assemble(frame: pd.DataFrame, cleaning: str, source: str, seed: int) -> Dataset:
+def assemble(frame: pd.DataFrame, cleaned: str, source: str, seed: int) -> Dataset:
     """The dataset of transactions that are clean already.
 
     Raises:
-        data.BadData: there is too little data for training.
+        reading.BadData: there is too little data for training.
     """
-    train, test = _daily(frame).split()
-    products = _products(train, frame[frame["invoicedate"] < pd.Timestamp(test.days[0])])
-    known = np.array([product["stockcode"] for product in products])
-    test = test[np.isin(test.stockcodes, known)]
-    if not products or not len(test):
-        raise data.BadData(
-            f"no product sold on {LEAST_DAYS} days at {LEAST_PRICES} prices, and in the last fifth of the time: {cleaning}"
-        )
+    whole = panels.make(frame)
+    weeks = _weeks(whole.days)
+    split = int(len(weeks) * (1 - HELD_OUT))
+    if (weeks[:split] >= WARM_UP).sum() < LEAST_WEEKS:
+        days = f"{whole.days[0]} to {whole.days[-1]}, {len(whole.days)} open days"
+        raise reading.BadData(f"too little time to learn from: {days}; five months are the least")
+    start = whole.days[weeks[split]]
+    # List prices are made anew from earlier rows only: the envelope looks at neighbouring lines.
+    before = panels.make(frame[frame["invoicedate"] < pd.Timestamp(start)])
+    found = elasticity.estimate(before)
+    known = dict(zip(before.codes.tolist(), found.each, strict=True))
+    reference = dict(zip(before.codes.tolist(), before.price[:, -1].tolist(), strict=True))
+    seasonal = int((before.days[-1] - before.days[0]).astype(int)) >= SEASONAL
+    weekday = _weekdays(before)
+
+    def rows(panel: Panel) -> tuple[Table, features.Levels, Floats, Floats]:
+        codes = panel.codes.tolist()
+        value = np.array([known[c].value if c in known else 0.0 for c in codes])
+        at = np.array([reference.get(c, p) for c, p in zip(codes, panel.price[:, -1].tolist(), strict=True)])
+        levels, own = features.Levels(panel, value, at, seasonal), _weeks(panel.days)
+        expected = _market(levels.units, panel.days, own, weekday, split)
+        effects = features.effect(value[:, None], panel.price, at[:, None])
+        return _table(panel, levels, effects, own, weekday, expected), levels, at, expected
+
+    table, levels, at, expected = rows(whole)
     return Dataset(
         name=Path(source).name if source else f"generated, seed {seed}",
-        cleaning=cleaning,
+        cleaning=cleaned,
         transactions=frame,
-        digest=data.digest(frame),
-        left_out=int(frame["stockcode"].nunique()) - len(products),
-        train=train[np.isin(train.stockcodes, known)],
-        test=test,
-        products=products,
+        digest=cleaning.digest(frame),
+        train=rows(before)[0],
+        test=table[table.week >= start],
+        found=found,
+        known=known,
+        reference=reference,
+        weekday=weekday,
+        seasonal=seasonal,
+        outlook=look_out(frame, whole, levels, at, float(expected[-1]) * NEW),
+        history=before,
         truth={} if source else {product.stockcode: product for product in market.products(seed)},
     )
 
 
-def _daily(frame: pd.DataFrame) -> Table:
-    """The sales of each product and day; the price is the mean over the units sold that day."""
-    rows = frame.assign(day=frame["invoicedate"].dt.normalize(), revenue=frame["quantity"] * frame["unitprice"])
-    daily = rows.groupby(["day", "stockcode"], as_index=False).agg(
-        sales=("quantity", "sum"), revenue=("revenue", "sum")
-    )
-    sales = daily["sales"].to_numpy(dtype=np.float64)
-    return Table(
-        daily["stockcode"].to_numpy(dtype=np.str_),
-        daily["revenue"].to_numpy(dtype=np.float64) / sales,
-        daily["day"].to_numpy(dtype="datetime64[D]"),
-        sales,
-    )
+def _weeks(days: NDArray[np.datetime64]) -> NDArray[np.int64]:
+    """The positions of the days with which weeks begin; 1970-01-01 was a Thursday."""
+    week = (days.astype("datetime64[D]").astype(int) + 3) // 7
+    return np.flatnonzero(np.diff(week, prepend=week[0] - 1))
 
 
-def _products(train: Table, frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The products with enough data, the ones that sold most, sorted by stock code."""
-    names = frame[frame["description"] != ""].groupby("stockcode")["description"].first()
-    found = []
-    for code in np.unique(train.stockcodes):
-        own = train[train.stockcodes == code]
-        if len(own) < LEAST_DAYS or len(np.unique(own.prices.round(2))) < LEAST_PRICES:
+def of_week(days: NDArray[np.datetime64]) -> NDArray[np.int64]:
+    """The weekdays, 0 for Monday."""
+    return np.asarray((days.astype("datetime64[D]").astype(int) + 3) % 7)
+
+
+def _weekdays(panel: Panel) -> Floats:
+    """What is sold on each weekday, as a share of the mean open day."""
+    day = of_week(panel.days)
+    count = np.bincount(day, minlength=7)
+    mean = np.bincount(day, panel.units.sum(axis=0), 7) / np.maximum(count, 1)
+    usual = count >= 0.2 * count.max()  # a shop that opened on two Saturdays is closed on Saturdays
+    mean = np.where(usual, mean, 0.0)
+    return np.asarray(mean / mean[usual].mean())
+
+
+def _market(
+    units: Floats, days: NDArray[np.datetime64], weeks: NDArray[np.int64], weekday: Floats, split: int
+) -> Floats:
+    """What all products sell a day, expected at the beginning of each week and after the last; from earlier weeks only.
+
+    Products' own levels follow a change of the whole market late; the market itself is steady enough to be followed at once.
+    """
+    factor = np.maximum(weekday[of_week(days)], 0.2)
+    rate = np.add.reduceat(units.sum(axis=0), weeks) / np.add.reduceat(factor, weeks)
+    level, trend = np.log(rate[0] + features.SMALL), 0.0
+    made = [level]
+    for value in np.log(rate + features.SMALL):
+        new = LEVEL * value + (1 - LEVEL) * (level + FADE * trend)
+        trend = TREND * (new - level) + (1 - TREND) * FADE * trend
+        level = new
+        made.append(level + FADE * trend)
+    expected = np.exp(made)
+    learned = slice(4, split)  # the mean of an exponential is above the exponential of the mean
+    return np.asarray(expected * np.clip(rate[learned].sum() / expected[learned].sum(), 0.9, 1.1))
+
+
+def _table(
+    panel: Panel, levels: features.Levels, effects: Floats, weeks: NDArray[np.int64], weekday: Floats, expected: Floats
+) -> Table:
+    weekly: list[list[Any]] = []
+    daily: list[list[Any]] = []
+    ends, rows = np.append(weeks[1:], len(panel.days)), 0
+    for number, (begin, end) in enumerate(zip(weeks, ends, strict=True)):
+        if begin < WARM_UP:
             continue
-        low, price, high = np.quantile(own.prices, [0.02, 0.5, 0.98]).round(4)
-        if low < high:
-            product = {"stockcode": str(code), "description": str(names.get(code, code)), "price": float(price)}
-            found.append((-own.sales.sum(), {**product, "low": float(low), "high": float(high)}))
-    kept = sorted(found, key=lambda f: (f[0], f[1]["stockcode"]))[:MOST_PRODUCTS]
-    return sorted((product for _, product in kept), key=lambda product: str(product["stockcode"]))
+        made, base, active = levels.at(int(begin), panel.days[begin] + np.timedelta64(3, "D"))
+        days, count, span = panel.days[begin:end], int(active.sum()), end - begin
+        factor = np.maximum(weekday[of_week(days)], 0.2)
+        own = levels.units[active, begin:end]
+        # New products have their share of the market, too.
+        share = (
+            levels.units[active, max(0, begin - 24) : begin].sum() / levels.units[:, max(0, begin - 24) : begin].sum()
+        )
+        weekly.append(
+            [
+                made[active],
+                base[active],
+                own.sum(axis=1) / factor.sum(),
+                np.full(count, factor.sum()),
+                np.full(count, days[0]),
+                panel.codes[active],
+                np.full(count, expected[number] * share * NEW),
+            ]
+        )
+        daily.append(
+            [
+                np.repeat(np.arange(rows, rows + count), span),
+                np.tile(days, count),
+                panel.units[active, begin:end].ravel(),
+                (effects[active, begin:end] * factor).ravel(),
+            ]
+        )
+        rows += count
+    return Table(*(np.concatenate(part) for part in (*zip(*weekly, strict=True), *zip(*daily, strict=True))))

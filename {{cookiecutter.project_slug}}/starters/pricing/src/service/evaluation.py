@@ -1,75 +1,93 @@
-"""How good models are on the held-out days, and how much revenue their prices lose.
+"""How good models are on the held-out weeks, and how good the decisions are that they carry.
 
-It compares the models of the last training, the champion (the primary model of ``model.lock``) and two baselines without a
-model. Revenue regret and elasticities need the truth, which only generated data has.
+It compares the models of the last training, the champion (the primary model of ``model.lock``) and baselines without a model.
+Levels are taken at the beginning of each held-out week, as a service has them that is trained every week; all that is
+learned is from before the first of them. Revenue regret and elasticities need the truth, which only generated data has.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service import artifact, data, dataset, features, registry
+from service import artifact, dataset, features, pricing, registry
+from service.elasticity import Reason
 
-__all__ = ["Curve", "Evaluation", "Judged", "Metrics", "challengers", "evaluate", "load"]
+__all__ = ["Evaluation", "Judged", "Metrics", "challengers", "evaluate", "load", "metrics"]
 
-BINS = 100
-# A price is good when its revenue is at least this share of the best revenue.
-GOOD = 0.05
-# Prices around the usual one, at which an elasticity is measured.
-NEAR = 0.2
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The expected sales and revenue of one product at each price, on an average held-out day."""
-
-    stockcode: str
-    description: str
-    prices: NDArray[np.float64]
-    sales: NDArray[np.float64]
-    usual: float
-    recommended: float
-    elasticity: float
-
-    @property
-    def revenue(self) -> NDArray[np.float64]:
-        return self.prices * self.sales
+Floats = NDArray[np.float64]
+# An elasticity is right when it is off by at most this share; a price, when it earns all but this share of the best revenue.
+RIGHT, GOOD = 0.15, 0.05
+TRIMMED = 0.1
+QUOTES, FAR = 40, 1e6
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """How good a model or baseline is on the held-out days.
+    """How good a model or baseline is on the held-out days, those without a sale among them.
 
     Attributes:
-        mae, rmse: units a day.
-        regret: mean share of the best revenue that the recommended prices lose; None when the truth is not known.
-        good: share of products whose recommended price earns at least 95 % of the best revenue; None like ``regret``.
-        elasticity_error: the largest relative error of an elasticity; None like ``regret``, and for baselines.
+        mae: of the median, rmse: of the mean, in units a day; each is what that error is least for.
+        mae_mean: of the mean; deviance: Poisson's, of the mean.
+        total: expected over actual units, of all days; decile: the one of ten groups by expected sales that is furthest off.
+        cover: share of the days that the 90 % interval holds; nan for baselines.
     """
 
     mae: float
     rmse: float
+    mae_mean: float
+    deviance: float
+    total: float
+    decile: float
+    cover: float
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What a model's decisions are.
+
+    Attributes:
+        learned: products whose elasticity is known; changes: whose price is to change.
+        boundary: share of all products whose recommended price is at the end of the prices that were seen.
+        regret: mean share of the best revenue within the allowed prices that decisions lose; None without the truth.
+        good: share of decisions that lose at most 5 %; right: share of the elasticities within 15 %; None like regret.
+        answer: median time of an answer with 100 prices, in milliseconds; megabytes: of the model's file.
+        bounded: its answer stays finite and within ten times its usual range, however far features are from what was seen.
+    """
+
+    learned: int
+    changes: int
+    boundary: float
     regret: float | None
     good: float | None
-    elasticity_error: float | None
+    right: float | None
+    answer: float
+    megabytes: float
+    bounded: bool
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One row of the table: ``role`` is challenger, champion or baseline, ``predicted`` its sales for each held-out
-    row, ``curves`` one of each product; a baseline has none.
+    """One row of the table: ``role`` is challenger, champion or baseline; ``mean`` and ``median`` its sales of each held-out
+    day; a baseline has no ``model`` and no ``decisions``.
     """
 
     name: str
     role: str
     digest: str
     metrics: Metrics
-    predicted: NDArray[np.float64]
-    curves: list[Curve]
+    mean: Floats
+    median: Floats
+    model: artifact.Model | None
+    decisions: Decisions | None
+    low: Floats | None = None
+    high: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,23 @@ class Evaluation:
     @property
     def champion(self) -> Judged | None:
         return next((judged for judged in self.models if judged.role == "champion"), None)
+
+    def without(self, days: NDArray[np.bool_]) -> Evaluation:
+        """The same evaluation without some of the held-out days."""
+        units = self.rows.units[~days]
+
+        def judge(one: Judged) -> Judged:
+            parts = [None if x is None else x[~days] for x in (one.mean, one.median, one.low, one.high)]
+            mean, median, low, high = parts
+            assert mean is not None
+            assert median is not None
+            return replace(
+                one, metrics=metrics(units, mean, median, low, high), mean=mean, median=median, low=low, high=high
+            )
+
+        daily = {name: getattr(self.rows, name)[~days] for name in ("row", "day", "units", "factor")}
+        rows = replace(self.rows, **daily)
+        return Evaluation(self.found, rows, [judge(one) for one in self.models], [judge(one) for one in self.baselines])
 
 
 def load(root: Path) -> tuple[dataset.Dataset, registry.Run]:
@@ -110,95 +145,120 @@ def challengers(root: Path, run: registry.Run) -> list[artifact.Model]:
         artifact.open_model(registry.read(root, digest)[0], "challenger", digest, digest) for digest in run.models
     ]
     if (root / artifact.LOCK).is_file():
-        primary = artifact.load(root)[0]
-        opened.append(artifact.Model("champion", primary.kind, primary.digest, primary.products, primary.session))
+        opened.append(replace(artifact.load(root)[0], role="champion"))
     return opened
 
 
-def evaluate(found: dataset.Dataset, models: list[artifact.Model]) -> Evaluation:
-    """Evaluate ``models`` and the baselines on the held-out rows of the products that all models know."""
-    shared = [p["stockcode"] for p in found.products if all(p["stockcode"] in model.products for model in models)]
-    if not shared:
-        raise data.BadData("the champion knows none of these products; delete model.lock to start without a champion")
-    rows = found.test[np.isin(found.test.stockcodes, shared)]
-    if not len(rows):
-        raise data.BadData("no held-out row is of a product that the champion knows")
-    judged = [_model(found, rows, model, shared) for model in models]
-    return Evaluation(found, rows, sorted(judged, key=lambda j: j.metrics.rmse), _baselines(found, rows, shared))
+def evaluate(found: dataset.Dataset, models: list[artifact.Model], root: Path | None = None) -> Evaluation:
+    """Evaluate ``models`` and the baselines on the held-out days; ``root`` is the folder that holds their files."""
+    rows = found.test
+    judged = sorted((_model(found, rows, model, root) for model in models), key=lambda j: j.metrics.deviance)
+    return Evaluation(found, rows, judged, _baselines(found, rows))
 
 
-def _model(found: dataset.Dataset, rows: dataset.Table, model: artifact.Model, shared: list[str]) -> Judged:
-    predicted = model.sales(rows.features(list(model.products.values()))).astype(np.float64)
-    curves = [_curve(found, model, code) for code in shared]
-    prices = {curve.stockcode: curve.recommended for curve in curves}
-    errors = [
-        abs(curve.elasticity / _elasticity(curve.prices, truth.sales(curve.prices), curve.usual) - 1)
-        for curve in curves
-        if (truth := found.truth.get(curve.stockcode))
-    ]
-    metrics = _metrics(found, rows, predicted, prices, max(errors, default=None))
-    return Judged(model.kind, model.role, model.digest, metrics, predicted, curves)
-
-
-def _baselines(found: dataset.Dataset, rows: dataset.Table, shared: list[str]) -> list[Judged]:
-    """The baselines: the price and the sales of each product's last day, or the means over all its days."""
-    own = {code: found.train[found.train.stockcodes == code] for code in shared}
-    judged = []
-    for name, of in (("last price", lambda values: values[-1]), ("mean price", np.mean)):
-        predicted = np.array([float(of(own[code].sales)) for code in rows.stockcodes])
-        prices = {code: float(of(table.prices)) for code, table in own.items()}
-        judged.append(Judged(name, "baseline", "", _metrics(found, rows, predicted, prices, None), predicted, []))
-    return judged
-
-
-def _metrics(
-    found: dataset.Dataset,
-    rows: dataset.Table,
-    predicted: NDArray[np.float64],
-    prices: dict[str, float],
-    elasticity_error: float | None,
+def metrics(
+    units: Floats, mean: Floats, median: Floats, low: Floats | None = None, high: Floats | None = None
 ) -> Metrics:
-    error = predicted - rows.sales
-    lost = [_lost(found, code, price) for code, price in prices.items() if code in found.truth]
+    """The metrics of forecasts of ``units``."""
+    expected = np.maximum(mean, 1e-9)
+    logs = units * np.log(np.maximum(units, 1e-9) / expected)
+    order = np.array_split(np.argsort(mean, kind="stable"), 10)
+    shares = [mean[part].sum() / max(units[part].sum(), 1e-9) for part in order]
     return Metrics(
-        mae=float(np.abs(error).mean()),
-        rmse=float(np.sqrt((error**2).mean())),
+        mae=float(np.abs(median - units).mean()),
+        rmse=float(np.sqrt(((mean - units) ** 2).mean())),
+        mae_mean=float(np.abs(mean - units).mean()),
+        deviance=float(2 * (expected - units + logs).mean()),
+        total=float(mean.sum() / max(units.sum(), 1e-9)),
+        decile=float(max(shares, key=lambda share: abs(np.log(max(share, 1e-9))))),
+        cover=float("nan") if low is None or high is None else float(((units >= low) & (units <= high)).mean()),
+    )
+
+
+def _model(found: dataset.Dataset, rows: dataset.Table, model: artifact.Model, root: Path | None) -> Judged:
+    mean = rows.daily(rows.reconciled(model.ratio(rows.features) * rows.base))
+    at = np.log(model.spread["orders"])
+    logs = np.log(np.maximum(features.orders(mean, rows.features[rows.row]), 1e-9))
+    median, low, high = (mean * np.interp(logs, at, model.spread[what]) for what in ("median", "low", "high"))
+    measured = metrics(rows.units, mean, median, low, high)
+    decided = _decisions(found, model, root)
+    return Judged(model.kind, model.role, model.digest, measured, mean, median, model, decided, low, high)
+
+
+def _decisions(found: dataset.Dataset, model: artifact.Model, root: Path | None) -> Decisions:
+    products = list(model.products.values())
+    known = [product for product in products if product["reason"] == Reason.LEARNED.value]
+    lost, wrong = [], []
+    for product in known:
+        if truth := found.truth.get(product["stockcode"]):
+            step = np.linspace(
+                max(product["low"], product["price"] * 0.9), min(product["high"], product["price"] * 1.1), 99
+            )
+            price = product["decision"]["price"]
+            mine = price * float(truth.sales(np.array([price]))[0])
+            lost.append(max(0.0, 1 - mine / float((step * truth.sales(step)).max())))
+            value = product["value"] * product["price"] / product["reference"]
+            wrong.append(abs(value / truth.elasticity_at(product["price"]) - 1))
+    return Decisions(
+        learned=len(known),
+        changes=sum(product["decision"]["price"] != product["price"] for product in products),
+        boundary=float(np.mean([product["decision"]["boundary"] for product in products])),
         regret=float(np.mean(lost)) if lost else None,
         good=float(np.mean([share <= GOOD for share in lost])) if lost else None,
-        elasticity_error=elasticity_error,
+        right=float(np.mean([share <= RIGHT for share in wrong])) if wrong else None,
+        answer=_answer(model),
+        megabytes=registry.size(root, model.digest) / 1e6 if root else 0.0,
+        bounded=_bounded(found, model),
     )
 
 
-def _curve(found: dataset.Dataset, model: artifact.Model, code: str) -> Curve:
-    """Expected sales at each price in the range of the data, averaged over a sample of the held-out days."""
-    known = model.products[code]
-    prices = _range(found, code)
-    days = np.unique(found.test.days)[::13]  # not a multiple of seven, so that every weekday is in the sample
-    sales = np.mean(
-        [model.sales(features.rows(known["index"], prices / known["price"], day.item())) for day in days],
-        axis=0,
-        dtype=np.float64,
-    )
-    recommended = float(prices[np.argmax(prices * sales)])
-    usual = next(p["price"] for p in found.products if p["stockcode"] == code)
-    return Curve(code, known["description"], prices, sales, usual, recommended, _elasticity(prices, sales, usual))
+def _answer(model: artifact.Model) -> float:
+    code, day = next(iter(model.products)), date(2026, 1, 5)
+    taken = []
+    for _ in range(QUOTES):
+        began = time.perf_counter()
+        pricing.quote([model], code, day, None, None, 100)
+        taken.append(time.perf_counter() - began)
+    return float(np.median(taken)) * 1000
 
 
-def _lost(found: dataset.Dataset, code: str, price: float) -> float:
-    """The share of the best revenue that ``price`` loses; the best price is in the same range that models search."""
-    truth, prices = found.truth[code], _range(found, code)
-    best = float((prices * truth.sales(prices)).max())
-    return max(0.0, 1 - price * float(truth.sales(np.array([price]))[0]) / best)
+def _bounded(found: dataset.Dataset, model: artifact.Model) -> bool:
+    usual = model.ratio(found.train.features)
+    rows = np.where(np.random.default_rng(0).random((200, len(features.NAMES))) < 0.5, -FAR, FAR).astype(np.float32)
+    try:
+        far = model.ratio(rows)
+    except artifact.ModelFault:
+        return False
+    return bool((far <= 10 * usual.max()).all() and (far >= 0).all())
 
 
-def _range(found: dataset.Dataset, code: str) -> NDArray[np.float64]:
-    product = next(p for p in found.products if p["stockcode"] == code)
-    return np.asarray(np.linspace(product["low"], product["high"], BINS))
+def _baselines(found: dataset.Dataset, rows: dataset.Table) -> list[Judged]:
+    """What needs no model: constants of each product's past, and its recent means; a hard measure where little changes."""
+    past = found.history
+    codes = {code: i for i, code in enumerate(past.codes.tolist())}
+    recent = {
+        name: np.maximum(
+            rows.base * np.exp(rows.features[:, features.NAMES.index(f"units_{part}")]) - features.SMALL, 0
+        )
+        for name, part in (("last month's mean", "month"), ("same weekday", "quarter"))
+    }
 
+    def constant(of: Any) -> Floats:
+        each = np.array([of(np.sort(past.units[i, past.first[i] :])) for i in range(len(past.codes))])
+        position = np.array([codes.get(code, -1) for code in rows.code.tolist()])
+        return np.where(position >= 0, each[position], 0.0)
 
-def _elasticity(prices: NDArray[np.float64], sales: NDArray[np.float64], usual: float) -> float:
-    """The change of sales in percent when the price rises by 1 %: the slope of their logarithms around the usual price."""
-    near = (prices > usual * (1 - NEAR)) & (prices < usual * (1 + NEAR))
-    if near.sum() < 2:  # the range is so wide that its bins are
-        near[:] = True
-    return float(np.polyfit(np.log(prices[near]), np.log(np.maximum(sales[near], 1e-9)), 1)[0])
+    def trimmed(units: Floats) -> float:
+        cut = int(len(units) * TRIMMED)
+        return float(units[cut : len(units) - cut].mean())
+
+    made = {
+        "median": constant(np.median)[rows.row],
+        "trimmed mean": constant(trimmed)[rows.row],
+        "last month's mean": recent["last month's mean"][rows.row],
+        "same weekday": recent["same weekday"][rows.row] * found.weekday[dataset.of_week(rows.day)],
+    }
+    return [
+        Judged(name, "baseline", "", metrics(rows.units, value, value), value, value, None, None)
+        for name, value in made.items()
+    ]

@@ -54,10 +54,10 @@ def chart(
     *parts: Line | Dots | Bars | Mark,
     width: int = 340,
     height: int = 220,
-    zero: bool = True,
+    log: bool = False,
 ) -> str:
-    """An SVG element with axes; with ``zero`` the vertical axis begins at 0."""
-    frame = _Frame(parts, width, height, zero)
+    """An SVG element with axes from 0; with ``log`` both are logarithmic above 1, so that one large value squeezes no other."""
+    frame = _Frame(parts, width, height, log)
     drawn = "".join(_part(part, frame) for part in parts)
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{escape(title)}">'
@@ -70,20 +70,32 @@ def chart(
 class _Frame:
     """Maps values to positions: the range of the axes, with room for their labels."""
 
-    def __init__(self, parts: Sequence[Line | Dots | Bars | Mark], width: int, height: int, zero: bool) -> None:
+    def __init__(self, parts: Sequence[Line | Dots | Bars | Mark], width: int, height: int, log: bool) -> None:
+        self._log = log
         self.left, self.right, self.top, self.bottom = 46.0, width - 10.0, 24.0, height - 38.0
         bars = [part for part in parts if isinstance(part, Bars)]
         points = [part for part in parts if isinstance(part, (Line, Dots))]
         xs = [float(v) for part in points for v in part.x] or [-0.5, len(bars[0].names) - 0.5]
         ys = [float(v) for part in (*points, *bars) for v in part.y]
         self.x0, self.x1 = _wide(min(xs), max(xs))
-        self.y0, self.y1 = _wide(0.0 if zero else min(ys), max(ys) * 1.05)
+        self.y0, self.y1 = _wide(0.0, max(ys) * 1.05)
 
     def x(self, value: float) -> float:
-        return self.left + (value - self.x0) / (self.x1 - self.x0) * (self.right - self.left)
+        return self.left + self._share(value, self.x0, self.x1) * (self.right - self.left)
 
     def y(self, value: float) -> float:
-        return self.bottom - (value - self.y0) / (self.y1 - self.y0) * (self.bottom - self.top)
+        return self.bottom - self._share(value, self.y0, self.y1) * (self.bottom - self.top)
+
+    def ticks(self, low: float, high: float) -> list[float]:
+        """Values for labels."""
+        if not self._log:
+            return _ticks(low, high)
+        return [0.0, *(10.0**i for i in range(9) if 10.0**i <= high)]
+
+    def _share(self, value: float, low: float, high: float) -> float:
+        if self._log:
+            value, low, high = (float(np.log1p(v)) for v in (value, low, high))
+        return (value - low) / (high - low)
 
 
 def _part(part: Line | Dots | Bars | Mark, frame: _Frame) -> str:
@@ -101,7 +113,7 @@ def _part(part: Line | Dots | Bars | Mark, frame: _Frame) -> str:
                 f'<rect class="bar" x="{frame.x(i - 0.35):.1f}" y="{frame.y(v):.1f}" '
                 f'width="{frame.x(0.7) - frame.x(0):.1f}" height="{max(0.0, frame.bottom - frame.y(v)):.1f}"/>'
                 f'<text class="name" transform="translate({frame.x(i) + 3:.1f} {frame.bottom + 8:.1f}) rotate(-35)">'
-                f"{escape(name[:12])}</text>"
+                f"<title>{escape(name)}</title>{escape(name if len(name) < 10 else name[:8] + '…')}</text>"
                 for i, (name, v) in enumerate(zip(part.names, part.y, strict=True))
             )
         case Mark():
@@ -118,11 +130,11 @@ def _axes(frame: _Frame, x: str, y: str, *, names: bool) -> str:
     upright = "".join(
         f'<line class="grid" x1="{frame.left:.1f}" x2="{frame.right:.1f}" y1="{frame.y(v):.1f}" y2="{frame.y(v):.1f}"/>'
         f'<text class="tick" x="{frame.left - 5:.1f}" y="{frame.y(v) + 3:.1f}" text-anchor="end">{v:g}</text>'
-        for v in _ticks(frame.y0, frame.y1)
+        for v in frame.ticks(frame.y0, frame.y1)
     )
     level = "".join(
         f'<text class="tick" x="{frame.x(v):.1f}" y="{frame.bottom + 13:.1f}" text-anchor="middle">{v:g}</text>'
-        for v in ([] if names else _ticks(frame.x0, frame.x1))
+        for v in ([] if names else frame.ticks(frame.x0, frame.x1))
     )
     middle = (frame.top + frame.bottom) / 2
     return (

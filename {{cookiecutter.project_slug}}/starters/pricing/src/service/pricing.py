@@ -1,4 +1,4 @@
-"""From a model to a decision: the expected sales at each price, and the price with the highest revenue."""
+"""From a model to an answer: the expected sales at each price with their intervals, and the decision that training made."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from service import features
 from service.artifact import Model, ModelFault
 
 __all__ = ["Asked", "BadRange", "UnknownProduct", "predict", "quote"]
+
+Floats = NDArray[np.float64]
+LEARNED = "learned"
+Z90 = 1.6449
 
 
 class UnknownProduct(Exception):
@@ -36,39 +40,41 @@ class Asked:
 def quote(
     models: list[Model], stockcode: str, on: date, low: float | None, high: float | None, bins: int
 ) -> dict[str, Any]:
-    """Expected sales of ``stockcode`` at ``bins`` prices from ``low`` to ``high``; by default the range of the training data.
+    """What ``stockcode`` sells on a day at its current and its recommended price, and at ``bins`` prices between.
+
+    Where the elasticity is not known, there is one bin, at the current price: what it sells at others was never seen.
 
     Returns:
-        a document: each price with sales (units a day) and revenue; the best one; and the model that answered.
+        a document: the decision with its reason and gain, the bins, and the model that answered; sales are units a day.
 
     Raises:
         UnknownProduct: no model knows it.
         ModelFault: none of them answers.
         BadRange: ``low`` is not below ``high``.
     """
-
-    def prices(model: Model) -> NDArray[np.float64]:
-        product = model.products[stockcode]
-        first, last = low or product["low"], high or product["high"]
-        if first >= last:
-            raise BadRange(f"low ({first:g}) must be below high ({last:g})")
-        return np.asarray(np.linspace(first, last, bins))
-
-    def sales(model: Model) -> NDArray[np.float32]:
-        product = model.products[stockcode]
-        return model.sales(features.rows(product["index"], prices(model) / product["price"], on))
-
-    model, found = _first(models, {stockcode}, sales)
-    tried = prices(model)
-    revenue = tried * found
-    columns = (values.round(4).tolist() for values in (tried, found.astype(np.float64), revenue))
-    table = [{"price": p, "sales": s, "revenue": r} for p, s, r in zip(*columns, strict=True)]
+    model, level = _first(models, {stockcode}, lambda model: _levels(model, [stockcode], [on]))
+    product = model.products[stockcode]
+    known, decision = product["reason"] == LEARNED, product["decision"]
+    first, last = low or product["low"], high or product["high"]
+    if first >= last and (known or low or high):
+        raise BadRange(f"low ({first:g}) must be below high ({last:g})")
+    tried = np.linspace(first, last, bins) if known else np.array([product["price"]])
+    table = _table(model, product, float(level[0]), np.append(tried, [product["price"], decision["price"]]))
+    gain = dict(zip(("expected", "low", "high"), decision["gain"], strict=True))
     return {
         "stockcode": stockcode,
-        "description": model.products[stockcode]["description"],
+        "description": product["description"],
         "date": on.isoformat(),
-        "bins": table,
-        "recommended": table[int(np.argmax(revenue))],
+        "current": table[-2],
+        "recommended": table[-1],
+        "change": decision["price"] != product["price"],
+        "why": decision["why"],
+        "gain": gain,
+        "elasticity": _elasticity(product) if known else None,
+        "seen": {"low": product["low"], "high": product["high"], "prices": product["prices"]},
+        "breaks": [{"quantity": quantity, "ratio": ratio} for quantity, ratio in product["breaks"]],
+        "experiment": decision["experiment"],
+        "bins": table[:-2],
         "model": _named(model),
     }
 
@@ -76,35 +82,67 @@ def quote(
 def predict(models: list[Model], asked: list[Asked]) -> dict[str, Any]:
     """Expected sales and revenue of each instance, in their order; one model answers for all.
 
+    Each says in ``basis`` what it rests on: ``learned``, ``outside`` the prices that were seen, or ``unknown``, where the
+    price's effect is not known and that of the current price was taken.
+
     Raises:
         UnknownProduct: no model knows all of the products.
         ModelFault: none of them answers.
     """
-
-    def sales(model: Model) -> NDArray[np.float32]:
-        known = [model.products[one.stockcode] for one in asked]
-        return model.sales(
-            features.matrix(
-                np.array([product["index"] for product in known]),
-                np.array([one.price / product["price"] for one, product in zip(asked, known, strict=True)]),
-                np.array([one.on.weekday() for one in asked]),
-                np.array([one.on.timetuple().tm_yday for one in asked]),
-            )
-        )
-
-    model, found = _first(models, {one.stockcode for one in asked}, sales)
-    return {
-        "predictions": [
-            {"stockcode": one.stockcode, "price": one.price, "sales": round(s, 4), "revenue": round(one.price * s, 4)}
-            for one, s in zip(asked, found.tolist(), strict=True)
-        ],
-        "model": _named(model),
-    }
+    codes, days = [one.stockcode for one in asked], [one.on for one in asked]
+    model, level = _first(models, set(codes), lambda model: _levels(model, codes, days))
+    predictions = []
+    for one, sales in zip(asked, level.tolist(), strict=True):
+        product = model.products[one.stockcode]
+        row = _table(model, product, sales, np.array([one.price]))[0]
+        same = abs(one.price - product["price"]) < 0.005
+        basis = "outside" if row.pop("outside") else LEARNED
+        basis = basis if product["reason"] == LEARNED or same else "unknown"
+        predictions.append({"stockcode": one.stockcode, **row, "basis": basis})
+    return {"predictions": predictions, "model": _named(model)}
 
 
-def _first(
-    models: list[Model], stockcodes: set[str], ask: Callable[[Model], NDArray[np.float32]]
-) -> tuple[Model, NDArray[np.float32]]:
+def _levels(model: Model, codes: list[str], days: list[date]) -> Floats:
+    """Units a day of each product on each day, at its reference price."""
+    known = [model.products[code] for code in codes]
+    rows = np.array(
+        [[*p["features"], *features.season(day, model.seasonal)] for p, day in zip(known, days, strict=True)],
+        np.float32,
+    )
+    base = np.array([product["base"] for product in known])
+    weekday = np.array([model.weekday[day.weekday()] for day in days])
+    return np.asarray(model.ratio(rows) * base * model.scale * weekday)
+
+
+def _table(model: Model, product: dict[str, Any], level: float, prices: Floats) -> list[dict[str, Any]]:
+    """Sales and revenue at each price, with intervals that hold 90 % of the days."""
+    sales = level * features.effect(product["value"], prices, product["reference"])
+    rows = np.array([product["features"]], np.float32)
+    orders = np.log(np.maximum(features.orders(sales, rows), 1e-9))
+    at = np.log(model.spread["orders"])
+    low, high = (sales * np.interp(orders, at, model.spread[side]) for side in ("low", "high"))
+    # What is not certain about the elasticity adds to what is not certain about a day.
+    away = np.abs(prices - product["price"]) / product["reference"]
+    moved = np.exp(np.minimum(Z90 * product["error"] * away, 3))
+    low, high = low / moved, high * moved
+    paid = prices * product["paid"]
+    outside = (prices < product["low"] - 0.005) | (prices > product["high"] + 0.005)
+    columns = [x.round(4).tolist() for x in (prices, sales, low, high, sales * paid, low * paid, high * paid)]
+    names = ("price", "sales", "sales_low", "sales_high", "revenue", "revenue_low", "revenue_high")
+    return [
+        {**dict(zip(names, row, strict=True)), "outside": out}
+        for row, out in zip(zip(*columns, strict=True), outside.tolist(), strict=True)
+    ]
+
+
+def _elasticity(product: dict[str, Any]) -> dict[str, float]:
+    """At the current price, with the interval that holds it with 90 %."""
+    share = product["price"] / product["reference"]
+    value, error = product["value"] * share, product["error"] * share * Z90
+    return {"value": round(value, 3), "low": round(value - error, 3), "high": round(value + error, 3)}
+
+
+def _first(models: list[Model], stockcodes: set[str], ask: Callable[[Model], Floats]) -> tuple[Model, Floats]:
     """The first model that knows the products and answers, and its answer: the primary, else the backup."""
     faults: list[str] = []
     able = [model for model in models if stockcodes <= model.products.keys()]

@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from service.data import digest as digest_of
+from service.cleaning import digest as digest_of
 
-__all__ = ["Missing", "Run", "digest", "last_run", "read", "store", "write_run"]
+__all__ = ["Missing", "Run", "digest", "last_run", "read", "size", "store", "write_run"]
 
 FOLDER = ".pipeline/models"
 
@@ -63,6 +63,12 @@ def read(root: Path, name: str) -> tuple[bytes, dict[str, Any]]:
     if digest(content) != name:
         raise Missing(f"{_path(root, name, '.onnx').name} was altered: it is {digest(content)}")
     return content, metadata
+
+
+def size(root: Path, name: str) -> int:
+    """The bytes of the model with the digest ``name``; 0 when it is not of a training."""
+    path = _path(root, name, ".onnx")
+    return path.stat().st_size if path.is_file() else 0
 
 
 def write_run(root: Path, run: Run, transactions: pd.DataFrame) -> None:

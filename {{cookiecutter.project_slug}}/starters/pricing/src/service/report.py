@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from html import escape
@@ -17,48 +19,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service import artifact, data, plots, registry
-from service.evaluation import Curve, Evaluation, Judged, challengers, evaluate, load
+from service import artifact, features, plots, reading, registry
+from service.elasticity import Reason
+from service.evaluation import Evaluation, Judged, challengers, evaluate, load
 
 __all__ = ["document", "main", "news", "page", "table", "write"]
 
-HEAD = ("model", "", "MAE", "RMSE", "revenue regret", "good prices", "elasticity error")
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; background: #fff;
-  margin: 2rem auto; max-width: 1120px; padding: 0 1rem }
-h1 { font-size: 1.5rem }
-h2 { font-size: 1.1rem; margin-top: 2rem }
-table { border-collapse: collapse }
-th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid #dde3ea; text-align: right }
-th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left }
-tr.best td { font-weight: 600 }
-.plots { display: flex; flex-wrap: wrap; gap: .6rem }
-.note { color: #5b6b7c; max-width: 46rem }
-svg { border: 1px solid #e6ebf0; border-radius: 6px; background: #fff }
-svg text { font: 10px system-ui, sans-serif; fill: #5b6b7c }
-svg .title { font-size: 11.5px; font-weight: 600; fill: #1c2733; text-anchor: middle }
-svg .axis { text-anchor: middle }
-svg .name { text-anchor: end; font-size: 9px }
-.grid { stroke: #edf1f5 }
-polyline { fill: none; stroke-width: 1.8 }
-.model { stroke: #0b6bcb }
-.truth { stroke: #8a96a3; stroke-dasharray: 4 3 }
-.even { stroke: #8a96a3; stroke-width: 1 }
-.dot { fill: #0b6bcb; fill-opacity: .35 }
-.bar { fill: #0b6bcb }
-line.mark { stroke: #c4431d; stroke-width: 1.4 }
-svg text.mark { fill: #c4431d; font-weight: 600 }
-"""
+HEAD = (
+    "model", "", "MAE (median)", "MAE (mean)", "RMSE", "deviance", "total", "worst tenth", "90 % interval",
+    "price changes", "at the end", "regret", "elasticities right",
+)  # fmt: skip
+COLUMNS = ("code", "product", "price", "recommended", "gain", "why", "elasticity", "units a day", "error", "experiment")
+CURVES = 12
+HERE = Path(__file__).parent
+# Of decisions and elasticities, as people read them.
+WHY = {
+    "gain": "earns more, 90 % certain",
+    "gain-uncertain": "kept: the gain is not certain",
+    "already-best": "kept: nothing within a step earns more",
+    "not-varied": "kept: the list price did not vary",
+    "with-time": "kept: the price varied with trend or season only",
+    "observational": "kept: the price follows demand",
+    "too-few-orders": "kept: too few orders to know",
+}
 
 
 def table(evaluation: Evaluation) -> str:
-    """The Markdown table, and a line that says what the models were evaluated on."""
+    """The Markdown table, and lines that say what was evaluated and how many elasticities are known."""
     lines = [
         "| " + " | ".join(HEAD) + " |",
         "|---|---|" + "---:|" * (len(HEAD) - 2),
         *("| " + " | ".join(row) + " |" for row in _rows(evaluation)),
         "",
         _judged_on(evaluation) + ".",
+        _abstentions(evaluation) + ".",
     ]
     return "\n".join(lines)
 
@@ -82,116 +76,171 @@ def write(root: Path, evaluation: Evaluation) -> list[Path]:
 
 
 def page(evaluation: Evaluation) -> str:
-    """The HTML page; the plots are of the best model."""
-    best = evaluation.models[0]
+    """The HTML page; plots and products are of the best model."""
+    best, found = evaluation.models[0], evaluation.found
     cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in _rows(evaluation))
     rows = "\n".join(f"<tr{' class=best' if i == 0 else ''}>{row}</tr>" for i, row in enumerate(cells))
-    head = "".join(f"<th>{escape(word)}</th>" for word in HEAD)
-    found = evaluation.found
-    left_out = (
-        f"; {found.left_out} products left out, with too few days or prices to learn from" if found.left_out else ""
-    )
-    known = (
-        "" if found.truth else " The truth is not known for this data, so there is no regret and no elasticity error."
-    )
-    return f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Model report</title>
-<style>{STYLE}</style>
-<h1>Model report</h1>
-<p>Data: {escape(found.name)}, {escape(found.cleaning)}{left_out}. {escape(_judged_on(evaluation))}.</p>
-<table><thead><tr>{head}</tr></thead><tbody>
-{rows}
-</tbody></table>
-<p class="note">MAE and RMSE in units a day. Revenue regret: the mean share of the best possible revenue that the recommended
-prices lose. Good prices: those that earn 95 % of it or more. Elasticity error: the largest over all products.{known}</p>
-<h2>{escape(best.name)}: predicted and actual sales</h2>
-<div class="plots">{"".join(_errors(evaluation, best))}</div>
-<h2>{escape(best.name)}: demand, revenue and the recommended price</h2>
-<p class="note">Of an average held-out day.{" Dashed: the truth, scaled to the same mean." if found.truth else ""}</p>
-<div class="plots">{"".join(_curves(evaluation, best))}</div>
-</html>
-"""
+    curves = list(_curves(evaluation, best))
+    unknown = "" if found.truth else " The truth is not known for this data, so there is no regret."
+    products = "\n".join(_products(evaluation, best))
+    parts = {
+        "HEAD": "".join(f"<th>{escape(word)}</th>" for word in HEAD),
+        "ROWS": rows,
+        "DATA": f"Data: {escape(found.name)}, {escape(found.cleaning)}. {escape(_judged_on(evaluation))}.",
+        "UNKNOWN": unknown,
+        "ABSTENTIONS": escape(_abstentions(evaluation)),
+        "BEST": escape(best.name),
+        "ERRORS": "".join(_errors(evaluation, best)),
+        "CURVES": "".join(curves) or "<p>No elasticity is known, so there are no curves to draw.</p>",
+        "COLUMNS": "".join(f"<th>{escape(word)}</th>" for word in COLUMNS),
+        "PRODUCTS": products,
+    }
+    text = (HERE / "report.html").read_text(encoding="utf-8")
+    head, *rest = text.split("<!--")
+    return head + "".join(parts[name] + after for name, after in (piece.split("-->", 1) for piece in rest))
 
 
 def document(evaluation: Evaluation) -> dict[str, Any]:
     """The table as data: what the models were evaluated on, and the metrics of each model and baseline; shares as numbers."""
-    rows, judged = evaluation.rows, (*evaluation.models, *evaluation.baselines)
+    days, judged = evaluation.rows.day, (*evaluation.models, *evaluation.baselines)
+
+    def row(one: Judged) -> dict[str, Any]:
+        found = {**asdict(one.metrics), **(asdict(one.decisions) if one.decisions else {})}
+        known = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in found.items()}
+        return {"kind": one.name, "role": one.role, "digest": one.digest, **known}
+
     return {
         "data": evaluation.found.digest,
-        "held_out": [str(rows.days.min()), str(rows.days.max())],
-        "models": [{"kind": j.name, "role": j.role, "digest": j.digest, **asdict(j.metrics)} for j in judged],
+        "held_out": [str(days.min()), str(days.max())],
+        "elasticities": dict(Counter(one.reason.value for one in evaluation.found.found.each)),
+        "models": [row(one) for one in judged],
     }
 
 
 def _rows(evaluation: Evaluation) -> Iterable[list[str]]:
     for judged in (*evaluation.models, *evaluation.baselines):
-        found = judged.metrics
-        numbers = [f"{found.mae:.2f}", f"{found.rmse:.2f}"]
-        shares = [found.regret, found.good, found.elasticity_error]
+        found, decided = judged.metrics, judged.decisions
+        shares = [found.total, found.decile, found.cover]
+        made = [f"{decided.changes}", f"{decided.boundary:.1%}"] if decided else ["", ""]
+        truth = [decided.regret, decided.right] if decided else [None, None]
         yield [
             judged.name,
             f"{judged.role} {judged.digest.removeprefix('sha256:')[:12]}".strip(),
-            *numbers,
-            *("" if share is None else f"{share:.1%}" for share in shares),
+            *(f"{value:.3f}" for value in (found.mae, found.mae_mean, found.rmse, found.deviance)),
+            *("" if math.isnan(share) else f"{share:.1%}" for share in shares),
+            *made,
+            *("" if share is None else f"{share:.1%}" for share in truth),
         ]
 
 
 def _judged_on(evaluation: Evaluation) -> str:
     rows = evaluation.rows
     return (
-        f"Judged on {len(rows)} days and products from {rows.days.min()} to {rows.days.max()}, "
-        f"which follow all that was learned from; data {evaluation.found.digest[:19]}"
+        f"Judged on {len(rows.units)} days of {len(np.unique(rows.code))} products, days without a sale among them, from "
+        f"{rows.day.min()} to {rows.day.max()}, which follow all that was learned from; data {evaluation.found.digest[:19]}"
+    )
+
+
+def _abstentions(evaluation: Evaluation) -> str:
+    found = evaluation.found.found
+    counts = Counter(one.reason for one in found.each)
+    others = ", ".join(f"{counts[reason]} {reason.value}" for reason in Reason if reason is not Reason.LEARNED)
+    mean = (
+        f"; the catalogue's mean is {found.mean:.2f} ± {found.mean_error:.2f}"
+        if math.isfinite(found.mean_error)
+        else ""
+    )
+    return (
+        f"Elasticities: {counts[Reason.LEARNED]} of {len(found.each)} are known{mean}; the others keep their price: {others}; "
+        f"placebo of the catalogue (next week's price on this week's orders): {found.placebo:.1f} standard errors. All are "
+        "observational: only an experiment shows what a price does"
     )
 
 
 def _errors(evaluation: Evaluation, best: Judged) -> Iterable[str]:
-    rows, names = evaluation.rows, {p["stockcode"]: p["description"] for p in evaluation.found.products}
-    most = float(max(rows.sales.max(), best.predicted.max()))
-    some = slice(None, None, max(1, len(rows) // 1500))
+    rows = evaluation.rows
+    some = slice(None, None, max(1, len(rows.units) // 1500))
+    most = float(max(rows.units[some].max(), best.mean[some].max(), 1.0))
     yield plots.chart(
-        "Predicted against actual",
+        "Expected against actual",
         "units a day, actual",
-        "predicted",
-        plots.Dots(rows.sales[some], best.predicted[some]),
-        plots.Line([0, most], [0, most], "even"),
+        "expected",
+        plots.Dots(rows.units[some], best.mean[some]),
+        plots.Line(np.geomspace(1, most + 1, 30) - 1, np.geomspace(1, most + 1, 30) - 1, "even"),
+        log=True,
     )
-    codes = np.unique(rows.stockcodes)[:24]
-    errors = np.abs(best.predicted - rows.sales)
-    by_product = [float(errors[rows.stockcodes == code].mean()) for code in codes]
-    yield plots.chart("Error by product", "", "MAE, units a day", plots.Bars([names[c] for c in codes], by_product))
-    weeks = ((rows.days - rows.days.min()).astype(int)) // 7
+    tenths = np.array_split(np.argsort(best.mean, kind="stable"), 10)
+    shares = [float(best.mean[part].sum() / max(rows.units[part].sum(), 1e-9)) for part in tenths]
+    names = [str(i) for i in range(1, 11)]
+    yield plots.chart("Expected over actual, by tenth", "", "1 is right", plots.Bars(names, shares))
+    weeks = ((rows.day - rows.day.min()).astype(int)) // 7
+    errors = np.abs(best.median - rows.units)
     by_week: NDArray[np.float64] = np.array([errors[weeks == week].mean() for week in np.unique(weeks)])
-    yield plots.chart(
-        "Error over time",
-        "weeks since the first held-out day",
-        "MAE, units a day",
-        plots.Line(np.unique(weeks), by_week),
-    )
+    at = "weeks since the first held-out day"
+    yield plots.chart("Error over time", at, "MAE, units a day", plots.Line(np.unique(weeks), by_week))
 
 
 def _curves(evaluation: Evaluation, best: Judged) -> Iterable[str]:
-    for curve in best.curves[:24]:
-        mark = plots.Mark(curve.recommended, f"{curve.recommended:.2f}")
-        name = f"{curve.description} ({curve.stockcode})"
-        for what, mine, truth in zip(
-            ("units a day", "revenue a day"), (curve.sales, curve.revenue), _truth(evaluation, curve), strict=True
-        ):
-            lines = [plots.Line(curve.prices, mine)]
-            if truth is not None:
-                lines.insert(0, plots.Line(curve.prices, truth * mine.mean() / truth.mean(), "truth"))
-            yield plots.chart(
-                name, f"price; elasticity {curve.elasticity:.2f}", what, *lines, mark, width=265, height=190
-            )
+    """Sales and revenue of the products with the largest gains, relative to those at the current price."""
+    assert best.model is not None
+    known = [p for p in best.model.products.values() if p["reason"] == Reason.LEARNED.value]
+    for product in sorted(known, key=lambda p: -abs(p["decision"]["gain"][0]))[:CURVES]:
+        prices = np.linspace(product["low"], product["high"], 60)
+        now = np.array([product["price"]])
+        sales = features.effect(product["value"], prices, product["reference"])
+        sales = sales / features.effect(product["value"], now, product["reference"])
+        mark = plots.Mark(product["decision"]["price"], f"{product['decision']['price']:.2f}")
+        name = f"{product['description'][:24]} ({product['stockcode']})"
+        truth = evaluation.found.truth.get(product["stockcode"])
+        real = truth.sales(prices) / truth.sales(now) if truth else None
+        elasticity = product["value"] * product["price"] / product["reference"]
+        for what, factor in (("sales", np.ones(60)), ("revenue", prices / product["price"])):
+            lines = [plots.Line(prices, sales * factor)]
+            if real is not None:
+                lines.insert(0, plots.Line(prices, real * factor, "truth"))
+            axis = f"price; elasticity {elasticity:.2f}"
+            yield plots.chart(name, axis, f"{what}, now is 1", *lines, mark, width=265, height=190)
 
 
-def _truth(evaluation: Evaluation, curve: Curve) -> list[NDArray[np.float64] | None]:
-    if not (known := evaluation.found.truth.get(curve.stockcode)):
-        return [None, None]
-    sales = known.sales(curve.prices)
-    return [sales, sales * curve.prices]
+def _products(evaluation: Evaluation, best: Judged) -> Iterable[str]:
+    """A row for every product, the largest gains first, then by what is sold."""
+    assert best.model is not None
+    rows = evaluation.rows
+    codes, position = np.unique(rows.code, return_inverse=True)
+    day = position[rows.row]
+    count = np.maximum(np.bincount(day, minlength=len(codes)), 1)
+    error = dict(
+        zip(codes.tolist(), np.bincount(day, np.abs(best.median - rows.units), len(codes)) / count, strict=True)
+    )
+    sold = dict(zip(codes.tolist(), np.bincount(day, rows.units, len(codes)) / count, strict=True))
+    every = best.model.products.values()
+    for product in sorted(
+        every, key=lambda p: (-p["decision"]["gain"][1], -sold.get(p["stockcode"], 0), p["stockcode"])
+    ):
+        code, decision = product["stockcode"], product["decision"]
+        share, gain, plan = product["price"] / product["reference"], decision["gain"], decision["experiment"]
+        known = product["reason"] == Reason.LEARNED.value
+        value, error_ = product["value"] * share, 1.645 * product["error"] * share
+        cells = [
+            code,
+            product["description"],
+            f"{product['price']:.2f}",
+            f"{decision['price']:.2f}",
+            f"{gain[0]:.1%} ({gain[1]:.1%} to {gain[2]:.1%})" if known and gain[0] else "",
+            WHY[decision["why"]],
+            f"{value:.2f} ({value - error_:.2f} to {value + error_:.2f})" if known else "",
+            f"{sold[code]:.1f}" if code in sold else "",
+            f"{error[code]:.1f}" if code in error else "",
+            _plan(plan),
+        ]
+        yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _plan(plan: dict[str, Any] | None) -> str:
+    if not plan:
+        return ""
+    together = f", or {plan['products']} such products a quarter" if plan["products"] > 1 else ""
+    return f"{plan['low']:.2f} or {plan['high']:.2f}, {plan['orders']} orders: {plan['days']} days{together}"
 
 
 def main(words: list[str] | None = None) -> int:
@@ -203,8 +252,8 @@ def main(words: list[str] | None = None) -> int:
     root = options.root
     try:
         found, run = load(root)
-        evaluation = evaluate(found, challengers(root, run))
-    except (registry.Missing, data.BadData, artifact.ModelFault) as error:
+        evaluation = evaluate(found, challengers(root, run), root)
+    except (registry.Missing, reading.BadData, artifact.ModelFault) as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1
     paths = write(root, evaluation)

@@ -1,7 +1,8 @@
 """From transactions to trained models: ``python -m service.training --help``; ``invoke train`` runs it.
 
-Each kind is tuned on the days for training (the last of them score the trials), trained again on all of them, exported to
-ONNX, compared with its export on the held-out days, and stored by digest. Nothing is promoted here.
+Elasticities are estimated once. Each kind of model is tuned on the weeks for training (the last of them score the trials, and
+calibrate), trained again on all of them, exported to ONNX, compared with its export on the held-out weeks, and stored by
+digest. Nothing is promoted here.
 """
 
 from __future__ import annotations
@@ -9,9 +10,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,114 +27,162 @@ import onnxruntime
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from service import data, dataset, features, models, registry, tuning
+from service import cleaning, dataset, decisions, features, forecast, models, reading, registry, tuning
 
-__all__ = ["ExportDiffers", "check_export", "main", "objective", "recommended", "rmse", "train"]
+__all__ = ["Budget", "ExportDiffers", "check_export", "deviance", "main", "objective", "train"]
 
 # Thresholds of trees become float32, so a row may fall on the other side of one; at most this share of rows may.
 TOLERANCE, SHARE = 0.01, 0.005
-VERSIONS = ("lightgbm", "numpy", "onnx", "onnxmltools", "optuna", "scikit-learn", "scipy", "skl2onnx")
+VERSIONS = ("lightgbm", "numpy", "onnx", "onnxmltools", "optuna", "scikit-learn", "scipy")
+MOST_TRIED = 25_000  # rows that a trial learns from
 
 
 class ExportDiffers(Exception):
     """A model and its ONNX form disagree."""
 
 
-def train(root: Path, found: dataset.Dataset, seed: int, trials: int, seconds: float) -> list[str]:
-    """Tune, train, export, check and store a model of each kind; returns their digests, best score in tuning first.
+@dataclass(frozen=True)
+class Budget:
+    """How many trials of each kind, in how many seconds, and on how many cores; 0: on all."""
+
+    trials: int
+    seconds: float
+    cores: int = 0
+
+
+def train(root: Path, found: dataset.Dataset, seed: int, budget: Budget, rules: decisions.Rules) -> list[str]:
+    """Tune, train, export, check and store a model of each kind, in parallel; their digests, best score in tuning first.
 
     Raises:
         ExportDiffers: a model and its export disagree; the message names the kind.
     """
-    deadline = time.monotonic() + seconds
-    made = []
-    for position, (name, kind) in enumerate(models.KINDS.items()):
-        began = time.monotonic()
-        tuned = tuning.tune(
-            root / ".pipeline/studies" / f"{_study(found, name, seed)}.log",
-            objective(found, kind, seed),
-            kind.first,
-            kind.space,
-            trials=trials,
-            seed=seed,
-            # Each kind gets an equal share of the remaining time.
-            deadline=began + (deadline - began) / (len(models.KINDS) - position),
-            tell=partial(_progress, name, trials),
-        )
-        model = kind.make(tuned.parameters, seed).fit(found.train.features(found.products), np.log1p(found.train.sales))
-        metadata = {
-            "kind": name,
-            "products": found.products,
-            "features": list(features.NAMES),
-            "data": found.digest,
-            "until": str(found.train.days[-1]),
-            "seed": seed,
-            "parameters": tuned.parameters,
-            "recommended": recommended(model, found),
-        }
-        content = models.export(model, metadata)
-        held_out = found.test.features(found.products)
-        check_export(name, content, held_out, models.predict(model, held_out))
-        versions = {package: version(package) for package in VERSIONS}
-        digest = registry.store(
-            root, content, {**metadata, "score": tuned.score, "trials": tuned.trials, "versions": versions}
-        )
-        made.append((tuned.score, digest))
-        earlier = f", {tuned.trials - tuned.new} of them earlier" if tuned.new < tuned.trials else ""
-        took = f"{tuned.trials} trials{earlier}, {time.monotonic() - began:.1f} s"
-        _say(f"  {name:<12} rmse {tuned.score:7.3f}  {digest[:19]}  {took}")
-        if tuned.trials < trials:
-            _say(f"! {name}: cut after {tuned.trials} of {trials} trials; another training continues from there")
+    products = decisions.products(found, rules)
+    stop = threading.Event()
+    cores = min(budget.cores or os.cpu_count() or 1, len(models.KINDS))
+    # Each kind has an equal share of the time.
+    seconds = budget.seconds * cores / len(models.KINDS)
+    one = partial(_kind, root, found, seed, replace(budget, seconds=seconds), products, stop)
+    with ThreadPoolExecutor(cores) as pool:
+        try:
+            # The libraries compute outside of Python's lock; the slowest kinds begin first.
+            made = list(pool.map(one, sorted(models.KINDS, key=["network", "svr"].__contains__, reverse=True)))
+        except BaseException:
+            stop.set()  # no further trial begins
+            pool.shutdown(cancel_futures=True)
+            raise
     return [digest for _, digest in sorted(made)]
 
 
+def _kind(
+    root: Path,
+    found: dataset.Dataset,
+    seed: int,
+    budget: Budget,
+    products: list[dict[str, Any]],
+    stop: threading.Event,
+    name: str,
+) -> tuple[float, str]:
+    """Make one kind of model; its score and digest."""
+    began = time.monotonic()
+    kind = models.KINDS[name]
+    tuned = tuning.tune(
+        root / ".pipeline/studies" / f"{_study(found, name, seed)}.log",
+        objective(found, kind, seed),
+        kind.first,
+        kind.space,
+        trials=budget.trials,
+        seed=seed,
+        deadline=began + budget.seconds,
+        stop=stop,
+        tell=partial(_progress, name, budget.trials),
+    )
+    inner, judged = found.train.split()
+    earlier = forecast.fit(kind, tuned.parameters, seed, inner)
+    weights = forecast.calibrate(earlier, judged)
+    spread = forecast.spread(replace(earlier, weights=weights), judged)
+    made = replace(forecast.fit(kind, tuned.parameters, seed, found.train), weights=weights)
+    metadata = {
+        "kind": name,
+        "features": list(features.NAMES),
+        "products": products,
+        "spread": asdict(spread),
+        "weekday": found.weekday.round(5).tolist(),
+        "seasonal": found.seasonal,
+        "scale": _scale(made, found.outlook),
+        "data": found.digest,
+        "until": str(found.outlook.until),
+        "seed": seed,
+        "parameters": tuned.parameters,
+        "recommended": _recommended(products),
+    }
+    content = forecast.export(made, metadata)
+    check_export(name, content, found.test.features, made.ratio(found.test.features))
+    versions = {package: version(package) for package in VERSIONS}
+    kept = {key: value for key, value in metadata.items() if key != "products"}
+    digest = registry.store(root, content, {**kept, "score": tuned.score, "trials": tuned.trials, "versions": versions})
+    before = f", {tuned.trials - tuned.new} of them earlier" if tuned.new < tuned.trials else ""
+    took = f"{tuned.trials} trials{before}, {time.monotonic() - began:.1f} s"
+    _say(f"  {name:<12} deviance {tuned.score:7.4f}  {digest[:19]}  {took}")
+    if tuned.trials < budget.trials:
+        _say(f"! {name}: cut after {tuned.trials} of {budget.trials} trials; another training continues from there")
+    return tuned.score, digest
+
+
+def _scale(made: forecast.Forecast, outlook: dataset.Outlook) -> float:
+    """The factor with which the levels of all products sum up to what the market is expected to sell."""
+    level = made.ratio(outlook.features) * outlook.base
+    return round(float(outlook.market / max(level[outlook.active].sum(), 1e-9)), 6)
+
+
+def _recommended(products: list[dict[str, Any]]) -> list[float]:
+    """The recommended prices as shares of the current ones; sorted: 101 of them show drift well enough."""
+    shares = [product["decision"]["price"] / product["price"] for product in products if product["active"]]
+    quantiles = np.quantile(shares or [1.0], np.linspace(0, 1, 101), method="inverted_cdf")
+    return [round(float(share), 3) for share in quantiles]
+
+
 def check_export(kind: str, content: bytes, rows: NDArray[np.float32], expected: NDArray[np.float64]) -> None:
-    """Compare the predictions of an export for ``rows`` with its model's, ``expected``.
+    """Compare the answers of an export for ``rows`` with its model's, ``expected``.
 
     Raises:
         ExportDiffers: too many rows differ.
     """
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    answered = session.run(["sales"], {"features": rows})[0].ravel()
-    off = np.abs(answered - expected) > TOLERANCE * np.maximum(1.0, expected)
+    answered = session.run(["ratio"], {"features": rows})[0].ravel()
+    off = np.abs(answered / expected - 1) > TOLERANCE
     if off.mean() > SHARE:
         raise ExportDiffers(f"the export of {kind} differs from it on {off.mean():.1%} of the held-out rows")
 
 
-def recommended(model: models.Model, found: dataset.Dataset) -> list[float]:
-    """The prices that the model recommends for all products over the year, as shares of their usual prices; sorted.
-
-    When it serves, the rank of each recommendation among these shows drift; 101 of them are enough.
+def deviance(expected: NDArray[np.float64], table: dataset.Table) -> float:
+    """How far weekly sales are from what was expected: the mean Poisson deviance, in units a day; no row counts for more
+    than thirty times its product's level.
     """
-    days = np.unique(found.train.days)[::45]  # not a multiple of seven, so that every weekday occurs
-    best = []
-    for index, product in enumerate(found.products):
-        shares = np.linspace(product["low"], product["high"], 20) / product["price"]
-        asked = np.concatenate([features.rows(index, shares, day.item()) for day in days])
-        revenue = models.predict(model, asked).reshape(len(days), -1) * shares
-        best += list(shares[np.argmax(revenue, axis=1)])
-    return [round(float(share), 3) for share in np.quantile(best, np.linspace(0, 1, 101), method="inverted_cdf")]
-
-
-def rmse(predicted: NDArray[np.float64], sales: NDArray[np.float64]) -> float:
-    """The root mean squared error, in units a day."""
-    return float(np.sqrt(((predicted - sales) ** 2).mean()))
+    sales = np.minimum(table.sales, 30 * table.base)
+    expected = np.maximum(expected, 1e-9)
+    terms = expected - sales + sales * np.log(np.maximum(sales, 1e-9) / expected)
+    return float(2 * np.average(terms, weights=table.weight))
 
 
 def objective(found: dataset.Dataset, kind: models.Kind, seed: int) -> Callable[[dict[str, Any]], float]:
-    """The score of parameters: trained on the first of the days for training, evaluated on the last of them."""
+    """The score of parameters: trained on some of the first weeks for training, evaluated on the last of them."""
     inner, judged = found.train.split()
-    inputs, wanted, asked = inner.features(found.products), np.log1p(inner.sales), judged.features(found.products)
-    return lambda parameters: rmse(models.predict(kind.make(parameters, seed).fit(inputs, wanted), asked), judged.sales)
+    every = -(-len(inner) // MOST_TRIED)
+    # Whole products, so that each week keeps its market.
+    some = inner[np.isin(inner.code, np.unique(inner.code)[::every])] if every > 1 else inner
+
+    def score(parameters: dict[str, Any]) -> float:
+        made = forecast.fit(kind, parameters, seed, some)
+        return deviance(replace(made, weights=forecast.calibrate(made, judged)).level(judged), judged)
+
+    return score
 
 
 def _study(found: dataset.Dataset, name: str, seed: int) -> str:
     """The name of a study, from data, seed, code and packages; a change in any of them starts a new study."""
     here = Path(__file__).parent
-    code = b"".join(
-        (here / f).read_bytes()
-        for f in ("dataset.py", "elastic.py", "features.py", "models.py", "training.py", "tuning.py")
-    )
+    files = ("dataset", "elasticity", "features", "forecast", "models", "outlook", "panel", "training", "tuning")
+    code = b"".join((here / f"{file}.py").read_bytes() for file in files)
     inputs = [found.digest, name, seed, hashlib.sha256(code).hexdigest(), [version(n) for n in VERSIONS]]
     return f"{name}-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]}"
 
@@ -140,27 +193,39 @@ def _say(line: str) -> None:
 
 def _progress(name: str, trials: int, done: int, score: float, best: float) -> None:
     """Print a line that the next one replaces, on a terminal."""
-    line = f"  {name:<12} {done:>3}/{trials}  rmse {score:7.3f}  best {best:7.3f}"
-    print(f"\r\033[K{line}" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n", flush=True)
+    line = f"  {name:<12} {done:>3}/{trials}  deviance {score:7.4f}  best {best:7.4f}"
+    print(f"\r\033[K{line}" if sys.stdout.isatty() else f"{line}\n", end="", flush=True)
 
 
 def main(words: list[str] | None = None) -> int:
     """Train; exit code 1, with the reason, when the data can't be used, 130 when interrupted."""
     parser = argparse.ArgumentParser(description="Train the models.")
     parser.add_argument("--root", type=Path, default=Path(), help="the service's folder")
-    parser.add_argument("--data", default="", help="transactions, CSV or Parquet, a path or s3://; default: generated")
+    parser.add_argument(
+        "--data", default="", help="transactions: CSV, Excel or Parquet, a path or s3://; default: generated"
+    )
+    parser.add_argument("--dates", default="", help="dmy or mdy, where the data allow both")
+    parser.add_argument("--decimal", default="", help="the decimal mark, where the data allow both")
+    parser.add_argument("--zone", default="UTC", help="the time zone of the shop, for times that have one")
+    parser.add_argument(
+        "--not-products", default=cleaning.NOT_PRODUCTS, help="regular expression of codes to leave out"
+    )
+    parser.add_argument("--step", type=float, default=10, help="percent that a recommended price may differ at most")
+    parser.add_argument("--endings", default="", help="of recommended prices, such as 0.95,0.99; default: any")
     parser.add_argument("--seed", type=int, default=7, help="of generated data and of the models")
     parser.add_argument("--trials", type=int, default=12, help="settings that are tried of each kind")
     parser.add_argument("--seconds", type=float, default=60, help="when tuning is cut")
     options = parser.parse_args(words)
+    reads = {"dates": options.dates, "decimal": options.decimal, "zone": options.zone}
     try:
-        found = dataset.load(options.data, options.seed)
-        _say(f"data: {found.cleaning}; {len(found.products)} products")
-        if found.left_out:
-            _say(f"! {found.left_out} products left out: too few days or prices to learn from")
+        rules = decisions.Rules(options.step / 100, tuple(float(e) for e in options.endings.split(",") if e))
+        found = dataset.load(options.data, options.seed, options.not_products, **reads)
+        _say(f"data: {found.cleaning}; {len(found.outlook.codes)} products")
+        _say(_elasticities(found))
+        budget = Budget(options.trials, options.seconds)
         with threadpool_limits(1):  # the order of sums, and so the digest, must not depend on the cores
-            digests = train(options.root, found, options.seed, options.trials, options.seconds)
-    except (data.BadData, ExportDiffers) as error:
+            digests = train(options.root, found, options.seed, budget, rules)
+    except (reading.BadData, ExportDiffers, ValueError) as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -169,6 +234,14 @@ def main(words: list[str] | None = None) -> int:
     run = registry.Run(options.data, options.seed, found.cleaning, found.digest, digests)
     registry.write_run(options.root, run, found.transactions)
     return 0
+
+
+def _elasticities(found: dataset.Dataset) -> str:
+    """How many elasticities are known, and why the others are not."""
+    reasons = [one.reason.value for one in found.found.each]
+    counts = ", ".join(f"{reasons.count(reason)} {reason}" for reason in sorted(set(reasons)))
+    mean, error = found.found.mean, found.found.mean_error
+    return f"elasticities: {counts}" + (f"; mean {mean:.2f} ± {error:.2f}" if np.isfinite(error) else "")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ result depends on the machine's speed; the next training continues from there.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ def tune(
     trials: int,
     seed: int,
     deadline: float,
+    stop: threading.Event,
     tell: Callable[[int, float, float], None],
 ) -> Tuned:
     """The parameters in ``space`` with the lowest ``objective`` after ``trials`` trials; ``first`` is tried first.
@@ -47,6 +49,7 @@ def tune(
     Args:
         journal: where finished trials are stored; another call with the same file continues after them.
         deadline: in seconds of ``time.monotonic()``; only the first trial may begin after it.
+        stop: once set, no further trial begins.
         tell: called after each trial with how many are finished, its score and the best so far.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -57,6 +60,8 @@ def tune(
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     before = done = len(finished)
     while done < trials and (done == 0 or time.monotonic() < deadline):
+        if stop.is_set():
+            raise KeyboardInterrupt
         if done == 0:
             score = objective(first)
             study.add_trial(create_trial(params=first, distributions=space, value=score))
