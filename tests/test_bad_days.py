@@ -17,7 +17,7 @@ from ml_delivery import emulator
 from ml_delivery.errors import LockHeld
 from ml_delivery.release import head, words
 from ml_delivery.release.head import LOCK_SECONDS, Head, Holder
-from ml_delivery.release.ledger import Ledger
+from ml_delivery.release.ledger import Lease, Ledger
 from ml_delivery.release.results import Restored
 
 SLOW = (ANSWER, "    import time; time.sleep(2.5)\n" + ANSWER)
@@ -259,16 +259,16 @@ def test_lock_whose_taking_is_cancelled_is_free(tiny: Tiny, monkeypatch: pytest.
     monkeypatch.setattr(ledger, "swap", cancelled)
     if when == "after the write":
         monkeypatch.setattr(ledger, "swap", swap)
-        monkeypatch.setattr(
-            ledger, "_take", lambda *words: (Ledger._take(ledger, *words), _raise(KeyboardInterrupt()))[0]
-        )
+
+        def taken(*words: str) -> Lease:
+            monkeypatch.undo()
+            Ledger._take(ledger, *words)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(ledger, "_take", taken)
     with pytest.raises(KeyboardInterrupt), ledger.locked("me", "test"):
         pytest.fail("it was not cancelled")
     assert ledger.head().holder is None
     with ledger.locked("me", "again"), pytest.raises(LockHeld), ledger.locked("me", "in another thread"):
         pytest.fail("it was locked twice")
     assert ledger.head().holder is None
-
-
-def _raise(error: BaseException) -> None:
-    raise error

@@ -137,10 +137,9 @@ def test_next_step_helps(tiny: Tiny, name: str) -> None:
     """What the error says to type is typed as it stands: it ends well, and the same command is no longer refused for that."""
     one = SITUATIONS[name]
     account = emulator.up(tiny.root).account
-    tiny.write(
-        "pipeline.toml",
-        (tiny.root / "pipeline.toml").read_text().replace("\nbranch", f'\naccount = "{account}"\nbranch'),
-    )
+    text = (tiny.root / "pipeline.toml").read_text().replace("\nbranch", f'\naccount = "{account}"\nbranch')
+    numbers = '[github]\nowner_id = "12"\nrepository_id = "345"\n'  # which bootstrap asks GitHub for
+    tiny.write("pipeline.toml", text.replace("[github]\n", numbers))
     tiny.commit()
     with ExitStack() as stack:
         one.arrange(tiny, stack)
