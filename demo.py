@@ -175,10 +175,10 @@ def go_on(demo: Demo) -> None:
     """What CodeBuild does for GitHub's workflows, and what CloudWatch has seen of it all."""
     demo.title("Build it on CodeBuild, from a clean clone, as the project's role: the same bytes, so nothing is pushed")
     demo.run("build on CodeBuild", "invoke", "build", "--on", "codebuild")
-    demo.title("Break it again: CodeBuild's tests fail, and nothing is pushed")
+    demo.title("Break it again: it does not compile, so the build on CodeBuild fails, and nothing is pushed")
     first = "from __future__ import annotations\n"
-    demo.edit("src/service/market.py", (first, first + BREAK))
-    demo.commit("Break the data")
+    demo.edit("src/service/market.py", (first, first + "def\n"))
+    demo.commit("Break the syntax")
     demo.run("fail on CodeBuild", "invoke", "build", "--on", "codebuild", fails=True)
     demo.run("", "git", "revert", "--no-edit", "HEAD")
     demo.title("Look at it from the outside")

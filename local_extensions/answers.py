@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from difflib import get_close_matches
 from typing import Any
 
 # Regions where Lambda is offered: https://docs.aws.amazon.com/general/latest/gr/lambda-service.html
@@ -43,6 +44,12 @@ REGIONS = [
     "us-west-1",
     "us-west-2",
 ]
+# Of the questions with a fixed set of answers. cookiecutter would refuse any other itself, but with a traceback.
+CHOICES = {
+    "starter": ("pricing", "blank"),
+    "target": ("lambda-zip", "lambda-image"),
+    "licence": ("MIT", "BSD-3-Clause", "Apache-2.0", "Proprietary"),
+}
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 SLUG = r"[a-z][a-z0-9]*(-[a-z0-9]+)*"
@@ -52,52 +59,63 @@ RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-", "amazon", "aws", "ssm")
 REPOSITORY = r"(?=[^/]{1,39}/)[A-Za-z0-9](-?[A-Za-z0-9])*/(?!\.{1,2}$|.*\.git$)[A-Za-z0-9._-]{1,100}"
 
 
-def problems(answers: dict[str, Any]) -> list[str]:
-    """What is wrong with the answers, all at once: ``name: reason; a valid example``. Empty when all is well."""
-    found = []
-    for name in ("project_name", "description", "author"):
-        text = answers[name]
-        if not text.strip():
-            found.append(f"{name}: it is empty; write for example {EXAMPLES[name]!r}")
-        elif re.search(r'["\\\x00-\x1f\x7f]|\{[{%#]', text):
-            found.append(
-                f"{name}: quotes, backslashes, control characters and template braces would break the files that it is "
-                f"written to; write for example {EXAMPLES[name]!r}"
+def problems(answers: dict[str, Any]) -> dict[str, str]:
+    """What is wrong with which of these answers, all at once: the reason, and a valid example. Empty when all is well."""
+    return {name: reason for name in answers if (reason := _problem(name, answers[name]))}
+
+
+def _problem(name: str, answer: str) -> str:
+    """What is wrong with the answer to one question; empty when nothing is."""
+    example = f"write for example {EXAMPLES[name]!r}" if name in EXAMPLES else ""
+    if name in CHOICES and answer not in CHOICES[name]:
+        near = get_close_matches(answer, CHOICES[name], 1)
+        return f"{answer!r} is none of {', '.join(CHOICES[name])}{f'; did you mean {near[0]}?' if near else ''}"
+    if name in ("project_name", "description", "author"):
+        if not answer.strip():
+            return f"it is empty; {example}"
+        if re.search(r'["\\\x00-\x1f\x7f]|\{[{%#]', answer):
+            return (
+                "quotes, backslashes, control characters and template braces would break the files that it is written to; "
+                f"{example}"
             )
-    slug = answers["project_slug"]
-    if not re.fullmatch(SLUG, slug) or not 3 <= len(slug) <= 32:
-        found.append(
-            f"project_slug: {slug!r} can't name a bucket, a function and a folder alike: 3 to 32 lower-case letters, digits "
-            "and single dashes, starting with a letter; write for example 'demand-pricing'"
-        )
-    elif slug.startswith(RESERVED_STARTS):
-        found.append(
-            f"project_slug: {slug!r} can't name a bucket and a parameter: AWS keeps what starts with "
-            f"{', '.join(RESERVED_STARTS)} for itself; write for example 'demand-pricing'"
-        )
-    if not re.fullmatch(REPOSITORY, answers["github_repository"]):
-        found.append(
-            f"github_repository: {answers['github_repository']!r} is not OWNER/NAME; write for example "
-            "'your-organisation/demand-pricing'"
-        )
-    if answers["aws_region"] not in REGIONS:
-        found.append(f"aws_region: Lambda is not offered in {answers['aws_region']!r}; write for example 'eu-west-1'")
-    if answers["python_version"] not in PYTHONS:
-        found.append(
-            f"python_version: Lambda does not run {answers['python_version']!r}; write one of {', '.join(PYTHONS)}"
-        )
-    return found
+    if name == "project_slug":
+        if not re.fullmatch(SLUG, answer) or not 3 <= len(answer) <= 32:
+            return (
+                f"{answer!r} can't name a bucket, a function and a folder alike: 3 to 32 lower-case letters, digits "
+                f"and single dashes, starting with a letter; {example}"
+            )
+        if answer.startswith(RESERVED_STARTS):
+            return (
+                f"{answer!r} can't name a bucket and a parameter: AWS keeps what starts with "
+                f"{', '.join(RESERVED_STARTS)} for itself; {example}"
+            )
+    if name == "github_repository" and not re.fullmatch(REPOSITORY, answer):
+        return f"{answer!r} is not OWNER/NAME; {example}"
+    if name == "aws_region" and answer not in REGIONS:
+        return f"Lambda is not offered in {answer!r}; {example}"
+    if name == "python_version" and answer not in PYTHONS:
+        return f"Lambda does not run {answer!r}; write one of {', '.join(PYTHONS)}"
+    return ""
 
 
 EXAMPLES = {
     "project_name": "Demand Pricing",
+    "project_slug": "demand-pricing",
     "description": "Recommends a price for each product.",
     "author": "The Demand Pricing team",
+    "github_repository": "your-organisation/demand-pricing",
+    "aws_region": "eu-west-1",
 }
 
 
 def refuse(answers: dict[str, Any]) -> None:
     """Exit with every problem named, if there is one; nothing has been written then."""
-    if found := problems(answers):
-        print("✗ no service was made:", *found, sep="\n  ", file=sys.stderr)
+    stop(problems(answers))
+
+
+def stop(found: dict[str, str]) -> None:
+    """Exit with these problems, if there are any."""
+    if found:
+        lines = (f"{name}: {reason}" for name, reason in found.items())
+        print("✗ no service was made:", *lines, sep="\n  ", file=sys.stderr)
         sys.exit(1)

@@ -16,7 +16,7 @@ from botocore import UNSIGNED
 from botocore.config import Config as Options
 from botocore.session import Session
 from issuer import Issuer
-from tiny import HANDLER, Tiny
+from tiny import BUILDSPEC, HANDLER, Tiny
 
 from ml_delivery import emulator, notify
 from ml_delivery.account import change_sets, stacks
@@ -36,15 +36,16 @@ SUBJECTS = {
     "plan": f"{REPOSITORY}:ref:refs/heads/main",
     "deploy": f"{REPOSITORY}:environment:production",
 }
+# The workflow file that each stage's job is in, as GitHub's tokens name it.
+JOBS = {
+    stage: f"an-owner/a-repository/.github/workflows/{file}@refs/heads/main" for stage, file in stacks.WORKFLOWS.items()
+}
 # Answers as a version, not through the alias: a first deploy of it has an alias to take back.
 SHY = HANDLER.replace(
     '    print("asked for"', '    assert not context.invoked_function_arn.endswith(":live")\n    print("asked for"'
 )
-
-# CodeBuild's own agent files the reports that buildspec.yml names: our stages can't miss these rights.
-BY_AWS = "Report"
-
-BUILDSPEC = """\
+# Quick, for the stage that starts builds and follows them.
+QUICK = """\
 version: 0.2
 phases:
   build:
@@ -75,19 +76,23 @@ class Roles:
         self.cloud = "embedded" if tiny.config.service.target == "lambda-image" else "aws"
         self.tiny.replace("pipeline.toml", 'branch = "main"\n', f'branch = "main"\naccount = "{ACCOUNT}"\n')
         self.tiny.write("src/service/handler.py", SHY)
-        self.tiny.write("buildspec.yml", BUILDSPEC)
+        self.tiny.write("buildspec.yml", QUICK)
         self.environment = self.tiny.config.environment("main")
         self.admin = Cloud.open(self.tiny.config, self.environment, "embedded")
-        self.commits = {"shy": self.commit(), "first": self.commit("first"), "second": self.commit("second")}
+        self.commits = {"shy": self.commit(), "first": self.commit("first")}
+        self.tiny.write("buildspec.yml", BUILDSPEC)
+        self.commits["second"] = self.commit("second")
         for stack in (stacks.github, stacks.service, stacks.delivering):
             wanted = stack(self.tiny.config) if stack is stacks.github else stack(self.tiny.config, self.environment)
             change_sets.ensure(wanted, self.admin)
         self.issuer = Issuer()
         self.issuer.publish(self.tiny.root / ".pipeline/cloud")
         self._trust_developer()
-        for commit in self.commits.values():
+        for commit in (self.commits["shy"], self.commits["first"]):
             self.head(commit)
             self.push("embedded")
+        self.head(self.commits["second"])  # by CodeBuild, whose record of the build a plan and a deploy read
+        codebuild.run(self.tiny.config, self.environment, self.admin, lambda phase: None, lambda line: None)
         self.policies = {role: self._policy(role) for role in ("codebuild", "build", "plan", "deploy")}
 
     def commit(self, note: str = "") -> str:
@@ -105,6 +110,11 @@ class Roles:
         return pushing.push(delivery.open_delivery(self.tiny.config, "main", cloud or self.cloud), manifest)
 
     # -- who acts
+
+    def token(self, role: str, subject: str = "", **claims: Any) -> str:
+        """A token as GitHub gives it to the job that takes ``role``, unless it is for another subject or has other claims."""
+        found: str = self.issuer.token(subject or SUBJECTS[role], **{"job_workflow_ref": JOBS[role], **claims})
+        return found
 
     def assume(self, role: str, token: str, seconds: int = 900) -> dict[str, str]:
         """The credentials of ``role`` for ``token``, asked for as ``configure-aws-credentials`` asks."""
@@ -141,7 +151,7 @@ class Roles:
             arn = f"arn:aws:iam::{ACCOUNT}:role/{self.name}-codebuild"
             keys = self.admin.client("sts").assume_role(RoleArn=arn, RoleSessionName="tests")["Credentials"]
         else:
-            keys = self.assume(role, self.issuer.token(SUBJECTS[role]))
+            keys = self.assume(role, self.token(role))
         variables = {
             "AWS_ACCESS_KEY_ID": keys["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": keys["SecretAccessKey"],
@@ -200,7 +210,7 @@ class Roles:
         self.prepare(role)
         self.stages(role)
         unused = []
-        for right in (r for r in rights if r.role == role and r.sid != BY_AWS):
+        for right in (r for r in rights if r.role == role):
             self.prepare(role)
             with self.without(right):
                 try:
@@ -223,11 +233,12 @@ class Roles:
         s3, bucket = self.admin.client("s3"), f"{self.name}-{ACCOUNT}"
         if role == "codebuild":
             self.commit(f"new {time.time()}")
+        elif role == "build":
+            self.head(self.commits["first"])
         elif role == "plan" and not self._there():
             self.head(self.commits["first"])
             self.tiny.deploy()
             self.head(self.commits["second"])
-            self.push("embedded")
         elif role == "deploy":
             if self._there():
                 self.admin.client("lambda").delete_function(FunctionName=self.name)

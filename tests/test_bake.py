@@ -13,15 +13,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from bake import QUESTIONS, Refused, bake, cruft, files, repository, start
+from bake import Refused, bake, cruft, files, repository, start
 from tiny import TEMPLATE
 
 import local_extensions
+from local_extensions.answers import CHOICES
 from ml_delivery import __version__, config, keys
 from ml_delivery.containers.engines import Engine
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-CHOICES = {name: value for name, value in QUESTIONS.items() if isinstance(value, list) and not name.startswith("_")}
 # What interacts is multiplied (starter, target and Python), what does not is cycled through.
 CYCLED = itertools.cycle(CHOICES["licence"])
 MATRIX = [

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +58,49 @@ def test_command_that_fails_fails_the_task(showing: Tiny) -> None:
     output = showing.invoke("train", "--option", "exit=3", code=1)
     assert "✗ [train] command exited with code 3" in output
     assert "invoke train" in output
+
+
+WAITING = """\
+import pathlib, sys, time
+pathlib.Path("began").touch()
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)  # longer than subprocess.call would wait
+    print("interrupted; nothing is lost")
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "printed"),
+    [
+        (WAITING, "interrupted; nothing is lost\n"),
+        (
+            "import pathlib, time, signal\nsignal.signal(2, signal.SIG_DFL)\npathlib.Path('began').touch()\ntime.sleep(60)",
+            "✗ interrupted\n",
+        ),
+    ],
+    ids=["reports itself", "reports nothing"],
+)
+def test_interrupted_command_is_reported_once(showing: Tiny, command: str, printed: str) -> None:
+    """Ctrl-C reaches the command and the task; the command ends by itself, and one of the two reports it."""
+    showing.write("src/service/show.py", command)
+    process = subprocess.Popen(
+        showing.command("train"),
+        cwd=showing.root,
+        env=showing.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 60
+    while not (showing.root / "began").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == printed
+    assert process.returncode == 130
 
 
 def test_stage_without_a_command_says_what_to_write(tiny: Tiny) -> None:

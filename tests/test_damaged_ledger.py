@@ -47,7 +47,7 @@ def test_damaged_event_stops_only_what_needs_it(two: Tiny) -> None:
     s3, bucket, prefix = ledger(two)
     key = max(entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}00000001/")["Contents"])
     for body in (b"", b"{", DEEP, b'{"format": 2, "number": 1}'):
-        s3.put_object(Bucket=bucket, Key=key, Body=body)
+        two.exchange(key, body)
         said = two.invoke("releases", code=1)
         assert f"{key} can't be read" in said
         assert "2  verified" in said
@@ -72,7 +72,7 @@ def test_stray_objects_are_no_releases(two: Tiny) -> None:
         "00000002/1-verified.json",
     )
     for name in names:
-        s3.put_object(Bucket=bucket, Key=f"{prefix}{name}", Body=b"mine")
+        s3.put_object(Bucket=bucket, Key=f"{prefix}{name}", Body=b"mine", IfNoneMatch="*")
     listed = two.invoke("releases")
     s3.delete_object(Bucket=bucket, Key=f"{prefix}head.json")
     assert two.invoke("releases") == listed

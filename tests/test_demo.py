@@ -58,7 +58,7 @@ def test_demo_goes_through_and_again(tmp_path: Path) -> None:
         "release 3 is verified",
         "  3  rolled-back",
         "✗ CodeBuild ended price-demo-production:",
-        "20 panels, each with data",
+        "21 panels, each with data",
         "== Summary",
         f"The service is in {into}",
     ):

@@ -289,7 +289,7 @@ def test_artifact_for_another_python_is_refused(tiny: Tiny) -> None:
     tiny.push()
     opened = tiny.open()
     other = replace(opened.config, service=replace(opened.config.service, python="3.14"))
-    with pytest.raises(ConfigError, match="build it again"):
+    with pytest.raises(ConfigError, match="the artifact was built for Python"):
         replace(opened, config=other).artifact()
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from issuer import AUDIENCE, URL
 from tiny import TEMPLATE, Tiny
 
-from ml_delivery.account import change_sets, doctor, stacks
+from ml_delivery.account import change_sets, doctor, stacks, trust
 from ml_delivery.cloud import Cloud
 from ml_delivery.dependencies import locks
 from ml_delivery.errors import ConfigError
 
-TOKEN = "canary-of-the-github-token"
-GOOD = {"iss": URL, "aud": AUDIENCE, "sub": "repo:an-owner/a-repository:environment:production"}
-DELIVERY = "actions/variables/DELIVERY"
+GOOD = {
+    "iss": URL,
+    "aud": AUDIENCE,
+    "sub": "repo:an-owner/a-repository:environment:production",
+    "job_workflow_ref": "an-owner/a-repository/.github/workflows/deploy.yml@refs/heads/main",
+}
 
 
 class Patient:
@@ -187,94 +185,27 @@ BAD_CLAIMS = {
 def test_claim_that_is_in_the_way_is_named(patient: Patient) -> None:
     """No role accepts the token, and each names the claim, what it is, and what the role requires."""
     for name, (changes, says, fix) in BAD_CLAIMS.items():
-        for finding in doctor.trust(patient.environment, patient.cloud, patient.name, {**GOOD, **changes}):
+        for finding in trust.given(patient.environment, patient.cloud, patient.name, {**GOOD, **changes}):
             assert not finding.ok, name
             assert says in finding.says, name
             assert fix in finding.fix, name
+
+
+def test_workflow_file_that_is_another_is_named(patient: Patient) -> None:
+    """The subject is right, and the job is in another workflow file, or in this file on another branch."""
+    for other in ("other.yml@refs/heads/main", "deploy.yml@refs/heads/feature"):
+        claims = {**GOOD, "job_workflow_ref": f"an-owner/a-repository/.github/workflows/{other}"}
+        found = {f.check: f for f in trust.given(patient.environment, patient.cloud, patient.name, claims)}
+        assert not found["trust of deploy"].ok
+        assert f"job_workflow_ref is 'an-owner/a-repository/.github/workflows/{other}'" in found["trust of deploy"].says
+        assert "run the workflow from main" in found["trust of deploy"].fix
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "no-such-file", '"text"'])
 def test_claims_that_are_none_are_refused(text: str) -> None:
     """Neither JSON nor a file of it."""
     with pytest.raises(ConfigError, match="--claims: 1 problem"):
-        doctor.claims_of(text)
-
-
-class GitHub(BaseHTTPRequestHandler):
-    """Answers as https://docs.github.com/en/rest/deployments/environments and …/rest/actions/variables say."""
-
-    answers: dict[str, tuple[int, Any]] = {}  # noqa: RUF012 - set anew by each test
-    tokens: list[str] = []  # noqa: RUF012
-
-    def do_GET(self) -> None:
-        self.tokens.append(self.headers["Authorization"])
-        path = self.path.removeprefix("/repos/an-owner/a-repository/")
-        code, content = self.answers.get(path, (404, {"message": "Not Found"}))
-        body = json.dumps(content).encode()
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[GitHub]]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), GitHub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("GITHUB_API_URL", f"http://127.0.0.1:{server.server_port}")
-    GitHub.answers, GitHub.tokens = {}, []
-    yield GitHub
-    server.shutdown()
-    server.server_close()
-
-
-def asked(tiny: Tiny) -> dict[str, doctor.Finding]:
-    environment = tiny.config.environment("main")
-    return {f.check: f for f in doctor.github(tiny.config, environment, "123456789012", TOKEN)}
-
-
-def test_what_is_missing_on_github_is_said(tiny: Tiny, api: type[GitHub]) -> None:
-    """No environment, no reviewers, no variable, another variable; then nothing is missing."""
-    found = asked(tiny)
-    assert found["GitHub environment"].says == "there is no environment production"
-    assert (
-        found["GitHub environment"].fix == "create it in https://github.com/an-owner/a-repository/settings/environments"
-    )
-    assert found["GitHub variable"].says == "there is no variable DELIVERY"
-    assert '"deploy": "arn:aws:iam::123456789012:role/' in found["GitHub variable"].fix
-    api.answers = {"environments/production": (200, {"protection_rules": []}), DELIVERY: (200, {"value": "{}"})}
-    assert asked(tiny)["GitHub environment"].says == "production has no required reviewers"
-    assert asked(tiny)["GitHub variable"].says == "DELIVERY differs from what invoke bootstrap prints"
-    value = json.dumps(stacks.workflows(tiny.config, "123456789012"))
-    rules: dict[str, Any] = {"protection_rules": [{"type": "required_reviewers"}], "deployment_branch_policy": None}
-    api.answers = {"environments/production": (200, rules), DELIVERY: (200, {"value": value})}
-    assert asked(tiny)["GitHub environment"].says == "any branch may use production"
-    assert "allow main only" in asked(tiny)["GitHub environment"].fix
-    rules["deployment_branch_policy"] = {"protected_branches": False, "custom_branch_policies": True}
-    api.answers = {"environments/production": (200, rules), DELIVERY: (200, {"value": value})}
-    assert all(finding.ok for finding in asked(tiny).values())
-    assert set(api.tokens) == {f"Bearer {TOKEN}"}
-
-
-@pytest.mark.parametrize(
-    ("code", "says"), [(401, "GitHub answers 401"), (403, "GitHub answers 403"), (500, "answers 500")]
-)
-def test_github_that_refuses_is_said(tiny: Tiny, api: type[GitHub], code: int, says: str) -> None:
-    """A token that may not, or a service that is down; the token is not printed."""
-    api.answers = {"environments/production": (code, {}), DELIVERY: (code, {})}
-    for finding in asked(tiny).values():
-        assert says in finding.says
-        assert TOKEN not in str(finding)
-
-
-def test_github_that_is_away_is_said(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """GitHub can't be reached."""
-    monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
-    assert all("GitHub does not answer" in finding.says for finding in asked(tiny).values())
-    assert os.environ["GITHUB_API_URL"]
+        trust.claims_of(text)
 
 
 def test_branch_of_no_environment_is_a_finding(tiny: Tiny) -> None:

@@ -153,6 +153,17 @@ def test_one_shell_for_all_commands_and_its_variables(builds: Builds) -> None:
     assert record["exportedEnvironmentVariables"] == [{"name": "MADE", "value": "a b"}]
 
 
+def test_buildspec_of_the_request_wins_and_is_in_the_record(builds: Builds) -> None:
+    """Who starts a build may say what it runs; the build's record then says so."""
+    asked = spec("echo by the request")
+    status, log, record = builds.run(spec("echo by the commit"), buildspecOverride=asked)
+    assert status == "SUCCEEDED", log
+    assert "\nby the request\n" in log
+    assert "by the commit" not in log
+    assert record["source"]["buildspec"] == asked
+    assert builds.run(spec("true"))[2]["source"]["buildspec"] == "buildspec.yml"
+
+
 @pytest.mark.parametrize("command", ["false", "exit 3", "no-such-command", "echo x | grep y", "kill -9 $$"])
 def test_a_build_fails_when_a_command_fails(builds: Builds, command: str) -> None:
     """Whatever way a command fails, the phase and the build fail and say which command it was."""

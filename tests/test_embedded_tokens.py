@@ -154,6 +154,36 @@ def test_bad_token_is_refused(running: emulator.Running, role: str, name: str) -
     assert says in fault.value.response["Error"]["Message"]
 
 
+def test_claims_of_github_are_condition_keys(running: emulator.Running, role: str) -> None:
+    """Those that AWS documents, of GitHub's tokens; a claim that is absent, differs or is no condition key refuses."""
+    iam = client(running, "iam")
+    wanted = {
+        "job_workflow_ref": "o/r/.github/workflows/x.yml@refs/heads/main",
+        "repository_id": "345",
+        "ref": "refs/heads/main",
+    }
+
+    def made(name: str, required: dict[str, str]) -> str:
+        conditions = {f"{HOST}:aud": AUDIENCE, **{f"{HOST}:{claim}": value for claim, value in required.items()}}
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Federated": role.replace("role/web", f"oidc-provider/{HOST}")},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {"StringEquals": conditions},
+        }
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        return str(iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"])
+
+    bound = made("bound", wanted)
+    assume(running, bound, ISSUER.token(SUBJECT, **wanted))
+    for claim in wanted:
+        for other in (None, "other", wanted[claim] + "2", wanted[claim].upper() + "X"):
+            with pytest.raises(ClientError, match="AccessDenied"):
+                assume(running, bound, ISSUER.token(SUBJECT, **{**wanted, claim: other}))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        assume(running, made("unknown-key", {"workflow_ref": "x"}), ISSUER.token(SUBJECT, workflow_ref="x"))
+
+
 def test_session_is_as_long_as_the_role_allows(running: emulator.Running, role: str) -> None:
     """A longer session than the role's own limit is refused."""
     with pytest.raises(ClientError, match="exceeds the MaxSessionDuration set for this role"):

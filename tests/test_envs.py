@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import re
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
+from tiny import ROOT
 
 from ml_delivery.dependencies import envs
 from ml_delivery.errors import SetupError
@@ -48,3 +53,36 @@ def test_environment_is_made_once_per_lock(tmp_path: Path) -> None:
         with pytest.raises(SetupError, match="uv pip sync failed"):
             envs.ensure(tmp_path, "x", lock, Path(sys.executable))
     assert not mark.exists()
+
+
+def test_no_source_distribution_is_built(tmp_path: Path) -> None:
+    """Of a locked package that exists only as source, no code runs: it is refused, and named."""
+    ran = tmp_path / "ran"
+    files = {
+        "backend.py": f"open({str(ran)!r}, 'w').close()\n",
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "PKG-INFO": "Metadata-Version: 2.1\nName: from-source\nVersion: 1\n",
+    }
+    archive = tmp_path / "from_source-1.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"from_source-1/{name}")
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    lock = tmp_path / "lock.txt"
+    lock.write_text(f"--no-index\n--find-links {tmp_path}\nfrom-source==1 --hash=sha256:{digest}\n")
+    with pytest.raises(SetupError, match="from-source"):
+        envs.ensure(tmp_path, "x", lock, Path(sys.executable))
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("makefile", ["Makefile", "{{cookiecutter.project_slug}}/Makefile"])
+def test_setup_installs_wheels_only(makefile: str) -> None:
+    """Each line of `make setup` that installs locked packages refuses to build any."""
+    lines = [
+        line for line in (ROOT / makefile).read_text().splitlines() if re.search(r"\bpip\b.* (install|sync) ", line)
+    ]
+    installing = [line for line in lines if "--editable ." not in line]
+    assert len(installing) >= 3
+    assert [line for line in installing if "--no-build" not in line and "--only-binary :all:" not in line] == []

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import json_shapes
 import pytest
 from bake import bake, commit, files, git, start
 from tiny import HANDLER
@@ -184,7 +185,7 @@ def test_ejected_copy_wins_until_it_is_undone(service: Path, tmp_path: Path) -> 
     assert added - {".pipeline"} == {"embedded_aws", "ml_delivery"}  # the running emulator saves its state at any time
     assert package(service) == f"ml-delivery {version}, ejected"
     content = files(service)
-    invoke(service, "eject")  # once more is no change
+    json_shapes.check("eject", json.loads(invoke(service, "eject", "--json")))  # once more is no change
     assert own(files(service)) == own(content)
     run(service, ".venv/bin/nox", "-s", "lint", "--install-only")  # a bake's own lint takes the copy as it is
     run(service, ".nox/lint/bin/ruff", "check", *eject.FOLDERS)

@@ -198,8 +198,18 @@ FIELDS = {
     Work: "verb release previous plan dropped step weight since due detached",
     Release: "number state artifact settings variables who at deployed cause seconds watched plan",
     Artifact: "version commit dirty digest content model python architecture location size",
-    Look: "weight requests errors p95 throttles alarms command breach",
+    Look: "weight requests errors p95 throttles alarms command breach failures",
 }
+
+
+def test_release_of_format_2_is_read() -> None:
+    """What was watched before failures were recorded has none."""
+    document = json.loads(EVENTS[4].read_text())
+    names = FIELDS[Look].split()[:-1]
+    known = {**dict.fromkeys(FIELDS[Release].split(), 1), "artifact": document["artifact"], "state": "verified"}
+    known["watched"] = [{**dict.fromkeys(names, 0), "alarms": []}]
+    (look,) = formats.release("x", formats.read("x", json.dumps({**known, "format": 2}).encode())).watched
+    assert (look.requests, look.failures) == (0, None)
 
 
 @pytest.mark.parametrize("kind", FIELDS, ids=lambda kind: kind.__name__)

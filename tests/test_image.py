@@ -11,12 +11,13 @@ import time
 import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tiny import Tiny
+from tiny import BASE, TEMPLATE, Tiny
 
 from ml_delivery import emulator
-from ml_delivery.artifact import build
+from ml_delivery.artifact import build, provenance
 from ml_delivery.containers import engines
 from ml_delivery.containers.registry import Registry
 from ml_delivery.errors import BuildError, Refused
@@ -163,6 +164,38 @@ def test_two_builds_of_one_commit_have_the_same_layers(boxed: Tiny, tmp_path: Pa
     words = boxed.command("build", "--json")
     done = subprocess.run(words, cwd=clone, env=env, check=True, capture_output=True, text=True, umask=0o077)
     assert {layer["name"]: layer["digest"] for layer in json.loads(done.stdout)["layers"]} == first
+
+
+def test_recipe_is_the_commits(boxed: Tiny) -> None:
+    """A ``Dockerfile.lambda`` that was changed unnoticed by git is not built."""
+    first = digests(boxed)
+    boxed.git("update-index", "--assume-unchanged", "Dockerfile.lambda")
+    boxed.write("Dockerfile.lambda", "FROM nothing-that-exists\n")
+    assert digests(boxed) == first
+
+
+def test_provenance_is_of_the_registrys_digest_and_names_the_base(boxed: Tiny) -> None:
+    """The statement's subject is the pushed image; the base is known by its layers, and by its name if the engine confirms it."""
+    pushed = boxed.push().artifact
+
+    def base() -> dict[str, Any]:
+        (document,) = (json.loads(body) for _, body in provenance._stored(boxed.open(), boxed.git("rev-parse", "HEAD")))
+        assert document["subject"][0]["name"].endswith(f"@sha256:{document['subject'][0]['digest']['sha256']}")
+        parts = document["predicate"]["buildDefinition"]["resolvedDependencies"]
+        return next(part for part in parts if part["name"] == "base image")
+
+    layers = json.loads(docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", BASE))
+    assert base() == {"name": "base image", "uri": f"docker://{BASE}", "annotations": {"layers": layers}}
+    assert provenance.check(boxed.open(), pushed).digest == pushed.digest == boxed.deploy().release.artifact.digest
+    assert "✓ its provenance, by a local build" in boxed.invoke("verify")
+    (boxed.root / "Dockerfile.lambda").unlink()
+    text = (TEMPLATE / "Dockerfile.lambda").read_text()
+    boxed.write("Dockerfile.lambda", text.replace("FROM ${BASE}\n", "FROM ${BASE}\nCOPY model.tar /another\n"))
+    boxed.commit("Another base")
+    boxed.push()
+    found = base()
+    assert "uri" not in found
+    assert found["annotations"]["layers"][:-1] == layers
 
 
 def test_a_changed_line_changes_the_last_layer_only(boxed: Tiny) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tiny import Tiny
 
 from ml_delivery.dependencies import locks
-from ml_delivery.errors import ConfigError
+from ml_delivery.errors import BuildError, ConfigError
 
 HASH = "0" * 63
 LOCK = f"""\
@@ -77,7 +78,7 @@ def made_from(root: Path) -> Path:
     for name, requirements in locks.declared(root).items():
         lock = root / name
         if lock.exists():
-            lock.write_text(f"# nox -s lock ({locks._inputs(requirements)})\n{lock.read_text()}")
+            lock.write_text(f"# nox -s lock ({locks.inputs(requirements)})\n{lock.read_text()}")
     return root
 
 
@@ -123,3 +124,61 @@ def test_command_that_makes_locks_is_one_that_is_there(tmp_path: Path) -> None:
     assert locks.how(tmp_path) == "python -m ml_delivery.dependencies.locks --make"
     (tmp_path / "noxfile.py").touch()
     assert locks.how(tmp_path) == "nox -s lock"
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "remedy"),
+    [
+        (
+            "mine @ git+https://example.com/mine@0123456",
+            "serve.txt: mine comes from git+https://example.com/mine@0123456, not from an index",
+            "upload it to an index, declare mine==VERSION in pyproject.toml, then python -m ml_delivery",
+        ),
+        (
+            "mine @ file:///wheels/mine-1.0-py3-none-any.whl",
+            "mine comes from file:///wheels",
+            "or copy its code into src/",
+        ),
+        ("--index-url https://example.com/simple", "--index-url is an option", "name the index by PIP_INDEX_URL"),
+        ("--extra-index-url=https://example.com/simple", "--extra-index-url is an option", "PIP_INDEX_URL"),
+        ("-e .", "serve.txt: -e is an option; each line of a lock is a package", "remove that line"),
+        (
+            "flask>=3",
+            "serve.txt: flask>=3 is not pinned with a hash",
+            "python -m ml_delivery.dependencies.locks --make",
+        ),
+        ("flask==3.1.3", "serve.txt: flask==3.1.3 is not pinned with a hash", "--make"),
+    ],
+)
+def test_line_without_a_hash_has_its_reason(tmp_path: Path, line: str, message: str, remedy: str) -> None:
+    """What can't be locked is named as that, with a way on that does not lead back."""
+    root = project(tmp_path, "[]", f"{LOCK}{line}\n")
+    with pytest.raises(BuildError) as fault:
+        locks.read(root / "requirements/serve.txt")
+    assert message in fault.value.message
+    assert remedy in fault.value.next
+
+
+def test_unlocked_dependency_stops_the_build(tiny: Tiny) -> None:
+    """A dependency that was declared and not locked is not left out silently; a lock of just that is not parsed."""
+    tiny.write("pyproject.toml", '[project]\nname = "x"\nversion = "0"\ndependencies = ["flask>=4", "requests"]\n')
+    tiny.write("requirements/serve.txt", LOCK)
+    tiny.commit()
+    printed = tiny.invoke("build", code=1)
+    assert "pyproject.toml declares flask>=4, the lock locks 3.1.3" in printed
+    assert "pyproject.toml declares requests, the lock does not lock it" in printed
+    assert "next: python -m ml_delivery.dependencies.locks --make" in printed
+    wanted = locks.declared(tiny.root)["requirements/serve.txt"]
+    tiny.write("requirements/serve.txt", f"# made ({locks.inputs(wanted)})\n")
+    tiny.commit()
+    assert "built" in tiny.invoke("build")
+
+
+def test_byte_order_mark_is_no_content(tiny: Tiny) -> None:
+    """Files that an editor on Windows saved, with a byte order mark, are read as any other."""
+    for name in ("pipeline.toml", "pyproject.toml", "model.lock", "requirements/serve.txt"):
+        path = tiny.root / name
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    tiny.commit()
+    assert "built" in tiny.invoke("build")
+    assert locks.read(tiny.root / "requirements/serve.txt") == []

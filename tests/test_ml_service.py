@@ -129,6 +129,23 @@ def test_line_declares_what_it_measures(monkeypatch: pytest.MonkeyPatch) -> None
     assert (line["Latency"], line["Drinks"], line["path"]) == (1.5, 2, "/")
 
 
+def test_failures_are_also_written_by_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deploy in steps compares versions by this one metric; without a version nothing more is declared."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "demand-pricing-production")
+    assert len(json.loads(telemetry.line("info", Failures=0))["_aws"]["CloudWatchMetrics"]) == 1
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_VERSION", "7")
+    line = json.loads(telemetry.line("info", Latency=1.5, Failures=1))
+    assert line["Version"] == "7"
+    assert line["_aws"]["CloudWatchMetrics"][1:] == [
+        {
+            "Namespace": telemetry.NAMESPACE,
+            "Dimensions": [["Function", "Version"]],
+            "Metrics": [{"Name": "Failures", "Unit": "Count"}],
+        }
+    ]
+    assert "Version" not in json.loads(telemetry.line("info", Latency=1.5))
+
+
 def test_line_outside_lambda_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no function runs nothing is declared."""
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)

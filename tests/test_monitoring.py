@@ -97,7 +97,7 @@ def test_panels_refer_to_their_own_queries(priced: Tiny) -> None:
     """Ids are unique; an expression names only queries of its panel; a log panel's query exists."""
     found = seen(priced)
     assert list(found.rows) == ["Requests", "Capacity and cost", "Model", "Delivery", "Log"]
-    assert len({panel.id for panel in found.panels}) == len(found.panels) == 20
+    assert len({panel.id for panel in found.panels}) == len(found.panels) == 21
     for panel in found.panels:
         ids = [query.id for query in panel.queries]
         assert len(set(ids)) == len(ids), panel.id

@@ -138,6 +138,15 @@ def test_both_channels_are_told(aws: Tiny, monkeypatch: pytest.MonkeyPatch) -> N
     assert json.loads(got["Body"])["Message"] == text
 
 
+def test_nothing_in_a_message_is_slacks_markup(aws: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reason that contains mentions and links, as an exception may, is text; and secrets in it are masked."""
+    reason = "<!channel> <https://evil.localhost|click> & password=canary"
+    with slack() as server:
+        monkeypatch.setenv("SLACK_WEBHOOK_URL", server.url)
+        told(aws, notify.Message("deploy", reason, "", "x", "", 1, ""))
+    assert server.got[0].splitlines()[1] == ("&lt;!channel&gt; &lt;https://evil.localhost|click&gt; &amp; password=***")
+
+
 def test_rehearsal_tells_nobody(aws: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the embedded cloud nothing is sent."""
     with slack() as server:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from tiny import ROOT, Tiny
 
-from ml_delivery import config
-from ml_delivery.errors import ConfigError, Refused
+from ml_delivery import config, source
+from ml_delivery.errors import BuildError, ConfigError, Refused
+from ml_delivery.release import rebuild, verify
 
 OWN = 'target = "folder_target:FolderTarget"'
 UNFINISHED = """\
@@ -36,6 +37,34 @@ def own(tiny: Tiny) -> Tiny:
     tiny.write("pipeline.toml", (tiny.root / "pipeline.toml").read_text() + "\n[deploy]\nkeep = 1\nkeep_days = 0\n")
     tiny.commit("A target of its own")
     return tiny
+
+
+def test_rebuild_uses_the_commits_own_target(own: Tiny) -> None:
+    """What the working tree has since changed in the target's code is not what the commit is built with."""
+    for words in ("build", "push", "deploy"):
+        own.invoke(words)
+    packing = "        digest = hashlib"
+    own.replace("folder_target.py", packing, '        path.write_bytes(path.read_bytes() + b"more")\n' + packing)
+    assert "✓ a rebuild of " in own.invoke("verify", "--rebuild")
+    own.commit("Pack more")
+    for words in ("build", "push", "deploy"):
+        own.invoke(words)
+    own.replace("folder_target.py", '+ b"more"', '+ b"less"')
+    assert "✓ a rebuild of " in own.invoke("verify", "--rebuild")
+    before = list(sys.path)
+    verify.verify(own.open(), rebuild=True, report=lambda link: None)
+    assert [entry for entry in sys.path if entry not in before] in ([], [str(own.root)])
+
+
+def test_rebuild_that_fails_is_explained(own: Tiny, tmp_path: Path) -> None:
+    """A commit whose own target can't be loaded any more: the reason, and no traceback."""
+    clone = source.clone(own.root, own.git("rev-parse", "HEAD"), tmp_path / "clone")
+    (clone / "folder_target.py").write_text("raise ValueError('of the clone')\n")
+    with pytest.raises(BuildError, match=r"(?s)the commit can't be built again: .*ValueError: of the clone"):
+        rebuild.rebuild(own.root, clone, "main")
+    (clone / "folder_target.py").write_text("raise SystemExit('of the clone')\n")
+    with pytest.raises(BuildError, match=r"(?s)the rebuild exited with code 1: .*of the clone"):
+        rebuild.rebuild(own.root, clone, "main")
 
 
 def test_own_target_has_the_whole_life(own: Tiny) -> None:

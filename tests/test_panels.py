@@ -196,7 +196,7 @@ def test_nothing_else_is_granted(grafana: Cloud, service: str, operation: str, p
 
 def test_report_draws_every_panel(seen: Seen) -> None:
     """One page, that needs nothing else, shows each panel with its data, the alarms, and the releases as marks."""
-    assert "build/monitoring.html: 20 panels, each with data" in seen.service.invoke("report", "--days", "2")
+    assert "build/monitoring.html: 21 panels, each with data" in seen.service.invoke("report", "--days", "2")
     page = (seen.service.root / "build/monitoring.html").read_text()
     assert not re.search(r"https?://|<script|src=|@import", page)
     figures = dict(re.findall(r'<figure id="([a-z0-9-]+)">(.*?)</figure>', page, re.S))
@@ -246,7 +246,7 @@ def test_log_query_is_a_table_for_people(seen: Seen) -> None:
     assert printed[0].split() == ["@timestamp", "Latency", "path", "status", "Release", "model", "trace"]
     assert len(printed) == 21
     refusal = seen.service.invoke("logs", "--query", "fast", code=1)
-    assert "infra/queries/fast.txt does not exist" in refusal
+    assert "there is no query 'fast'" in refusal
     assert "slow: The slowest requests" in refusal
 
 
@@ -263,14 +263,15 @@ def test_trace_reaches_the_log(seen: Seen) -> None:
 
 
 def test_watching_shows_who_answers_how_much(seen: Seen) -> None:
-    """Each version has a line with its release, share, requests, errors and latency; alarms and releases follow."""
+    """Each version has a line with its release, traffic, requests, failures and latency, below the alarms."""
     printed = seen.service.invoke("status", "--watch", "--looks", "2")
     assert printed.count("seen-production on embedded") == 2
-    lines = dict(re.findall(r"^  (\d+) +(\d+ +\d+ % +\d+ +\d+ +[\d.,]+ ms)   .*[▁▂▃▄▅▆▇█]$", printed, re.M))
+    row = r"^  (\d+) +(\d+ +(?:\d+ %)? +\d+ +\d+ +\d+ +[\d.,]+ ms)   .*[▁▂▃▄▅▆▇█]$"
+    lines = dict(re.findall(row, printed, re.M))
     assert set(lines) == {"1", "2"}
-    release, share, _, requests, errors, *_ = lines["1"].split()
-    assert (release, errors) == ("1", "2")
+    release, requests, raised, answered, *_ = lines["1"].split()
+    assert (release, raised, answered) == ("1", "2", "2")
     assert int(requests) >= 10
-    assert 0 < int(share) < 100
+    assert lines["2"].split()[:3] == ["2", "100", "%"]
     assert re.search(r"alarms: (none in alarm|seen-production-)", printed)
     assert re.search(r"^     2  verified ", printed, re.M)

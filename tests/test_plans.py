@@ -16,7 +16,8 @@ from tiny import Tiny
 from ml_delivery.artifact import build
 from ml_delivery.artifact import push as pushing
 from ml_delivery.errors import ConfigError, Refused
-from ml_delivery.release import deploy, plan
+from ml_delivery.records import Artifact, Release
+from ml_delivery.release import deploy, history, plan
 from ml_delivery.targets.lambda_function import costs
 
 
@@ -174,6 +175,24 @@ def test_cost_follows_rate_memory_and_time(tiny: Tiny) -> None:
     assert json.loads(tiny.invoke("plan", "--requests-per-second", "5", "--json"))["cost"]["measured"]
 
 
+def test_history_has_the_steps_in_their_order_of_time() -> None:
+    """The ledger's records are sorted by name; the page shows what came first, first."""
+    order = [
+        "plan",
+        "stage",
+        "probe version",
+        "shift 5 %",
+        "watch 5 %",
+        "shift 50 %",
+        "watch 50 %",
+        "shift",
+        "probe live",
+    ]
+    artifact = Artifact("v", "c", False, "sha256:0", "", "", "3.12", "x86_64", "a.zip", 1)
+    release = Release(1, "verified", artifact, {}, {}, "me", 0.0, seconds=dict.fromkeys(sorted(order), 1.0))
+    assert re.findall(r"<title>(.*?): 1.00 s</title>", history.page("t", [release])) == order
+
+
 def test_history_is_one_page_that_needs_nothing_else(tiny: Tiny, tmp_path: Path) -> None:
     """The page shows every release with its state, cause and times, and loads nothing."""
     tiny.deploy()
@@ -193,3 +212,5 @@ def test_history_is_one_page_that_needs_nothing_else(tiny: Tiny, tmp_path: Path)
     assert not {"script", "link", "img"} & set(tags)
     assert not [attrs for _, attrs in seen if "src" in attrs or "href" in attrs]
     assert says in text
+    assert "<td><b>1 live</b></td>" in text
+    assert text.count(" live</b>") == 1

@@ -80,6 +80,9 @@ def _trust(statement: dict[str, Any]) -> list[str]:
     subject = str(wanted.get(f"{OIDC}:sub", ""))
     if not re.fullmatch(r"\$\{Subject\}:(ref:refs/heads/\$\{Branch\}|environment:\$\{Environment\})", subject):
         found.append(f"trust of another subject than the workflows': {subject or 'any'}")
+    file = r"\$\{Repository\}/\.github/workflows/(build_test|deploy)\.yml@refs/heads/\$\{Branch\}"
+    if not re.fullmatch(file, str(wanted.get(f"{OIDC}:job_workflow_ref", ""))):
+        found.append("trust of any workflow file")
     return found
 
 
@@ -116,6 +119,12 @@ MUTANTS = {
     "any repository of the owner": (SUBJECT, '"repo:an-owner/*"', "trust of another subject than the workflows'"),
     "any job of the repository": (SUBJECT, '!Sub "${Subject}:*"', "trust of another subject than the workflows'"),
     "pull requests": (SUBJECT, '!Sub "${Subject}:pull_request"', "trust of another subject than the workflows'"),
+    "any workflow file": (f'"{OIDC}:job_workflow_ref": ', f'"{OIDC}:workflow": ', "trust of any workflow file"),
+    "the file on any branch": (
+        "/deploy.yml@refs/heads/${Branch}",
+        "/deploy.yml@*",
+        "trust of any workflow file",
+    ),
     "likeness": (
         f'StringEquals:\n                "{OIDC}:aud"',
         f'StringLike:\n                "{OIDC}:aud"',

@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 from emulated import Function, client
 from issuer import Issuer
-from roles import ACCOUNT, REPOSITORY, SUBJECTS, Roles
+from roles import ACCOUNT, JOBS, REPOSITORY, SUBJECTS, Roles
 from tiny import Tiny
 
 from ml_delivery import emulator
@@ -153,37 +153,58 @@ NOT_OURS = {
 }
 
 
+PATH = "an-owner/a-repository/.github/workflows"
+OTHER_JOBS = {
+    "another workflow's": f"{PATH}/other.yml@refs/heads/main",
+    "the build's workflow's": f"{PATH}/build_test.yml@refs/heads/main",
+    "the deploy's workflow's": f"{PATH}/deploy.yml@refs/heads/main",
+    "the workflow's on another branch": f"{PATH}/deploy.yml@refs/heads/feature",
+    "the workflow's of a tag": f"{PATH}/deploy.yml@refs/tags/main",
+    "a reusable workflow's of another repository": "an-owner/b/.github/workflows/deploy.yml@refs/heads/main",
+    "a workflow's that GitHub does not name": None,
+}
+
+
 @pytest.mark.parametrize("role", SUBJECTS)
 def test_role_is_for_its_own_subject_only(roles: Roles, role: str) -> None:
     """Another branch's, environment's, repository's or pull request's token is refused, as are a forged and an expired one."""
     subjects = {**NOT_OURS, **{f"{other}'s": s for other, s in SUBJECTS.items() if s != SUBJECTS[role]}}
     good = SUBJECTS[role]
-    tokens = {name: roles.issuer.token(subject) for name, subject in subjects.items()}
+    tokens = {name: roles.token(role, subject) for name, subject in subjects.items()}
     tokens |= {
-        "forged": Issuer().token(good),
-        "expired": roles.issuer.token(good, exp=int(time.time()) - 1),
-        "for another audience": roles.issuer.token(good, aud="https://github.com/an-owner"),
+        "forged": Issuer().token(good, job_workflow_ref=JOBS[role]),
+        "expired": roles.token(role, exp=int(time.time()) - 1),
+        "for another audience": roles.token(role, aud="https://github.com/an-owner"),
+        **{name: roles.token(role, job_workflow_ref=job) for name, job in OTHER_JOBS.items() if job != JOBS[role]},
     }
     for name, token in tokens.items():
         with pytest.raises(ClientError) as fault:
             roles.assume(role, token)
         code = fault.value.response["Error"]["Code"]
         assert code in ("AccessDenied", "InvalidIdentityToken", "ExpiredTokenException"), (role, name)
-    roles.assume(role, roles.issuer.token(good))
+    roles.assume(role, roles.token(role))
 
 
 def test_immutable_subjects_are_supported(roles: Roles) -> None:
     """With GitHub's numbers in pipeline.toml, the roles trust the immutable form, and no longer the name's."""
     from ml_delivery.account import change_sets, stacks
 
-    roles.tiny.replace("pipeline.toml", "[github]\n", '[github]\nowner_id = "12"\nrepository_id = "345"\n')
+    ids = '[github]\nowner_id = "12"\nrepository_id = "345"\n'
     try:
+        roles.tiny.replace("pipeline.toml", "[github]\n", ids)
         change_sets.ensure(stacks.delivering(roles.tiny.config, roles.environment), roles.admin)
         numbered = "repo:an-owner@12/a-repository@345:environment:production"
-        roles.assume("deploy", roles.issuer.token(numbered))
+        roles.assume("deploy", roles.token("deploy", numbered, repository_id="345"))
         for subject in (SUBJECTS["deploy"], numbered.replace("@12", "@13"), numbered.replace("@345", "@346")):
             with pytest.raises(ClientError, match="AccessDenied"):
-                roles.assume("deploy", roles.issuer.token(subject))
+                roles.assume("deploy", roles.token("deploy", subject, repository_id="345"))
+        # A repository whose tokens have names alone: another one that takes its name has another number.
+        roles.tiny.replace("pipeline.toml", ids, f'{ids}subject = "names"\n')
+        change_sets.ensure(stacks.delivering(roles.tiny.config, roles.environment), roles.admin)
+        roles.assume("deploy", roles.token("deploy", repository_id="345"))
+        for number in ("346", None):
+            with pytest.raises(ClientError, match="AccessDenied"):
+                roles.assume("deploy", roles.token("deploy", repository_id=number))
     finally:
         roles.tiny.git("checkout", "--quiet", "--", "pipeline.toml")
         change_sets.ensure(stacks.delivering(roles.tiny.config, roles.environment), roles.admin)
@@ -193,7 +214,7 @@ def test_session_is_short(roles: Roles) -> None:
     """No role allows a session of more than an hour."""
     for role in SUBJECTS:
         with pytest.raises(ClientError, match="exceeds the MaxSessionDuration"):
-            roles.assume(role, roles.issuer.token(SUBJECTS[role]), seconds=3601)
+            roles.assume(role, roles.token(role), seconds=3601)
 
 
 def test_dependent_rights_are_asked_for(running: emulator.Running) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from bake import BIN, bake, start
+from bake import BIN, bake, git, start
+from snyk_api import snyk_api
 
 from ml_delivery.dependencies import locks
 
@@ -113,3 +115,31 @@ def test_no_answer_is_never_green(sca: Sca) -> None:
     code, output = sca(CI="true")
     assert code == 1
     assert "NOT CHECKED: the vulnerability service did not answer for " in output
+
+
+@pytest.mark.skipif(
+    not (shutil.which("npm") and shutil.which("node")), reason="NOT TESTED: no npm, no node for Snyk's CLI"
+)
+def test_token_makes_snyk_judge_a_clean_service(service: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a token a fresh service passes both sessions by Snyk's own CLI, which gets its code and exactly what is shipped."""
+    monkeypatch.setenv("PIPELINE_PYTHON", "3.11")  # there, more packages are installed for the checks than are shipped
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("NOX") and k != "CI"}
+    with snyk_api() as api:
+        done = subprocess.run(
+            [BIN / "nox", "-s", "sast", "sca"],
+            cwd=service,
+            env={**clean, **api.variables, "PATH": f"{BIN}:{clean['PATH']}", "XDG_CONFIG_HOME": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if "npm could not install" in done.stdout and "EINTEGRITY" not in done.stdout:
+            pytest.skip("NOT TESTED: npm could not fetch Snyk's CLI")
+        assert done.returncode == 0, done.stdout
+        assert "sast: snyk code test found nothing at or above high" in done.stdout
+        shipped = locks.shipped(service)
+        assert f"sca: snyk test knows {len(shipped)} packages, no vulnerability at or above high" in done.stdout
+        assert sorted(api.packages) == sorted(shipped)
+        assert set(api.files) == {path for path in git(service, "ls-files").splitlines() if path.endswith(".py")}
+    assert git(service, "status", "--porcelain") == ""

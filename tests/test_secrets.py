@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -119,6 +120,93 @@ def test_no_secret_gets_out(service: Tiny) -> None:
         found += leaks(group["logGroupName"], str(events).encode())
     assert slack.got
     assert found == []
+
+
+RAISING = """
+    if event["rawPath"] == "/readyz":
+        raise RuntimeError("https://user:canary-cdef-index@db, canary-of-ssm, password=canary-in-the-text ::add-mask::x")
+"""
+ANSWERING = """
+    if event["rawPath"] == "/readyz":
+        print("canary-of-ssm", "canary-of-the-webhook")
+        return {"statusCode": 500, "body": "no: canary-of-ssm, AKIACANARY0123456789, Bearer canary-in-the-text"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "reads"),
+    [(RAISING, False), (ANSWERING, True)],
+    ids=["raises, its secrets can't be read here", "answers 500, they can"],
+)
+def test_what_a_service_leaks_is_masked(service: Tiny, answer: str, reads: bool) -> None:
+    """A handler that puts secrets into its exception, response and log: none is printed, sent, summarised or recorded."""
+    environment = service.config.environment("main")
+    cloud = Cloud.open(service.config, environment, "embedded")
+    name = f"{service.name}-production"
+    path = f"/{service.name}/production/key"
+    service.replace("pipeline.toml", "[promote]", f'[function.secrets]\nAPI_KEY = "ssm:{path}"\n\n[promote]')
+    service.replace("src/service/handler.py", '    body = {"release"', f'{answer}\n    body = {{"release"')
+    service.commit("Leak")
+    change_sets.ensure(stacks.service(service.config, service.config.environment("main")), cloud)
+    if not reads:
+        iam = cloud.client("iam")
+        iam.create_user(UserName="deployer")
+        rights = [
+            {"Effect": "Allow", "Action": "*", "Resource": "*"},
+            {"Effect": "Deny", "Action": "ssm:*", "Resource": "*"},
+        ]
+        document = json.dumps({"Version": "2012-10-17", "Statement": rights})
+        iam.put_user_policy(UserName="deployer", PolicyName="all", PolicyDocument=document)
+        key = iam.create_access_key(UserName="deployer")["AccessKey"]
+        service.environment["AWS_ACCESS_KEY_ID"] = key["AccessKeyId"]
+        service.environment["AWS_SECRET_ACCESS_KEY"] = key["SecretAccessKey"]
+    sqs = cloud.client("sqs")
+    queue = sqs.create_queue(QueueName=name)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    allow = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+    cloud.client("sns").subscribe(TopicArn=f"arn:aws:sns:eu-west-1:{ACCOUNT}:{name}", Protocol="sqs", Endpoint=arn)
+    slack = Slack()
+    service.environment |= {"SLACK_WEBHOOK_URL": slack.url, "GITHUB_ACTIONS": "true"}
+
+    printed = {
+        words: subprocess.run(
+            service.command(*words.split()),
+            cwd=service.root,
+            env=service.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for words in ("build", "push", "deploy", "releases --json", "releases", "call /readyz", "logs", "status")
+    }
+    slack.shutdown()
+    output = {words: done.stdout + done.stderr for words, done in printed.items()}
+    assert printed["deploy"].returncode == 1
+    kind = "RuntimeError: " if answer == RAISING else "answers /readyz with 500: "
+    assert f"{kind}{'' if reads else '(not shown, since it may contain a secret'}" in output["deploy"]
+    assert "Traceback" not in output["deploy"]
+
+    s3, bucket = cloud.client("s3"), f"{name}-{ACCOUNT}"
+    recorded = [entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket, Prefix="releases/")["Contents"]]
+    messages = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
+    sinks = {
+        **{key: s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode() for key in recorded},
+        "Slack": "\n".join(slack.got),
+        "SNS": "\n".join(message["Body"] for message in messages),
+        "summary": (service.root.parent / "summary.md").read_text(),
+        **{words: text for words, text in output.items() if reads or words not in ("call /readyz", "logs")},
+    }
+    assert len(recorded) > 2
+    assert kind.strip(": ") in sinks["Slack"] + sinks["SNS"]
+    hidden = [*SECRETS, "canary-in-the-text", "AKIACANARY"]
+    assert [(sink, secret) for sink, text in sinks.items() for secret in hidden if secret in text] == []
+    # What the log and the response contain is known to the one who asks for them; without the right to read the secrets, what
+    # has a secret's form, and what this process knows, is masked all the same.
+    for words in ("call /readyz", "logs"):
+        assert "canary-in-the-text" not in output[words]
+        assert "canary-of-the-webhook" not in output[words]
 
 
 def test_a_leak_would_be_found() -> None:

@@ -13,6 +13,7 @@ from bake import QUESTIONS, bake, commit, files, git, start
 from test_bake import run
 from tiny import TEMPLATE
 
+from local_extensions.answers import CHOICES
 from ml_delivery import keys
 from ml_delivery.dependencies import locks
 
@@ -23,11 +24,11 @@ PRICING = re.compile(rb"\bpric(e|es|ing)\b|elastic|regret|\bsales\b|stockcode|on
 
 def test_every_starter_can_be_chosen_and_says_what_it_is() -> None:
     """The question offers the folders that there are, each with its words."""
-    assert sorted(QUESTIONS["starter"]) == STARTERS
-    assert set(QUESTIONS["__prompts__"]["starter"]) == {"__prompt__", *STARTERS}
+    assert sorted(CHOICES["starter"]) == STARTERS
+    assert all(f"{starter} (" in QUESTIONS["__prompts__"]["starter"] for starter in STARTERS)
 
 
-@pytest.mark.parametrize("target", QUESTIONS["target"])
+@pytest.mark.parametrize("target", CHOICES["target"])
 def test_blank_is_small_and_holds_nothing_of_pricing(tmp_path: Path, target: str) -> None:
     """At most 60 files, and 3,000 lines beside its locks."""
     found = files(bake(tmp_path / "out", starter="blank", target=target, licence="Apache-2.0"))

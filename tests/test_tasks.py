@@ -75,6 +75,15 @@ def test_wrong_input_is_one_message_with_the_next_command(tiny: Tiny, words: lis
     assert output.startswith("✗ ") or "\n✗ " in output
 
 
+def test_query_that_does_not_exist_is_one_fault(tiny: Tiny) -> None:
+    """The nearest query and all others are listed, and no count of problems."""
+    tiny.deploy()
+    printed = tiny.invoke("logs", "--query", "slwo", code=1)
+    assert printed.startswith("✗ --query: there is no query 'slwo'; did you mean slow?\n")
+    assert "problem" not in printed
+    assert printed.endswith("next: invoke logs --query slow --branch main\n")
+
+
 def test_without_git_commit_or_branch(tiny: Tiny) -> None:
     """No repository, no commit and a detached head are each said in words."""
     tiny.git("checkout", "--quiet", "--detach")

@@ -95,7 +95,7 @@ def test_roots_dependencies_are_the_templates() -> None:
                 "train": set(),
                 "nox": {"cookiecutter", "cruft"},
                 "lint": {"cfn-lint"},
-                "check": {"boto3", "pytest-xdist", "types-pyyaml"},
+                "check": {"boto3", "cyclonedx-python-lib", "in-toto-attestation", "pytest-xdist", "types-pyyaml"},
             }[group]
         )
 
@@ -123,7 +123,7 @@ def test_hook_and_configuration_agree() -> None:
     assert answers.SLUG in fields["name"]["pattern"]
     assert set(answers.REGIONS) >= set(Session().get_available_regions("lambda")) - {"ap-east-2"}
     assert all(re.fullmatch(fields["region"]["pattern"], region) for region in answers.REGIONS)
-    assert sorted(QUESTIONS["target"]) == sorted(plugin.built_in())
+    assert sorted(answers.CHOICES["target"]) == sorted(plugin.built_in())
 
 
 def test_every_question_is_asked_in_words() -> None:

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import json_shapes
 import pytest
 from bake import ROOT, commit, cruft, files, git, invoke, repository, start
 from test_bake_update import change, run
@@ -155,6 +156,8 @@ def test_what_is_new_is_shown_and_checked(old: tuple[Path, Path], service: Path)
     found = json.loads(invoke(service, "upgrade", "--check", "--json", code=2))
     assert (found["template"]["newest_version"], found["update"]) == ("98.0", None)
     done = json.loads(invoke(service, "upgrade", "--to", "v98.0", "--json"))
+    for document in (found, done):
+        json_shapes.check("upgrade", document)
     assert (done["update"]["stale"], "Makefile" in done["update"]["changed"]) == ([], True)
     commit(service, "Upgrade")
     assert "is the newest of" in invoke(service, "upgrade", "--check")

@@ -25,7 +25,7 @@ def test_chain_holds_to_the_byte(tiny: Tiny) -> None:
     """Live, ledger, manifest, bytes, answer and a build anew from a clean clone all are one artifact."""
     tiny.deploy()
     printed = tiny.invoke("verify", "--rebuild")
-    assert printed.count("✓") == 5
+    assert printed.count("✓") == 7
     commit = tiny.git("rev-parse", "HEAD")
     assert f"✓ release 1 is what was pushed for {commit}" in printed
     assert f"✓ a rebuild of {commit}" in printed

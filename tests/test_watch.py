@@ -15,10 +15,8 @@ from tiny import Tiny
 from ml_delivery import emulator
 from ml_delivery.errors import Refused
 from ml_delivery.keys import Deploy
-from ml_delivery.release import deploy
-from ml_delivery.release.machine import Machine
-from ml_delivery.release.results import Run
-from ml_delivery.release.watch import weights
+from ml_delivery.release import deploy, rollout
+from ml_delivery.release.rollout import weights
 
 CANARY = Deploy(strategy="canary", weight=10, pause=12, period=3)
 
@@ -91,7 +89,7 @@ def test_every_line_can_be_crossed(tiny: Tiny, variables: dict[str, str], rules:
             MetricName="x",
             ComparisonOperator="GreaterThanThreshold",
             EvaluationPeriods=1,
-            Period=60,
+            Period=10,
             Statistic="Sum",
             Threshold=1,
             TreatMissingData="breaching",
@@ -139,7 +137,7 @@ def test_detached_deploy_is_resumed(tiny: Tiny) -> None:
     assert "has 10 % of the traffic of production on embedded, paused until " in tiny.invoke("deploy", "--detach")
     assert tiny.live() == 1
     status = tiny.invoke("status")
-    assert "version 2 has 10 % of the traffic" in status
+    assert "version 2 (release 2) has 10 % of the traffic" in status
     assert "a deploy of release 2, at shift 10 %, 10 % of the traffic is paused; continue with invoke deploy" in status
     assert json.loads(tiny.invoke("status", "--json"))["work"]["release"]["number"] == 2
     assert "a deploy of release 2, at shift 10 %" in tiny.invoke("deploy", code=1)
@@ -166,13 +164,11 @@ def test_shares_are_held_on_aws_until_their_numbers_have_come(tiny: Tiny, monkey
     """Lambda's metrics come minutes late: on AWS a shorter pause would look at nothing, and move on."""
     opened = tiny.open()
     opened = replace(opened, environment=replace(opened.environment, deploy=replace(CANARY, pause=1)))
-    with opened.ledger.locked("tests", "look") as lease:
-        machine = Machine(opened, lease, Run(lambda _: None))
-        assert machine.pauses == 1
-        monkeypatch.setattr(opened.cloud, "name", "aws")
-        machine = Machine(replace(opened), lease, Run(lambda _: None))
-        assert machine.pauses == 180 + opened.environment.function.timeout
-        monkeypatch.undo()
+    assert rollout.plan(opened).pause == 1
+    monkeypatch.setattr(opened.cloud, "name", "aws")
+    held = rollout.plan(replace(opened))
+    assert (held.pause, held.period) == (180 + opened.environment.function.timeout, 60)
+    monkeypatch.undo()
 
 
 def test_rollback_says_that_somebody_moved_the_traffic(tiny: Tiny) -> None:

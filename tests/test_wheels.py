@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -45,8 +48,42 @@ def test_package_without_a_wheel_is_named(tmp_path: Path) -> None:
     """onnxruntime of today has no wheel for Lambda's Python 3.11; the message says so, and does not blame the network."""
     pins = [pin for pin in locks.read(PRICING / "requirements/serve.txt") if pin.name == "onnxruntime"]
     newest = [pin for pin in pins if ">=" in pin.marker]
-    with pytest.raises(BuildError, match=rf"onnxruntime {newest[0].version} has no wheel for Python 3\.11 on x86_64"):
+    with pytest.raises(
+        BuildError, match=rf"onnxruntime {newest[0].version} has no wheel for Python 3\.11 on x86_64"
+    ) as fault:
         wheels.fetch(newest, wheels.Platform("3.11", "x86_64", 26), tmp_path)
+    assert "; it has wheels for Python 3.12, 3.13, 3.14" in fault.value.message
+    assert fault.value.next.startswith(
+        'set service.python to "3.14" in pipeline.toml, or declare a version of onnxruntime'
+    )
+
+
+INDEX = {
+    "only_source-1.0.tar.gz": ("only-source", "has no wheel for Python 3.12 on x86_64 with glibc 2.34"),
+    "newer-1.0-cp313-cp313-manylinux_2_28_x86_64.whl": ("newer", "; it has wheels for Python 3.13"),
+    "armed-1.0-cp313-cp313-manylinux_2_28_aarch64.whl": ("armed", "has no wheel for Python 3.12 on x86_64"),
+    "other-2.0-py3-none-any.whl": ("other", "other 1.0 is not in the index that pip asks"),
+    "stable-1.0-cp313-abi3-manylinux_2_28_x86_64.whl": ("stable", "; it has wheels for Python 3.13, 3.14"),
+}
+
+
+@pytest.mark.parametrize("file", [*INDEX, ""])
+def test_reason_is_what_the_index_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    """Of a package that only another index has, only as source, or only for other machines, each is named as that."""
+    name, message = INDEX.get(file, ("private", "private 1.0 is not in the index that pip asks"))
+    (tmp_path / "simple" / name).mkdir(parents=True)
+    (tmp_path / f"simple/{name}/index.html").write_text(f'<!DOCTYPE html><a href="{file}">{file}</a>' if file else "")
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+        monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+        with pytest.raises(BuildError) as fault:
+            wheels.fetch([locks.Pin(name, "1.0", "", ("0" * 64,))], AL2023, tmp_path / "cache")
+        server.shutdown()
+    assert message in fault.value.message
+    assert ("it has wheels for" in fault.value.message) == ("it has wheels for" in message)
+    assert ("PIP_INDEX_URL" in fault.value.next) == ("not in the index" in message)
 
 
 def test_other_bytes_than_the_locks_are_refused(tmp_path: Path) -> None:

@@ -26,11 +26,9 @@ ON_GITHUB = {
     "actions/checkout": "the bake is checked out",
     "actions/setup-python": "the Pythons are this machine's",
     "astral-sh/setup-uv": "a cache, and a uv that make setup installs by itself",
-    "snyk/actions/setup": "installs Snyk, which needs an account",
     "actions/upload-artifact": "keeps the reports on GitHub",
     "github/codeql-action/upload-sarif": "shows the reports on GitHub",
     "aws-actions/configure-aws-credentials": "takes the role with a token that a local issuer signs",
-    "actions/attest-build-provenance": "signs with GitHub's identity",
 }
 
 
@@ -89,7 +87,6 @@ class Event:
             "${{ !cancelled() && needs.plan.result == (inputs.action == 'deploy' && 'success' || 'skipped') }}": (
                 self.plan == ("success" if self.inputs.get("action") == "deploy" else "skipped")
             ),
-            "env.SNYK_TOKEN != ''": "SNYK_TOKEN" in self.secrets,
             "env.GH_TOKEN == ''": "UPGRADE_TOKEN" not in self.secrets,
             "env.GH_TOKEN != ''": "UPGRADE_TOKEN" in self.secrets,
             "inputs.action == 'deploy'": self.inputs.get("action") == "deploy",
@@ -125,13 +122,8 @@ class Runner:
                 assert action in ON_GITHUB, f"nothing stands in for {action}"
                 if action == "aws-actions/configure-aws-credentials":
                     assert job["permissions"]["id-token"] == "write"
-                    keys = self._assume(
-                        {k: self._text(v, event, outputs, matrix) for k, v in step["with"].items()}, job, event
-                    )
-                elif action == "actions/attest-build-provenance":
-                    assert re.fullmatch(
-                        r"sha256:[0-9a-f]{64}", self._text(step["with"]["subject-digest"], event, outputs, matrix)
-                    )
+                    words = {k: self._text(v, event, outputs, matrix) for k, v in step["with"].items()}
+                    keys = self._assume(words, workflow, job, event)
             else:
                 more = {k: self._text(v, event, outputs, matrix) for k, v in step.get("env", {}).items()}
                 self._run(step["run"], {**variables, **keys, **more}, outputs)
@@ -184,9 +176,11 @@ class Runner:
             name, _, value = line.partition("=")
             outputs[name] = value
 
-    def _assume(self, words: dict[str, str], job: dict[str, Any], event: Event) -> dict[str, str]:
-        """The role, with a token for the subject that GitHub gives this job."""
-        repository = "repo:your-organisation/demand-pricing"
+    def _assume(self, words: dict[str, str], workflow: str, job: dict[str, Any], event: Event) -> dict[str, str]:
+        """The role, with a token for the subject and the workflow file that GitHub gives this job."""
+        name = "your-organisation/demand-pricing"
+        repository = f"repo:{name}"
+        file = f"{name}/.github/workflows/{workflow}@refs/heads/{event.branch}"
         where = job.get("environment")
         named = self._text(where, event, {}, None) if where else ""
         subject = f"{repository}:environment:{named}" if named else f"{repository}:ref:refs/heads/{event.branch}"
@@ -199,7 +193,7 @@ class Runner:
         found = sts.assume_role_with_web_identity(
             RoleArn=words["role-to-assume"],
             RoleSessionName=words["role-session-name"],
-            WebIdentityToken=self.issuer.token(subject),
+            WebIdentityToken=self.issuer.token(subject, job_workflow_ref=file),
             DurationSeconds=int(words["role-duration-seconds"]),
         )["Credentials"]
         return {

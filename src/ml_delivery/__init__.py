@@ -34,6 +34,7 @@ config          ``pipeline.toml``, read
 keys            its keys
 plugin          finds the target that it names
 waiting         waits for a state
+masking         text without secrets, control characters and commands to a runner
 errors          every error that a user can see
 """
 

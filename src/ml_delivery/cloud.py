@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ml_delivery import __version__
+from ml_delivery import __version__, masking
 from ml_delivery.errors import CloudError, ConfigError
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ class Cloud:
             running = emulator.up(config.root)
             session = _session(region, embedded=True)
             session.set_credentials(running.access_key, running.secret_key)
+            masking.learn(running.secret_key)
             return cls(name, region, running.account, session, running.endpoint, running.notice)
         if not environment.account:
             place = f"environments.{environment.name}.account"
@@ -124,6 +125,8 @@ class Cloud:
         cloud = cls(name, region, environment.account, _session(region, embedded=False))
         with cloud.faults():
             account = cloud.client("sts").get_caller_identity()["Account"]
+        keys = cloud.variables()
+        masking.learn(*(keys.get(name, "") for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")))
         if account != environment.account:
             raise CloudError(
                 f"the credentials belong to account {account}, but {environment.name} is in {environment.account}",

@@ -19,7 +19,7 @@ except ImportError:  # a PyYAML without libyaml
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LIMIT", "SECTIONS", "Infrastructure", "Tree", "delivery", "foundation", "part", "read", "write"]
+__all__ = ["LIMIT", "SECTIONS", "Infrastructure", "Tree", "delivery", "foundation", "parse", "part", "read", "write"]
 
 # A JSON document: a template, or a part of one.
 Tree = dict[str, Any]
@@ -97,11 +97,21 @@ def read(path: Path) -> Tree:
         ConfigError: it is not YAML, or not a mapping.
     """
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 # nosec B506 - a SafeLoader
+        found = parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"infra/{path.name}", [f"not YAML: {error}"], next=f"correct {path}") from error
     if not isinstance(found, dict):
         raise ConfigError(f"infra/{path.name}", ["not a mapping; write a CloudFormation template"])
+    return found
+
+
+def parse(text: str) -> Tree:
+    """The template in YAML or JSON, with functions in long form.
+
+    Raises:
+        yaml.YAMLError: it is neither.
+    """
+    found: Tree = yaml.load(text, _Loader)  # noqa: S506 # nosec B506 - a SafeLoader
     return found
 
 

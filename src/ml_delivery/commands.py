@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ __all__ = ["LOCK", "STAGES", "argv", "environment", "parse", "run"]
 
 STAGES = ("train", "evaluate", "promote")
 LOCK = "requirements/train.txt"
+GRACE = 5  # seconds in which an interrupted command may end by itself
+INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
 
 
 def run(
@@ -40,6 +43,7 @@ def run(
 
     Raises:
         ModelError: the service has no such command, or it exited with a code other than 0.
+        SystemExit: it was interrupted, and has reported that itself.
         SetupError: its virtual environment can't be created, or there is no such program.
     """
     command: Command = getattr(config, stage)
@@ -53,13 +57,34 @@ def run(
     with envs.exclusive(config.root / ".pipeline" / f"{stage}.lock"):
         path = {"PYTHONPATH": str(config.root / "src")}
         try:
-            code = subprocess.call(words, cwd=config.root, env={**os.environ, **variables, **path})
+            code = _call(words, config.root, {**os.environ, **variables, **path})
         except OSError as error:
             raise SetupError(
                 f"[{stage}] command: {words[0]} can't be run: {error.strerror}", next="correct it in pipeline.toml"
             ) from error
     if code != 0:
         raise ModelError(f"[{stage}] command exited with code {code}", next=f"fix what it printed, then invoke {stage}")
+
+
+def _call(words: list[str], folder: Path, variables: dict[str, str]) -> int:
+    """The exit code of a command. It gets the terminal's Ctrl-C as well, so it is given time to end by itself.
+
+    Raises:
+        SystemExit: it was interrupted, and exited as programs do that report that.
+        KeyboardInterrupt: it was interrupted, and did not report it.
+    """
+    with subprocess.Popen(words, cwd=folder, env=variables) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            try:
+                code = process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                raise
+            if code == INTERRUPTED:
+                sys.exit(code)
+            raise
 
 
 def argv(command: Command, options: Mapping[str, str | int | float | bool], python: str) -> list[str]:

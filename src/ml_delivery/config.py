@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import os
 import re
 import tomllib
@@ -108,7 +109,7 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
     root = root or find_root()
     path = root / FILE
     try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigError(FILE, [f"no {FILE} in {root}; run this inside a service"]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -127,6 +128,8 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
         if name != "function" or "" in kinds
     }
     environments = _environments(data, read, kinds, problems) if "" in kinds else {}
+    if not problems:
+        problems = list(dict.fromkeys(line for one in environments.values() for line in one.probe.problems(root)))
     if problems:
         raise ConfigError(FILE, problems, next=f"correct {path}")
     own = {name: section for name, section in read.items() if name not in OVERRIDABLE}  # these are in the environments
@@ -272,6 +275,16 @@ def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
                 wrong(f"{text!r} is not a {'value' if limits['scalars'] else 'string'}", f"{place}.{name}")
             elif isinstance(text, str) and limits["values"] and not re.fullmatch(limits["values"], text):
                 wrong("not a reference", f"{place}.{name}")  # it may be the secret itself, which must not be printed
+    elif limits["of"]:
+        if not isinstance(value, list):
+            wrong(f"{value!r} is not a list of tables")
+            return ()
+        return tuple(read_section(f"{place}[{i}]", limits["of"], table, problems) for i, table in enumerate(value))
+    elif kind == "Any":
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            wrong(f"{value!r} can't be written as JSON")
     elif kind == "tuple":
         if not isinstance(value, list) or not all(map(fits, value)):
             wrong(f"{value!r} is not a list of allowed values")

@@ -110,7 +110,7 @@ def undo(root: Path, *, changed: bool = False) -> Package:
     """
     before = state(root)
     if before.where != "ejected":
-        raise PipelineError("there is no copy of the package here, so there is nothing to undo", next="invoke eject")
+        raise PipelineError("there is no copy of the package here, so there is nothing to undo")
     if before.changed and not changed:
         raise PipelineError(
             f"the copy was changed: {', '.join(before.changed)}; these changes would be lost",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_delivery import plugin
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "OVERRIDABLE",
@@ -22,6 +26,7 @@ __all__ = [
     "Hooks",
     "Monitoring",
     "Probe",
+    "Request",
     "Service",
 ]
 
@@ -39,14 +44,15 @@ def key(
     within: Any = (),
     values: str = "",
     scalars: bool = False,
+    of: Any = None,
 ) -> Any:
     """Declare a key: what to write, and what is allowed.
 
     ``within``: minimum and maximum; ``values``: a pattern for a table's values; ``scalars``: whether a table's values may
-    also be numbers and booleans.
+    also be numbers and booleans; ``of``: the class whose keys the tables of a list have.
     """
     limits = {"write": write, "pattern": pattern, "choices": choices, "within": within, "values": values}
-    limits["scalars"] = scalars
+    limits |= {"scalars": scalars, "of": of}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=limits)
     return dataclasses.field(default=default, metadata=limits)
@@ -85,10 +91,54 @@ class Function:
 
 
 @dataclass(frozen=True)
+class Request:
+    """A request with its expected answer: its status, and the members that the JSON document in its body must have."""
+
+    path: str = key('a path: "/v1/predict"', pattern=r"/.*")
+    method: str = key('"GET" or "POST"', default="GET", choices=("GET", "POST", "PUT", "PATCH", "DELETE"))
+    body: Any = key("a string, or a table that is sent as JSON: {item = 1}", default="")
+    body_file: str = key('a file in the service\'s folder: "tests/request.json"', default="", pattern=r"[^/].*|")
+    status: int = key("a status below 500: 200", default=200, within=(200, 499))
+    expect: Any = key('a table with members that the answer must have: {currency = "EUR"}', default=None)
+
+    def content(self, root: Path) -> str:
+        """The body to send; ``root`` is the service's folder.
+
+        Raises:
+            OSError, ValueError: ``body_file`` is not a text file in UTF-8.
+        """
+        if self.body_file:
+            return (root / self.body_file).read_text(encoding="utf-8")
+        return self.body if isinstance(self.body, str) else json.dumps(self.body)
+
+
+@dataclass(frozen=True)
 class Probe:
-    """The paths that a release must answer with status 200 before it gets traffic, and again once it serves."""
+    """The health check of a release before it gets traffic, and again once it serves.
+
+    It must answer ``paths`` with status 200. It must answer ``requests`` as each of them says, before it gets traffic and
+    while it has a part of it.
+    """
 
     paths: tuple[str, ...] = key('a list of paths: ["/readyz"]', default=("/readyz",), pattern=r"/.*")
+    requests: tuple[Request, ...] = key(
+        'tables: [[probe.requests]] with path = "/v1/predict", method, body, status and expect', default=(), of=Request
+    )
+
+    def problems(self, root: Path) -> list[str]:
+        """What is wrong with the bodies of the requests; ``root`` is the service's folder."""
+        found = []
+        for number, one in enumerate(self.requests):
+            place = f"probe.requests[{number}]"
+            if one.body and one.body_file:
+                found.append(f"{place}.body_file: there is also a body; write one of them")
+            try:
+                one.content(root)
+            except (OSError, ValueError) as error:
+                found.append(
+                    f"{place}.body_file: can't be read: {error}; write the path of a text file in the service's folder"
+                )
+        return found
 
 
 @dataclass(frozen=True)
@@ -104,8 +154,10 @@ class Deploy:
     max_errors: int = key("percent of the version's requests: 1", default=1, within=(0, 100))
     max_p95: int = key("milliseconds, or 0 for no limit: 500", default=0, within=(0, 900_000))
     max_throttles: int = key("a number of calls: 0", default=0, within=(0, 1_000_000))
+    no_traffic: str = key('"pass", "wait" or "refuse"', default="pass", choices=("pass", "wait", "refuse"))
     alarms: tuple[str, ...] = key('a list of CloudWatch alarms: ["checkout-fails"]', default=(), pattern=r".{1,255}")
     command: tuple[str, ...] = key('a command as a list: ["python", "smoke.py"]', default=(), pattern=r".+")
+    builder: str = key('"any" or "codebuild"', default="any", choices=("any", "codebuild"))
     keep: int = key("a number of verified releases: 5", default=5, within=(1, 100))
     keep_days: int = key("days: 30", default=30, within=(0, 3650))
 
@@ -160,6 +212,9 @@ class Github:
     )
     owner_id: str = key("the owner's quoted number, with repository_id", default="", pattern=r"\d*")
     repository_id: str = key("the repository's quoted number, with owner_id", default="", pattern=r"\d*")
+    subject: str = key(
+        '"ids" or, for a repository whose tokens lack them, "names"', default="ids", choices=("ids", "names")
+    )
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def promoted(root: Path, *, required: bool, files: Files | None = None) -> list[
         return (root / name).read_bytes()
 
     try:
-        lock = tomllib.loads((files.one if files else disk)(LOCK).decode())
+        lock = tomllib.loads((files.one if files else disk)(LOCK).decode("utf-8-sig"))
     except FileNotFoundError as error:
         if not required:
             return []

@@ -6,6 +6,7 @@ seconds at most.
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import threading
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ml_delivery.cloud import code_of
+from ml_delivery.masking import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,10 +55,10 @@ class Message:
     undo: str
 
     def text(self, place: str) -> str:
-        """The message as text; ``place`` is the service and the environment."""
+        """The message as text, without secrets; ``place`` is the service and the environment."""
         head = f"✗ {self.what} of {place} failed" if self.failed else f"✓ {self.what} of {place}"
         lines = [head, self.failed or self.result, f"by {self.who}, {self.seconds:.0f} s"]
-        return "\n".join([*lines, *filter(None, (self.link, self.undo and f"to undo: {self.undo}"))])
+        return masked("\n".join([*lines, *filter(None, (self.link, self.undo and f"to undo: {self.undo}"))]))
 
 
 def link(repository: str, old: str, new: str) -> str:
@@ -102,10 +104,11 @@ def _publish(cloud: Cloud, topic: str, text: str) -> str:
 
 def _post(url: str, text: str) -> str:
     # https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/
+    # https://docs.slack.dev/messaging/formatting-message-text/#escaping: no mention or link is made of what was reported
     if not url.startswith(("https://", "http://")):
         return "its address is not a URL"
     headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, json.dumps({"text": text}).encode(), headers)  # noqa: S310 - checked above
+    request = urllib.request.Request(url, json.dumps({"text": html.escape(text, quote=False)}).encode(), headers)  # noqa: S310 - checked above
     try:
         with urllib.request.urlopen(request, timeout=3) as answer:  # noqa: S310 # nosec B310 - as above
             return "" if answer.status == 200 else f"status {answer.status}"

@@ -108,11 +108,15 @@ class Alarm:
 
 @dataclass(frozen=True)
 class ByVersion:
-    """Panels with one line per deployed version, labelled with its name: requests, failed requests, p95 in ms."""
+    """Panels with one line per deployed version, labelled with its name.
+
+    They show requests, exceptions and timeouts, p95 in ms, and answers with a status of 500 or above (None: not known).
+    """
 
     requests: Panel
     errors: Panel
     p95: Panel
+    failures: Panel | None = None
 
 
 @dataclass(frozen=True)

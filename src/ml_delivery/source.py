@@ -105,7 +105,9 @@ def commit_of(root: Path, branch: str) -> str:
         done = _run(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
         if done.returncode == 0:
             return done.stdout.strip()
-    raise SourceError(f"there is no branch {branch!r} here", next=f"git fetch origin {branch}, or git branch {branch}")
+    raise SourceError(
+        f"there is no branch {branch!r} here", next=f"git fetch origin {branch}:{branch}, or git branch {branch}"
+    )
 
 
 def clone(root: Path, commit: str, into: Path) -> Path:
@@ -117,25 +119,36 @@ def clone(root: Path, commit: str, into: Path) -> Path:
     top, prefix = (_git(root, "rev-parse", asked) for asked in ("--show-toplevel", "--show-prefix"))
     _git(root, "clone", "--quiet", "--shared", "--no-checkout", top, str(into))
     if _run(into, "checkout", "--quiet", "--detach", commit).returncode != 0:
-        raise SourceError(f"there is no commit {commit} here", next="git fetch origin")
+        shallow = (
+            _git(root, "rev-parse", "--is-shallow-repository") == "true"
+        )  # which can't be cloned with all its objects
+        raise SourceError(
+            f"there is no commit {commit} here",
+            next=f"git fetch {'--unshallow origin' if shallow else f'origin {commit}'}",
+        )
     return into / prefix
 
 
-def require_clean(tree: Source, cloud: str) -> None:
-    """Allow a dirty tree only on the embedded cloud.
+def require_clean(tree: Source, cloud: str, on: str = "") -> None:
+    """Allow a dirty tree only on the embedded cloud, and nowhere for a build on CodeBuild.
+
+    Args:
+        tree: the working tree.
+        cloud: the cloud's name.
+        on: ``codebuild`` for a build there.
 
     Raises:
-        SourceError: ``tree`` is dirty, and ``cloud`` is not the embedded one.
+        SourceError: ``tree`` is dirty, and that is not allowed.
     """
-    if tree.dirty and cloud != "embedded":
-        branch = f" --branch {tree.branch}" if tree.branch else ""
-        again = f"invoke build{branch} && invoke push{branch} --cloud {cloud}"
-        if cloud == "codebuild":
-            again = f"git push, then invoke build --on codebuild{branch}"
-        raise SourceError(
-            "there are uncommitted changes; only the embedded cloud accepts them",
-            next=f"git add --all && git commit, then {again}",
-        )
+    if not tree.dirty or (cloud == "embedded" and not on):
+        return
+    where = (f" --branch {tree.branch}" if tree.branch else "") + ("" if cloud == "embedded" else f" --cloud {cloud}")
+    if on:
+        what, again = "CodeBuild builds a commit", f"git push, then invoke build --on {on}{where}"
+    else:
+        what = "only the embedded cloud accepts them"
+        again = f"invoke build{where.partition(' --cloud')[0]} && invoke push{where}"
+    raise SourceError(f"there are uncommitted changes; {what}", next=f"git add --all && git commit, then {again}")
 
 
 def author(root: Path) -> str:

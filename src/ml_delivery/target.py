@@ -136,11 +136,13 @@ class Deployer(ABC):
     Attributes:
         least_pause: how many seconds a weight must be held at least for its metrics to be meaningful.
         least_period: the least number of seconds between two readings of the metrics.
+        metrics_delay: after how many seconds the metrics of a request have arrived where alarms read them.
         wakes_within: the seconds within which a deployed version that was idle for long answers again.
     """
 
     least_pause: int = 0
     least_period: int = 0
+    metrics_delay: int = 0
     wakes_within: float = 0.0
 
     @abstractmethod

@@ -27,7 +27,7 @@ def wait(reached: Callable[[], T | None], *, what: str, seconds: float = 120) ->
     pause = 0.02
     while (found := reached()) is None:
         if time.monotonic() > end:
-            raise Unsettled(f"{what}: timed out after {seconds:.0f} s", next="check it on AWS, then run this again")
+            raise Unsettled(f"{what}: timed out after {seconds:.0f} s", next="check its state, then run this again")
         time.sleep(pause)
         pause = min(pause * 1.05, 2.0)
     return found

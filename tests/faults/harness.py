@@ -43,8 +43,8 @@ KEEP = Deploy(keep=3, keep_days=0)
 class Service:
     """One built and pushed service; ``open`` gives a delivery of it with other variables, without touching the tree."""
 
-    def __init__(self, tiny: Tiny, rules: Deploy = KEEP) -> None:
-        tiny.write("src/service/handler.py", HANDLER)
+    def __init__(self, tiny: Tiny, rules: Deploy = KEEP, handler: str = HANDLER) -> None:
+        tiny.write("src/service/handler.py", handler)
         tiny.commit()
         tiny.push()
         self.tiny = tiny

@@ -93,7 +93,9 @@ def overridden(record: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     variables |= {v["name"]: v for v in data.get("environmentVariablesOverride", [])}
     environment["environmentVariables"] = list(variables.values())
     now = time.time()
+    spec = {"buildspec": data["buildspecOverride"]} if "buildspecOverride" in data else {}
     return {
+        "source": {**record["source"], **spec},
         "startTime": now,
         "endTime": None,
         "buildStatus": "IN_PROGRESS",

@@ -122,7 +122,11 @@ class Build:
     # -- source
 
     def download(self) -> dict[str, Any]:
-        """Clone the checkout at exactly the build's commit, restore the cache, and read the buildspec."""
+        """Clone the checkout at exactly the build's commit, read the buildspec, and link its cached folders.
+
+        They are linked, not copied, so that a failed build changes them too:
+        https://docs.aws.amazon.com/codebuild/latest/userguide/build-caching.html
+        """
         url = self.project["source"].get("location", "")
         offered = sources(self.home).get(self.project["name"], {})
         if not url or offered.get("url") != url:
@@ -132,11 +136,13 @@ class Build:
         commit = self.git("rev-parse", "--verify", "--quiet", f"{wanted}^{{commit}}", at=self.source)
         self.git("-c", "advice.detachedHead=false", "checkout", "--quiet", "--detach", commit, at=self.source)
         self.record["resolvedSourceVersion"] = commit
-        name = self.project["source"].get("buildspec") or "buildspec.yml"
+        name = self.record["source"].get("buildspec") or "buildspec.yml"
         spec = buildspec.read(self.source, name)
         for path in buildspec.cached(spec):
-            if (kept := self.cache / path).is_dir():
-                link_tree(kept, self.source / path)
+            (self.cache / path).mkdir(parents=True, exist_ok=True)
+            if not (place := self.source / path).exists():  # what is in the source wins
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(self.cache / path)
         return spec
 
     def git(self, *words: str, at: Path | None = None) -> str:
@@ -235,32 +241,11 @@ class Build:
     # -- result
 
     def finish(self, spec: dict[str, Any]) -> None:
-        """Log which reports were made, keep the cache, and record the exported variables."""
-        for group, report in (spec.get("reports") or {}).items():
-            base = self.source / report.get("base-directory", ".")
-            found = [str(p.relative_to(self.source)) for pattern in report["files"] for p in sorted(base.glob(pattern))]
-            self.log.line(f"[Container] Report {group}: {', '.join(found) or 'no matching file was found'}")
-        for path in buildspec.cached(spec):
-            if (made := self.source / path).is_dir():
-                link_tree(made, self.cache / path)
+        """Record the exported variables."""
         names = (spec.get("env") or {}).get("exported-variables") or []
         if self.shell and self.shell.alive:
             values = self.shell.variables(names)
             self.record["exportedEnvironmentVariables"] = [{"name": n, "value": v} for n, v in values.items()]
-
-
-def link_tree(source: Path, target: Path) -> None:
-    """Link all files of ``source`` into ``target``; tools replace such files instead of writing into them."""
-    for folder, _, names in os.walk(source):
-        there = target / Path(folder).relative_to(source)
-        there.mkdir(parents=True, exist_ok=True)
-        for name in names:
-            try:
-                os.link(Path(folder, name), there / name, follow_symlinks=False)
-            except FileExistsError:
-                continue
-            except OSError:  # another file system
-                shutil.copy2(Path(folder, name), there / name, follow_symlinks=False)
 
 
 def sources(home: Path) -> dict[str, Any]:

@@ -13,22 +13,22 @@ import yaml
 from embedded_aws.codebuild.log import Stop
 
 PHASES = ("install", "pre_build", "build", "post_build")
-KNOWN = {"version", "env", "phases", "reports", "cache"}
+KNOWN = {"version", "env", "phases", "cache"}
 KNOWN_ENV = {"shell", "variables", "exported-variables"}
 KNOWN_PHASE = {"commands", "finally", "on-failure", "runtime-versions"}
 
 
 def read(source: Path, name: str) -> dict[str, Any]:
-    """The buildspec ``name`` of the clone ``source``.
+    """The buildspec ``name`` of the clone ``source``; a name of several lines is the buildspec itself.
 
     Raises:
         Stop: it is missing, is not YAML, or has keys that this emulator does not support.
     """
     try:
-        spec = yaml.safe_load((source / name).read_text(encoding="utf-8"))
+        spec = yaml.safe_load(name if "\n" in name else (source / name).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise Stop("FAILED", "YAML_FILE_ERROR", f"{name}: {error}") from error
-    _check(spec, name)
+        raise Stop("FAILED", "YAML_FILE_ERROR", f"{name.splitlines()[0]}: {error}") from error
+    _check(spec, "the buildspec" if "\n" in name else name)
     return dict(spec)
 
 

@@ -5,6 +5,8 @@ https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentit
 ministack checks the trust policy only: not the signature (even ``alg: none`` passes), nor the times, nor that the account
 has a provider for issuer and audience, nor the role's maximum session duration. AWS fetches the issuer's keys; here they are
 in ``issuers/<host>.json`` (a JWKS) in the emulator's folder, and without that file every token is refused.
+A trust policy may require more of GitHub's claims than ``aud`` and ``sub``, which are all that ministack passes on:
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html#condition-keys-wif
 """
 
 from __future__ import annotations
@@ -20,6 +22,21 @@ from typing import Any
 PREFIX = bytes.fromhex("3031300d060960864801650304020105000420")
 
 
+GITHUB = "token.actions.githubusercontent.com"
+# GitHub's claims that are condition keys.
+CLAIMS = (
+    "actor",
+    "actor_id",
+    "enterprise_id",
+    "environment",
+    "job_workflow_ref",
+    "ref",
+    "repository",
+    "repository_id",
+    "workflow",
+)
+
+
 class Refusal(Exception):
     """An error of STS: its code, its message, and the HTTP status."""
 
@@ -32,7 +49,7 @@ def patch(issuers: Path) -> None:
     """Check the token before the trust policy: as on AWS, errors of the token come first."""
     from ministack.services import iam, sts
 
-    trusted = sts._web_identity_trust_denied
+    trusted, principal = sts._web_identity_trust_denied, sts._web_identity_principal
 
     def denied(role_arn: str, params: dict[str, Any], use_json: bool) -> Any:
         account, role = role_arn.split(":")[4], iam._roles.get(role_arn.rsplit("/", 1)[-1])
@@ -46,7 +63,14 @@ def patch(issuers: Path) -> None:
             return sts._error(refusal.status, refusal.code, str(refusal), ns="sts")
         return trusted(role_arn, params, use_json)
 
-    sts._web_identity_trust_denied = denied
+    def named(token: str, *words: Any) -> tuple[str, dict[str, Any]]:
+        arn, keys = principal(token, *words)
+        claims = _parts(token)[1]
+        if claims.get("iss") == f"https://{GITHUB}":
+            keys |= {f"{GITHUB}:{name}": str(claims[name]) for name in CLAIMS if name in claims}
+        return arn, keys
+
+    sts._web_identity_trust_denied, sts._web_identity_principal = denied, named
 
 
 def check(token: str, providers: dict[str, Any], issuers: Path) -> None:

@@ -15,9 +15,10 @@ def main() -> None:
 
     from ministack import app
 
-    from embedded_aws.server import administrator, saving
+    from embedded_aws.server import administrator, admission, saving
 
     saving.patch(app, home, administrator.prepare(home))
+    admission.patch(app)
     app.main()
 
 

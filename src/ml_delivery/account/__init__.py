@@ -1,8 +1,11 @@
 """An environment's infrastructure in its AWS account.
 
+trust        checks which roles accept which GitHub tokens
 doctor       checks it, and prints fixes
 removal      removes it permanently
 change_sets  applies stacks, by change sets
 events       what happens to a stack
+github       asks GitHub about the repository
+policies     the policies of a template, and how two differ
 stacks       defines the stacks and their parameters
 """

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml_delivery.account import stacks
+from ml_delivery.account import policies, stacks
 from ml_delivery.account.events import Event, Events
 from ml_delivery.cloud import code_of
 from ml_delivery.errors import CloudError
@@ -18,6 +18,7 @@ from ml_delivery.waiting import wait
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ml_delivery.account.policies import PolicyChange
     from ml_delivery.account.stacks import Stack
     from ml_delivery.cloud import Cloud
     from ml_delivery.config import Config
@@ -62,13 +63,17 @@ class Change:
 
 @dataclass(frozen=True)
 class InfraPlan:
-    """A change set that can be carried out; ``change_set`` is empty when there is nothing to change."""
+    """A change set that can be carried out; ``change_set`` is empty when there is nothing to change.
+
+    ``policies``: how the statements of its policies differ from those of the template that is there.
+    """
 
     stack: str
     change_set: str
     create: bool
     changes: tuple[Change, ...]
     place: str
+    policies: tuple[PolicyChange, ...] = ()
 
 
 def foundation(config: Config, environment: Environment, cloud: Cloud) -> Foundation | None:
@@ -141,7 +146,8 @@ def plan(stack: Stack, cloud: Cloud) -> InfraPlan:
         )
         for c in described.get("Changes", [])
     )
-    return InfraPlan(stack.name, change_set, create, changes, stack.place)
+    changed = policies.compared(stack, None if create else there, cloud)
+    return InfraPlan(stack.name, change_set, create, changes, stack.place, changed)
 
 
 def discard(cloud: Cloud, planned: InfraPlan) -> None:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import urllib.error
-import urllib.parse
-import urllib.request
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ml_delivery import eject, source, upstream
 from ml_delivery import target as targets
 from ml_delivery.account import change_sets, stacks
+from ml_delivery.account import github as api
 from ml_delivery.cloud import Cloud, code_of
 from ml_delivery.dependencies import envs, locks
-from ml_delivery.errors import ConfigError, PipelineError
+from ml_delivery.errors import PipelineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +21,9 @@ if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
 
-__all__ = ["Finding", "account", "claims_of", "github", "local", "trust"]
+__all__ = ["AUDIENCE", "Finding", "account", "github", "local", "look_at"]
 
 AUDIENCE = "sts.amazonaws.com"
-WORKFLOW_ROLES = ("build", "plan", "deploy")
-SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ def local(config: Config) -> list[Finding]:
         looks["template"] = template
     for target in sorted({environment.target for environment in config.environments.values()}):
         looks |= targets.load(target, config).checks(config)
-    return [_look(name, look) for name, look in looks.items()]
+    return [look_at(name, look) for name, look in looks.items()]
 
 
 def account(config: Config, environment: Environment, cloud: str) -> tuple[list[Finding], Cloud | None]:
@@ -137,127 +130,82 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
 
     findings = [
         Finding("credentials", True, f"account {opened.account}, region {opened.region}"),
-        _look("provider", provider, opened),
-        _look("foundation", lambda: stack(stacks.service(config, environment)), opened),
-        _look("pipeline", lambda: stack(stacks.delivering(config, environment)), opened),
+        look_at("provider", provider, opened),
+        look_at("foundation", lambda: stack(stacks.service(config, environment)), opened),
+        look_at("pipeline", lambda: stack(stacks.delivering(config, environment)), opened),
     ]
-    for stage in WORKFLOW_ROLES:
-        findings.append(_look(f"{stage} role", partial(role, stage), opened))
+    for stage in stacks.WORKFLOWS:
+        findings.append(look_at(f"{stage} role", partial(role, stage), opened))
     return findings, opened
 
 
-def trust(environment: Environment, cloud: Cloud, name: str, claims: dict[str, Any]) -> list[Finding]:
-    """Check which roles of ``name`` (``<service>-<environment>``) accept these claims; for the others, which claim differs."""
-
-    def accepts(role: str) -> str:
-        document = cloud.client("iam").get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
-        problems = [_refusal(statement, claims) for statement in document["Statement"]]
-        if "" not in problems:
-            bootstrap = f"invoke bootstrap --branch {environment.branch} --cloud {cloud.name}"
-            raise PipelineError(f"{role}: {problems[0]}", next=_remedy(claims, environment, bootstrap))
-        return f"{role} accepts this token"
-
-    return [_look(f"trust of {stage}", partial(accepts, f"{name}-{stage}"), cloud) for stage in WORKFLOW_ROLES]
-
-
 def github(config: Config, environment: Environment, account: str, token: str) -> list[Finding]:
-    """Check the repository's environment and variable on GitHub, at ``GITHUB_API_URL``, with ``token``."""
-    repository = config.github.repository
-    place = f"https://github.com/{repository}/settings"
+    """Check the repository's ids and tokens, its environment and its variable on GitHub, with ``token``."""
+    known = config.github
+    place = f"https://github.com/{known.repository}/settings"
+    bootstrap = f"invoke bootstrap --branch {environment.branch} --cloud aws"
 
-    def ask(path: str, missing: str, fix: str) -> Any:
-        base = os.environ.get("GITHUB_API_URL", "https://api.github.com")
-        headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"}
-        request = urllib.request.Request(f"{base}/repos/{repository}/{path}", headers=headers)  # noqa: S310 - its own
-        try:
-            with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 # nosec B310 - as above
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                raise PipelineError(missing, next=fix) from error
+    def ids() -> str:
+        found = api.repository(known.repository, token)
+        ours = (known.owner_id, known.repository_id)
+        if ours not in (("", ""), (found.owner_id, found.id)):
+            fix = f'if the repository is yours, write owner_id = "{found.owner_id}" and repository_id = "{found.id}"'
             raise PipelineError(
-                f"GitHub answers {error.code}", next="use a token that may read the repository"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise PipelineError(f"GitHub does not answer: {type(error).__name__}", next="check the network") from error
+                f"{found.name} has owner_id {found.owner_id} and repository_id {found.id}, pipeline.toml has {ours[0]} and "
+                f"{ours[1]}: it is another repository of this name",
+                next=f"{fix} into [github] of pipeline.toml, then {bootstrap}",
+            )
+        return f"{found.name} is the repository {found.id} of {found.owner_id}"
+
+    def subject() -> str:
+        found, ours = api.subject(known.repository, token), stacks.subject(config)
+        if found.custom:
+            fix = f"gh api --method PUT repos/{known.repository}/{api.SUBJECT} -F use_default=true"
+            raise PipelineError(
+                f"the tokens' sub has claims of its own, which no role accepts: {', '.join(found.custom)}", fix
+            )
+        if not found.start:
+            return f"GitHub does not report how the tokens' sub begins; the roles require {ours}"
+        if found.start != ours:
+            form = "ids" if "@" in found.start else "names"
+            fix = f'write subject = "{form}" into [github] of pipeline.toml, then {bootstrap}'
+            raise PipelineError(f"the tokens' sub begins with {found.start}, the roles require {ours}", next=fix)
+        return f"the tokens' sub begins with {ours}"
 
     def protected() -> str:
-        name = urllib.parse.quote(environment.name, safe="")
-        found = ask(
-            f"environments/{name}", f"there is no environment {environment.name}", f"create it in {place}/environments"
+        found = api.protection(known.repository, environment.name, token)
+        name, branch = environment.name, environment.branch
+        only = f"allow {branch} only, in {place}/environments: Deployment branches and tags, Selected branches and tags"
+        # Whatever the environment allows, the deploy role accepts the workflow on its own branch only; secrets it does not.
+        if not found.reviewers:
+            raise PipelineError(f"{name} has no required reviewers", next=f"add them in {place}/environments")
+        if found.branches == "all":
+            raise PipelineError(f"any branch may use {name}", next=only)
+        if found.branches == "protected":
+            raise PipelineError(f"every protected branch may use {name}", next=only)
+        if found.tags or any(pattern != branch for pattern in found.patterns):
+            others = [*(p for p in found.patterns if p != branch), *(f"the tag {tag}" for tag in found.tags)]
+            raise PipelineError(f"more than {branch} may use {name}: {', '.join(others)}", next=only)
+        if branch not in found.patterns:
+            raise PipelineError(f"{branch} may not use {name}; no branch may", next=only)
+        if found.self_review:
+            fix = f"prevent self-review, in {place}/environments"
+            raise PipelineError(f"who starts a deploy to {name} may approve it alone", next=fix)
+        bypass = "administrators may bypass that" if found.bypass else "administrators may not bypass that"
+        return (
+            f"{name} is for {branch} alone, after a review by another person of {found.reviewers} reviewers; {bypass}"
         )
-        if not any(rule.get("type") == "required_reviewers" for rule in found.get("protection_rules", [])):
-            raise PipelineError(
-                f"{environment.name} has no required reviewers", next=f"add them in {place}/environments"
-            )
-        # The role trusts the environment, whatever the branch: GitHub enforces which branches may use it.
-        if not found.get("deployment_branch_policy"):
-            fix = f"allow {environment.branch} only, in {place}/environments"
-            raise PipelineError(f"any branch may use {environment.name}", next=fix)
-        return f"{environment.name} has required reviewers and allows only selected branches"
 
     def variable() -> str:
-        wanted = stacks.workflows(config, account)
-        fix = f"set it in {place}/variables/actions to {json.dumps(wanted)}"
-        found = ask("actions/variables/DELIVERY", "there is no variable DELIVERY", fix)
-        if found.get("value") != json.dumps(wanted):
+        wanted = json.dumps(stacks.workflows(config, account))
+        fix = f"set it in {place}/variables/actions to {wanted}"
+        path = f"{known.repository}/actions/variables/DELIVERY"
+        if api.ask(path, token, "there is no variable DELIVERY", fix).get("value") != wanted:
             raise PipelineError("DELIVERY differs from what invoke bootstrap prints", next=fix)
         return "DELIVERY holds what the workflows need"
 
-    return [_look("GitHub environment", protected), _look("GitHub variable", variable)]
-
-
-def claims_of(text: str) -> dict[str, Any]:
-    """The claims in ``text``, which is JSON or the name of a JSON file.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    try:
-        if not text.lstrip().startswith("{"):
-            with open(text, encoding="utf-8") as file:
-                text = file.read()
-        found = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError("--claims", [f"neither JSON nor a JSON file: {error}"]) from error
-    if not isinstance(found, dict):
-        raise ConfigError("--claims", ['not an object; write the token\'s payload: {"sub": …, "aud": …}'])
-    return found
-
-
-def _refusal(statement: dict[str, Any], claims: dict[str, Any]) -> str:
-    """Why a statement of a trust policy does not accept these claims; empty when it does."""
-    issuer = str(claims.get("iss", "")).removeprefix("https://")
-    if not statement["Principal"].get("Federated", "").endswith(f":oidc-provider/{issuer}"):
-        return f"iss is {claims.get('iss')!r}, the role trusts https://{stacks.ISSUER}"
-    for operator, wanted in statement.get("Condition", {}).items():
-        same = fnmatchcase if operator == "StringLike" else str.__eq__
-        for key, values in wanted.items():
-            claim = key.rpartition(":")[2]
-            values = [values] if isinstance(values, str) else values
-            given = claims.get(claim)
-            if not any(same(str(given), value) for value in values):
-                return f"{claim} is {given!r}, the role requires {' or '.join(map(repr, values))}"
-    return ""
-
-
-def _remedy(claims: dict[str, Any], environment: Environment, bootstrap: str) -> str:
-    """What to change, depending on the form of the subject: https://docs.github.com/en/actions/reference/security/oidc"""
-    subject = str(claims.get("sub", ""))
-    if claims.get("aud") != AUDIENCE:
-        return f"let the workflow request the audience {AUDIENCE}, as configure-aws-credentials does by default"
-    if numbers := re.match(r"repo:[^/@]+@(\d+)/[^/@]+@(\d+):", subject):
-        owner, repository = numbers.groups()
-        return (
-            f'if the repository is yours, write owner_id = "{owner}" and repository_id = "{repository}" into [github] of '
-            f"pipeline.toml, then {bootstrap}"
-        )
-    if subject.endswith(":pull_request"):
-        return "pull requests have no role; push to the branch"
-    return (
-        f"run the workflow from {environment.branch}, in the environment {environment.name}; or correct [github] in "
-        f"pipeline.toml, then {bootstrap}"
-    )
+    looks = {"GitHub ids": ids, "GitHub subject": subject, "GitHub environment": protected, "GitHub variable": variable}
+    return [look_at(name, look) for name, look in looks.items()]
 
 
 def _policy(cloud: Cloud, role: str, bootstrap: str) -> dict[str, set[str]]:
@@ -282,7 +230,8 @@ def _several(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def _look(check: str, look: Callable[[], str], cloud: Cloud | None = None) -> Finding:
+def look_at(check: str, look: Callable[[], str], cloud: Cloud | None = None) -> Finding:
+    """The finding of one check: what ``look`` returns, or the error that it raises."""
     try:
         if cloud is None:
             return Finding(check, True, look())

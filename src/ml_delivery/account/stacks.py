@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
 
-__all__ = ["ISSUER", "Stack", "delivering", "github", "names", "service", "subject", "workflows"]
+__all__ = ["ISSUER", "WORKFLOWS", "Stack", "delivering", "github", "names", "service", "subject", "workflows"]
 
 INFRA = Path(__file__).parent.parent / "infra"
 ISSUER = "token.actions.githubusercontent.com"
+# The workflow files whose jobs take a role, by the role's stage.
+WORKFLOWS = {"build": "build_test.yml", "plan": "deploy.yml", "deploy": "deploy.yml"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def delivering(config: Config, environment: Environment) -> Stack:
         "Branch": environment.branch,
         "Repository": config.github.repository,
         "Subject": subject(config),
+        "RepositoryId": config.github.repository_id or "NONE",
         "Architecture": config.service.architecture,
         "SlackWorkspace": workspace or "NONE",
         "SlackChannel": channel or "NONE",
@@ -117,6 +120,8 @@ def workflows(config: Config, account: str) -> dict[str, dict[str, str]]:
 def subject(config: Config) -> str:
     """The start of the subject of the repository's GitHub tokens; with both numbers, in the immutable form.
 
+    Repositories that were made, renamed or transferred since 15 July 2026 have that form.
+
     https://docs.github.com/en/actions/reference/security/oidc
 
     Raises:
@@ -127,7 +132,7 @@ def subject(config: Config) -> str:
         raise ConfigError("pipeline.toml", ["github.repository: empty; write OWNER/NAME of the GitHub repository"])
     if bool(known.owner_id) != bool(known.repository_id):
         raise ConfigError("pipeline.toml", ["github.owner_id, repository_id: only one is set; write both or none"])
-    if not known.owner_id:
+    if not known.owner_id or known.subject == "names":
         return f"repo:{known.repository}"
     owner, name = known.repository.split("/")
     return f"repo:{owner}@{known.owner_id}/{name}@{known.repository_id}"

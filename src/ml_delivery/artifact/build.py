@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 
 from ml_delivery import config as configuration
 from ml_delivery import files, formats, models, source, target
+from ml_delivery.artifact import provenance
+from ml_delivery.dependencies import pyproject
 from ml_delivery.dependencies.envs import find_python
 from ml_delivery.errors import BuildError, CloudError, SetupError
 from ml_delivery.packing import bundle as bundling
+from ml_delivery.packing import sbom
 from ml_delivery.packing.ingredients import Ingredients, of_the_service
 from ml_delivery.records import Limit, Manifest
 
@@ -62,8 +65,8 @@ def build(config: Config, branch: str = "") -> Manifest:
             environment, it is built for ``service.target``.
 
     Raises:
-        BuildError: a dependency has no wheel for the target, the artifact exceeds its budget or the target's limit (the
-            message names the largest packages), or it can't be packed.
+        BuildError: a declared dependency is not locked, one has no wheel for the target, the artifact exceeds its budget or the
+            target's limit (the message names the largest packages), or it can't be packed.
         ModelError: there is no model, or it differs from ``model.lock``.
         SourceError: there is no repository or no commit.
         SetupError: wheels can't be fetched, there is no interpreter of the target's version, no container engine for an
@@ -94,6 +97,7 @@ def _build(config: Config, branch: str) -> Manifest:
         promoted = models.promoted(root, required=bool(config.promote.command), files=held)
         made = _gather(config, kind, tree, held, promoted, Path(inputs), Path(scratch))
         _check_size(config, kind, made)
+        bill = sbom.complete(made.bundle.sbom, tree.version, promoted)
         packed = kind.pack(config, made, Path(scratch))
         manifest = Manifest(
             version=tree.version,
@@ -106,7 +110,7 @@ def _build(config: Config, branch: str) -> Manifest:
             unzipped=sum(c.size for c in packed.contents),
             content=made.content,
             lock=_digest(held.one(LOCK)),
-            sbom=_digest(made.bundle.sbom.encode()),
+            sbom=_digest(bill.encode()),
             model=promoted[0].digest if promoted else "",
             python=config.service.python,
             interpreter=made.bundle.interpreter,
@@ -115,6 +119,9 @@ def _build(config: Config, branch: str) -> Manifest:
             image=packed.image,
             layers=packed.layers,
             differences=made.differences(config.service.name),
+            base=packed.base,
+            base_layers=packed.base_layers,
+            **provenance.here(),
         )
         (folder / "manifest.json").unlink(missing_ok=True)  # never next to an artifact that it does not describe
         for file, place in packed.files:
@@ -122,7 +129,7 @@ def _build(config: Config, branch: str) -> Manifest:
                 (folder / SPARE).mkdir(exist_ok=True)
                 (folder / place).replace(folder / SPARE / place)
             shutil.move(file, folder / place)
-    (folder / "sbom.cdx.json").write_text(made.bundle.sbom, encoding="utf-8")
+    (folder / "sbom.cdx.json").write_text(bill, encoding="utf-8")
     written = folder / "manifest.json.new"
     written.write_bytes(formats.dump(manifest))
     written.replace(folder / "manifest.json")
@@ -162,18 +169,26 @@ def _gather(
 
 
 def _locked(root: Path, held: Files, inputs: Path) -> Path:
-    """The source's lockfile, in the folder ``inputs``.
+    """The source's lockfile, in the folder ``inputs``, beside its ``pyproject.toml``.
 
     Raises:
-        BuildError: there is none.
+        BuildError: there is none, or it lacks, or contradicts, what ``pyproject.toml`` declares.
     """
     path = inputs / Path(LOCK).name
     try:
         path.write_bytes(held.one(LOCK))
     except FileNotFoundError as error:
+        raise BuildError(f"{LOCK} can't be read: there is none", next=pyproject.how(root)) from error
+    try:
+        declared = held.one(pyproject.FILE).decode("utf-8-sig")
+    except FileNotFoundError:
+        return path
+    (inputs / pyproject.FILE).write_text(declared, encoding="utf-8")
+    if requirements := pyproject.unconfirmed(declared, path.read_text(encoding="utf-8-sig")):
         from ml_delivery.dependencies import locks  # with a parser of requirements, which few builds need
 
-        raise BuildError(f"{LOCK} can't be read: there is none", next=locks.how(root)) from error
+        if problems := locks.unlocked(LOCK, requirements, locks.read(path, root)):
+            raise BuildError("; ".join(problems), next=pyproject.how(root))
     return path
 
 

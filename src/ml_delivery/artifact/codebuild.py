@@ -71,7 +71,7 @@ def run(
         Interrupted: Ctrl-C; the build is stopped too.
     """
     tree = source.read(config.root)
-    source.require_clean(tree, "codebuild")
+    source.require_clean(tree, cloud.name, "codebuild")
     project = config.name_of(environment)
     if cloud.name == "embedded":
         from ml_delivery import emulator

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from ml_delivery import source, target
-from ml_delivery.artifact import build, store
+from ml_delivery.artifact import build, provenance, store
 from ml_delivery.cloud import chosen
 from ml_delivery.errors import BuildError, ConfigError
 
@@ -35,10 +35,10 @@ def built(config: Config, cloud: str) -> Manifest:
 
 
 def push(context: Context, manifest: Manifest) -> Pushed:
-    """Push the artifact that ``manifest`` describes; idempotent.
+    """Push the artifact that ``manifest`` describes, with its bill of materials and its provenance; idempotent.
 
-    Its bill of materials is stored first, under its own digest: so an artifact's record never exists without it, and another
-    build's never takes its place.
+    The bill is stored first, under its own digest: so an artifact's record never exists without it, and another build's never
+    takes its place. The provenance is last, since only the registry knows an image's digest; without it nothing is released.
 
     Raises:
         ConfigError: it was built for a target other than the environment's.
@@ -58,4 +58,6 @@ def push(context: Context, manifest: Manifest) -> Pushed:
     if f"sha256:{hashlib.sha256(bill).hexdigest()}" != manifest.sbom:
         raise BuildError("build/sbom.cdx.json is not of the last build", next="invoke build")
     store.keep(context.cloud, context.foundation.bucket, manifest.version, bill)
-    return target.load(wanted, context.config).push(context, manifest)
+    pushed = target.load(wanted, context.config).push(context, manifest)
+    provenance.keep(context, manifest, pushed.artifact)
+    return pushed

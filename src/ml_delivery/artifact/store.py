@@ -85,7 +85,9 @@ def stored(cloud: Cloud, bucket: str, key: str) -> str:
     """
     with cloud.faults():
         try:
-            found = cloud.client("s3").head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            # Not HEAD, whose error has no text, and so does not name a missing right.
+            found = cloud.client("s3").get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+            found["Body"].close()
         except Exception as error:
             if code_of(error) not in objects.MISSING:
                 raise
@@ -96,8 +98,13 @@ def stored(cloud: Cloud, bucket: str, key: str) -> str:
         return ""
 
 
-def find(context: Context, version: str) -> Artifact:
+def find(context: Context, version: str, first: str = "") -> Artifact:
     """The artifact that was pushed for ``version``.
+
+    Args:
+        context: the environment.
+        version: the source's version.
+        first: what to do before it can be built, for the error: empty, or a command that ends with ``, then ``.
 
     Raises:
         CloudError: there is none.
@@ -108,7 +115,7 @@ def find(context: Context, version: str) -> Artifact:
         where = f"{branch}{context.where}"
         raise CloudError(
             f"{version} has not been pushed",
-            next=f"invoke build {branch} && invoke push {where}, or invoke build --on codebuild {where}",
+            next=f"{first}invoke build {branch} && invoke push {where}, or invoke build --on codebuild {where}",
         )
     return found
 
@@ -117,11 +124,14 @@ def known(cloud: Cloud, bucket: str, version: str) -> Artifact | None:
     """The artifact that was pushed for ``version``; None when there is none.
 
     Raises:
-        CloudError: S3 refused, or the record can't be read.
+        CloudError: S3 refused, or the record can't be read, or is of another version.
     """
     name = _name(version)
     found = objects.get(cloud, bucket, name)
-    return formats.artifact(name, formats.read(name, found[0])) if found else None
+    artifact = formats.artifact(name, formats.read(name, found[0])) if found else None
+    if artifact and artifact.version != version:
+        raise formats.damaged(name, ValueError(f"it is of {artifact.version}"))
+    return artifact
 
 
 def prune(cloud: Cloud, bucket: str, keep: set[str], before: float) -> list[Removed]:

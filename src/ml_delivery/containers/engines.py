@@ -29,12 +29,16 @@ FULL = "no space left on device"
 
 @dataclass(frozen=True)
 class Image:
-    """An image that an engine has: its id, the digests of its unpacked layers, its architecture, and its user."""
+    """An image that an engine has: its id, the digests of its unpacked layers, its architecture, and its user.
+
+    ``digest`` is that of its manifest in the registry that it came from; empty where the engine does not know it.
+    """
 
     id: str
     layers: tuple[str, ...]
     architecture: str
     user: str
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,12 @@ class Engine:
         if self.name == "buildah":
             config = found["OCIv1"]
             layers, user = config["rootfs"]["diff_ids"], config["config"].get("User", "")
-            return Image(
-                f"sha256:{found['FromImageID'].removeprefix('sha256:')}", tuple(layers), config["architecture"], user
-            )
+            identity = f"sha256:{found['FromImageID'].removeprefix('sha256:')}"
+            return Image(identity, tuple(layers), config["architecture"], user, found.get("FromImageDigest", ""))
         found = found[0]
-        identity = f"sha256:{found['Id'].removeprefix('sha256:')}"
-        return Image(identity, tuple(found["RootFS"]["Layers"]), found["Architecture"], found["Config"].get("User", ""))
+        identity, user = f"sha256:{found['Id'].removeprefix('sha256:')}", found["Config"].get("User", "")
+        named = next(iter(found.get("RepoDigests") or []), "").rpartition("@")[2]
+        return Image(identity, tuple(found["RootFS"]["Layers"]), found["Architecture"], user, named)
 
     def push(self, tag: str, address: str, user: str, password: str, *, tls: bool) -> None:
         """Push the image ``tag`` to ``address``, as ``user``; the password is neither on a command line nor on disk.

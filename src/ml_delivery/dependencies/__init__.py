@@ -2,5 +2,6 @@
 
 wheels      fetches wheels, and caches them by hash
 locks       makes, checks and reads the lockfiles
+pyproject   what is declared for each of them
 envs        Python interpreters and virtual environments
 """

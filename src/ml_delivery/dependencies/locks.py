@@ -6,23 +6,34 @@ lockfiles for all platforms and Pythons, and keeps versions that still fit; furt
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from ml_delivery import config
+from ml_delivery.dependencies.pyproject import SERVE, declared, how, inputs, table
 from ml_delivery.errors import BuildError, ConfigError, PipelineError
 
-__all__ = ["Pin", "declared", "for_target", "how", "make", "read", "shipped", "stale"]
+__all__ = [
+    "SERVE",
+    "Pin",
+    "declared",
+    "direct",
+    "for_target",
+    "how",
+    "make",
+    "markers",
+    "read",
+    "shipped",
+    "stale",
+    "unlocked",
+]
 
-SERVE = "requirements/serve.txt"
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
 
 
@@ -36,17 +47,22 @@ class Pin:
     hashes: tuple[str, ...]
 
 
-def read(path: Path) -> list[Pin]:
+def read(path: Path, root: Path | None = None) -> list[Pin]:
     """The pins of a lockfile, in its order.
+
+    Args:
+        path: the lockfile.
+        root: the service's folder, if that is not the one above the lockfile's; a refusal names its command.
 
     Raises:
         BuildError: there is no such file, or a line is not ``name==version [; marker] --hash=sha256:…``.
     """
+    root = root or path.absolute().parent.parent
     pins = []
     try:
-        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        text = path.read_text(encoding="utf-8-sig").replace("\\\n", " ")
     except OSError as error:
-        raise BuildError(f"{path.name} can't be read: {error}", next=how(path.absolute().parent.parent)) from error
+        raise BuildError(f"{path.name} can't be read: {error}", next=how(root)) from error
     for line in text.splitlines():
         if not (line := line.partition(" #")[0].strip()) or line.startswith("#"):
             continue
@@ -57,9 +73,7 @@ def read(path: Path) -> list[Pin]:
         except (InvalidRequirement, ValueError):
             version = ""
         if not version or not hashes:
-            raise BuildError(
-                f"{path.name}: {words.strip()} is not pinned with a hash", next=how(path.absolute().parent.parent)
-            )
+            raise _not_pinned(path, words.strip(), root)
         pins.append(
             Pin(
                 canonicalize_name(requirement.name),
@@ -71,9 +85,34 @@ def read(path: Path) -> list[Pin]:
     return pins
 
 
+def _not_pinned(path: Path, line: str, root: Path) -> BuildError:
+    """What is wrong with a line; ``nox -s lock`` would write some of them again."""
+    if line.startswith("-"):  # https://pip.pypa.io/en/stable/reference/requirements-file-format/
+        option = line.split()[0].partition("=")[0]
+        index = "; name the index by PIP_INDEX_URL, or in pip.conf, and for the lock by UV_DEFAULT_INDEX"
+        return BuildError(
+            f"{path.name}: {option} is an option; each line of a lock is a package with its version and hashes",
+            next=f"remove that line{index if 'index' in option or option == '-i' else ''}",
+        )
+    if " @ " in line:
+        name, _, address = line.partition(" @ ")
+        build = f"build a wheel of {name}, upload it to an index, declare {name}==VERSION in pyproject.toml"
+        return BuildError(
+            f"{path.name}: {name} comes from {address.split('#')[0]}, not from an index, so there is no wheel and no hash",
+            next=f"{build}, then {how(root)}; or copy its code into src/",
+        )
+    return BuildError(f"{path.name}: {line} is not pinned with a hash", next=how(root))
+
+
 def for_target(pins: list[Pin], python: str, architecture: str) -> list[Pin]:
     """The pins that apply to CPython ``python`` ("3.12") on ``architecture`` ("x86_64" or "arm64")."""
-    environment = {
+    values = markers(python, architecture)
+    return [pin for pin in pins if _applies(pin.marker, values)]
+
+
+def markers(python: str, architecture: str) -> dict[str, str]:
+    """The values of markers there. https://packaging.python.org/en/latest/specifications/dependency-specifiers/"""
+    return {
         "implementation_name": "cpython",
         "implementation_version": f"{python}.0",
         "os_name": "posix",
@@ -85,35 +124,17 @@ def for_target(pins: list[Pin], python: str, architecture: str) -> list[Pin]:
         "sys_platform": "linux",
         "extra": "",
     }
-    return [pin for pin in pins if _applies(pin.marker, environment)]
 
 
-def declared(root: Path) -> dict[str, list[str]]:
-    """The requirements of each lockfile, by its path in ``root``, from ``[tool.ml-delivery.locks]`` of ``pyproject.toml``.
-
-    That table lists the groups of each lockfile: ``project`` (the project's dependencies), an extra, or a dependency group.
-    Without it there is one lockfile, ``requirements/serve.txt``, of the project's dependencies.
-
-    Raises:
-        ConfigError: a lockfile has a group that does not exist.
-    """
-    document = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    project = document["project"]
-    groups = {
-        "project": project.get("dependencies", []),
-        **project.get("optional-dependencies", {}),
-        **document.get("dependency-groups", {}),
-    }
-    table = _table(document).get("locks", {SERVE: ["project"]})
-    problems = [f"{lock}: no group {name!r}" for lock, names in table.items() for name in names if name not in groups]
-    if problems:
-        raise ConfigError("pyproject.toml", problems, next="correct [tool.ml-delivery.locks]")
-    return {lock: [requirement for name in names for requirement in groups[name]] for lock, names in table.items()}
-
-
-def how(root: Path) -> str:
-    """The command that makes the lockfiles of ``root``: a repository without the template's noxfile has no session for it."""
-    return "nox -s lock" if (root / "noxfile.py").is_file() else "python -m ml_delivery.dependencies.locks --make"
+def direct(lock: Path) -> frozenset[str]:
+    """The names of the packages that the ``pyproject.toml`` beside ``lock`` declares; empty where ``lock`` was made from others."""
+    try:
+        requirements = declared(lock.parent)[SERVE]
+    except (OSError, KeyError, ValueError, ConfigError):
+        return frozenset()
+    if inputs(requirements) not in lock.read_text(encoding="utf-8")[:500]:
+        return frozenset()
+    return frozenset(canonicalize_name(Requirement(text).name) for text in requirements)
 
 
 def make(root: Path, words: list[str]) -> None:
@@ -124,8 +145,8 @@ def make(root: Path, words: list[str]) -> None:
     """
     from ml_delivery.dependencies.envs import uv
 
-    document = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    overrides = _table(document).get("override-dependencies", {})
+    document = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8-sig"))
+    overrides = table(document).get("override-dependencies", {})
     oldest = document["project"]["requires-python"].removeprefix(">=")
     with tempfile.TemporaryDirectory() as scratch:
         override, wanted = Path(scratch, "override.txt"), Path(scratch, "wanted.in")
@@ -133,7 +154,7 @@ def make(root: Path, words: list[str]) -> None:
             wanted.write_text("\n".join(requirements))
             override.write_text("\n".join(overrides.get(name, [])))
             options = ["--universal", "--generate-hashes", "--no-annotate", "--no-emit-index-url", "--quiet"]
-            made = f"nox -s lock ({_inputs(requirements)})"
+            made = f"nox -s lock ({inputs(requirements)})"
             options += ["--python-version", oldest, "--custom-compile-command", made, "--override", str(override)]
             (root / name).parent.mkdir(exist_ok=True)
             uv("pip", "compile", *options, *words, str(wanted), "--output-file", str((root / name).resolve()))
@@ -147,27 +168,23 @@ def stale(root: Path) -> list[str]:
         if not path.is_file():
             problems.append(f"{name}: missing")
             continue
-        pins = read(path)
-        known = len(problems)
-        for text in requirements:
-            requirement = Requirement(text)
-            versions = [p.version for p in pins if p.name == canonicalize_name(requirement.name)]
-            if not any(requirement.specifier.contains(version, prereleases=True) for version in versions):
-                locked = f"locks {', '.join(versions)}" if versions else "does not lock it"
-                problems.append(f"{name}: pyproject.toml declares {text}, the lock {locked}")
-        if known == len(problems) and _inputs(requirements) not in path.read_text(encoding="utf-8")[:500]:
+        missed = unlocked(name, requirements, read(path))
+        problems += missed
+        if not missed and inputs(requirements) not in path.read_text(encoding="utf-8")[:500]:
             problems.append(f"{name}: was made before pyproject.toml changed")
     return problems
 
 
-def _table(document: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = document.get("tool", {}).get("ml-delivery", {})
-    return found
-
-
-def _inputs(requirements: list[str]) -> str:
-    """The digest of the requirements, which is in a lockfile's header."""
-    return "from " + hashlib.sha256("\n".join(sorted(requirements)).encode()).hexdigest()[:16]
+def unlocked(name: str, requirements: list[str], pins: list[Pin]) -> list[str]:
+    """What the lockfile ``name`` with ``pins`` lacks or contradicts of what is declared, one line each."""
+    problems = []
+    for text in requirements:
+        requirement = Requirement(text)
+        versions = [p.version for p in pins if p.name == canonicalize_name(requirement.name)]
+        if not any(requirement.specifier.contains(version, prereleases=True) for version in versions):
+            locked = f"locks {', '.join(versions)}" if versions else "does not lock it"
+            problems.append(f"{name}: pyproject.toml declares {text}, the lock {locked}")
+    return problems
 
 
 def _applies(marker: str, environment: dict[str, str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from ml_delivery.dependencies.locks import MACHINES
 from ml_delivery.errors import BuildError, SetupError
+from ml_delivery.keys import PYTHONS
 
 if TYPE_CHECKING:
     from ml_delivery.dependencies.locks import Pin
@@ -112,11 +114,49 @@ def _download(pins: list[Pin], platform: Platform, folder: Path) -> None:
             mark.write_text(f"{digest}/{wheel.name}")
 
 
-def _no_wheel(pin: Pin, platform: Platform) -> BuildError:
+def _no_wheel(pin: Pin, platform: Platform, log: str = "") -> BuildError:
+    """The error for a pin without a wheel; ``log`` is pip's, which names each file of the index that pip looked at."""
+    offered = [name for name in re.findall(r"[\w.+!-]+\.(?:whl|tar\.gz|zip)\b", log) if _is_of(name, pin)]
+    if log and not offered:
+        return BuildError(
+            f"{pin.name} {pin.version} is not in the index that pip asks",
+            next="name the index that has it by PIP_INDEX_URL, or in pip.conf, then invoke build",
+        )
+    # Only what would be built for as well: the same architecture, or a wheel of pure Python.
+    others = [
+        python
+        for python in PYTHONS
+        if python != platform.python and any(_runs(name, python, platform) for name in offered if name.endswith(".whl"))
+    ]
+    has = f"; it has wheels for Python {', '.join(others)}" if others else ""
+    other = f'set service.python to "{others[-1]}" in pipeline.toml, or ' if others else ""
     return BuildError(
         f"{pin.name} {pin.version} has no wheel for Python {platform.python} on {platform.architecture} "
-        f"with glibc 2.{platform.glibc}",
-        next=f"declare a version of {pin.name} that has one in pyproject.toml, then nox -s lock",
+        f"with glibc 2.{platform.glibc}{has}",
+        next=f"{other}declare a version of {pin.name} that has one in pyproject.toml, then nox -s lock",
+    )
+
+
+def _is_of(file: str, pin: Pin) -> bool:
+    """Whether a file of an index is of this pin's version: a wheel's or an archive's name."""
+    if file.endswith(".whl"):
+        try:
+            name, version, _, _ = parse_wheel_filename(file)
+        except InvalidWheelFilename:
+            return False
+        return (name, str(version)) == (pin.name, pin.version)
+    stem, _, number = re.sub(r"\.(tar\.gz|zip)$", "", file).rpartition("-")
+    return (canonicalize_name(stem), number) == (pin.name, pin.version)
+
+
+def _runs(wheel: str, python: str, platform: Platform) -> bool:
+    """Whether a wheel is for ``python`` on the platform's architecture, with whichever glibc."""
+    short, machine = python.replace(".", ""), MACHINES[platform.architecture]
+    return any(
+        (tag.interpreter == f"cp{short}" or (tag.abi == "abi3" and int(tag.interpreter[3:]) <= int(short[1:])))
+        and (tag.platform == "any" or ("linux" in tag.platform and tag.platform.endswith(machine)))
+        for tag in parse_wheel_filename(wheel)[3]
+        if tag.interpreter.startswith("cp3")
     )
 
 
@@ -125,10 +165,11 @@ def _fault(said: str, log: Path, pins: list[Pin], platform: Platform) -> Excepti
 
     pip prints "No matching distribution" for both; only its log distinguishes them.
     """
-    unreached = log.exists() and "Could not fetch URL" in log.read_text(errors="replace")
+    seen = log.read_text(errors="replace") if log.exists() else ""
+    unreached = "Could not fetch URL" in seen
     for pin in pins:
         if f"No matching distribution found for {pin.name}==" in said and not unreached:
-            return _no_wheel(pin, platform)
+            return _no_wheel(pin, platform, seen)
     reasons = [line for line in said.splitlines() if line.startswith("ERROR")] or said.splitlines()[-1:]
     return SetupError(
         f"the wheels could not be fetched: {reasons[0] if reasons else 'pip gave no reason'}",

@@ -85,7 +85,7 @@ def read(at: Place, known: Observed) -> Observed:
     if not path.is_file():
         return Observed()
     try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(FILE, [f"not TOML: {error}"], next=f"correct {FILE}") from error
     problems = [f"{name}: unknown table; {suggestion(name, list(KINDS))}" for name in data if name not in KINDS]

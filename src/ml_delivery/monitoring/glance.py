@@ -9,11 +9,13 @@ from ml_delivery.monitoring import data
 from ml_delivery.monitoring.definition import observed
 from ml_delivery.monitoring.plot import SUFFIXES, number
 from ml_delivery.observed import Place
+from ml_delivery.release import words
 
 if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
     from ml_delivery.errors import CloudError
     from ml_delivery.observed import ByVersion, Panel
+    from ml_delivery.records import Traffic
     from ml_delivery.release.delivery import Delivery
 
 __all__ = ["MINUTES", "lines"]
@@ -34,21 +36,23 @@ def lines(delivery: Delivery) -> list[str]:
     seen = observed(at)
     end = (time.time() // 60 + 1) * 60
     damaged: list[CloudError] = []
-    releases, live = delivery.ledger.latest(RELEASES, damaged), delivery.deployer.live()
+    releases, head = delivery.ledger.latest(RELEASES, damaged), delivery.ledger.head()
+    live = delivery.deployer.live()
     where = f"--branch {delivery.environment.branch}{delivery.where}"
-    serves = f"nothing is live; next: invoke deploy {where}"
-    if live:
-        serves = f"release {live.release} serves as version {live.deployed}"
-    found = [f"{at.name} on {cloud.name}, {time.strftime('%H:%M:%S')}", f"  {serves}", ""]
-    if seen.by_version:
-        of = {release.deployed: release.number for release in reversed(releases)}
-        found += _versions(cloud, seen.by_version, of, end)
-    else:  # the first row shows the users' requests
-        found += [_latest(cloud, panel, end) for panel in next(iter(seen.rows.values())) if panel.queries]
+    found = [f"{at.name} on {cloud.name}, {time.strftime('%H:%M:%S')}"]
+    found += [f"  {line}" for line in words.state(live, head, where)]
     states = data.alarm_states(cloud, at.name)
     firing = sorted(name for name, state in states.items() if state == "ALARM")
     alarms = ", ".join(firing) or ("none in alarm" if states else f"none exist; next: invoke bootstrap {where}")
-    found += ["", f"  alarms: {alarms}", ""]
+    found += [f"  alarms: {alarms}", ""]
+    if seen.by_version:
+        of = {release.deployed: release.number for release in reversed(releases)}
+        if head.work:
+            of[head.work.release.deployed] = head.work.release.number
+        found += _versions(cloud, seen.by_version, of, live.traffic if live else None, end)
+    else:  # the first row shows the users' requests
+        found += [_latest(cloud, panel, end) for panel in next(iter(seen.rows.values())) if panel.queries]
+    found.append("")
     for release in releases:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.at))
         found.append(
@@ -57,27 +61,35 @@ def lines(delivery: Delivery) -> list[str]:
     return found + [f"  {error.message}" for error in damaged]
 
 
-def _versions(cloud: Cloud, by_version: ByVersion, of: dict[str, int], end: float) -> list[str]:
-    """A line for each deployed version: its release, share, requests, errors and latency, and a bar for each minute."""
+def _versions(
+    cloud: Cloud, by_version: ByVersion, of: dict[str, int], traffic: Traffic | None, end: float
+) -> list[str]:
+    """A line for each deployed version that has traffic or had requests: its release, its percent of the traffic, its
+    requests, failures and latency, and a bar for each minute.
+    """
     begin = end - MINUTES * 60
-    requests, errors, p95 = (
-        {line.label: line.points for line in data.read(cloud, panel, begin, end, 60)}
-        for panel in (by_version.requests, by_version.errors, by_version.p95)
+    requests, errors, p95, failures = (
+        {line.label: line.points for line in data.read(cloud, panel, begin, end, 60)} if panel else {}
+        for panel in (by_version.requests, by_version.errors, by_version.p95, by_version.failures)
     )
-    total = sum(value for points in requests.values() for _, value in points)
+    shares = {traffic.deployed: 100 - sum(traffic.weights.values()), **traffic.weights} if traffic else {}
     found = [
-        f"  {'version':<9}{'release':<9}{'share':>6}{'requests':>10}{'errors':>8}{'p95':>9}   last {MINUTES} minutes"
+        f"  {'version':<9}{'release':<9}{'traffic':>8}{'requests':>10}{'raised':>8}{'5xx':>7}{'p95':>9}   last {MINUTES} minutes"
     ]
-    for version in sorted(requests, key=lambda name: (of.get(name, 0), name), reverse=True):
-        points = requests[version]
-        count = sum(value for _, value in points)
-        failed = sum(value for _, value in errors.get(version, ()))
+    for version in sorted({*requests, *shares}, key=lambda name: (of.get(name, 0), name), reverse=True):
+        points = requests.get(version, ())
+        raised = sum(value for _, value in errors.get(version, ()))
+        # The service reports its own failures, so that there may be no metric: that is not zero.
+        answered = f"{sum(value for _, value in failures[version]):.0f}" if version in failures else "?"
         slow = number(p95[version][-1][1]) + " ms" if p95.get(version) else ""
-        share = f"{100 * count / total:.0f} %" if total else ""
+        share = f"{shares[version]} %" if version in shares else ""
         found.append(
-            f"  {version:<9}{of.get(version, ''):<9}{share:>6}{count:>10.0f}{failed:>8.0f}{slow:>9}   {_bars(points, begin)}"
+            f"  {version:<9}{of.get(version, ''):<9}{share:>8}{sum(value for _, value in points):>10.0f}"
+            f"{raised:>8.0f}{answered:>7}{slow:>9}   {_bars(points, begin)}".rstrip()
         )
-    return found if requests else [*found, "  no requests"]
+    if any(version not in failures for version in requests):
+        found.append("  5xx = ?: the service reports no metric Failures by version")
+    return found
 
 
 def _latest(cloud: Cloud, panel: Panel, end: float) -> str:

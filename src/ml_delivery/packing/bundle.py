@@ -39,7 +39,9 @@ MADE_BY = (
     "importing.py",
     "placement.py",
     "pruning.py",
+    "sbom.py",
     "shares.py",
+    "../locks/delivery.txt",
 )
 
 
@@ -52,7 +54,7 @@ class Bundle:
         digest: its sha256 in hex when it was made.
         listed: the sha256 of each member, by its path.
         contents: the size of each package.
-        sbom: the text of its bill of materials.
+        sbom: its bill of materials, which ``sbom.complete`` completes.
         interpreter: what compiled the bytecode: ``CPython 3.12.1``.
         differences: from what pip would install.
     """
@@ -144,12 +146,14 @@ def _make(
                 from ml_delivery.dependencies import locks, wheels
                 from ml_delivery.packing import assembly, pruning, sbom
 
-                pins = locks.for_target(locks.read(lock), service.python, service.architecture)
+                pins = locks.for_target(locks.read(lock, config.root), service.python, service.architecture)
                 target = wheels.Platform(service.python, service.architecture, glibc)
                 fetched = dict(zip(pins, wheels.fetch(pins, target, folder / "wheels"), strict=True))
                 there = {pin.name: wheel for pin, wheel in fetched.items() if pin.name in provided}
                 ours = {pin: wheel for pin, wheel in fetched.items() if pin.name not in provided}
-                bill = sbom.make(service.name, list(ours), list(ours.values()), key)
+                known = locks.markers(service.python, service.architecture)
+                direct = locks.direct(lock)
+                bill = sbom.make(service.name, list(ours), list(ours.values()), direct, known)
                 rules = pruning.Rules(config.build.exclude, config.build.keep)
                 named = {pin.name: wheel for pin, wheel in ours.items()}
                 chosen = assembly.choose(named, rules, without, service.name)
@@ -205,7 +209,7 @@ def _clean(python: Path, *words: str, said: bytes = b"") -> subprocess.Completed
 
 
 def _made_by() -> str:
-    """The digest of the code that makes a bundle."""
+    """The digest of the code that makes a bundle, and of the lockfile of the libraries that write its bill of materials."""
     here = Path(__file__).parent
     return hashlib.sha256(b"".join((here / name).read_bytes() for name in MADE_BY)).hexdigest()
 

@@ -13,6 +13,7 @@ __all__ = [
     "Limit",
     "Manifest",
     "Packed",
+    "Provenance",
     "Pruned",
     "Pushed",
     "Replaced",
@@ -122,6 +123,10 @@ class Manifest:
         interpreter: what compiled its bytecode, with the patch version: ``CPython 3.12.1``; empty where that was not recorded.
         image: its name in the engine, and ``layers`` those that the service adds; both empty for a ZIP.
         differences: from what pip would install.
+        base: the name of an image's base, with ``@`` and its digest, as far as the engine knows them.
+        base_layers: the digests of the base's unpacked layers.
+        builder: who built it: the ARN of a CodeBuild project; empty for any other machine.
+        invocation: CodeBuild's ARN of the build, and when it ``started`` (seconds since 1970).
     """
 
     version: str
@@ -143,6 +148,11 @@ class Manifest:
     layers: tuple[Layer, ...] = ()
     interpreter: str = ""
     differences: Differences = Differences()
+    base: str = ""
+    base_layers: tuple[str, ...] = ()
+    builder: str = ""
+    invocation: str = ""
+    started: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -187,6 +197,27 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """What the statement says that a build made beside its artifact.
+
+    Attributes:
+        digest: the artifact's.
+        source: the commit, or the working tree's digest where it had uncommitted changes.
+        environment: the environment that it was pushed to.
+        builder: the ARN of the CodeBuild project that built it; empty for any other machine.
+        invocation: CodeBuild's ARN of the build.
+        sbom: the digest of its bill of materials.
+    """
+
+    digest: str
+    source: str
+    environment: str
+    builder: str
+    invocation: str
+    sbom: str
+
+
+@dataclass(frozen=True)
 class Pushed:
     """What a push did: the artifact, and whether its bytes had to be uploaded."""
 
@@ -212,3 +243,5 @@ class Packed:
     files: tuple[tuple[Path, str], ...] = ()
     image: str = ""
     layers: tuple[Layer, ...] = ()
+    base: str = ""
+    base_layers: tuple[str, ...] = ()

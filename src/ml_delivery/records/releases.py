@@ -39,7 +39,7 @@ class Look:
 
     Attributes:
         weight: its percent of the traffic.
-        requests, errors, p95, throttles: its metrics since it had traffic; p95 in milliseconds.
+        requests, errors, p95, throttles, failures: its metrics since it had traffic, as in ``Numbers``.
         alarms: those in alarm.
         command: the exit code of the user's own check.
         breach: the limit that was exceeded, in one sentence; empty for none.
@@ -53,6 +53,7 @@ class Look:
     alarms: tuple[str, ...]
     command: int
     breach: str
+    failures: int | None = None
 
 
 @dataclass(frozen=True)
@@ -158,12 +159,21 @@ class Answer:
 
 @dataclass(frozen=True)
 class Numbers:
-    """The metrics of a deployed version: requests, failed ones, 95th percentile of latency in ms, throttled requests."""
+    """The metrics of a deployed version.
+
+    Attributes:
+        requests: of users.
+        errors: how many of them raised an exception or timed out.
+        p95: 95th percentile of latency, in milliseconds.
+        throttles: requests that were refused because of a limit on concurrency.
+        failures: how many were answered with a status of 500 or above; None if the service does not report it.
+    """
 
     requests: int
     errors: int
     p95: float
     throttles: int
+    failures: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """Releases: one state machine, whatever the target.
 
 verify                                proves that what is live is what its commit's build made
+rebuild                               builds a clone in a process of its own
 deploy                                deploy, resume and rollback, from taking the lock to the record
 machine                               the sequence of steps that they share
 plan, probing, watch, retention       what would change; the health check; live metrics; what can be removed
+rollout                               how traffic shifts, and for how long
 delivery                              one environment, opened: its cloud, foundation, target and ledger
 ledger, history                       what was released, and the same as a page
 words                                 records as text
+foreign                               what the service wrote, as far as it may be shown
 results, head                         what each step did; the ledger's current state
 """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ml_delivery import files, source, target
 from ml_delivery.account import change_sets, stacks
-from ml_delivery.artifact import store
+from ml_delivery.artifact import provenance, store
 from ml_delivery.cloud import Cloud
 from ml_delivery.config import FILE
 from ml_delivery.errors import CloudError, ConfigError, SourceError
@@ -49,6 +49,7 @@ class Delivery(Context):
                 differs unnoticed by git.
             CloudError: it has not been pushed.
             ConfigError: it was built for a Python or architecture other than the one in ``pipeline.toml``.
+            Refused: it has no provenance that the environment accepts.
         """
         root, branch = self.config.root, self.environment.branch
         tree = source.read(root)
@@ -57,17 +58,22 @@ class Delivery(Context):
             with files.opened(root, tree) as held:
                 held.require_same(FILE)
         version = tree.version if tree.branch == branch else source.commit_of(root, branch)
-        found = store.find(self, version)
+        # A build is of the tree: of another branch it would not be what is deployed.
+        first = "" if tree.branch == branch else f"git switch {branch}, then "
+        found = store.find(self, version, first)
         service = self.config.service
         if (found.python, found.architecture) != (service.python, service.architecture):
             raise ConfigError(
                 "pipeline.toml",
                 [
                     f"service: the artifact was built for Python {found.python} on {found.architecture}, "
-                    f"not for {service.python} on {service.architecture}; build it again"
+                    f"not for {service.python} on {service.architecture}"
                 ],
-                next=f"invoke build --branch {branch} && invoke push --branch {branch}{self.where}",
+                next=f"git switch {branch}"
+                if first
+                else "unset PIPELINE_PYTHON, or write what you want to pipeline.toml, and commit",
             )
+        provenance.check(self, found)
         return found
 
 

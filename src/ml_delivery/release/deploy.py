@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from ml_delivery import source
 from ml_delivery.errors import Interrupted, LockHeld, PipelineError, Refused
 from ml_delivery.records import ROLLED_BACK, VERIFIED
+from ml_delivery.release import foreign, rollout, words
 from ml_delivery.release import plan as planning
-from ml_delivery.release import words
 from ml_delivery.release.head import Previous
 from ml_delivery.release.machine import Machine
 from ml_delivery.release.results import Planned, Run, Step
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "deploy", "resume", "rollback"]
 
-# How much of a workflow's session (one hour) is available for pauses.
-SESSION_SECONDS = 2700
 # Among how many of the newest releases an approved plan is looked for, and in which states they were live.
 RECENT, DEPLOYED = 20, (VERIFIED, ROLLED_BACK)
 
@@ -119,10 +117,13 @@ def deploy(
             return Outcome(delivery.environment.name, None, live, took, steps=tuple(run.steps), repeated=repeated)
         if plan.live and plan.live.traffic.weights:
             raise Refused(
-                f"another traffic split is under way: {words.split(plan.live)}", next=f"invoke status {where}"
+                f"traffic is split, which this pipeline did not do: {words.split(plan.live)}",
+                next="end that split with the tool that made it, then run this again",
             )
         if delivery.cloud.name == "aws" and os.environ.get("GITHUB_ACTIONS") and not detach and plan.live:
-            _fits_a_session(machine, where)
+            rollout.require_time_in_workflow(delivery)
+        if plan.live:
+            rollout.require_time_for_alarms(delivery)
         before()
         machine.begin_deploy(plan, who)
         return _carry_out(machine, run, delivery, detach)
@@ -166,8 +167,11 @@ def rollback(delivery: Delivery, to: int, report: Callable[[Step], None], *, wai
             return _carry_out(machine, run, delivery, detach=False)
         if left:
             restored = machine.put_back(f"rolled back by {who}", abandoned=True)
-            if not restored.whole:
-                raise Refused(_serves(restored), next=f"invoke status {where}")
+            if restored.unread or not restored.whole:
+                back = (
+                    f"invoke rollback --to {lease.head.live} {where}" if lease.head.live else f"invoke status {where}"
+                )
+                raise Refused(_serves(restored), next=back)
             previous = left.previous.release if left.previous else 0
             if left.verb == "deploy" and left.weight and previous and to in (0, previous):
                 return _outcome(delivery, previous, run)
@@ -185,7 +189,8 @@ def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> 
     """Carry out all of the work, or restore everything on any error."""
     begun = machine.work
     previous = begun.previous.release if begun.previous else 0
-    again = f"invoke {begun.verb} --branch {delivery.environment.branch}{delivery.where}"
+    to = f" --to {begun.release.number}" if begun.verb == "rollback" else ""
+    again = f"invoke {begun.verb}{to} --branch {delivery.environment.branch}{delivery.where}"
     try:
         if machine.carry_out(detach):
             return _outcome(delivery, begun.release.number, run, previous=previous)
@@ -195,6 +200,7 @@ def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> 
         raise  # the work now belongs to the new holder of the lock
     except BaseException as fault:
         interrupted = isinstance(fault, KeyboardInterrupt)
+        foreign.learn(delivery)  # whatever wrote the message
         cause = "interrupted" if interrupted else fault.message if isinstance(fault, PipelineError) else str(fault)
         with _uninterrupted():
             try:
@@ -216,22 +222,13 @@ def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> 
 
 def _serves(restored: Restored) -> str:
     """What serves after the previous state was restored, as read from the target."""
-    if restored.verified:
-        return f"release {restored.release} is verified and serves"
+    verified = f"release {restored.verified} was verified already; " if restored.verified else ""
     if restored.unread:
-        return f"what serves could not be read: {restored.unread}"
+        return f"{verified}what serves could not be read: {restored.unread}"
     serves = words.serving(restored.release, restored.deployed)
-    return f"{serves} as before" if restored.whole else f"{serves}, which is not what served before"
-
-
-def _fits_a_session(machine: Machine, where: str) -> None:
-    """Refuse pauses longer than a workflow's session: once its credentials have expired, nothing could be restored."""
-    if machine.pauses > SESSION_SECONDS:
-        raise Refused(
-            f"the pauses between traffic steps take {machine.pauses / 60:.0f} minutes, a workflow's session ends after 60",
-            next=f"shorten deploy.pause in pipeline.toml; or invoke deploy --detach {where}, "
-            f"and later invoke deploy --resume {where}",
-        )
+    if not restored.whole:
+        return f"{verified}{serves}, which is not what {'was deployed' if verified else 'served before'}"
+    return f"{verified}{serves}" if verified else f"{serves} as before"
 
 
 def _same(delivery: Delivery, left: Work, approved: str | None) -> bool:
@@ -270,7 +267,8 @@ def _goal(delivery: Delivery, head: Head, live: Live, to: int) -> Release:
         Refused: there is none, or it can't be rolled back to.
     """
     name = delivery.environment.name
-    releases = f"invoke releases --branch {delivery.environment.branch}{delivery.where}"
+    where = f"--branch {delivery.environment.branch}{delivery.where}"
+    releases = f"invoke releases {where}"
     if to == 0:
         verified = [one.number for one in head.kept if one.state == VERIFIED]
         to = next((number for number in verified if number < live.release or not live.release), 0)
@@ -282,7 +280,11 @@ def _goal(delivery: Delivery, head: Head, live: Live, to: int) -> Release:
     if release.state not in (VERIFIED, ROLLED_BACK):
         raise Refused(f"release {to} was never verified, it is {release.state}", next=releases)
     if to not in [one.number for one in head.kept]:
-        raise Refused(f"release {to} was pruned; its deployed version no longer exists", next="deploy its commit again")
+        raise Refused(
+            f"release {to} was pruned; its deployed version no longer exists",
+            next=f"git revert --no-edit {release.artifact.commit}..{delivery.environment.branch}, then invoke build "
+            f"--branch {delivery.environment.branch} && invoke push {where} && invoke deploy {where}",
+        )
     return release
 
 

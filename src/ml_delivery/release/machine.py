@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ml_delivery.errors import CloudError, Moved, PipelineError, Refused
 from ml_delivery.records import FAILED, ROLLED_BACK, STAGED, VERIFIED, Release, Traffic
-from ml_delivery.release import retention
+from ml_delivery.release import retention, rollout
 from ml_delivery.release.head import Kept, Previous, Work
-from ml_delivery.release.probing import probe
+from ml_delivery.release.probing import probe, send
 from ml_delivery.release.results import Pruned, Restored, Shifted, Staged, Watched
-from ml_delivery.release.watch import look, weights
+from ml_delivery.release.watch import look
 
 if TYPE_CHECKING:
     from ml_delivery.release.delivery import Delivery
@@ -39,7 +39,7 @@ class Machine:
         self._delivery = delivery
         self._lease = lease
         self._run = run
-        self._rules = delivery.environment.deploy
+        self._rollout = rollout.plan(delivery)
 
     @property
     def work(self) -> Work:
@@ -81,7 +81,9 @@ class Machine:
         if not self.work.weight:
             with self._run.step("probe version") as results:
                 release = self.work.release
-                results.append(probe(self._delivery, release, release.deployed, alive=self._note))
+                probed = probe(self._delivery, release, release.deployed, alive=self._note)
+                sent = send(self._delivery, release.deployed, alive=self._note)
+                results.append(replace(probed, asked=(*probed.asked, *sent)))
         for weight in self._weights():
             if weight >= self.work.weight:
                 self._shift(weight)
@@ -117,10 +119,10 @@ class Machine:
             cause: why.
             abandoned: whether the work was another command's, which exited without reporting a result.
         """
-        number = self.work.release.number
+        number, deployed = self.work.release.number, self.work.release.deployed
         self._lease.refresh()
         if self._lease.head.work is None:  # the error came after the write that made the release verified
-            return Restored(number, self._lease.head.kept[0].deployed if self._lease.head.kept else "", verified=True)
+            return replace(self._serving(deployed, whole=True, settle=0.0), verified=number)
         work, previous, whole = self.work, self.work.previous, True
         with self._run.step("recover" if abandoned else "restore") as results:
             if work.weight:
@@ -163,26 +165,16 @@ class Machine:
 
     # -- traffic
 
-    def _weights(self) -> list[int]:
+    def _weights(self) -> tuple[int, ...]:
         """The percentages before 100: none for a first release, or for a rollback, which must be quick."""
         work = self.work
-        return weights(self._rules) if work.verb == "deploy" and work.previous else []
-
-    @property
-    def _pause(self) -> int:
-        """How many seconds each share of the traffic is held."""
-        return max(self._rules.pause, self._delivery.deployer.least_pause)
-
-    @property
-    def pauses(self) -> int:
-        """How many seconds all shares of a new release are held in total."""
-        return len(weights(self._rules)) * self._pause
+        return self._rollout.weights if work.verb == "deploy" and work.previous else ()
 
     def _shift(self, weight: int) -> None:
         work, now = self.work, time.time()
         old, new = work.previous.deployed if work.previous else "", work.release.deployed
         # A resumed step continues its pause; a new one starts a full pause.
-        due = work.due if weight == work.weight else now + self._pause
+        due = work.due if weight == work.weight else now + self._rollout.pause
         wanted = Traffic(new) if weight == 100 else Traffic(old, {new: weight})
         with self._run.step("shift" if weight == 100 else f"shift {weight} %") as results:
             self._route(wanted, step=f"shift {weight} %", weight=weight, since=work.since or now, due=due)
@@ -201,11 +193,14 @@ class Machine:
         """
         deployer, work = self._delivery.deployer, self.work
         ours = {work.release.deployed, work.previous.deployed if work.previous else ""}
-        status = f"invoke status --branch {self._delivery.environment.branch}{self._delivery.where}"
+        where = f"--branch {self._delivery.environment.branch}{self._delivery.where}"
         for turn in range(SHIFT_TRIES):
             seen = deployer.traffic()
-            if seen and not seen.all <= ours:
-                raise Refused(f"version {seen.deployed} serves, which this deploy did not shift to", next=status)
+            if seen and (others := sorted(seen.all - ours)):
+                raise Refused(
+                    f"version {', '.join(others)} has traffic, which this {work.verb} did not shift to it",
+                    next=f"invoke plan {where}",
+                )
             self._note(**changes)
             if wanted is None and seen is None:
                 return
@@ -216,7 +211,7 @@ class Machine:
                 time.sleep(0.05 * 2**turn)
                 continue
             return
-        raise Refused("something else keeps changing the traffic split", next=status)
+        raise Refused("something else keeps changing the traffic split", next=f"invoke status {where}")
 
     def _watch(self, weight: int, detach: bool) -> bool:
         """Check the metrics until the weight's pause is over. Returns False when the deploy is paused until ``--resume``.
@@ -224,16 +219,19 @@ class Machine:
         Raises:
             Refused: a metric exceeded its limit.
         """
-        period = max(self._rules.period, self._delivery.deployer.least_period)
+        deployed = self.work.release.deployed
         with self._run.step(f"watch {weight} %") as results:
             while True:
-                seen = look(self._delivery, self.work.release.deployed, weight, self.work.since)
+                seen = look(self._delivery, deployed, weight, self.work.since)
                 before = tuple(one for one in self.work.release.watched if one.weight != weight)
                 self._note(release=replace(self.work.release, watched=(*before, seen)))
                 if seen.breach:
                     branch, where = self._delivery.environment.branch, self._delivery.where
                     raise Refused(seen.breach, next=f"invoke logs --branch {branch}{where}")
+                send(self._delivery, deployed, alive=self._note)
                 left = self.work.due - time.time()
+                if seen.requests <= (before[-1].requests if before else 0):  # those at the previous weights don't count
+                    left = rollout.without_traffic(self._delivery, deployed, left)
                 if left <= 0:
                     results.append(Watched(seen))
                     return True
@@ -241,7 +239,7 @@ class Machine:
                     self._note(detached=True)
                     results.append(Watched(seen, paused=left))
                     return False
-                time.sleep(min(period, left))
+                time.sleep(min(self._rollout.period, left))
 
     # -- the record
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from ml_delivery.errors import ConfigError, Refused
 from ml_delivery.records import DIGEST_VARIABLE, RELEASE_VARIABLE
-from ml_delivery.release import words
+from ml_delivery.release import rollout, words
 
 if TYPE_CHECKING:
     from ml_delivery.records import Artifact, Live, Release, Settings
     from ml_delivery.release.delivery import Delivery
     from ml_delivery.release.head import Head
+    from ml_delivery.release.results import Rollout
 
 __all__ = ["Change", "Plan", "check", "digest_of", "make", "wants"]
 
@@ -50,6 +51,7 @@ class Plan:
         follows: the newest release that was verified, even if it was rolled back since; 0 for none. So a plan that was carried
             out is not the plan again after a rollback.
         changes: empty when there is nothing to do.
+        rollout: how traffic shifts; without weights before the first release.
         digest: of all of these; a plan with another digest is another plan.
     """
 
@@ -62,6 +64,7 @@ class Plan:
     foreign: tuple[str, ...]
     follows: int
     changes: tuple[Change, ...]
+    rollout: Rollout
     digest: str = ""
 
 
@@ -79,6 +82,7 @@ def make(delivery: Delivery) -> Plan:
     dropped = set(head.owned) - set(variables)
     there = live.variables if live else {}
     foreign = sorted(set(there) - set(variables) - dropped - {RELEASE_VARIABLE, DIGEST_VARIABLE})
+    shifts = rollout.plan(delivery)
     plan = Plan(
         environment=delivery.environment.name,
         artifact=artifact,
@@ -90,6 +94,7 @@ def make(delivery: Delivery) -> Plan:
         foreign=tuple(foreign),
         follows=head.kept[0].number if head.kept else 0,
         changes=tuple(_changes(delivery, head, artifact, live, settings, variables, dropped)),
+        rollout=shifts if live else replace(shifts, weights=()),
     )
     content = asdict(plan)
     if live:

@@ -1,4 +1,4 @@
-"""What each step of a deploy or rollback did: records, which tasks print and ``--json`` includes."""
+"""How traffic shifts, and what each step of a deploy or rollback did: records, which tasks print and ``--json`` includes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,20 @@ from ml_delivery.records import Look, Removed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Asked", "Planned", "Probed", "Pruned", "Restored", "Result", "Run", "Shifted", "Staged", "Step", "Watched"]
+__all__ = [
+    "Asked",
+    "Planned",
+    "Probed",
+    "Pruned",
+    "Restored",
+    "Result",
+    "Rollout",
+    "Run",
+    "Shifted",
+    "Staged",
+    "Step",
+    "Watched",
+]
 
 
 @dataclass(frozen=True)
@@ -34,11 +47,12 @@ class Staged:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request of a health check that succeeded: its path, status and duration in seconds."""
+    """One request of a health check that succeeded: its path, status, duration in seconds, and method."""
 
     path: str
     status: int
     seconds: float
+    method: str = "GET"
 
 
 @dataclass(frozen=True)
@@ -71,8 +85,8 @@ class Restored:
 
     Attributes:
         release, deployed: what serves, read back from the target; 0 and empty for nothing.
-        whole: whether that is what served before; False when something else changed the traffic split in the meantime.
-        verified: whether the release had already been verified, so that there was nothing to restore.
+        whole: whether that is what should serve; False when something else changed the traffic split in the meantime.
+        verified: the release that had already been verified, so that there was nothing to restore; 0 for none.
         abandoned: the release whose deploy exited without reporting a result; 0 for none.
         unread: why what serves could not be read; usually empty.
     """
@@ -80,7 +94,7 @@ class Restored:
     release: int
     deployed: str
     whole: bool = True
-    verified: bool = False
+    verified: int = 0
     abandoned: int = 0
     unread: str = ""
 
@@ -91,6 +105,29 @@ class Pruned:
 
     removed: tuple[Removed, ...]
     postponed: str = ""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How traffic shifts to a release.
+
+    Attributes:
+        weights: the percentages before 100, one after the other.
+        pause: how many seconds each is held.
+        period: how many seconds are between two readings of the metrics.
+        asked_pause, asked_period: the same in ``pipeline.toml``; less where the target's metrics need longer.
+    """
+
+    weights: tuple[int, ...]
+    pause: int
+    period: int
+    asked_pause: int
+    asked_period: int
+
+    @property
+    def seconds(self) -> int:
+        """How long all percentages are held in total; longer if requests are waited for."""
+        return len(self.weights) * self.pause
 
 
 Result = Planned | Staged | Probed | Shifted | Watched | Restored | Pruned

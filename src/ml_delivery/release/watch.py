@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ml_delivery.records import Look
+from ml_delivery.release import rollout, words
 
 if TYPE_CHECKING:
-    from ml_delivery.keys import Deploy
     from ml_delivery.release.delivery import Delivery
 
-__all__ = ["look", "weights"]
+__all__ = ["look"]
 
 COMMAND_SECONDS = 60
-
-
-def weights(rules: Deploy) -> list[int]:
-    """The percentages of the traffic that a new release gets, one after the other, before it gets all of it."""
-    if rules.strategy == "all-at-once":
-        return []
-    if rules.strategy == "canary":
-        return [rules.weight]
-    return list(range(rules.weight, 100, rules.weight))
 
 
 def look(delivery: Delivery, deployed: str, weight: int, since: float) -> Look:
@@ -37,15 +29,13 @@ def look(delivery: Delivery, deployed: str, weight: int, since: float) -> Look:
     """
     rules = delivery.environment.deploy
     seen = delivery.deployer.numbers(deployed, since)
-    # One list serves all environments, each of which has its own alarms.
-    alarms = _ringing(
-        delivery, tuple(name.replace("{environment}", delivery.environment.name) for name in rules.alarms)
-    )
+    alarms = _in_alarm(delivery, rollout.alarms(delivery))
     command = _run(delivery, deployed, weight) if rules.command else 0
-    breach = ""
-    if seen.errors * 100 > rules.max_errors * seen.requests:
-        share = 100 * seen.errors / max(seen.requests, 1)
-        breach = f"{share:.1f} % of requests fail ({seen.errors} of {seen.requests}); deploy.max_errors is {rules.max_errors} %"
+    found = Look(weight, seen.requests, seen.errors, seen.p95, seen.throttles, alarms, command, "", seen.failures)
+    breach, failed = "", seen.errors + (seen.failures or 0)
+    if failed * 100 > rules.max_errors * seen.requests:
+        share = 100 * failed / max(seen.requests, 1)
+        breach = f"{share:.1f} % of requests fail ({words.failed(found)}); deploy.max_errors is {rules.max_errors} %"
     elif rules.max_p95 and seen.p95 > rules.max_p95:
         breach = f"p95 is {seen.p95:.0f} ms; deploy.max_p95 is {rules.max_p95} ms"
     elif seen.throttles > rules.max_throttles:
@@ -54,24 +44,16 @@ def look(delivery: Delivery, deployed: str, weight: int, since: float) -> Look:
         breach = f"the alarm {alarms[0]} is in alarm"
     elif command:
         breach = f"{' '.join(rules.command)} exited with code {command}"
-    return Look(weight, seen.requests, seen.errors, seen.p95, seen.throttles, alarms, command, breach)
+    return replace(found, breach=breach)
 
 
-def _ringing(delivery: Delivery, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The alarms of ``names`` that are in state ALARM; one that does not exist counts, since nothing is being watched."""
-    if not names:
-        return ()
-    with delivery.cloud.faults():
-        answer = delivery.cloud.client("cloudwatch").describe_alarms(
-            AlarmNames=list(names), AlarmTypes=["MetricAlarm", "CompositeAlarm"]
-        )
-    found = {
-        a["AlarmName"]: a["StateValue"] for kind in ("MetricAlarms", "CompositeAlarms") for a in answer.get(kind, [])
-    }
+def _in_alarm(delivery: Delivery, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of ``names`` that are in state ALARM; one that does not exist counts, since nothing is being watched."""
+    found = rollout.described(delivery, names)
     return tuple(
         name if name in found else f"{name} (which does not exist)"
         for name in names
-        if found.get(name, "ALARM") == "ALARM"
+        if name not in found or found[name]["StateValue"] == "ALARM"
     )
 
 

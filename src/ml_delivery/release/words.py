@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ml_delivery.records import Live, Look
-    from ml_delivery.release.head import Holder, Previous, Work
+    from ml_delivery.release.head import Head, Holder, Previous, Work
+    from ml_delivery.release.results import Rollout
 
-__all__ = ["holder", "look", "previous", "serving", "split", "work"]
+__all__ = ["failed", "holder", "look", "previous", "rollout", "serving", "split", "state", "work"]
 
 
 def holder(one: Holder) -> str:
@@ -29,9 +30,31 @@ def work(one: Work) -> str:
     return f"{how}, {one.weight} % of the traffic" if one.weight else how
 
 
+def failed(seen: Look) -> str:
+    """How many requests failed, and what was counted."""
+    raised = f"{seen.errors} raised an exception or timed out"
+    if seen.failures is None:
+        return f"{raised} of {seen.requests} requests; status 5xx is not counted, since no metric Failures names the version"
+    return f"{seen.failures} of {seen.requests} requests answered 5xx, {raised}"
+
+
 def look(seen: Look) -> str:
     """What was measured."""
-    return f"{seen.errors} of {seen.requests} requests failed, p95 {seen.p95:.0f} ms"
+    if not seen.requests:
+        return "0 requests, so nothing was measured"
+    return f"{failed(seen)}; p95 {seen.p95:.0f} ms"
+
+
+def rollout(one: Rollout) -> str:
+    """How traffic shifts, and where that differs from ``pipeline.toml``."""
+    shares = ", ".join(f"{weight} %" for weight in one.weights)
+    text = f"{shares} for {one.pause} s{' each' if len(one.weights) > 1 else ''}, read every {one.period} s, then 100 %"
+    longer = [
+        f"deploy.{name} is {asked} s, in which metrics don't arrive"
+        for name, asked, used in (("pause", one.asked_pause, one.pause), ("period", one.asked_period, one.period))
+        if asked < used
+    ]
+    return f"{text} ({'; '.join(longer)})" if longer else text
 
 
 def serving(release: int, deployed: str) -> str:
@@ -39,6 +62,30 @@ def serving(release: int, deployed: str) -> str:
     if not deployed:
         return "nothing serves"
     return f"release {release} serves" if release else f"deployed version {deployed} serves"
+
+
+def state(live: Live | None, head: Head, where: str) -> list[str]:
+    """What serves, how traffic is split, what is under way and who holds the lock: a line for each."""
+    found = []
+    known = {one.deployed: one.number for one in head.kept}
+    if head.work:
+        known[head.work.release.deployed] = head.work.release.number
+    if live is None:
+        found.append(f"nothing is live; next: invoke deploy {where}")
+    else:
+        serves = f"release {live.release} serves as version {live.deployed}"
+        if not live.release:
+            serves = f"version {live.deployed} serves, which was not deployed by this pipeline"
+        found.append(f"{serves}, digest {live.digest}")
+        for deployed, percent in live.traffic.weights.items():
+            number = f" (release {known[deployed]})" if deployed in known else ""
+            found.append(f"version {deployed}{number} has {percent} % of the traffic")
+    if head.work:
+        how = "paused; continue with" if head.work.detached else "under way; if it was interrupted, continue with"
+        found.append(f"a {work(head.work)} is {how} invoke deploy --resume {where}")
+    if head.holder:
+        found.append(f"locked by {holder(head.holder)}")
+    return found
 
 
 def split(live: Live) -> str:

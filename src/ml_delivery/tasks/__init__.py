@@ -3,6 +3,7 @@
 account, artifacts, cloud, models, monitor, package, releases, reports, upgrade    the tasks, by what they are about
 reporting       notifications of how a build, deploy or rollback ended
 base            what every task has in common: errors end as one message and an exit code
+typed           explains what invoke could not parse
 console         what is printed
 
 Nothing but the standard library, invoke and the error tree is imported before a task runs, so that listing them is
@@ -11,9 +12,11 @@ instant.
 
 from invoke import Collection
 
-from ml_delivery.tasks import account, artifacts, cloud, models, monitor, package, releases, reports, upgrade
+from ml_delivery.tasks import account, artifacts, cloud, models, monitor, package, releases, reports, typed, upgrade
 
 __all__ = ["namespace"]
+
+typed.explain()
 
 namespace = Collection(
     models.train,

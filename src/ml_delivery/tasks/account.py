@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
@@ -12,6 +11,7 @@ from ml_delivery.tasks import console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, read_config
 
 if TYPE_CHECKING:
+    from ml_delivery.account.change_sets import InfraPlan
     from ml_delivery.account.doctor import Finding
     from ml_delivery.account.events import Event
     from ml_delivery.cloud import Cloud
@@ -22,9 +22,19 @@ if TYPE_CHECKING:
 DESTROY = "remove the environment permanently with everything in it, after asking for the service's name"
 
 
-@action(help={"branch": BRANCH, "cloud": CLOUD, "yes": "don't ask for confirmation", "destroy": DESTROY})
-def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, destroy: bool = False) -> None:
-    """Create or update the environment's infrastructure and delivery roles, after showing the change sets."""
+@action(
+    help={
+        "branch": BRANCH,
+        "cloud": CLOUD,
+        "yes": "don't ask for confirmation",
+        "destroy": DESTROY,
+        "json": "print one JSON document instead of text; on AWS nothing is changed without --yes",
+    }
+)
+def bootstrap(
+    _: Any, branch: str = "", cloud: str = "", yes: bool = False, destroy: bool = False, json: bool = False
+) -> None:
+    """Create or update the environment's infrastructure and delivery roles, after showing the changes and the policies."""
     from ml_delivery.account import change_sets, stacks
     from ml_delivery.cloud import Cloud
     from ml_delivery.monitoring import stack as monitoring
@@ -35,6 +45,9 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, dest
     opened = Cloud.open(config, environment, cloud)
     if destroy:
         return _destroy(config, environment, opened)
+    if opened.name == "aws":
+        config = _identified(config)
+        environment = config.environment(environment.branch)
     wanted = [
         stacks.service(config, environment),
         stacks.delivering(config, environment),
@@ -42,26 +55,60 @@ def bootstrap(_: Any, branch: str = "", cloud: str = "", yes: bool = False, dest
     ]
     if not change_sets.provider_stands(config, opened):
         wanted.insert(0, stacks.github(config))
+    plans = []
     for stack in wanted:
         planned = change_sets.plan(stack, opened)
-        if not planned.change_set:
-            console.say(f"{planned.stack}: nothing to do")
-            continue
-        console.say(f"{planned.stack} ({planned.place}):")
-        for change in planned.changes:
-            replaced = " (replaced!)" if change.replacement else ""
-            console.say(f"  {change.action} {change.type} {change.resource}{replaced}")
+        if not json:
+            _planned(planned)
         agreed = False
         try:
-            agreed = yes or opened.name == "embedded" or console.agrees(f"change {planned.stack} on {opened.name}?")
+            sure = yes or opened.name == "embedded" or not planned.change_set
+            agreed = sure or (not json and console.agrees(f"change {planned.stack} on {opened.name}?"))
         finally:  # Ctrl-C means no
             if not agreed:
                 change_sets.discard(opened, planned)
-        if not agreed:
+        if not agreed and not json:
             raise Exit(f"{planned.stack} was not changed", 1)
-        change_sets.apply(opened, planned, _print)
-        console.say(f"{planned.stack}: done")
-    _variables(stacks.workflows(config, opened.account))
+        if agreed:
+            change_sets.apply(opened, planned, console.quiet if json else _print)
+        plans.append({**vars(planned), "applied": agreed})
+        if planned.change_set and not json:
+            console.say(f"{planned.stack}: done")
+    known = stacks.workflows(config, opened.account)
+    if not json:
+        return _variables(known)
+    console.document({"stacks": plans, "DELIVERY": known})
+    if not all(plan["applied"] for plan in plans):
+        raise Exit(f"nothing was changed on {opened.name}; next: add --yes", 1)
+
+
+def _planned(planned: InfraPlan) -> None:
+    """Print what would change: each resource, then each statement of a policy."""
+    if not planned.change_set:
+        return console.say(f"{planned.stack}: nothing to do")
+    console.say(f"{planned.stack} ({planned.place}):")
+    for change in planned.changes:
+        replaced = " (replaced!)" if change.replacement else ""
+        console.say(f"  {change.action} {change.type} {change.resource}{replaced}")
+    for one in planned.policies:
+        console.say(f"  policy {one.change}: {one.resource}, {one.policy}, {one.sid}: {one.effect}")
+        for sign, parts in (("+", one.added), ("-", one.removed)):
+            elements: dict[str, list[str]] = {}
+            for part in parts:
+                elements.setdefault(part.element, []).append(part.value)
+            for element, values in elements.items():
+                console.say(f"    {sign} {element:<9} {', '.join(values)}")
+
+
+def _identified(config: Config) -> Config:
+    """The configuration with GitHub's numbers of the repository; those that pipeline.toml lacks are written there."""
+    from ml_delivery.account import github
+
+    known = github.identified(config)
+    if known is not config:
+        ids = f'owner_id = "{known.github.owner_id}", repository_id = "{known.github.repository_id}"'
+        console.warn(f"GitHub's numbers of {known.github.repository}: {ids}; written to pipeline.toml, commit it")
+    return known
 
 
 def _destroy(config: Config, environment: Environment, cloud: Cloud) -> None:
@@ -86,6 +133,7 @@ def doctor(
 ) -> None:
     """Check this machine, the account and GitHub for common problems, and print each fix; exit 1 if a check fails."""
     from ml_delivery.account import doctor as looking
+    from ml_delivery.account import github, trust
     from ml_delivery.cloud import chosen
     from ml_delivery.release.delivery import checked_out
 
@@ -104,8 +152,10 @@ def doctor(
         found, opened = looking.account(config, environment, chosen(cloud))
         findings += found
     if environment and opened and claims:
-        findings += looking.trust(environment, opened, config.name_of(environment), looking.claims_of(claims))
-    if environment and opened and (token := os.environ.get("GH_TOKEN") or os.environ.get("GITHUB_TOKEN")):
+        findings += trust.given(environment, opened, config.name_of(environment), trust.claims_of(claims))
+    elif environment and opened:
+        findings += trust.expected(config, environment, opened)
+    if environment and opened and (token := github.token()):
         findings += looking.github(config, environment, opened.account, token)
     _show(findings, json)
 

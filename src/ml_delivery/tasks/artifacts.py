@@ -98,9 +98,13 @@ def _on_codebuild(branch: str, cloud: str, json: bool) -> None:
     if opened.name == "embedded":
         for stack in (stacks.service(config, environment), stacks.delivering(config, environment)):
             change_sets.ensure(stack, opened)
-    report, line = (console.quiet, console.quiet) if json else (console.phase, console.say)
     with reporting_build(config, environment, opened) as reported:
-        done = reported(codebuild.run(config, environment, opened, report, line))
+        if json:
+            done = reported(codebuild.run(config, environment, opened, console.quiet, console.quiet))
+        else:
+            with console.foreign() as line:
+                done = codebuild.run(config, environment, opened, console.phase, line)
+            reported(done)
     if json:
         return console.document(done)
     console.say(f"CodeBuild built and pushed {done.commit} in {done.seconds:.1f} s ({done.id})")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from invoke import Exit, task
 
 from ml_delivery.errors import PipelineError
+from ml_delivery.masking import masked
 from ml_delivery.tasks import console
 
 if TYPE_CHECKING:
@@ -47,19 +48,26 @@ def action(**options: Any) -> Callable[[Callable[..., None]], Any]:
             try:
                 function(*args, **kwargs)
             except PipelineError as error:
-                raise Exit(f"✗ {error}", error.exit_code) from error
+                raise Exit(console.clean(f"✗ {error}{_in_workflow(error)}"), error.exit_code) from error
             except KeyboardInterrupt as error:
                 raise Exit("✗ interrupted", 130) from error
             except OSError as error:
-                raise Exit(f"✗ {error}", 1) from error
-            except Exit:
-                raise
+                raise Exit(console.clean(f"✗ {error}"), 1) from error
+            except Exit as error:
+                raise Exit(error.message and console.clean(error.message), error.code) from error
             except Exception as error:
-                raise Exit(_internal(error), 1) from error
+                raise Exit(console.clean(_internal(error)), 1) from error
 
         return guarded
 
     return decorate
+
+
+def _in_workflow(error: PipelineError) -> str:
+    """Where to type the next command for a reader of a workflow's log, which has no prompt; empty elsewhere."""
+    if not os.environ.get("GITHUB_ACTIONS") or "invoke " not in error.next:
+        return ""
+    return "\n  where: in a checkout of this commit, signed in to the account; the workflow Deploy also deploys and rolls back"
 
 
 def _internal(error: Exception) -> str:
@@ -71,7 +79,7 @@ def _internal(error: Exception) -> str:
     file = Path(".pipeline/internal-error.txt")
     if not file.parent.is_dir():
         file = Path(mkstemp(prefix="internal-error-", suffix=".txt")[1])
-    file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    file.write_text(masked("".join(traceback.format_exception(error))), encoding="utf-8")
     return f"✗ internal error in ml-delivery: {type(error).__name__}: {error}\n  next: report it, with {file}"
 
 

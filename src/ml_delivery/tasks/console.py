@@ -1,15 +1,21 @@
-"""What tasks print: lines for people, one JSON document for programs."""
+"""What tasks print: lines for people, one JSON document for programs; without secrets, and without commands to a runner."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from ml_delivery.masking import inert, masked
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from ml_delivery.artifact.codebuild import Phase
     from ml_delivery.records import Cost
     from ml_delivery.release.delivery import Delivery
@@ -18,8 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "agrees",
+    "body",
+    "clear",
     "cost",
     "document",
+    "foreign",
     "megabytes",
     "outcome",
     "output",
@@ -35,15 +44,55 @@ __all__ = [
 
 def say(line: str) -> None:
     """Print a line of the result and flush it, so that the progress of a long task is visible."""
+    _write(clean(line))
+
+
+def _write(text: str) -> None:
     try:
-        print(line, flush=True)
+        print(text, flush=True)
     except BrokenPipeError:  # the reader has exited, as `| head` does; the task continues
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def warn(line: str) -> None:
     """Print a line that is not part of the result, to stderr."""
-    print(f"! {line}", file=sys.stderr, flush=True)
+    print(f"! {clean(line)}", file=sys.stderr, flush=True)
+
+
+def clean(text: str) -> str:
+    """``text`` as it may be printed: secrets masked, control characters and commands to GitHub's runner removed."""
+    return inert(masked(text))
+
+
+def clear() -> None:
+    """Clear the terminal."""
+    _write("\033[H\033[J")
+
+
+@contextmanager
+def foreign() -> Iterator[Callable[[str], None]]:
+    """Print lines that another program wrote, such as a log. Meanwhile GitHub's runner takes no commands.
+
+    https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#stopping-and-starting-workflow-commands
+    """
+    if not os.environ.get("GITHUB_ACTIONS"):
+        yield say
+        return
+    token = secrets.token_hex(16)  # whoever writes the lines can't know it
+    _write(f"::stop-commands::{token}")
+    try:
+        yield say
+    finally:
+        _write(f"::{token}::")
+
+
+def body(text: str) -> None:
+    """Print a response of the service; if it is JSON, it stays the same document."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return say(text)
+    _write(masked(text).replace("##[", "#\\u0023["))
 
 
 def step(done: Step) -> None:
@@ -63,7 +112,10 @@ def _words(result: Result) -> str:
         case results.Staged(release=release, deployed=deployed):
             return f"release {release} is version {deployed}"
         case results.Probed(asked=asked):
-            return ", ".join(f"{one.path} {one.status} in {one.seconds * 1000:.0f} ms" for one in asked)
+            return ", ".join(
+                f"{'' if one.method == 'GET' else f'{one.method} '}{one.path} {one.status} in {one.seconds * 1000:.0f} ms"
+                for one in asked
+            )
         case results.Shifted(old=old, new=new, weight=100):
             return f"live: version {old or 'none'} → {new}"
         case results.Shifted(old=old, new=new):
@@ -128,24 +180,27 @@ def table(rows: list[dict[str, str]]) -> None:
 
 def document(content: Any) -> None:
     """Print a record, or anything that JSON can express, as one document."""
-    say(json.dumps(_plain(content), indent=2, default=_plain))
+    text = json.dumps(_without_secrets(json.loads(json.dumps(_plain(content), default=_plain))), indent=2)
+    _write(text.replace("##[", "#\\u0023["))  # the same document, but no command to GitHub's runner
 
 
 def summary(text: str) -> None:
-    """Add text to the summary page of a GitHub Actions run; does nothing elsewhere.
+    """Add text to the summary page of a GitHub Actions run, as a block of code: nothing in it is Markdown or HTML.
+
+    Does nothing elsewhere.
 
     https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#adding-a-job-summary
     """
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
         with open(path, "a", encoding="utf-8") as page:
-            page.write("\n".join(f"    {line}" for line in text.splitlines()) + "\n\n")
+            page.write("\n" + "\n".join(f"    {line}" for line in clean(text).splitlines()) + "\n\n")
 
 
 def output(**values: str) -> None:
-    """Set outputs for later steps of a GitHub workflow; does nothing elsewhere. Values are single lines."""
+    """Set outputs for later steps of a GitHub workflow; does nothing elsewhere. A value becomes a single line."""
     if path := os.environ.get("GITHUB_OUTPUT"):
         with open(path, "a", encoding="utf-8") as file:
-            file.writelines(f"{name}={value}\n" for name, value in values.items())
+            file.writelines(f"{name}={' '.join(value.split())}\n" for name, value in values.items())
 
 
 def megabytes(size: int) -> str:
@@ -164,6 +219,15 @@ def answer(question: str) -> str:
         return input(question).strip()
     except EOFError:
         return ""
+
+
+def _without_secrets(content: Any) -> Any:
+    """A JSON document with the secrets in its strings masked, so that it stays one."""
+    if isinstance(content, dict):
+        return {name: _without_secrets(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_without_secrets(value) for value in content]
+    return masked(content) if isinstance(content, str) else content
 
 
 def _plain(content: Any) -> Any:

@@ -30,6 +30,7 @@ def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float =
     """Show what a deploy would change; exit 2 if there are changes, else 0."""
     from ml_delivery.monitoring import drift
     from ml_delivery.release import plan as planning
+    from ml_delivery.release import words
 
     delivery = open_environment(branch, cloud)
     made, drifted = planning.make(delivery), drift.find(delivery)
@@ -49,6 +50,8 @@ def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float =
             console.say(f"  cost: {console.cost(cost)}")
         if made.changes:
             console.say(f"  {artifact}")
+            if made.rollout.weights:
+                console.say(f"  traffic shifts: {words.rollout(made.rollout)}")
             console.say(f"  to carry out exactly this: invoke deploy --plan {made.digest} {_where(delivery)}")
     lines = [*map(str, made.changes), *(f"drift {one.name}: {one.how}" for one in drifted)]
     console.summary("\n".join([f"plan for {made.environment}:", *(lines or ["nothing to do"]), artifact]))

@@ -7,11 +7,13 @@ import json as _json
 import sys
 import time
 from dataclasses import asdict, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
 
+from ml_delivery.errors import PipelineError
 from ml_delivery.tasks import console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, open_environment, read_config
 
@@ -26,10 +28,15 @@ WATCH_SECONDS = 5  # CloudWatch itself measures by the minute
 @action(help={"path": "the path to request, such as /version", "branch": BRANCH, "cloud": CLOUD}, positional=["path"])
 def call(_: Any, path: str, branch: str = "", cloud: str = "") -> None:
     """Request PATH from the live version and print the response; exit 1 for a status of 400 or above."""
-    answer = open_environment(branch, cloud).deployer.call(path if path.startswith("/") else f"/{path}")
-    print(answer.body)
+    from ml_delivery.release import foreign
+
+    delivery = open_environment(branch, cloud)
+    answer = delivery.deployer.call(path if path.startswith("/") else f"/{path}")
+    foreign.learn(delivery)
+    console.body(answer.body)
     if answer.fault or answer.status >= 400:
-        raise Exit(f"✗ {answer.fault or f'status {answer.status}'}", 1)
+        fault = console.clean(answer.fault)[: foreign.LIMIT]
+        raise Exit(f"✗ {fault or f'status {answer.status}'}", 1)
 
 
 @action(
@@ -59,17 +66,8 @@ def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch:
             }
         )
     console.say(f"{delivery.environment.name} on {delivery.cloud.name}")
-    if live is None:
-        console.say(f"  nothing is live; next: invoke deploy {where}")
-    else:
-        console.say(f"  release {live.release} serves as version {live.deployed}, digest {live.digest}")
-        for version, percent in live.traffic.weights.items():
-            console.say(f"  version {version} has {percent} % of the traffic")
-    if head.work:
-        how = "paused; continue with" if head.work.detached else "under way; if it was interrupted, continue with"
-        console.say(f"  a {words.work(head.work)} is {how} invoke deploy --resume {where}")
-    if head.holder:
-        console.say(f"  locked by {words.holder(head.holder)}")
+    for line in words.state(live, head, where):
+        console.say(f"  {line}")
 
 
 def _ours(variables: dict[str, str], head: Head) -> dict[str, str]:
@@ -95,7 +93,8 @@ def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, html: s
         from ml_delivery.release import history
 
         title = f"{delivery.config.service.name} in {delivery.environment.name} on {delivery.cloud.name}"
-        Path(html).write_text(history.page(title, found), encoding="utf-8")
+        live = delivery.deployer.live()
+        Path(html).write_text(history.page(title, found, live.release if live else 0), encoding="utf-8")
         console.say(f"wrote {html}")
     elif json:
         console.document(found)
@@ -121,11 +120,15 @@ def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, html: s
 )
 def logs(_: Any, query: str = "", branch: str = "", cloud: str = "", minutes: int = 10, json: bool = False) -> None:
     """Print the log of the last minutes, or what a query finds in it."""
+    from ml_delivery.release import foreign
+
     if query:
         return _query(query, branch, cloud, minutes, json)
     delivery = open_environment(branch, cloud)
-    for line in delivery.deployer.logs(time.time() - minutes * 60):
-        print(line)
+    foreign.learn(delivery)
+    with console.foreign() as say:
+        for line in delivery.deployer.logs(time.time() - minutes * 60):
+            say(line)
 
 
 def _watch(delivery: Delivery, looks: int) -> None:
@@ -135,7 +138,9 @@ def _watch(delivery: Delivery, looks: int) -> None:
     live = sys.stdout.isatty()
     for look in itertools.count(1):
         found = glance.lines(delivery)
-        console.say(("\033[H\033[J" if live else "") + "\n".join(found))
+        if live:
+            console.clear()
+        console.say("\n".join(found))
         if look == looks:
             return
         time.sleep(WATCH_SECONDS)
@@ -146,23 +151,31 @@ def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None
     from ml_delivery.monitoring import data
     from ml_delivery.monitoring.definition import observed
     from ml_delivery.observed import Place
+    from ml_delivery.release import foreign
 
     delivery = open_environment(branch, cloud)
     seen = observed(Place(delivery.config, delivery.environment, delivery.cloud.account))
     known = seen.logs
     if name not in known:
+        near = get_close_matches(name, known, 1)
         listed = [f"{other}: {text.splitlines()[0].lstrip('# ')}" for other, text in known.items()]
-        raise ConfigError("--query", [f"infra/queries/{name}.txt does not exist; there are:", *listed])
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise PipelineError(
+            "\n  ".join([f"--query: there is no query {name!r}{meant}", *listed]),
+            next=f"invoke logs --query {(near or list(known))[0]} --branch {delivery.environment.branch}{delivery.where}",
+        )
     if not seen.log_group:
         raise ConfigError(
             "--query",
             [f"{delivery.environment.target} has no log in CloudWatch, so it can't be queried"],
             next=f"invoke logs --branch {branch or delivery.environment.branch}{delivery.where}",
         )
+    foreign.learn(delivery)
     rows = data.ask_log(delivery.cloud, seen.log_group, known[name], minutes)
     if json:
         return console.document(rows)
-    console.table(rows)
+    with console.foreign():
+        console.table(rows)
 
 
 @action(

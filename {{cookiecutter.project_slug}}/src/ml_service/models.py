@@ -52,7 +52,7 @@ def load(root: Path | None = None) -> list[Model]:
     """
     root = root or find_root()
     try:
-        lock = tomllib.loads((root / LOCK).read_text(encoding="utf-8"))
+        lock = tomllib.loads((root / LOCK).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ModelFault(f"{LOCK} can't be read: {error}") from error
     models = [_read(root, role, table) for role, table in lock.items() if isinstance(table, dict) and "file" in table]

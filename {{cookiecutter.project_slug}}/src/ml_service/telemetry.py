@@ -23,6 +23,8 @@ METRICS = {
     "ColdStarts": "Count",  # 1 for the first request of a process, else 0
     "Release": "None",  # the number of the release that answered
 }
+# Those that are also written by deployed version, which a deploy in steps compares; each version is a metric that AWS charges.
+BY_VERSION = ("Failures",)
 
 
 def line(level: str, metrics: Mapping[str, str] | None = None, **fields: Any) -> str:
@@ -33,14 +35,18 @@ def line(level: str, metrics: Mapping[str, str] | None = None, **fields: Any) ->
         metrics: the service's own metrics, each with CloudWatch's unit for it; a line need not have all of them.
         fields: the content of the line. Those that are metrics are declared as such; all can be searched.
     """
-    function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+    function, version = (os.environ.get(f"AWS_LAMBDA_FUNCTION_{name}", "") for name in ("NAME", "VERSION"))
     known = {**METRICS, **(metrics or {})}
     measured = [{"Name": name, "Unit": unit} for name, unit in known.items() if name in fields]
     if function and measured:
-        directive = {"Namespace": NAMESPACE, "Dimensions": [["Function"]], "Metrics": measured}
+        directives = [{"Namespace": NAMESPACE, "Dimensions": [["Function"]], "Metrics": measured}]
+        by_version = [metric for metric in measured if metric["Name"] in BY_VERSION]
+        if version and by_version:
+            directives.append({"Namespace": NAMESPACE, "Dimensions": [["Function", "Version"]], "Metrics": by_version})
+            fields["Version"] = version
         fields |= {
             "Function": function,
-            "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
+            "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": directives},
         }
     return json.dumps({"level": level, **fields})
 

@@ -48,6 +48,7 @@ class LambdaDeployer(Deployer):
         self.own = settings.of(context.environment)
         if context.cloud.name == "aws":
             self.least_pause, self.least_period = METRICS_DELAY + self.own.timeout, METRICS_PERIOD
+            self.metrics_delay = METRICS_DELAY
 
     # -- what a package type defines
 

@@ -44,7 +44,7 @@ def http_event(path: str, method: str = "GET", body: str = "") -> dict[str, Any]
 
 
 def read_answer(answer: dict[str, Any], seconds: float) -> Answer:
-    """The result of ``Invoke`` as an HTTP response; if it isn't one, ``fault`` is Lambda's error message."""
+    """The result of ``Invoke`` as an HTTP response; if it isn't one, ``fault`` is Lambda's error message, uncut."""
     payload = answer["Payload"].read().decode("utf-8", "replace")
     if "FunctionError" in answer:
         return Answer(0, payload, f"{answer['FunctionError']}: {_reason(payload)}", seconds)
@@ -55,7 +55,7 @@ def read_answer(answer: dict[str, Any], seconds: float) -> Answer:
         if response.get("isBase64Encoded"):
             text = base64.b64decode(text).decode("utf-8", "replace")
     except (ValueError, TypeError, KeyError, RecursionError):
-        return Answer(0, payload, f"not an HTTP response: {payload[:200]}", seconds)
+        return Answer(0, payload, f"not an HTTP response: {payload}", seconds)
     return Answer(status, text, "", seconds)
 
 
@@ -65,4 +65,4 @@ def _reason(payload: str) -> str:
         error = json.loads(payload)
         return f"{error.get('errorType', 'Error')}: {error.get('errorMessage', payload)}"
     except (ValueError, AttributeError, RecursionError):
-        return payload[:500]
+        return payload

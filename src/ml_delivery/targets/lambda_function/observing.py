@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ml_delivery.observed import Alarm, ByVersion, Observed, Panel, Place, Query, own
+from ml_delivery.observed import NAMESPACE, Alarm, ByVersion, Observed, Panel, Place, Query, own
 from ml_delivery.targets.lambda_function import settings
 from ml_delivery.targets.lambda_function.alias import ALIAS
 from ml_delivery.targets.lambda_function.costs import DOLLARS_PER_REQUEST, dollars_per_gb_second
@@ -38,6 +38,13 @@ def observe(at: Place) -> Observed:
             "ms",
             "The 95th percentile of latency by version; a canary deploy watches it.",
             (_by_version(at, "p95", "Duration", "p95"),),
+        ),
+        Panel(
+            "failures-by-version",
+            "Status 5xx by version",
+            "count",
+            "Answers with status 500 and above by version, as the service reports them; a canary deploy watches them.",
+            (_failures_by_version(at),),
         ),
     )
     queries = (Path(__file__).parent / "queries").glob("*.txt")
@@ -70,6 +77,12 @@ def _by_version(at: Place, id: str, metric: str, statistic: str) -> Query:
     )
 
 
+def _failures_by_version(at: Place) -> Query:
+    """The service's own metric of each version, labelled with the version."""
+    terms = f'{{{NAMESPACE},Function,Version}} Function="{at.name}" MetricName="Failures"'
+    return Query("failures", "${PROP('Dim.Version')}", expression=f"SEARCH('{terms}', 'Sum', {{period}})")
+
+
 def _failures(at: Place) -> tuple[Query, ...]:
     """Percent of the users' requests that failed: Lambda's errors, and responses with status 500 and above."""
     return (
@@ -98,6 +111,7 @@ def _requests(at: Place, by_version: ByVersion) -> tuple[Panel, ...]:
             "failed-share", "Failed requests", "percent", "Of the users' requests; an alarm watches it.", _failures(at)
         ),
         by_version.errors,
+        *([by_version.failures] if by_version.failures else []),
         Panel(
             "latency",
             "Latency",

@@ -1,4 +1,4 @@
-"""Lambda's metrics of a version that has a share of an alias's traffic.
+"""The metrics of a version that has a share of an alias's traffic: Lambda's, and what the service itself reports.
 
 https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html (metrics and their dimensions)
 """
@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ml_delivery.observed import NAMESPACE
 from ml_delivery.records import Numbers
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ DAY = 86_400
 
 
 def numbers(cloud: Cloud, function: str, alias: str, version: str, since: float) -> Numbers:
-    """Requests, errors (exceptions and timeouts, not HTTP 5xx) and duration of ``version`` behind ``alias``.
+    """Requests, errors, failures and duration of ``version`` behind ``alias``.
 
-    Throttled calls ran no version, so those of the whole alias are counted. One API call.
+    Lambda counts exceptions and timeouts as errors; a status of 500 or above is known to the service alone, which reports it
+    by version if it uses ``ml_service.telemetry``. Throttled calls ran no version, so those of the whole alias are counted.
+    One API call.
 
     Args:
         since: seconds since 1970; Lambda's metrics are per minute, so it is rounded down to its minute.
@@ -32,25 +35,26 @@ def numbers(cloud: Cloud, function: str, alias: str, version: str, since: float)
     end = math.ceil(time.time() / 60) * 60 + 60
     shared = {"FunctionName": function, "Resource": f"{function}:{alias}"}
     own = {**shared, "ExecutedVersion": version}
+    service = {"Function": function, "Version": version}
     asked = [
-        ("Invocations", "Sum", own),
-        ("Errors", "Sum", own),
-        ("Duration", "p95", own),
-        ("Throttles", "Sum", shared),
+        ("AWS/Lambda", "Invocations", "Sum", own),
+        ("AWS/Lambda", "Errors", "Sum", own),
+        ("AWS/Lambda", "Duration", "p95", own),
+        ("AWS/Lambda", "Throttles", "Sum", shared),
+        (NAMESPACE, "Failures", "Sum", service),
     ]
     with cloud.faults():
         answer = cloud.client("cloudwatch").get_metric_data(
-            MetricDataQueries=[
-                _query(f"q{i}", name, statistic, dimensions, end - begin)
-                for i, (name, statistic, dimensions) in enumerate(asked)
-            ],
+            MetricDataQueries=[_query(f"q{i}", *metric, end - begin) for i, metric in enumerate(asked)],
             StartTime=_utc(begin),
             EndTime=_utc(end),
         )
     values = {found["Id"]: found["Values"] for found in answer["MetricDataResults"]}
     requests, errors, throttles = (round(sum(values.get(f"q{i}", []))) for i in (0, 1, 3))
+    failures = values.get("q4") or None
     # One period covers the whole time, but CloudWatch may align periods so that two overlap it: the worse p95 counts.
-    return Numbers(requests, errors, max(values.get("q2", []), default=0.0), throttles)
+    p95 = max(values.get("q2", []), default=0.0)
+    return Numbers(requests, errors, p95, throttles, failures and round(sum(failures)))
 
 
 def mean_duration(cloud: Cloud, function: str, alias: str) -> float:
@@ -59,7 +63,7 @@ def mean_duration(cloud: Cloud, function: str, alias: str) -> float:
     dimensions = {"FunctionName": function, "Resource": f"{function}:{alias}"}
     with cloud.faults():
         answer = cloud.client("cloudwatch").get_metric_data(
-            MetricDataQueries=[_query("q", "Duration", "Average", dimensions, DAY)],
+            MetricDataQueries=[_query("q", "AWS/Lambda", "Duration", "Average", dimensions, DAY)],
             StartTime=_utc(now - DAY),
             EndTime=_utc(now + 60),
             ScanBy="TimestampAscending",
@@ -68,9 +72,11 @@ def mean_duration(cloud: Cloud, function: str, alias: str) -> float:
     return values[-1] if values else 0.0
 
 
-def _query(name: str, metric: str, statistic: str, dimensions: dict[str, str], period: int) -> dict[str, Any]:
+def _query(
+    name: str, namespace: str, metric: str, statistic: str, dimensions: dict[str, str], period: int
+) -> dict[str, Any]:
     named = [{"Name": key, "Value": value} for key, value in dimensions.items()]
-    what = {"Namespace": "AWS/Lambda", "MetricName": metric, "Dimensions": named}
+    what = {"Namespace": namespace, "MetricName": metric, "Dimensions": named}
     return {"Id": name, "MetricStat": {"Metric": what, "Period": period, "Stat": statistic}}
 
 

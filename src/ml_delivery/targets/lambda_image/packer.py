@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["pack"]
 
 FILE = "Dockerfile.lambda"
+BASE = "public.ecr.aws/lambda/python:{}"  # as in that file
 # The function's folder in Lambda's images: https://docs.aws.amazon.com/lambda/latest/dg/python-image.html
 ROOT = "var/task"
 DATE = 315532800  # 1 January 1980, as in the ZIP
@@ -70,7 +71,23 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
         contents=made.contents(service.name),
         image=tag,
         layers=tuple(Layer(name, digest, size) for (name, size), digest in zip(layers.items(), ours, strict=True)),
+        base=_resolved(engine, config.build.base or BASE.format(service.python), image.layers[: -len(layers)]),
+        base_layers=image.layers[: -len(layers)],
     )
+
+
+def _resolved(engine: engines.Engine, base: str, layers: tuple[str, ...]) -> str:
+    """The base's name, with its digest where the engine knows it; empty where the engine can't confirm that it is the base.
+
+    The service's Dockerfile may name another one, and not every builder keeps its bases.
+    """
+    try:
+        found = engine.inspect(base)
+    except BuildError:
+        return ""
+    if found.layers != layers:
+        return ""
+    return base if "@" in base or not found.digest else f"{base}@{found.digest}"
 
 
 def _dependencies(bundle: Bundle) -> Path:

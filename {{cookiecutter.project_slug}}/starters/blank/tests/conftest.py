@@ -17,7 +17,7 @@ HOME = Path(__file__).parent.parent
 
 def words(stage: str) -> list[str]:
     """The options of a command, as pipeline.toml has them."""
-    settings: dict[str, Any] = tomllib.loads((HOME / "pipeline.toml").read_text(encoding="utf-8"))
+    settings: dict[str, Any] = tomllib.loads((HOME / "pipeline.toml").read_text(encoding="utf-8-sig"))
     return [word for name, value in settings[stage]["options"].items() for word in (f"--{name}", str(value))]
 
 

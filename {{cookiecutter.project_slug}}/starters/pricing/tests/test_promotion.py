@@ -168,6 +168,19 @@ def test_worse_challenger_is_refused_with_the_table(root: Path, capsys: pytest.C
     assert (root / "model.lock").read_bytes() == before
 
 
+def test_table_that_was_just_printed_is_not_printed_again(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After an evaluation the promotion names its report; what differs from that, it prints."""
+    assert report.main(["--root", str(root)]) == 0
+    assert "| baseline |" in capsys.readouterr().out
+    assert promotion.main(["--root", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert f"evaluated again, with the result of {root / 'build/report.md'}" in said
+    assert "| baseline |" not in said
+    (root / "build/report.md").write_text("older")
+    assert promotion.main(["--root", str(root)]) == 0
+    assert "| baseline |" in capsys.readouterr().out
+
+
 def test_no_model_is_promoted_that_is_no_better_than_a_constant(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

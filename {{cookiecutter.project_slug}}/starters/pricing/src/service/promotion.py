@@ -169,7 +169,7 @@ def main(words: list[str] | None = None) -> int:
         reasons = refusals[best.digest]
         if champion := evaluation.champion:
             reasons = reasons + worse(best, champion, gate)
-        print(report.table(evaluation), flush=True)
+        print(report.news(root, evaluation), flush=True)
         if reasons:
             print(f"✗ refused: {best.name} {best.digest[:19]}: {'; '.join(reasons)}", file=sys.stderr)
             return 1

@@ -23,7 +23,7 @@ from service import artifact, features, plots, reading, registry
 from service.elasticity import Reason
 from service.evaluation import Evaluation, Judged, challengers, evaluate, load
 
-__all__ = ["document", "main", "page", "table", "write"]
+__all__ = ["document", "main", "news", "page", "table", "write"]
 
 HEAD = (
     "model", "", "MAE (median)", "MAE (mean)", "RMSE", "deviance", "total", "worst tenth", "90 % interval",
@@ -55,6 +55,14 @@ def table(evaluation: Evaluation) -> str:
         _abstentions(evaluation) + ".",
     ]
     return "\n".join(lines)
+
+
+def news(root: Path, evaluation: Evaluation) -> str:
+    """The table, or only where it is if the last evaluation wrote, and printed, the same one."""
+    written, text = root / "build/report.md", table(evaluation)
+    if written.is_file() and written.read_text(encoding="utf-8") == text + "\n":
+        return f"evaluated again, with the result of {written}"
+    return text
 
 
 def write(root: Path, evaluation: Evaluation) -> list[Path]:

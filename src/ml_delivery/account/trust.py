@@ -1,0 +1,121 @@
+"""Which of an environment's roles accept a GitHub token: one that is given, and those that its workflows will present."""
+
+from __future__ import annotations
+
+import json
+import re
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ml_delivery.account import stacks
+from ml_delivery.account.doctor import AUDIENCE, Finding, look_at
+from ml_delivery.cloud import code_of
+from ml_delivery.errors import ConfigError, PipelineError
+
+if TYPE_CHECKING:
+    from ml_delivery.cloud import Cloud
+    from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
+
+__all__ = ["claims_of", "expected", "given"]
+
+
+def given(environment: Environment, cloud: Cloud, name: str, claims: dict[str, Any]) -> list[Finding]:
+    """Check which roles of ``name`` (``<service>-<environment>``) accept these claims; for the others, which claim differs."""
+    bootstrap = f"invoke bootstrap --branch {environment.branch} --cloud {cloud.name}"
+    remedy = _remedy(claims, environment, bootstrap)
+    accepts = partial(_accepts, cloud, claims=claims, bootstrap=bootstrap, remedy=remedy)
+    return [look_at(f"trust of {stage}", partial(accepts, f"{name}-{stage}"), cloud) for stage in stacks.WORKFLOWS]
+
+
+def expected(config: Config, environment: Environment, cloud: Cloud) -> list[Finding]:
+    """Check that each role accepts the claims that GitHub will present for the workflow that takes it."""
+    known, ref = config.github, f"refs/heads/{environment.branch}"
+    bootstrap = f"invoke bootstrap --branch {environment.branch} --cloud {cloud.name}"
+    findings = []
+    if cloud.name == "aws" and known.subject == "ids" and not known.owner_id:
+        says = (
+            "the roles trust names alone; the tokens of a repository that was made, renamed or transferred since 15 July 2026 "
+            "have GitHub's numbers too, and are refused"
+        )
+        findings.append(Finding("GitHub's numbers", False, says, f"{bootstrap}, which asks GitHub for them"))
+    for stage, file in stacks.WORKFLOWS.items():
+        where = f"environment:{environment.name}" if stage == "deploy" else f"ref:{ref}"
+        claims = {
+            "iss": f"https://{stacks.ISSUER}",
+            "aud": AUDIENCE,
+            "sub": f"{stacks.subject(config)}:{where}",
+            "job_workflow_ref": f"{known.repository}/.github/workflows/{file}@{ref}",
+            "repository_id": known.repository_id or None,
+        }
+        role = f"{config.name_of(environment)}-{stage}"
+        look = partial(_accepts, cloud, role, claims=claims, bootstrap=bootstrap, remedy=bootstrap)
+        findings.append(look_at(f"token for {stage}", look, cloud))
+    return findings
+
+
+def _accepts(cloud: Cloud, role: str, *, claims: dict[str, Any], bootstrap: str, remedy: str) -> str:
+    try:
+        document = cloud.client("iam").get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
+    except Exception as error:
+        if code_of(error) != "NoSuchEntity":
+            raise
+        raise PipelineError(f"there is no role {role}", next=bootstrap) from error
+    problems = [_refusal(statement, claims) for statement in document["Statement"]]
+    if "" not in problems:
+        raise PipelineError(f"{role}: {problems[0]}", next=remedy)
+    return f"{role} accepts this token"
+
+
+def claims_of(text: str) -> dict[str, Any]:
+    """The claims in ``text``, which is JSON or the name of a JSON file.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    try:
+        if not text.lstrip().startswith("{"):
+            with open(text, encoding="utf-8") as file:
+                text = file.read()
+        found = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError("--claims", [f"neither JSON nor a JSON file: {error}"]) from error
+    if not isinstance(found, dict):
+        raise ConfigError("--claims", ['not an object; write the token\'s payload: {"sub": …, "aud": …}'])
+    return found
+
+
+def _refusal(statement: dict[str, Any], claims: dict[str, Any]) -> str:
+    """Why a statement of a trust policy does not accept these claims; empty when it does."""
+    issuer = str(claims.get("iss", "")).removeprefix("https://")
+    if not statement["Principal"].get("Federated", "").endswith(f":oidc-provider/{issuer}"):
+        return f"iss is {claims.get('iss')!r}, the role trusts https://{stacks.ISSUER}"
+    for operator, wanted in statement.get("Condition", {}).items():
+        same = fnmatchcase if operator == "StringLike" else str.__eq__
+        for key, values in wanted.items():
+            claim = key.rpartition(":")[2]
+            values = [values] if isinstance(values, str) else values
+            given = claims.get(claim)
+            if not any(same(str(given), value) for value in values):
+                return f"{claim} is {given!r}, the role requires {' or '.join(map(repr, values))}"
+    return ""
+
+
+def _remedy(claims: dict[str, Any], environment: Environment, bootstrap: str) -> str:
+    """What to change, depending on the form of the subject: https://docs.github.com/en/actions/reference/security/oidc"""
+    subject = str(claims.get("sub", ""))
+    if claims.get("aud") != AUDIENCE:
+        return f"let the workflow request the audience {AUDIENCE}, as configure-aws-credentials does by default"
+    if numbers := re.match(r"repo:[^/@]+@(\d+)/[^/@]+@(\d+):", subject):
+        owner, repository = numbers.groups()
+        return (
+            f'if the repository is yours, write owner_id = "{owner}" and repository_id = "{repository}" into [github] of '
+            f"pipeline.toml, then {bootstrap}"
+        )
+    if subject.endswith(":pull_request"):
+        return "pull requests have no role; push to the branch"
+    return (
+        f"run the workflow from {environment.branch}, in the environment {environment.name}; or correct [github] in "
+        f"pipeline.toml, then {bootstrap}"
+    )

@@ -1,0 +1,325 @@
+"""What GitHub is asked: the repository's numbers, the form of its tokens, and who may use an environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from github_api import REPOSITORY, SUBJECT, GitHub, environment, policies
+from roles import ACCOUNT
+from tiny import TEMPLATE, Tiny
+
+from ml_delivery import emulator
+from ml_delivery.account import change_sets, doctor, github, stacks, trust
+from ml_delivery.cloud import Cloud
+from ml_delivery.errors import ConfigError, PipelineError
+
+TOKEN = "canary-of-the-github-token"
+DELIVERY = "actions/variables/DELIVERY"
+IDS = 'owner_id = "583231"\nrepository_id = "1296269"\n'
+SELECTED = {"protected_branches": False, "custom_branch_policies": True}
+PROTECTED = {"protected_branches": True, "custom_branch_policies": False}
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
+    """GitHub's API, without GitHub's CLI."""
+    server = GitHub()
+    monkeypatch.setenv("GITHUB_API_URL", server.url)
+    for name in ("GH_TOKEN", "GITHUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(github.shutil, "which", lambda name: None)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def asked(tiny: Tiny) -> dict[str, doctor.Finding]:
+    found = doctor.github(tiny.config, tiny.config.environment("main"), "123456789012", TOKEN)
+    return {finding.check: finding for finding in found}
+
+
+def test_what_is_missing_on_github_is_reported(tiny: Tiny, api: GitHub) -> None:
+    """No repository, environment, variable, another variable; then nothing is missing, and the token was used."""
+    api.answers = {}
+    found = asked(tiny)
+    assert "GitHub has no repository an-owner/a-repository" in found["GitHub ids"].says
+    assert found["GitHub environment"].says == "there is no environment production"
+    assert found["GitHub environment"].fix.endswith("https://github.com/an-owner/a-repository/settings/environments")
+    assert found["GitHub variable"].says == "there is no variable DELIVERY"
+    assert '"deploy": "arn:aws:iam::123456789012:role/' in found["GitHub variable"].fix
+    api.answers = {DELIVERY: (200, {"value": "{}"})}
+    assert asked(tiny)["GitHub variable"].says == "DELIVERY differs from what invoke bootstrap prints"
+    tiny.replace("pipeline.toml", "[github]\n", f"[github]\n{IDS}")
+    api.answers = {
+        "": (200, REPOSITORY),
+        "actions/oidc/customization/sub": (200, SUBJECT),
+        "environments/production": (200, environment(SELECTED)),
+        "environments/production/deployment-branch-policies": (200, policies("main")),
+        DELIVERY: (200, {"name": "DELIVERY", "value": json.dumps(stacks.workflows(tiny.config, "123456789012"))}),
+    }
+    assert [finding for finding in asked(tiny).values() if not finding.ok] == []
+    assert set(api.tokens) == {f"Bearer {TOKEN}"}
+
+
+BRANCHES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "no reviewers": (environment(SELECTED, reviewers=0), policies("main"), "production has no required reviewers"),
+    "any branch": (environment(None), {}, "any branch may use production"),
+    "protected branches": (environment(PROTECTED), {}, "every protected branch may use production"),
+    "a pattern": (environment(SELECTED), policies("main", "release/*"), "more than main may use production: release/*"),
+    "a tag": (environment(SELECTED), policies("main", tags=("v*",)), "more than main may use production: the tag v*"),
+    "any by pattern": (environment(SELECTED), policies("*"), "more than main may use production: *"),
+    "no branch": (environment(SELECTED), policies(), "main may not use production; no branch may"),
+    "self-review": (environment(SELECTED, self_review=True), policies("main"), "who starts a deploy to production may"),
+}
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_environment_that_is_open_is_reported_as_that(tiny: Tiny, api: GitHub, name: str) -> None:
+    """Who else may use it, or approve it, is a failed check with the fix; only its own branch after a review is none."""
+    found, listed, says = BRANCHES[name]
+    api.answers["environments/production"] = (200, found)
+    api.answers["environments/production/deployment-branch-policies"] = (200, listed)
+    finding = asked(tiny)["GitHub environment"]
+    assert (finding.ok, finding.says.startswith(says)) == (False, True), finding
+    assert "settings/environments" in finding.fix or not finding.fix
+
+
+@pytest.mark.parametrize(("bypass", "says"), [(True, "administrators may bypass that"), (False, "may not bypass that")])
+def test_good_environment_is_described(tiny: Tiny, api: GitHub, bypass: bool, says: str) -> None:
+    """Its branch, its reviewers, and whether administrators may skip them."""
+    api.answers["environments/production"] = (200, environment(SELECTED, bypass=bypass))
+    api.answers["environments/production/deployment-branch-policies"] = (200, policies("main"))
+    finding = asked(tiny)["GitHub environment"]
+    assert finding.ok
+    assert "is for main alone, after a review by another person of 2 reviewers" in finding.says
+    assert finding.says.endswith(says)
+
+
+@pytest.mark.parametrize("code", [401, 403, 500])
+def test_github_that_refuses_is_reported(tiny: Tiny, api: GitHub, code: int) -> None:
+    """A token that may not, or a service that is down; the token is not printed."""
+    api.answers = {
+        path: (code, {}) for path in ("", "environments/production", DELIVERY, "actions/oidc/customization/sub")
+    }
+    for finding in asked(tiny).values():
+        assert finding.says == f"GitHub answers {code}"
+        assert TOKEN not in str(finding)
+
+
+def test_github_that_is_away_is_reported(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GitHub can't be reached."""
+    monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
+    assert all("GitHub does not answer" in finding.says for finding in asked(tiny).values())
+
+
+def test_another_repository_of_the_name_is_reported(tiny: Tiny, api: GitHub) -> None:
+    """The numbers of pipeline.toml are those of a repository that was deleted, and its name taken."""
+    tiny.replace("pipeline.toml", "[github]\n", '[github]\nowner_id = "583231"\nrepository_id = "7"\n')
+    finding = asked(tiny)["GitHub ids"]
+    assert not finding.ok
+    assert "it is another repository of this name" in finding.says
+    assert 'repository_id = "1296269"' in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("lines", "answer", "says"),
+    [
+        (IDS, SUBJECT, ""),
+        (f'{IDS}subject = "names"\n', SUBJECT, "the tokens' sub begins with repo:an-owner@583231/a-repository@1296269"),
+        (
+            IDS,
+            {"use_default": True, "sub_claim_prefix": "repo:an-owner/a-repository"},
+            "the tokens' sub begins with repo:an-ow",
+        ),
+        (f'{IDS}subject = "names"\n', {"use_default": True, "sub_claim_prefix": "repo:an-owner/a-repository"}, ""),
+        (
+            IDS,
+            {"use_default": False, "include_claim_keys": ["actor"]},
+            "the tokens' sub has claims of its own, which no role accepts: actor",
+        ),
+        (IDS, {"use_default": True}, ""),
+    ],
+)
+def test_form_of_the_tokens_is_compared(tiny: Tiny, api: GitHub, lines: str, answer: Any, says: str) -> None:
+    """What GitHub reports is what the roles require, in one of the two forms; a subject of its own fits no role."""
+    tiny.replace("pipeline.toml", "[github]\n", f"[github]\n{lines}")
+    api.answers["actions/oidc/customization/sub"] = (200, answer)
+    finding = asked(tiny)["GitHub subject"]
+    assert finding.ok is (not says)
+    assert finding.says.startswith(says)
+    assert finding.ok or finding.fix
+
+
+TOML = [
+    '[github]\nrepository = "an-owner/a-repository"\n',
+    '[github]\nowner_id = ""   # the owner\nrepository_id = ""\nrepository = "an-owner/a-repository"\n\n[monitoring]\nquiet = 3\n',
+    "[github] # where\n# its own\nrepository = 'an-owner/a-repository'\nrepository_id = ''\n[build]\nbudget = 9\n",
+    '[github]\r\nrepository = "an-owner/a-repository"\r\n[build]\r\nbudget = 9\r\n',
+]
+
+
+@pytest.mark.parametrize("section", TOML)
+def test_numbers_are_written_into_the_file(tiny: Tiny, api: GitHub, section: str) -> None:
+    """Both, once; every other line, comment and line end stays; a second time nothing is asked."""
+    text = (tiny.root / "pipeline.toml").read_text()
+    before = text.replace('[github]\nrepository = "an-owner/a-repository"\n', section)
+    (tiny.root / "pipeline.toml").write_bytes(before.encode())
+    known = github.identified(tiny.config)
+    assert (known.github.owner_id, known.github.repository_id) == ("583231", "1296269")
+    assert api.tokens == [None]
+    after = (tiny.root / "pipeline.toml").read_bytes().decode()
+    ids = ("owner_id", "repository_id")
+    assert [line for line in after.splitlines(keepends=True) if not line.startswith(ids)] == [
+        line for line in before.splitlines(keepends=True) if not line.startswith(ids)
+    ]
+    assert ("# the owner" in after) == ("# the owner" in before)
+    assert github.identified(known) is known
+    assert len(api.tokens) == 1
+
+
+def test_shipped_file_takes_the_numbers() -> None:
+    """The template's own pipeline.toml, comments and all."""
+    text = (
+        (TEMPLATE / "pipeline.toml")
+        .read_text()
+        .replace("{{ cookiecutter.github_repository }}", "an-owner/a-repository")
+    )
+    made = github._with_ids(text, github.Repository("an-owner/a-repository", "12", "345"))
+    assert made == text.replace('owner_id = ""', 'owner_id = "12"').replace(
+        'repository_id = ""', 'repository_id = "345"'
+    )
+    assert made != text
+
+
+def refused(tiny: Tiny) -> ConfigError:
+    before = (tiny.root / "pipeline.toml").read_bytes()
+    with pytest.raises(ConfigError) as fault:
+        github.identified(tiny.config)
+    assert (tiny.root / "pipeline.toml").read_bytes() == before
+    for way in ("owner_id and repository_id", "gh api repos/an-owner/a-repository --jq", 'subject = "names"'):
+        assert way in fault.value.next
+    return fault.value
+
+
+def test_bare_names_need_to_be_chosen(tiny: Tiny, api: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Private, renamed, not GitHub, or away: refused with both ways out, and the file is as it was; subject decides else."""
+    api.answers = {}
+    assert "or it is private" in str(refused(tiny))
+    api.answers = {"": (200, {**REPOSITORY, "full_name": "an-owner/renamed"})}
+    assert "GitHub names the repository an-owner/renamed" in str(refused(tiny))
+    for answer in ({}, [], {**REPOSITORY, "id": "x"}, b"<html>"):
+        api.answers = {"": (200, answer)}
+        assert "GitHub" in str(refused(tiny))
+    monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
+    assert "GitHub does not answer" in str(refused(tiny))
+    tiny.replace("pipeline.toml", "[github]\n", '[github]\nsubject = "names"\n')
+    assert github.identified(tiny.config).github.owner_id == ""
+    tiny.replace("pipeline.toml", '"names"', '"name"')
+    with pytest.raises(ConfigError, match=r"github.subject: 'name' is not one of ids, names"):
+        assert tiny.config
+
+
+def test_tokens_with_names_alone_are_not_given_to_roles_that_want_ids(
+    tiny: Tiny, api: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older repository: both ways on, with the numbers; where GitHub does not report the form, the numbers are written."""
+    monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
+    bare = {"use_default": True, "use_immutable_subject": False, "sub_claim_prefix": "repo:an-owner/a-repository"}
+    api.answers[github.SUBJECT] = (200, bare)
+    before = (tiny.root / "pipeline.toml").read_bytes()
+    with pytest.raises(ConfigError, match="the repository's tokens have names alone") as fault:
+        github.identified(tiny.config)
+    assert "-F use_immutable_subject=true; or write" in fault.value.next
+    assert 'subject = "names", owner_id = "583231" and repository_id = "1296269"' in fault.value.next
+    assert (tiny.root / "pipeline.toml").read_bytes() == before
+    api.answers[github.SUBJECT] = (403, {})
+    assert github.identified(tiny.config).github.repository_id == "1296269"
+    assert set(api.tokens) == {f"Bearer {TOKEN}"}
+
+
+def test_token_is_found(api: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GH_TOKEN, else GITHUB_TOKEN, else GitHub's CLI, which may be signed out."""
+    assert github.token() == ""
+    cli = tmp_path / "gh"
+    cli.write_text('#!/bin/sh\n[ "$*" = "auth token" ] && echo of-the-cli\n')
+    cli.chmod(0o755)
+    monkeypatch.undo()
+    for name in ("GH_TOKEN", "GITHUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert github.token() == "of-the-cli"
+    cli.write_text("#!/bin/sh\necho none >&2; exit 1\n")
+    assert github.token() == ""
+    monkeypatch.setenv("GITHUB_TOKEN", "second")
+    assert github.token() == "second"
+    monkeypatch.setenv("GH_TOKEN", "first")
+    assert github.token() == "first"
+
+
+def test_bootstrap_asks_github_and_the_roles_take_its_tokens(
+    tiny_alone: Tiny, api: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On AWS, `bootstrap` stops while GitHub can't be asked; then the roles trust both numbers, and doctor agrees by itself."""
+    tiny = tiny_alone
+    tiny.replace("pipeline.toml", 'branch = "main"\n', f'branch = "main"\naccount = "{ACCOUNT}"\n')
+    running = emulator.up(tiny.root)
+    variables = {
+        "AWS_ENDPOINT_URL": running.endpoint,
+        "AWS_ACCESS_KEY_ID": running.access_key,
+        "AWS_SECRET_ACCESS_KEY": running.secret_key,
+        "PIPELINE_CLOUD": "aws",
+        "GITHUB_API_URL": "http://127.0.0.1:9",
+        "PATH": "/usr/bin:/bin",
+    }
+    monkeypatch.setattr(Tiny, "environment", {**tiny.environment, **variables})
+    printed = tiny.invoke("bootstrap", "--yes", code=1)
+    assert "GitHub does not answer" in printed
+    cloud = Cloud.open(tiny.config, tiny.config.environment("main"), "embedded")
+    assert change_sets.state(stacks.service(tiny.config, tiny.config.environment("main")), cloud) == "missing"
+    tiny.environment["GITHUB_API_URL"] = api.url
+    printed = tiny.invoke("bootstrap", "--yes")
+    assert 'owner_id = "583231", repository_id = "1296269"; written to pipeline.toml, commit it' in printed
+    role = cloud.client("iam").get_role(RoleName=f"{tiny.name}-production-deploy")["Role"]
+    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Condition"]["StringEquals"] == {
+        "token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
+        "token.actions.githubusercontent.com:sub": "repo:an-owner@583231/a-repository@1296269:environment:production",
+        "token.actions.githubusercontent.com:job_workflow_ref": (
+            "an-owner/a-repository/.github/workflows/deploy.yml@refs/heads/main"
+        ),
+        "token.actions.githubusercontent.com:repository_id": "1296269",
+    }
+    cloud.name = "aws"
+    findings = trust.expected(tiny.config, tiny.config.environment("main"), cloud)
+    assert [(f.check, f.ok) for f in findings] == [
+        (f"token for {stage}", True) for stage in ("build", "plan", "deploy")
+    ]
+    for old, new, check in (
+        (IDS, "", "GitHub's numbers"),
+        ('"1296269"', '"1296270"', "token for build"),
+        ("an-owner/a-repository", "an-owner/b", "token for plan"),
+    ):
+        text = (tiny.root / "pipeline.toml").read_text()
+        tiny.replace("pipeline.toml", old, new)
+        found = {f.check: f for f in trust.expected(tiny.config, tiny.config.environment("main"), cloud)}
+        assert not found[check].ok
+        assert found[check].fix.startswith("invoke bootstrap --branch main --cloud aws")
+        tiny.write("pipeline.toml", text)
+
+
+def test_missing_role_is_a_finding(tiny: Tiny) -> None:
+    """Before bootstrap: each role is named, with the command that makes it."""
+    cloud = Cloud.open(tiny.config, tiny.config.environment("main"), "embedded")
+    findings = trust.expected(tiny.config, tiny.config.environment("main"), cloud)
+    assert {f.says for f in findings} == {f"there is no role {tiny.name}-production-{s}" for s in stacks.WORKFLOWS}
+    assert {f.fix for f in findings} == {"invoke bootstrap --branch main --cloud embedded"}
+
+
+def test_error_names_the_place(api: GitHub) -> None:
+    """What is asked for is in the message, not in a traceback."""
+    with pytest.raises(PipelineError, match="GitHub has no repository x/y"):
+        github.repository("x/y", "")
