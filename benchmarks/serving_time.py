@@ -21,7 +21,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / p) for p in ("tests", "{{cookiecutter.project_slug}}", "{{cookiecutter.project_slug}}/src")]
+sys.path[:0] = [
+    str(ROOT / p)
+    for p in ("tests", "{{cookiecutter.project_slug}}/src", "{{cookiecutter.project_slug}}/starters/pricing/src")
+]
 
 import joblib
 from tiny import PRICING, TEMPLATE, Tiny
