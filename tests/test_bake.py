@@ -161,7 +161,7 @@ def test_bake_lives(service: Path) -> None:
         commit(service, "Train")
         # The gate is the one in pipeline.toml, and what it refuses leaves model.lock, and what is built, as it was.
         settings, lock = (service / "pipeline.toml").read_text(), (service / "model.lock").read_text()
-        (service / "pipeline.toml").write_text(settings.replace("gain = 10 ", "gain = 99 "))
+        (service / "pipeline.toml").write_text(settings.replace("gain = 2 ", "gain = 99 "))
         refused = run(service, "invoke", "promote", code=1)
         assert "99% below the best baseline's" in refused
         assert "✗ [promote] command exited with code 1" in refused
@@ -241,24 +241,17 @@ def test_bake_of_an_image_lives(service: Path, tmp_path: Path, engine: Engine) -
 
 
 def test_codebuild_runs_the_shipped_buildspec(service: Path, tmp_path: Path) -> None:
-    """The bake's own buildspec, in a clean clone: set up, tested, built and pushed. Its slow tests are left out."""
-    from bake import commit, git
+    """The bake's own buildspec, in a clean clone: set up, built and pushed. It runs no tests."""
+    from bake import git
 
     git(service, "clone", "--quiet", str(service), str(tmp_path / "made"))
     made = tmp_path / "made"
     (made / ".venv").symlink_to(service / ".venv")
     git(made, "config", "user.email", "tests@localhost")
     git(made, "config", "user.name", "tests")
-    for test in set((made / "tests").glob("test_*.py")) - {made / "tests/test_cleaning.py"}:
-        test.unlink()
-    project = made / "pyproject.toml"
-    project.write_text(project.read_text().replace("fail_under = 90", "fail_under = 0"))
-    commit(made, "Quick tests")
     try:
         output = run(made, "invoke", "build", "--on", "codebuild")
-        assert "Session test was successful" in output
-        assert "Report tests: build/reports/tests.xml" in output
-        assert "Report coverage: build/reports/coverage.xml" in output
+        assert "Session test" not in output
         head = git(made, "rev-parse", "HEAD")
         assert f"  ARTIFACT_VERSION {head}" in output
         assert re.search(r"  ARTIFACT_DIGEST sha256:[0-9a-f]{64}$", output, re.M)
