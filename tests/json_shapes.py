@@ -16,6 +16,7 @@ import jsonschema
 from pydantic import TypeAdapter, create_model
 
 from embedded_aws.control import Status
+from ml_delivery.account.change_sets import InfraPlan
 from ml_delivery.account.doctor import Finding
 from ml_delivery.artifact.codebuild import Done
 from ml_delivery.eject import Package
@@ -52,8 +53,10 @@ def _document(name: str, **fields: Any) -> Any:
 
 _resolvable()
 PLAN = inspect.get_annotations(Plan, eval_str=True)
+STACK = _document("Stack", **inspect.get_annotations(InfraPlan, eval_str=True), applied=bool)
 # Each task that takes --json, with the version of its document, and what that is.
 SHAPES: dict[str, tuple[int, Any]] = {
+    "bootstrap": (1, _document("Bootstrap", stacks=list[STACK], DELIVERY=dict[str, dict[str, str]])),
     "build": (1, Manifest),
     "build --on codebuild": (1, Done),
     "push": (1, Pushed),

@@ -60,7 +60,7 @@ def test_what_is_printed_is_as_the_schema_says(tiny: Tiny) -> None:
         json_shapes.check(task, printed(tiny, task, *more))
         seen.add(task)
 
-    for task in ("build", "push", "plan", "deploy", "verify"):
+    for task in ("bootstrap", "build", "push", "plan", "deploy", "verify"):
         check(task)
     tiny.mend("second")
     tiny.replace("pipeline.toml", 'LOG_LEVEL = "INFO"', 'LOG_LEVEL = "DEBUG"')
