@@ -242,13 +242,14 @@ def test_bake_of_an_image_lives(service: Path, tmp_path: Path, engine: Engine) -
 
 def test_codebuild_runs_the_shipped_buildspec(service: Path, tmp_path: Path) -> None:
     """The bake's own buildspec, in a clean clone: set up, built and pushed. It runs no tests."""
-    from bake import git
+    from bake import commit, git
 
     git(service, "clone", "--quiet", str(service), str(tmp_path / "made"))
     made = tmp_path / "made"
     (made / ".venv").symlink_to(service / ".venv")
     git(made, "config", "user.email", "tests@localhost")
     git(made, "config", "user.name", "tests")
+    commit(made, "A link to what is set up")
     try:
         output = run(made, "invoke", "build", "--on", "codebuild")
         assert "Session test" not in output

@@ -94,7 +94,7 @@ class Function:
 class Request:
     """A request with its expected answer: its status, and the members that the JSON document in its body must have."""
 
-    path: str = key('a path: "/v1/predict"', pattern=r"/.*")
+    path: str = key('a path: "/v1/answer"', pattern=r"/.*")
     method: str = key('"GET" or "POST"', default="GET", choices=("GET", "POST", "PUT", "PATCH", "DELETE"))
     body: Any = key("a string, or a table that is sent as JSON: {item = 1}", default="")
     body_file: str = key('a file in the service\'s folder: "tests/request.json"', default="", pattern=r"[^/].*|")
@@ -122,7 +122,7 @@ class Probe:
 
     paths: tuple[str, ...] = key('a list of paths: ["/readyz"]', default=("/readyz",), pattern=r"/.*")
     requests: tuple[Request, ...] = key(
-        'tables: [[probe.requests]] with path = "/v1/predict", method, body, status and expect', default=(), of=Request
+        'tables: [[probe.requests]] with path = "/v1/answer", method, body, status and expect', default=(), of=Request
     )
 
     def problems(self, root: Path) -> list[str]:
