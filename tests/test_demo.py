@@ -67,7 +67,7 @@ def test_demo_goes_through_and_again(tmp_path: Path) -> None:
     panels = json.loads(invoke(into, "report", "--json"))["panels"]
     for name, lines in panels.items():
         print(f"{name:<20} {lines}")
-    assert len(panels) == 20
+    assert len(panels) == 21
     assert all(min(lines.values(), default=0) > 0 for lines in panels.values())
     invoke(into, "cloud.down")
 
