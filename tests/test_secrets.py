@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -43,7 +44,8 @@ def service(tiny_alone: Tiny, monkeypatch: pytest.MonkeyPatch) -> Tiny:
     """A tiny service on an embedded AWS of its own, reached as AWS is, with a secret in SSM."""
     tiny = tiny_alone
     tiny.replace("pipeline.toml", 'branch = "main"\n', f'branch = "main"\naccount = "{ACCOUNT}"\n')
-    (tiny.root / "pyproject.toml").write_text((PRICING / "pyproject.toml").read_text())
+    project = (PRICING / "pyproject.toml").read_text()
+    (tiny.root / "pyproject.toml").write_text(re.sub(r"(?ms)^dependencies = \[.*?^\]", "dependencies = []", project))
     tiny.commit()
     running = emulator.up(tiny.root)
     environment = tiny.config.environment("main")

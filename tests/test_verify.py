@@ -174,7 +174,7 @@ def test_digest_that_the_service_names_is_compared(tiny: Tiny) -> None:
 def test_nothing_live_is_said(tiny: Tiny) -> None:
     """Before the first release there is nothing to verify."""
     tiny.push()
-    assert "✗ what is live was not deployed by this pipeline\n  next: invoke status" in tiny.invoke("verify", code=1)
+    assert "✗ nothing is live\n  next: invoke deploy --branch main" in tiny.invoke("verify", code=1)
 
 
 def end(tiny: Tiny, typed: str) -> subprocess.CompletedProcess[str]:
