@@ -68,7 +68,7 @@ def _versions(
     requests, failures and latency, and a bar for each minute.
     """
     begin = end - MINUTES * 60
-    requests, errors, p95, failures = (
+    asked, errors, p95, failures = (
         {line.label: line.points for line in data.read(cloud, panel, begin, end, 60)} if panel else {}
         for panel in (by_version.requests, by_version.errors, by_version.p95, by_version.failures)
     )
@@ -76,8 +76,8 @@ def _versions(
     found = [
         f"  {'version':<9}{'release':<9}{'traffic':>8}{'requests':>10}{'raised':>8}{'5xx':>7}{'p95':>9}   last {MINUTES} minutes"
     ]
-    for version in sorted({*requests, *shares}, key=lambda name: (of.get(name, 0), name), reverse=True):
-        points = requests.get(version, ())
+    for version in sorted({*asked, *shares}, key=lambda name: (of.get(name, 0), name), reverse=True):
+        points = asked.get(version, ())
         raised = sum(value for _, value in errors.get(version, ()))
         # The service reports its own failures, so that there may be no metric: that is not zero.
         answered = f"{sum(value for _, value in failures[version]):.0f}" if version in failures else "?"
@@ -87,7 +87,7 @@ def _versions(
             f"  {version:<9}{of.get(version, ''):<9}{share:>8}{sum(value for _, value in points):>10.0f}"
             f"{raised:>8.0f}{answered:>7}{slow:>9}   {_bars(points, begin)}".rstrip()
         )
-    if any(version not in failures for version in requests):
+    if any(version not in failures for version in asked):
         found.append("  5xx = ?: the service reports no metric Failures by version")
     return found
 
