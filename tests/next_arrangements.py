@@ -30,7 +30,7 @@ def released(tiny: Tiny, stack: ExitStack) -> None:
 
 def twice(tiny: Tiny, stack: ExitStack) -> None:
     tiny.deploy()
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.deploy()
 
 
@@ -57,7 +57,7 @@ def older_stack(tiny: Tiny, stack: ExitStack) -> None:
 def paused(tiny: Tiny, stack: ExitStack) -> None:
     tiny.deploy()
     tiny.write("pipeline.toml", (tiny.root / "pipeline.toml").read_text() + CANARY)
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.push()
     tiny.invoke("deploy", "--detach")
 
@@ -66,7 +66,7 @@ def moved(tiny: Tiny, stack: ExitStack) -> None:
     twice(tiny, stack)
     text = (tiny.root / "pipeline.toml").read_text()
     tiny.write("pipeline.toml", text + CANARY.replace("pause = 1", "pause = 3"))
-    tiny.mend("third")
+    tiny.repair("third")
     tiny.push()
     tiny.invoke("deploy", "--detach")
     name = f"{tiny.name}-production"
@@ -84,7 +84,7 @@ def pruned(tiny: Tiny, stack: ExitStack) -> None:
     tiny.write("pipeline.toml", (tiny.root / "pipeline.toml").read_text() + "\n[deploy]\nkeep = 1\nkeep_days = 0\n")
     tiny.commit()
     for note in ("first", "second", "third"):
-        tiny.mend(note)
+        tiny.repair(note)
         tiny.deploy()
 
 
@@ -239,14 +239,14 @@ def wrong(tiny: Tiny, stack: ExitStack) -> None:
     request = '[[probe.requests]]\npath = "/"\nexpect = {note = "first"}\n'
     tiny.write("pipeline.toml", (tiny.root / "pipeline.toml").read_text() + request)
     tiny.deploy()
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.push()
 
 
 def watched(tiny: Tiny, stack: ExitStack) -> None:
     tiny.write("pipeline.toml", (tiny.root / "pipeline.toml").read_text() + CANARY + 'command = ["false"]\n')
     tiny.deploy()
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.push()
 
 

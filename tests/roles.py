@@ -31,11 +31,8 @@ from ml_delivery.release.results import Pruned
 
 ACCOUNT = "123456789012"
 REPOSITORY = "repo:an-owner/a-repository"
-SUBJECTS = {
-    "build": f"{REPOSITORY}:ref:refs/heads/main",
-    "plan": f"{REPOSITORY}:ref:refs/heads/main",
-    "deploy": f"{REPOSITORY}:environment:production",
-}
+SUBJECTS = dict.fromkeys(("build", "plan"), f"{REPOSITORY}:ref:refs/heads/main")
+SUBJECTS["deploy"] = f"{REPOSITORY}:environment:production"
 # The workflow file that each stage's job is in, as GitHub's tokens name it.
 JOBS = {
     stage: f"an-owner/a-repository/.github/workflows/{file}@refs/heads/main" for stage, file in stacks.WORKFLOWS.items()
@@ -97,7 +94,7 @@ class Roles:
 
     def commit(self, note: str = "") -> str:
         if note:
-            self.tiny.mend(note)
+            self.tiny.repair(note)
         self.pushed.add(made := self.tiny.commit())
         return made
 
@@ -311,8 +308,9 @@ class Roles:
         rules = replace(opened.environment.deploy, alarms=("none",))
         watched = replace(opened, environment=replace(opened.environment, deploy=rules))
         assert watch.look(watched, outcome.release.deployed, 10, time.time()).alarms == ("none (which does not exist)",)
-        bucket = opened.foundation.bucket
-        assert store.prune(opened.cloud, bucket, self.pushed, time.time() + 60) == [Removed("artifact", "old")]
+        assert store.prune(opened.cloud, opened.foundation.bucket, self.pushed, time.time() + 60) == [
+            Removed("artifact", "old")
+        ]
         images = [Removed("image", "old")] if opened.config.service.target == "lambda-image" else []
         assert opened.deployer.discard(self.pushed, time.time() + 60) == images
         self._tell()

@@ -68,7 +68,7 @@ def test_killed_deploy_is_finished_by_the_next(tiny: Tiny) -> None:
     process.communicate(timeout=60)
     assert tiny.live() == 1
     assert tiny.open().ledger.head().holder is not None
-    tiny.mend()
+    tiny.repair()
     outcome = tiny.deploy()
     assert (outcome.steps[0].name, outcome.steps[0].result) == ("recover", Restored(1, "1", abandoned=2))
     assert tiny.live() == 3
@@ -168,7 +168,7 @@ def test_cloud_killed_in_mid_deploy(tiny_alone: Tiny) -> None:
     assert process.returncode == 1, output
     assert "Traceback" not in output
     assert "next: " in output
-    tiny_alone.mend()
+    tiny_alone.repair()
     tiny_alone.invoke("build")
     tiny_alone.invoke("push")
     tiny_alone.invoke("deploy")
@@ -205,7 +205,7 @@ def test_no_request_fails_during_deploys(tiny: Tiny) -> None:
                 tiny.fault("answers 500")
                 tiny.push()
                 tiny.invoke("deploy", code=1)
-            tiny.mend(f"number {i}")
+            tiny.repair(f"number {i}")
             tiny.deploy()
     finally:
         stop.set()

@@ -45,7 +45,7 @@ def test_broken_release_is_refused_and_the_old_one_serves(tiny: Tiny, fault: str
     failed = tiny.open().ledger.read(2)
     assert failed.state == "failed"
     assert says in failed.cause
-    tiny.mend()
+    tiny.repair()
     assert tiny.deploy().release.number == 3
     assert tiny.live() == 3
 
@@ -56,7 +56,7 @@ def test_broken_first_release_leaves_nothing_live(tiny: Tiny) -> None:
     with pytest.raises(Refused, match="nothing serves as before"):
         tiny.deploy()
     assert tiny.live() == 0
-    tiny.mend()
+    tiny.repair()
     tiny.deploy()
     assert tiny.live() == 2
 
@@ -175,14 +175,14 @@ def test_model_change_alone_is_a_release(tiny: Tiny) -> None:
 def test_rollback_lands_on_the_last_verified_release(tiny: Tiny) -> None:
     """After releases 1, 2, a rollback to 1, a refused 3 and a bad 4, a rollback lands on 1, never on 2 or 3."""
     tiny.deploy()
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.deploy()
     assert tiny.rollback().release.number == 1
     assert tiny.live() == 1
     tiny.fault("answers 500")
     with pytest.raises(Refused):
         tiny.deploy()
-    tiny.mend("fourth")
+    tiny.repair("fourth")
     tiny.deploy()
     assert tiny.live() == 4
     assert tiny.rollback().release.number == 1
@@ -195,7 +195,7 @@ def test_rollback_lands_on_the_last_verified_release(tiny: Tiny) -> None:
 def test_rollback_to_a_named_release_verifies_it_again(tiny: Tiny) -> None:
     """A release that was rolled back can be asked for by number, and is verified again."""
     tiny.deploy()
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.deploy()
     tiny.rollback()
     assert tiny.rollback(to=2).release.state == "verified"
@@ -220,7 +220,7 @@ def test_rollback_to_nowhere_is_refused(tiny: Tiny, to: int, says: str) -> None:
 def test_rollback_to_a_release_that_no_longer_answers_is_refused(tiny: Tiny) -> None:
     """A rollback probes before it shifts, as a deploy does."""
     tiny.deploy()
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.deploy()
     opened = tiny.open()
     version = opened.ledger.read(1).deployed

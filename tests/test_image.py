@@ -56,7 +56,7 @@ def test_from_build_to_rollback(boxed: Tiny) -> None:
     assert "release 1 serves as before" in refused
 
     boxed.replace("pipeline.toml", 'LOG_LEVEL = "INFO"', 'LOG_LEVEL = "DEBUG"')
-    boxed.mend("third")
+    boxed.repair("third")
     assert boxed.deploy().release.number == 3
     assert json.loads(boxed.invoke("call", "/variables"))["LOG_LEVEL"] == "DEBUG"
     assert boxed.rollback().release.number == 1
@@ -115,7 +115,7 @@ def test_images_go_when_nothing_needs_them(boxed: Tiny) -> None:
     """An image that is old and not of a kept release leaves the registry; young ones, and those that are kept, stay."""
     boxed.push()
     first = boxed.git("rev-parse", "HEAD")
-    boxed.mend("second")
+    boxed.repair("second")
     boxed.push()
     second = boxed.git("rev-parse", "HEAD")
     opened = boxed.open()
@@ -137,7 +137,7 @@ def test_function_that_was_a_zip_stays_one(tiny: Tiny, engine: engines.Engine) -
     assert "an environment of its own" in str(refusal.value)
     assert tiny.live() == 1
     tiny.replace("pipeline.toml", 'target = "lambda-image"', 'target = "lambda-zip"')
-    tiny.mend("zip again")
+    tiny.repair("zip again")
     tiny.deploy()
     assert tiny.live() == 3
 
@@ -201,7 +201,7 @@ def test_provenance_is_of_the_registrys_digest_and_names_the_base(boxed: Tiny) -
 def test_a_changed_line_changes_the_last_layer_only(boxed: Tiny) -> None:
     """Dependencies and model are layers below the source, which alone is new."""
     first = digests(boxed)
-    boxed.mend("one line")
+    boxed.repair("one line")
     second = digests(boxed)
     assert [name for name in OURS if first[name] != second[name]] == ["source"]
     boxed.model(b"another")

@@ -102,7 +102,7 @@ def test_tag_with_other_content_is_never_given_away(boxed: Tiny) -> None:
 def test_engine_that_goes_away_in_mid_build(boxed: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The message says that the engine went away; the former build is whole."""
     former = build.build(boxed.config)
-    boxed.mend("never built")
+    boxed.repair("never built")
     relay = EngineRelay(tmp_path)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{relay.path}")
     with pytest.raises(SetupError, match="docker stopped answering and could not build the image: ") as fault:

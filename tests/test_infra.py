@@ -295,7 +295,7 @@ def fail_an_update(own: Tiny, cloud: Cloud) -> None:
 
 
 def test_failed_update_is_no_dead_end(own: Tiny) -> None:
-    """After an update that was rolled back, the former template is current again, and a corrected one is applied."""
+    """After an update that was rolled back, the previous template is current again, and a corrected one is applied."""
     environment, cloud = own.config.environment("main"), opened(own)
     change_sets.ensure(stacks.service(own.config, environment), cloud)
     fail_an_update(own, cloud)

@@ -62,7 +62,7 @@ def test_what_is_printed_is_as_the_schema_says(tiny: Tiny) -> None:
 
     for task in ("bootstrap", "build", "push", "plan", "deploy", "verify"):
         check(task)
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.replace("pipeline.toml", 'LOG_LEVEL = "INFO"', 'LOG_LEVEL = "DEBUG"')
     tiny.commit()
     for task in ("build", "push"):

@@ -206,7 +206,7 @@ def test_deploy_and_rollback_are_told_as_they_end(aws: Tiny, monkeypatch: pytest
         }
         monkeypatch.setattr(Tiny, "environment", {**aws.environment, **variables})
         aws.invoke("build", "push", "deploy")
-        aws.mend("second")
+        aws.repair("second")
         second = aws.git("rev-parse", "HEAD")
         first = aws.git("rev-parse", "HEAD~1")
         said = aws.invoke("build", "push", "deploy")

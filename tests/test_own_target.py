@@ -77,7 +77,7 @@ def test_own_target_has_the_whole_life(own: Tiny) -> None:
     with pytest.raises(Refused, match=rf"{says}.*; release 1 serves as before"):
         own.deploy()
     assert own.open().deployer.deployed() == {"v1": 1}  # what was refused is removed
-    own.mend()
+    own.repair()
     own.replace("pipeline.toml", "keep = 1", 'keep = 1\nstrategy = "canary"\npause = 1\nperiod = 1')
     own.commit()
     outcome = own.deploy()
@@ -86,7 +86,7 @@ def test_own_target_has_the_whole_life(own: Tiny) -> None:
         "watch 10 %",
         "shift",
     ]
-    own.mend("third")
+    own.repair("third")
     own.deploy()
     assert set(own.open().deployer.deployed().values()) == {3, 4}
     assert own.rollback().release.number == 3  # type: ignore[union-attr]

@@ -230,6 +230,11 @@ def test_report_of_impossible_days_is_refused(seen: Seen, days: str) -> None:
     assert f"{days} is not between 1 and 455" in seen.service.invoke("report", f"--days={days}", code=1)
 
 
+def test_report_of_negative_days_is_refused(seen: Seen) -> None:
+    """As a negative number is for every option."""
+    assert "--days: '-1' is not a number from 0 on" in seen.service.invoke("report", "--days=-1", code=1)
+
+
 @pytest.mark.parametrize("name", ["backup", "errors", "latency", "releases", "slow"])
 def test_every_log_query_finds_something(seen: Seen, name: str) -> None:
     """Each query that is shipped runs, and answers with the columns that it names."""

@@ -26,7 +26,7 @@ def test_approved_plan_is_carried_out(tiny: Tiny, tmp_path: Path) -> None:
     tiny.push()
     shown = json.loads(tiny.invoke("plan", "--json", code=2))
     assert tiny.invoke("deploy", "--plan", shown["digest"]).endswith(" s)\n")
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.push()
     (tmp_path / "plan.json").write_text(tiny.invoke("plan", "--json", code=2))
     assert "release 2 is verified" in tiny.invoke("deploy", "--plan", str(tmp_path / "plan.json"))
@@ -35,7 +35,7 @@ def test_approved_plan_is_carried_out(tiny: Tiny, tmp_path: Path) -> None:
 def test_plan_that_changed_since_its_approval_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     """A change of what is to be, or of what is, stops the deploy before it begins; it says what changed."""
     tiny.deploy()
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.push()
     (tmp_path / "plan.json").write_text(tiny.invoke("plan", "--json", code=2))
     digest = plan.make(tiny.open()).digest
@@ -79,7 +79,7 @@ def test_plan_shows_and_approves_the_artifacts_digest(tiny: Tiny, tmp_path: Path
 def test_bytes_that_differ_from_the_record_are_not_staged(tiny: Tiny) -> None:
     """The approved plan's artifact is compared with what is stored before the target gets it; so is that of a first release."""
     tiny.deploy()
-    tiny.mend("second")
+    tiny.repair("second")
     pushed = tiny.push().artifact
     approved = plan.make(tiny.open()).digest
     body = (tiny.root / "build/artifact.zip").read_bytes()
@@ -111,7 +111,7 @@ def test_plan_is_carried_out_once(tiny: Tiny) -> None:
     name = f"{tiny.name}-production"
     tiny.open().cloud.client("lambda").update_alias(FunctionName=name, Name="live", Description="the same version")
     assert "has already deployed this plan" in tiny.invoke(*again)
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.push()
     second = plan.make(tiny.open()).digest
     tiny.invoke("deploy", "--plan", second)
@@ -155,7 +155,7 @@ def test_plan_that_is_malformed_in_its_file_is_refused(tiny: Tiny, tmp_path: Pat
 def test_traffic_moved_by_hand_is_a_change(tiny: Tiny) -> None:
     """An alias that is not where the ledger says is drift: the plan shows it, and a deploy puts it right."""
     tiny.deploy()
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.deploy()
     name = f"{tiny.name}-production"
     tiny.open().cloud.client("lambda").update_alias(FunctionName=name, Name="live", FunctionVersion="1")

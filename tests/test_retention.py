@@ -68,7 +68,7 @@ def test_artifacts_go_when_nothing_needs_them(tiny: Tiny) -> None:
     """An artifact that is old and not of a kept release is removed, its name first; others stay."""
     tiny.deploy()
     first = tiny.git("rev-parse", "HEAD")
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.push()
     second = tiny.git("rev-parse", "HEAD")
     opened = tiny.open()
@@ -82,7 +82,7 @@ def test_artifacts_go_when_nothing_needs_them(tiny: Tiny) -> None:
 def test_rollback_works_when_the_newest_objects_are_gone(tiny: Tiny) -> None:
     """Whoever empties the bucket of its newest artifacts, records and head takes nothing from a rollback."""
     tiny.deploy()
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.deploy()
     opened = tiny.open()
     s3, bucket = opened.cloud.client("s3"), opened.foundation.bucket
@@ -92,5 +92,5 @@ def test_rollback_works_when_the_newest_objects_are_gone(tiny: Tiny) -> None:
             s3.delete_object(Bucket=bucket, Key=entry["Key"])
     assert tiny.rollback().release.number == 1
     assert tiny.live() == 1
-    tiny.mend("third")
+    tiny.repair("third")
     assert tiny.deploy().release.state == "verified"

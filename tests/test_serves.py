@@ -18,7 +18,7 @@ from ml_delivery.release.ledger import Ledger
 def test_traffic_moved_by_hand_during_a_deploy_is_said(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """A deploy is refused before it shifts anything, and another command has shifted meanwhile: what serves now is named."""
     tiny.deploy()
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.deploy()
     tiny.fault("answers 500")
     tiny.push()
@@ -43,7 +43,7 @@ def test_rollback_whose_last_write_got_no_answer(
 ) -> None:
     """It is verified, although it failed; what serves then is read, whatever was verified."""
     tiny.deploy()
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.deploy()
     steps, swap, lost = [], Ledger.swap, []
 
@@ -71,7 +71,7 @@ def test_rollback_that_can_not_read_what_serves_says_so(tiny: Tiny, monkeypatch:
         "pipeline.toml", (tiny.root / "pipeline.toml").read_text() + '\n[deploy]\nstrategy = "canary"\npause = 60\n'
     )
     tiny.deploy()
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.push()
     deploy.deploy(tiny.open(), lambda _: None, detach=True)
     opened = tiny.open()
@@ -91,7 +91,7 @@ def test_traffic_of_others_is_named(tiny: Tiny) -> None:
         "pipeline.toml", (tiny.root / "pipeline.toml").read_text() + '\n[deploy]\nstrategy = "canary"\npause = 60\n'
     )
     tiny.deploy()
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.push()
     deploy.deploy(tiny.open(), lambda _: None, detach=True)
     aws, name = tiny.open().cloud.client("lambda"), f"{tiny.name}-production"

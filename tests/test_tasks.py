@@ -24,7 +24,7 @@ def test_from_build_to_rollback_by_hand(tiny: Tiny) -> None:
     assert tiny.invoke("deploy").endswith("nothing to do: release 1 is live in production\n")
     assert json.loads(tiny.invoke("call", "version"))["release"] == 1
     assert "asked for /version" in tiny.invoke("logs")
-    tiny.mend("second")
+    tiny.repair("second")
     manifest = json.loads(tiny.invoke("build", "--json"))
     assert manifest["commit"] == tiny.git("rev-parse", "HEAD")
     assert json.loads(tiny.invoke("push", "--json"))["uploaded"]
@@ -46,7 +46,7 @@ def test_branch_picks_the_environment(tiny: Tiny) -> None:
     """What is on develop goes to staging, and what is live there is its own."""
     tiny.deploy()
     tiny.git("checkout", "--quiet", "-b", "develop")
-    tiny.mend("on develop")
+    tiny.repair("on develop")
     tiny.invoke("build")
     tiny.invoke("push")
     assert "serves staging" in tiny.invoke("deploy")
@@ -136,9 +136,9 @@ def test_values_that_others_set_are_shown_nowhere(tiny: Tiny) -> None:
     there = aws.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
     aws.update_function_configuration(FunctionName=name, Environment={"Variables": {**there, "THEIRS": "hunter2"}})
     aws.get_waiter("function_updated_v2").wait(FunctionName=name)
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.deploy()
-    tiny.mend("third")
+    tiny.repair("third")
     tiny.push()
     (tiny.root / "build/plan.json").write_text(planned := tiny.invoke("plan", "--json", code=2))
     assert '"THEIRS"' in planned
@@ -153,7 +153,7 @@ def test_values_that_others_set_are_shown_nowhere(tiny: Tiny) -> None:
 def test_build_that_is_not_of_the_tree_is_not_pushed(tiny: Tiny) -> None:
     """A build of an earlier commit is refused, so that what is pushed is what the commit says."""
     tiny.invoke("build")
-    tiny.mend()
+    tiny.repair()
     assert "the last build is of" in tiny.invoke("push", code=1)
 
 

@@ -132,7 +132,7 @@ def test_detached_deploy_is_resumed(tiny: Tiny) -> None:
         "pipeline.toml",
         (tiny.root / "pipeline.toml").read_text() + '\n[deploy]\nstrategy = "canary"\npause = 4\nperiod = 1\n',
     )
-    tiny.mend("second")
+    tiny.repair("second")
     tiny.push()
     assert "has 10 % of the traffic of production on embedded, paused until " in tiny.invoke("deploy", "--detach")
     assert tiny.live() == 1

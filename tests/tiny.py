@@ -166,7 +166,7 @@ class Tiny:
         self.commit(f"Break: {name}")
         return says
 
-    def mend(self, note: str = "mended") -> None:
+    def repair(self, note: str = "mended") -> None:
         """Put the good handler back, with something changed, and commit."""
         self.write("src/service/handler.py", HANDLER.replace('"first"', f'"{note}"'))
         self.commit(f"Mend: {note}")
