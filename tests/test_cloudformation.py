@@ -144,6 +144,10 @@ def test_update_from_the_previous_templates_replaces_nothing(tmp_path: Path, tar
             new = after[name]
             assert (new["Type"], new.get("DeletionPolicy")) == (old["Type"], old.get("DeletionPolicy"))
             assert [new["Properties"].get(key) for key in names] == [old["Properties"].get(key) for key in names]
+            both = old["Properties"].keys() | new["Properties"].keys()
+            differ = {key for key in both if old["Properties"].get(key) != new["Properties"].get(key)}
+            # Rights and trust are stricter than they were; nothing else is other than it was.
+            assert differ <= {"PolicyDocument", "Policies", "AssumeRolePolicyDocument"}, (name, differ)
 
 
 def test_update_of_monitoring_replaces_nothing(tmp_path: Path) -> None:
