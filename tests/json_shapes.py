@@ -17,16 +17,16 @@ from pydantic import TypeAdapter, create_model
 
 from embedded_aws.control import Status
 from ml_delivery.account.change_sets import InfraPlan
-from ml_delivery.account.doctor import Finding
 from ml_delivery.artifact.codebuild import Done
 from ml_delivery.eject import Package
+from ml_delivery.findings import Finding
 from ml_delivery.monitoring.drift import Drift
 from ml_delivery.monitoring.page import Report
 from ml_delivery.records import Cost, Live, Manifest, Pushed, Release
 from ml_delivery.release.deploy import Outcome
 from ml_delivery.release.head import Holder, Work
 from ml_delivery.release.plan import Plan
-from ml_delivery.release.verify import Link
+from ml_delivery.release.results import Link
 from ml_delivery.target import Parity
 from ml_delivery.upgrade import Updated
 from ml_delivery.upstream import Available
@@ -66,13 +66,13 @@ SHAPES: dict[str, tuple[int, Any]] = {
     "status": (1, _document("Status", live=Live | None, lock=Holder | None, work=Work | None)),
     "releases": (1, list[Release]),
     "logs": (1, list[dict[str, str]]),
-    "verify": (1, list[Link]),
+    "verify": (2, list[Link]),
     "config": (1, dict[str, dict[str, Any]]),
-    "doctor": (1, list[Finding]),
+    "doctor": (2, list[Finding]),
     "monitor": (1, _document("Monitored", differences=list[Drift])),
     "report": (1, Report),
     "eject": (1, Package),
-    "upgrade": (1, _document("Upgrade", template=Available, update=Updated | None, pull_request=str)),
+    "upgrade": (2, _document("Upgrade", template=Available, update=Updated | None, pull_request=str)),
     "cloud.status": (1, Status),
     "cloud.parity": (1, dict[str, list[Parity]]),
 }

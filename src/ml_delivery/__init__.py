@@ -17,6 +17,7 @@ notify          notifications, to Slack and SNS
 hooks           the service's own commands before and after a build, deploy or rollback
 eject           the package as a copy in the service's own tree
 scanning        security scans
+findings        what a check of ``invoke doctor`` found, as records
 target          the contract of a target
 cloudformation  templates as data, composed of parts
 observed        queries, panels and alarms, as records

@@ -15,21 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery import commands, models, target
-from ml_delivery.account.doctor import Finding
 from ml_delivery.dependencies import envs, locks
 from ml_delivery.errors import PipelineError
+from ml_delivery.findings import Facts, Finding, Kind, Problem, Value, look_at
 from ml_delivery.monitoring import definition
 from ml_delivery.monitoring.declared import FILE as METRICS
 from ml_delivery.observed import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
 
 __all__ = ["METRICS", "check"]
 
+HANDLER = "src/service/handler.py"
 NUMBER = 7  # the release number that the handler must report
 BUILT = {"commit": "c" * 40, "version": "contract", "content": "sha256:contract"}  # what the build would write
 SECONDS = 60  # for the import and all requests
@@ -40,69 +39,70 @@ def check(config: Config, environment: Environment) -> list[Finding]:
 
     ``environment`` is the one whose variables and probe paths are used.
     """
-    findings = [_look(stage, partial(_command, config, stage)) for stage in commands.STAGES]
-    findings += [_look("model.lock", partial(_model, config)), _look(METRICS, partial(_metrics, config, environment))]
+    findings = [look_at(stage, partial(_command, config, stage)) for stage in commands.STAGES]
+    findings += [
+        look_at("model.lock", partial(_model, config)),
+        look_at(METRICS, partial(_metrics, config, environment)),
+    ]
     paths = ["/version", *environment.probe.paths]
     script = target.load(environment.target, config).probe
     if script is None:
         return findings
-    try:
-        said = _ask(config, environment, script, paths)
-    except PipelineError as error:
-        return [*findings, Finding("handler", False, error.message, error.next)]
-    if said["fault"]:
-        fix = "define handler(event, context) in src/service/handler.py, and import only what is in requirements/serve.txt"
-        return [*findings, Finding("handler", False, f"service.handler.handler: {said['fault']}", fix)]
-    findings.append(Finding("handler", True, "service.handler.handler can be imported and answers"))
-    findings.append(_look("/version", partial(_version, config, *said["answers"]["/version"])))
-    for path in environment.probe.paths:
-        findings.append(_look(path, partial(_healthy, path, *said["answers"][path])))
+    answers: dict[str, tuple[Any, str]] = {}
+
+    def handler() -> Facts:
+        answers.update(_ask(config, environment, script, paths))
+        return Kind.HANDLER, {}
+
+    findings.append(look_at("handler", handler))
+    if answers:
+        findings.append(look_at("/version", partial(_version, config, *answers["/version"])))
+        findings += [look_at(path, partial(_healthy, path, *answers[path])) for path in environment.probe.paths]
     return findings
 
 
-def _look(check: str, look: Callable[[], str]) -> Finding:
-    try:
-        return Finding(check, True, look())
-    except PipelineError as error:
-        return Finding(check, False, error.message, error.next)
-
-
-def _command(config: Config, stage: str) -> str:
+def _command(config: Config, stage: str) -> Facts:
     words = getattr(config, stage).command
     if not words:
-        return "no command, so the service does not have this stage"
+        return Kind.NO_COMMAND, {}
+    command: dict[str, Value] = {"command": list(words)}
     if words[0] != "python":
         if not shutil.which(words[0], path=f"{config.root}{os.pathsep}{os.environ.get('PATH', '')}"):
-            raise PipelineError(f"[{stage}] command: there is no {words[0]}", next="correct it in pipeline.toml")
-        return " ".join(words)
+            raise Problem(Kind.PROGRAM_MISSING, stage=stage, program=words[0], next="correct it in pipeline.toml")
+        return Kind.COMMAND, command
     if not (config.root / commands.LOCK).is_file():
-        raise PipelineError(
-            f"[{stage}] command needs {commands.LOCK}",
+        raise Problem(
+            Kind.COMMAND_UNLOCKED,
+            stage=stage,
+            lock=commands.LOCK,
             next=f'add "{commands.LOCK}" to [tool.ml-delivery.locks] in pyproject.toml, then nox -s lock',
         )
     if words[1:2] == ("-m",) and words[2:3] and words[2].startswith("service."):
         place = f"src/{words[2].replace('.', '/')}"
         if not any((config.root / file).is_file() for file in (f"{place}.py", f"{place}/__main__.py")):
-            raise PipelineError(
-                f"[{stage}] command runs {words[2]}, but there is no {place}.py",
+            raise Problem(
+                Kind.MODULE_MISSING,
+                stage=stage,
+                module=words[2],
+                file=f"{place}.py",
                 next=f"write it, or correct [{stage}] command in pipeline.toml",
             )
-    return " ".join(words)
+    return Kind.COMMAND, command
 
 
-def _model(config: Config) -> str:
+def _model(config: Config) -> Facts:
     found = models.promoted(config.root, required=bool(config.promote.command))
-    return ", ".join(f"{model.role} {model.file}" for model in found) or "none, so the service has no model"
+    return Kind.MODELS, {"files": {model.role: model.file for model in found}}
 
 
-def _metrics(config: Config, environment: Environment) -> str:
+def _metrics(config: Config, environment: Environment) -> Facts:
     found = definition.observed(Place(config, environment, environment.account))
     if not (config.root / METRICS).is_file():
-        return "none, so the service has only the generic panels and alarms"
-    return f"{len(found.panels)} panels and {len(found.alarms)} alarms with the generic ones"
+        return Kind.NO_METRICS, {}
+    return Kind.METRICS, {"panels": len(found.panels), "alarms": len(found.alarms)}
 
 
-def _version(config: Config, status: Any, body: str) -> str:
+def _version(config: Config, status: Any, body: str) -> Facts:
     _healthy("/version", status, body)
     promoted = models.promoted(config.root, required=False)
     wanted = {"release": NUMBER, **BUILT, "model": promoted[0].digest if promoted else ""}
@@ -111,45 +111,42 @@ def _version(config: Config, status: Any, body: str) -> str:
     except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
-        raise PipelineError(
-            f"/version answers {body[:60]!r}, which is not a JSON object",
-            next="answer ml_service.release.read().document()",
-        )
-    wrong = [
-        f"{name} is missing" if name not in said else f"{name} is {said[name]!r}, it must be {value!r}"
-        for name, value in wanted.items()
-        if said.get(name) != value
-    ]
+        fix = "answer ml_service.release.read().document()"
+        raise Problem(Kind.VERSION_NO_OBJECT, body=body[:60], next=fix)
+    wrong = [name for name, value in wanted.items() if said.get(name) != value]
     if wrong:
-        fix = "answer ml_service.release.read().document(): release.json's fields, and RELEASE_NUMBER as a number"
-        raise PipelineError(f"/version: {'; '.join(wrong)}", next=fix)
-    return "names the release: " + ", ".join(wanted)
+        raise Problem(
+            Kind.VERSION_DIFFERS,
+            found={name: json.dumps(said[name]) for name in wrong if name in said},
+            wanted={name: json.dumps(wanted[name]) for name in wrong},
+            next="answer ml_service.release.read().document(): release.json's fields, and RELEASE_NUMBER as a number",
+        )
+    return Kind.VERSION, {"fields": list(wanted)}
 
 
-def _healthy(path: str, status: Any, body: str) -> str:
+def _healthy(path: str, status: Any, body: str) -> Facts:
     if status != 200:
         fix = (
             "answer it with 200"
             if path == "/version"
             else "answer it with 200, or change [probe] paths in pipeline.toml"
         )
-        raise PipelineError(f"{path} answers {status}, not 200: {body[:100]}", next=fix)
-    return "answers 200"
+        raise Problem(Kind.STATUS, path=path, status=status, body=body[:100], next=fix)
+    return Kind.ANSWERS, {"status": status}
 
 
-def _ask(config: Config, environment: Environment, script: Path, paths: list[str]) -> dict[str, Any]:
-    """The handler's answers, from a folder with the layout of the artifact.
+def _ask(config: Config, environment: Environment, script: Path, paths: list[str]) -> dict[str, tuple[Any, str]]:
+    """The handler's status and body for each path, from a folder with the layout of the artifact.
 
     Raises:
-        PipelineError: the handler or the lockfile is missing, the virtual environment can't be created, or it timed out.
+        Problem: the handler or the lockfile is missing, or the handler did not answer.
+        PipelineError: the virtual environment can't be created.
     """
     root, lock = config.root, config.root / locks.SERVE
-    if not (root / "src/service/handler.py").is_file():
-        raise PipelineError(
-            "there is no src/service/handler.py", next="write it, with a function handler(event, context)"
-        )
+    if not (root / HANDLER).is_file():
+        raise Problem(Kind.HANDLER_MISSING, file=HANDLER, next="write it, with a function handler(event, context)")
     if not lock.is_file():
-        raise PipelineError(f"there is no {locks.SERVE}", next="nox -s lock")
+        raise Problem(Kind.HANDLER_UNLOCKED, lock=locks.SERVE, next="nox -s lock")
     python = envs.ensure(root, "serve", lock, envs.find_python(config.service.python))
     with tempfile.TemporaryDirectory() as scratch:
         folder, result = Path(scratch, "artifact"), Path(scratch, "result.json")
@@ -175,13 +172,13 @@ def _ask(config: Config, environment: Environment, script: Path, paths: list[str
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise PipelineError(
-                f"service.handler did not answer within {SECONDS} s", next="make its import and its answers faster"
-            ) from error
+            fix = "make its import and its answers faster"
+            raise Problem(Kind.HANDLER_SLOW, seconds=SECONDS, next=fix) from error
         if not result.is_file():
-            raise PipelineError(
-                f"the process that imported service.handler exited with {done.returncode}: {done.stderr.strip()[-300:]}",
-                next="correct src/service/handler.py",
-            )
-        found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-        return found
+            printed = done.stderr.strip()[-300:]
+            raise Problem(Kind.HANDLER_EXITED, code=done.returncode, printed=printed, next=f"correct {HANDLER}")
+        found = json.loads(result.read_text(encoding="utf-8"))
+    if found["fault"]:
+        fix = f"define handler(event, context) in {HANDLER}, and import only what is in {locks.SERVE}"
+        raise Problem(Kind.HANDLER_FAULT, fault=found["fault"], next=fix)
+    return dict(found["answers"])

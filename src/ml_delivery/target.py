@@ -106,8 +106,11 @@ class Target(ABC):
         """What the user should know about a build; one line each."""
         return []
 
-    def checks(self, config: Config) -> dict[str, Callable[[], str]]:
-        """More checks of this machine for ``invoke doctor``, by name; each returns what it found or raises a PipelineError."""
+    def checks(self, config: Config) -> dict[str, Callable[[], dict[str, str]]]:
+        """More checks of this machine for ``invoke doctor``, by name.
+
+        Each returns what it found, by name, which is printed as ``name: value``; or raises a PipelineError.
+        """
         return {}
 
     def infrastructure(self, config: Config, environment: Environment) -> Infrastructure:

@@ -37,12 +37,12 @@ class Updated:
     Attributes:
         restored: generated files with local changes, which were first restored in a separate commit.
         changed: the files that differ from the last commit after the update.
-        stale: how the service's lockfiles are out of date, one line each (``locks.stale``).
+        stale: how the service's lockfiles differ from ``pyproject.toml``.
     """
 
     restored: tuple[str, ...]
     changed: tuple[str, ...]
-    stale: tuple[str, ...]
+    stale: tuple[locks.Stale, ...]
 
 
 def update(root: Path, found: Available, clone: Path, to: str = "") -> Updated:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from ml_delivery.account import github as api
 from ml_delivery.cloud import Cloud, code_of
 from ml_delivery.dependencies import envs, locks
 from ml_delivery.errors import PipelineError
+from ml_delivery.findings import Facts, Finding, Kind, Problem, Value, failed, look_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,33 +21,23 @@ if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
 
-__all__ = ["AUDIENCE", "Finding", "account", "github", "local", "look_at"]
+__all__ = ["AUDIENCE", "account", "github", "local"]
 
 AUDIENCE = "sts.amazonaws.com"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check: whether it passed, what it found, and the fix if it failed."""
-
-    check: str
-    ok: bool
-    says: str
-    fix: str = ""
 
 
 def local(config: Config) -> list[Finding]:
     """Check this machine and this working tree."""
 
-    def git() -> str:
+    def git() -> Facts:
         tree = source.read(config.root)
-        return f"{tree.branch or 'detached HEAD'} at {tree.commit[:12]}{', with changes' if tree.dirty else ''}"
+        return Kind.TREE, {"branch": tree.branch, "commit": tree.commit, "dirty": tree.dirty}
 
-    def uv() -> str:
+    def uv() -> Facts:
         envs.uv("--version")
-        return "runs"
+        return Kind.UV, {}
 
-    def lock() -> str:
+    def lock() -> Facts:
         try:
             problems = locks.stale(config.root)
         except OSError as error:
@@ -55,26 +45,25 @@ def local(config: Config) -> list[Finding]:
         except (ValueError, KeyError) as error:
             raise PipelineError(f"pyproject.toml can't be read: {error}", next="correct pyproject.toml") from error
         if problems:
-            raise PipelineError("; ".join(problems), next=locks.how(config.root))
-        return "up to date with pyproject.toml"
+            raise Problem(Kind.LOCKS_STALE, locks=problems, next=locks.how(config.root))
+        return Kind.LOCKS_CURRENT, {}
 
-    def package() -> str:
+    def package() -> Facts:
         found = eject.state(config.root)
-        newer = f"; the installed one is {found.installed}" if found.installed != found.version else ""
-        changed = f", and changed: {', '.join(found.changed)}" if found.changed else ""
-        return f"ml-delivery {found.version}, {found.where}{changed}{newer}"
+        versions = {"version": found.version, "installed": found.installed}
+        return Kind.PACKAGE, {**versions, "where": found.where, "changed": list(found.changed)}
 
-    def template() -> str:
+    def template() -> Facts:
         newest = upstream.head(config.root)
         if not newest:
-            return "could not be read, so whether there is a newer one is not known"
+            return Kind.TEMPLATE_UNREAD, {}
         if newest == upstream.state(config.root)["commit"]:
-            return "is the newest"
-        return f"there is a newer one ({newest[:12]}): invoke upgrade --check prints what is new"
+            return Kind.TEMPLATE_NEWEST, {}
+        return Kind.TEMPLATE_NEWER, {"commit": newest}
 
-    looks: dict[str, Callable[[], str]] = {
+    looks: dict[str, Callable[[], Facts]] = {
         "git": git,
-        "python": lambda: str(envs.find_python(config.service.python)),
+        "python": lambda: (Kind.PYTHON, {"path": str(envs.find_python(config.service.python))}),
         "uv": uv,
         "package": package,
         "locks": lock,
@@ -82,7 +71,8 @@ def local(config: Config) -> list[Finding]:
     if (config.root / upstream.STATE).is_file():
         looks["template"] = template
     for target in sorted({environment.target for environment in config.environments.values()}):
-        looks |= targets.load(target, config).checks(config)
+        for name, look in targets.load(target, config).checks(config).items():
+            looks[name] = partial(_facts, look)
     return [look_at(name, look) for name, look in looks.items()]
 
 
@@ -93,31 +83,33 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
     try:
         opened = Cloud.open(config, environment, cloud)
     except PipelineError as error:
-        return [Finding("credentials", False, error.message, error.next)], None
+        return [failed("credentials", error)], None
 
-    def provider() -> str:
+    def provider() -> Facts:
         arn = f"arn:aws:iam::{opened.account}:oidc-provider/{stacks.ISSUER}"
         try:
             found = opened.client("iam").get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
         except Exception as error:
             if code_of(error) != "NoSuchEntity":
                 raise
-            raise PipelineError("the account does not have GitHub as an identity provider", next=bootstrap) from error
+            raise Problem(Kind.PROVIDER_MISSING, next=bootstrap) from error
         if AUDIENCE not in found["ClientIDList"]:
             fix = f"aws iam add-client-id-to-open-id-connect-provider --client-id {AUDIENCE}"
-            raise PipelineError(
-                f"the provider's audiences are {found['ClientIDList']}, not {AUDIENCE}",
+            raise Problem(
+                Kind.PROVIDER_AUDIENCES,
+                found=found["ClientIDList"],
+                wanted=AUDIENCE,
                 next=f"{fix} --open-id-connect-provider-arn {arn}",
             )
-        return "the account accepts GitHub's tokens"
+        return Kind.PROVIDER, {}
 
-    def stack(wanted: stacks.Stack) -> str:
+    def stack(wanted: stacks.Stack) -> Facts:
         state = change_sets.state(wanted, opened)
         if state != "current":
-            raise PipelineError(f"{wanted.name} is {state}", next=bootstrap)
-        return f"{wanted.name} is up to date"
+            raise Problem(Kind.STACK_DIFFERS, stack=wanted.name, state=state, next=bootstrap)
+        return Kind.STACK_CURRENT, {"stack": wanted.name}
 
-    def role(stage: str) -> str:
+    def role(stage: str) -> Facts:
         there = _policy(opened, f"{name}-{stage}", bootstrap)
         lacks = {
             action
@@ -125,17 +117,17 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
             for action in actions - there.get(sid, set())
         }
         if lacks:
-            raise PipelineError(f"{name}-{stage} lacks {', '.join(sorted(lacks))}", next=bootstrap)
-        return f"{name}-{stage} has the permissions that its stage needs"
+            raise Problem(Kind.ROLE_LACKS, role=f"{name}-{stage}", actions=sorted(lacks), next=bootstrap)
+        return Kind.ROLE, {"role": f"{name}-{stage}"}
 
     findings = [
-        Finding("credentials", True, f"account {opened.account}, region {opened.region}"),
+        Finding("credentials", True, Kind.ACCOUNT, {"account": opened.account, "region": opened.region}),
         look_at("provider", provider, opened),
         look_at("foundation", lambda: stack(stacks.service(config, environment)), opened),
         look_at("pipeline", lambda: stack(stacks.delivering(config, environment)), opened),
     ]
     for stage in stacks.WORKFLOWS:
-        findings.append(look_at(f"{stage} role", partial(role, stage), opened))
+        findings.append(look_at("role", partial(role, stage), opened, stage))
     return findings, opened
 
 
@@ -145,67 +137,70 @@ def github(config: Config, environment: Environment, account: str, token: str) -
     place = f"https://github.com/{known.repository}/settings"
     bootstrap = f"invoke bootstrap --branch {environment.branch} --cloud aws"
 
-    def ids() -> str:
+    def ids() -> Facts:
         found = api.repository(known.repository, token)
         ours = (known.owner_id, known.repository_id)
         if ours not in (("", ""), (found.owner_id, found.id)):
             fix = f'if the repository is yours, write owner_id = "{found.owner_id}" and repository_id = "{found.id}"'
-            raise PipelineError(
-                f"{found.name} has owner_id {found.owner_id} and repository_id {found.id}, pipeline.toml has {ours[0]} and "
-                f"{ours[1]}: it is another repository of this name",
+            raise Problem(
+                Kind.REPOSITORY_DIFFERS,
+                repository=found.name,
+                found={"owner_id": found.owner_id, "repository_id": found.id},
+                configured={"owner_id": known.owner_id, "repository_id": known.repository_id},
                 next=f"{fix} into [github] of pipeline.toml, then {bootstrap}",
             )
-        return f"{found.name} is the repository {found.id} of {found.owner_id}"
+        return Kind.REPOSITORY, {"repository": found.name, "owner_id": found.owner_id, "repository_id": found.id}
 
-    def subject() -> str:
+    def subject() -> Facts:
         found, ours = api.subject(known.repository, token), stacks.subject(config)
         if found.custom:
             fix = f"gh api --method PUT repos/{known.repository}/{api.SUBJECT} -F use_default=true"
-            raise PipelineError(
-                f"the tokens' sub has claims of its own, which no role accepts: {', '.join(found.custom)}", fix
-            )
+            raise Problem(Kind.SUBJECT_CUSTOM, claims=list(found.custom), next=fix)
         if not found.start:
-            return f"GitHub does not report how the tokens' sub begins; the roles require {ours}"
+            return Kind.SUBJECT_UNREAD, {"required": ours}
         if found.start != ours:
             form = "ids" if "@" in found.start else "names"
             fix = f'write subject = "{form}" into [github] of pipeline.toml, then {bootstrap}'
-            raise PipelineError(f"the tokens' sub begins with {found.start}, the roles require {ours}", next=fix)
-        return f"the tokens' sub begins with {ours}"
+            raise Problem(Kind.SUBJECT_DIFFERS, start=found.start, required=ours, next=fix)
+        return Kind.SUBJECT, {"start": ours}
 
-    def protected() -> str:
+    def protected() -> Facts:
         found = api.protection(known.repository, environment.name, token)
         name, branch = environment.name, environment.branch
         only = f"allow {branch} only, in {place}/environments: Deployment branches and tags, Selected branches and tags"
         # Whatever the environment allows, the deploy role accepts the workflow on its own branch only; secrets it does not.
         if not found.reviewers:
-            raise PipelineError(f"{name} has no required reviewers", next=f"add them in {place}/environments")
+            raise Problem(Kind.NO_REVIEWERS, environment=name, next=f"add them in {place}/environments")
         if found.branches == "all":
-            raise PipelineError(f"any branch may use {name}", next=only)
+            raise Problem(Kind.ANY_BRANCH, environment=name, next=only)
         if found.branches == "protected":
-            raise PipelineError(f"every protected branch may use {name}", next=only)
+            raise Problem(Kind.PROTECTED_BRANCHES, environment=name, next=only)
         if found.tags or any(pattern != branch for pattern in found.patterns):
-            others = [*(p for p in found.patterns if p != branch), *(f"the tag {tag}" for tag in found.tags)]
-            raise PipelineError(f"more than {branch} may use {name}: {', '.join(others)}", next=only)
+            others = [pattern for pattern in found.patterns if pattern != branch]
+            tags = list(found.tags)
+            raise Problem(Kind.OTHER_BRANCHES, environment=name, branch=branch, branches=others, tags=tags, next=only)
         if branch not in found.patterns:
-            raise PipelineError(f"{branch} may not use {name}; no branch may", next=only)
+            raise Problem(Kind.BRANCH_REFUSED, environment=name, branch=branch, next=only)
         if found.self_review:
             fix = f"prevent self-review, in {place}/environments"
-            raise PipelineError(f"who starts a deploy to {name} may approve it alone", next=fix)
-        bypass = "administrators may bypass that" if found.bypass else "administrators may not bypass that"
-        return (
-            f"{name} is for {branch} alone, after a review by another person of {found.reviewers} reviewers; {bypass}"
-        )
+            raise Problem(Kind.SELF_REVIEW, environment=name, next=fix)
+        settings: dict[str, Value] = {"reviewers": found.reviewers, "bypass": found.bypass}
+        return Kind.PROTECTED, {"environment": name, "branch": branch, **settings}
 
-    def variable() -> str:
+    def variable() -> Facts:
         wanted = json.dumps(stacks.workflows(config, account))
         fix = f"set it in {place}/variables/actions to {wanted}"
         path = f"{known.repository}/actions/variables/DELIVERY"
         if api.ask(path, token, "there is no variable DELIVERY", fix).get("value") != wanted:
-            raise PipelineError("DELIVERY differs from what invoke bootstrap prints", next=fix)
-        return "DELIVERY holds what the workflows need"
+            raise Problem(Kind.VARIABLE_DIFFERS, variable="DELIVERY", next=fix)
+        return Kind.VARIABLE, {"variable": "DELIVERY"}
 
     looks = {"GitHub ids": ids, "GitHub subject": subject, "GitHub environment": protected, "GitHub variable": variable}
     return [look_at(name, look) for name, look in looks.items()]
+
+
+def _facts(look: Callable[[], dict[str, str]]) -> Facts:
+    return Kind.FACTS, dict(look())
 
 
 def _policy(cloud: Cloud, role: str, bootstrap: str) -> dict[str, set[str]]:
@@ -215,7 +210,7 @@ def _policy(cloud: Cloud, role: str, bootstrap: str) -> dict[str, set[str]]:
     except Exception as error:
         if code_of(error) != "NoSuchEntity":
             raise
-        raise PipelineError(f"there is no role {role}", next=bootstrap) from error
+        raise Problem(Kind.ROLE_MISSING, role=role, next=bootstrap) from error
     return {statement["Sid"]: set(_several(statement["Action"])) for statement in found["Statement"]}
 
 
@@ -228,14 +223,3 @@ def _wanted(stack: stacks.Stack, stage: str) -> dict[str, set[str]]:
 
 def _several(value: str | list[str]) -> list[str]:
     return [value] if isinstance(value, str) else value
-
-
-def look_at(check: str, look: Callable[[], str], cloud: Cloud | None = None) -> Finding:
-    """The finding of one check: what ``look`` returns, or the error that it raises."""
-    try:
-        if cloud is None:
-            return Finding(check, True, look())
-        with cloud.faults():
-            return Finding(check, True, look())
-    except PipelineError as error:
-        return Finding(check, False, error.message, error.next)

@@ -9,9 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery.account import stacks
-from ml_delivery.account.doctor import AUDIENCE, Finding, look_at
+from ml_delivery.account.doctor import AUDIENCE
 from ml_delivery.cloud import code_of
 from ml_delivery.errors import ConfigError, PipelineError
+from ml_delivery.findings import Facts, Finding, Kind, Problem, failed, look_at
 
 if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
@@ -26,49 +27,48 @@ def given(environment: Environment, cloud: Cloud, name: str, claims: dict[str, A
     bootstrap = f"invoke bootstrap --branch {environment.branch} --cloud {cloud.name}"
     remedy = _remedy(claims, environment, bootstrap)
     accepts = partial(_accepts, cloud, claims=claims, bootstrap=bootstrap, remedy=remedy)
-    return [look_at(f"trust of {stage}", partial(accepts, f"{name}-{stage}"), cloud) for stage in stacks.WORKFLOWS]
+    return [look_at("trust", partial(accepts, f"{name}-{stage}"), cloud, stage) for stage in stacks.WORKFLOWS]
 
 
 def expected(config: Config, environment: Environment, cloud: Cloud) -> list[Finding]:
     """Check that each role accepts the claims that GitHub will present for the workflow that takes it."""
     known, ref = config.github, f"refs/heads/{environment.branch}"
     bootstrap = f"invoke bootstrap --branch {environment.branch} --cloud {cloud.name}"
-    subject = look_at("GitHub's repository", lambda: stacks.subject(config))
-    if not subject.ok:  # no claims can be expected
-        return [subject]
+    try:
+        subject = stacks.subject(config)
+    except PipelineError as error:  # no claims can be expected
+        return [failed("GitHub's repository", error)]
     findings = []
     if cloud.name == "aws" and known.subject == "ids" and not known.owner_id:
-        says = (
-            "the roles trust names alone; the tokens of a repository that was made, renamed or transferred since 15 July 2026 "
-            "have GitHub's numbers too, and are refused"
-        )
-        findings.append(Finding("GitHub's numbers", False, says, f"{bootstrap}, which asks GitHub for them"))
+        fix = f"{bootstrap}, which asks GitHub for them"
+        findings.append(Finding("GitHub's numbers", False, Kind.NAMES_ALONE, fix=fix))
     for stage, file in stacks.WORKFLOWS.items():
         where = f"environment:{environment.name}" if stage == "deploy" else f"ref:{ref}"
         claims = {
             "iss": f"https://{stacks.ISSUER}",
             "aud": AUDIENCE,
-            "sub": f"{subject.says}:{where}",
+            "sub": f"{subject}:{where}",
             "job_workflow_ref": f"{known.repository}/.github/workflows/{file}@{ref}",
             "repository_id": known.repository_id or None,
         }
         role = f"{config.name_of(environment)}-{stage}"
         look = partial(_accepts, cloud, role, claims=claims, bootstrap=bootstrap, remedy=bootstrap)
-        findings.append(look_at(f"token for {stage}", look, cloud))
+        findings.append(look_at("token", look, cloud, stage))
     return findings
 
 
-def _accepts(cloud: Cloud, role: str, *, claims: dict[str, Any], bootstrap: str, remedy: str) -> str:
+def _accepts(cloud: Cloud, role: str, *, claims: dict[str, Any], bootstrap: str, remedy: str) -> Facts:
     try:
         document = cloud.client("iam").get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
     except Exception as error:
         if code_of(error) != "NoSuchEntity":
             raise
-        raise PipelineError(f"there is no role {role}", next=bootstrap) from error
-    problems = [_refusal(statement, claims) for statement in document["Statement"]]
-    if "" not in problems:
-        raise PipelineError(f"{role}: {problems[0]}", next=remedy)
-    return f"{role} accepts this token"
+        raise Problem(Kind.ROLE_MISSING, role=role, next=bootstrap) from error
+    refusals = [_refusal(statement, claims) for statement in document["Statement"]]
+    if None not in refusals:
+        kind, values = next(filter(None, refusals))
+        raise Problem(kind, role=role, **values, next=remedy)
+    return Kind.TRUSTED, {"role": role}
 
 
 def claims_of(text: str) -> dict[str, Any]:
@@ -89,11 +89,11 @@ def claims_of(text: str) -> dict[str, Any]:
     return found
 
 
-def _refusal(statement: dict[str, Any], claims: dict[str, Any]) -> str:
-    """Why a statement of a trust policy does not accept these claims; empty when it does."""
+def _refusal(statement: dict[str, Any], claims: dict[str, Any]) -> Facts | None:
+    """Why a statement of a trust policy does not accept these claims; None when it does."""
     issuer = str(claims.get("iss", "")).removeprefix("https://")
     if not statement["Principal"].get("Federated", "").endswith(f":oidc-provider/{issuer}"):
-        return f"iss is {claims.get('iss')!r}, the role trusts https://{stacks.ISSUER}"
+        return Kind.ISSUER_DIFFERS, {"found": claims.get("iss"), "required": f"https://{stacks.ISSUER}"}
     for operator, wanted in statement.get("Condition", {}).items():
         same = fnmatchcase if operator == "StringLike" else str.__eq__
         for key, values in wanted.items():
@@ -101,8 +101,8 @@ def _refusal(statement: dict[str, Any], claims: dict[str, Any]) -> str:
             values = [values] if isinstance(values, str) else values
             given = claims.get(claim)
             if not any(same(str(given), value) for value in values):
-                return f"{claim} is {given!r}, the role requires {' or '.join(map(repr, values))}"
-    return ""
+                return Kind.CLAIM_DIFFERS, {"claim": claim, "found": given, "required": list(values)}
+    return None
 
 
 def _remedy(claims: dict[str, Any], environment: Environment, bootstrap: str) -> str:

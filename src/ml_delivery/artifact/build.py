@@ -188,7 +188,7 @@ def _locked(root: Path, held: Files, inputs: Path) -> Path:
         from ml_delivery.dependencies import locks  # with a parser of requirements, which few builds need
 
         if problems := locks.unlocked(LOCK, requirements, locks.read(path, root)):
-            raise BuildError("; ".join(problems), next=pyproject.how(root))
+            raise BuildError("; ".join(map(locks.shown, problems)), next=pyproject.how(root))
     return path
 
 

@@ -11,6 +11,7 @@ import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -22,6 +23,7 @@ from ml_delivery.errors import BuildError, ConfigError, PipelineError
 __all__ = [
     "SERVE",
     "Pin",
+    "Stale",
     "declared",
     "direct",
     "for_target",
@@ -30,6 +32,7 @@ __all__ = [
     "markers",
     "read",
     "shipped",
+    "shown",
     "stale",
     "unlocked",
 ]
@@ -45,6 +48,23 @@ class Pin:
     version: str
     marker: str
     hashes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stale:
+    """One difference between a lockfile and ``pyproject.toml``.
+
+    Attributes:
+        lock: the lockfile's name.
+        kind: the file is ``missing``, was made from ``other`` declarations, or ``differs`` in one requirement.
+        requirement: the requirement as declared, if the lockfile differs in it.
+        locked: the versions that are locked instead of it; none if the package is not locked.
+    """
+
+    lock: str
+    kind: Literal["missing", "other", "differs"]
+    requirement: str = ""
+    locked: tuple[str, ...] = ()
 
 
 def read(path: Path, root: Path | None = None) -> list[Pin]:
@@ -160,31 +180,40 @@ def make(root: Path, words: list[str]) -> None:
             uv("pip", "compile", *options, *words, str(wanted), "--output-file", str((root / name).resolve()))
 
 
-def stale(root: Path) -> list[str]:
-    """How the lockfiles in ``root`` differ from what ``pyproject.toml`` declares, one line each; empty if they don't."""
+def stale(root: Path) -> list[Stale]:
+    """How the lockfiles in ``root`` differ from what ``pyproject.toml`` declares; empty if they don't."""
     problems = []
     for name, requirements in declared(root).items():
         path = root / name
         if not path.is_file():
-            problems.append(f"{name}: missing")
+            problems.append(Stale(name, "missing"))
             continue
         missed = unlocked(name, requirements, read(path))
         problems += missed
         if not missed and inputs(requirements) not in path.read_text(encoding="utf-8")[:500]:
-            problems.append(f"{name}: was made before pyproject.toml changed")
+            problems.append(Stale(name, "other"))
     return problems
 
 
-def unlocked(name: str, requirements: list[str], pins: list[Pin]) -> list[str]:
-    """What the lockfile ``name`` with ``pins`` lacks or contradicts of what is declared, one line each."""
+def unlocked(name: str, requirements: list[str], pins: list[Pin]) -> list[Stale]:
+    """What the lockfile ``name`` with ``pins`` lacks or contradicts of what is declared."""
     problems = []
     for text in requirements:
         requirement = Requirement(text)
         versions = [p.version for p in pins if p.name == canonicalize_name(requirement.name)]
         if not any(requirement.specifier.contains(version, prereleases=True) for version in versions):
-            locked = f"locks {', '.join(versions)}" if versions else "does not lock it"
-            problems.append(f"{name}: pyproject.toml declares {text}, the lock {locked}")
+            problems.append(Stale(name, "differs", text, tuple(versions)))
     return problems
+
+
+def shown(one: Stale) -> str:
+    """The difference as one line, for this module's command, for errors and for tasks."""
+    if one.kind == "missing":
+        return f"{one.lock}: missing"
+    if one.kind == "other":
+        return f"{one.lock}: was made before pyproject.toml changed"
+    locked = f"locks {', '.join(one.locked)}" if one.locked else "does not lock it"
+    return f"{one.lock}: pyproject.toml declares {one.requirement}, the lockfile {locked}"
 
 
 def _applies(marker: str, environment: dict[str, str]) -> bool:
@@ -210,7 +239,7 @@ def main() -> int:
         print(f"✗ {error}", file=sys.stderr)
         return 1
     for problem in problems:
-        print(problem)
+        print(shown(problem))
     if problems:
         print(f"next: {how(root)}", file=sys.stderr)
     return 1 if problems else 0

@@ -68,8 +68,9 @@ def page(title: str, releases: Iterable[Release], live: int = 0) -> str:
 
 def _row(release: Release, longest: float, live: bool) -> str:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.at))
-    names = ("version", "digest", "model")
-    what = "<br>".join(f"<code>{html.escape(getattr(release.artifact, name)[:19])}</code>" for name in names)
+    artifact = release.artifact
+    named = (artifact.version, artifact.digest, artifact.model)
+    what = "<br>".join(f"<code>{html.escape(name[:19])}</code>" for name in named)
     looks = [f"at {look.weight} %: {words.look(look)}" for look in release.watched]
     notes = "<br>".join(map(html.escape, filter(None, [*looks, release.cause])))
     cells = [

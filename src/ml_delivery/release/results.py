@@ -1,11 +1,11 @@
-"""How traffic shifts, and what each step of a deploy or rollback did: records, which tasks print and ``--json`` includes."""
+"""How traffic shifts, what each step of a deploy or rollback did, what was verified: records, which tasks print."""
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ml_delivery.records import Look, Removed
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Asked",
+    "Link",
+    "LinkKind",
     "Planned",
     "Probed",
     "Pruned",
@@ -128,6 +130,27 @@ class Rollout:
     def seconds(self) -> int:
         """How long all percentages are held in total; longer if requests are waited for."""
         return len(self.weights) * self.pause
+
+
+LinkKind = Literal["live", "pushed", "provenance", "bill of materials", "bytes", "content", "digest", "rebuild"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link of the chain from the commit to what answers.
+
+    Attributes:
+        kind: which link.
+        digest: the digest that both sides have.
+        subject: what the link is about: the deployed version, the version that was pushed, the build that the provenance names
+            (empty: on a machine that is not known), where the bytes are, or the commit that was built again.
+        release: the release's number.
+    """
+
+    kind: LinkKind
+    digest: str
+    subject: str
+    release: int
 
 
 Result = Planned | Staged | Probed | Shifted | Watched | Restored | Pruned

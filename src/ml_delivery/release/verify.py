@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_delivery import source
 from ml_delivery.artifact import provenance, store
 from ml_delivery.errors import Refused
-from ml_delivery.release import foreign
+from ml_delivery.release import foreign, words
 from ml_delivery.release import rebuild as rebuilding
 from ml_delivery.release.probing import document
+from ml_delivery.release.results import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ml_delivery.records import Artifact
     from ml_delivery.release.delivery import Delivery
+    from ml_delivery.release.results import LinkKind
 
-__all__ = ["Link", "verify"]
-
-
-@dataclass(frozen=True)
-class Link:
-    """One link of the chain from the commit to what answers: a description, and the digest that both sides have."""
-
-    name: str
-    digest: str
+__all__ = ["verify"]
 
 
 def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None]) -> list[Link]:
@@ -46,41 +39,40 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
     branch = delivery.environment.branch
     where = f"--branch {branch}{delivery.where}"
 
-    def hold(name: str, digest: str, wanted: str) -> None:
-        if digest != wanted:
-            raise Refused(f"{name}: {digest or 'nothing'} is not {wanted}", next=f"invoke rollback {where}")
-        links.append(Link(name, digest))
-        report(links[-1])
-
     live = delivery.deployer.live()
     if live is None:
         raise Refused("nothing is live", next=f"invoke deploy {where}")
     if (release := delivery.ledger.find(live.release)) is None:
         raise Refused("what is live was not deployed by this pipeline", next=f"invoke status {where}")
-    recorded = release.artifact
-    hold(f"live version {live.deployed} is release {release.number}", live.digest, recorded.digest)
+    recorded, number = release.artifact, release.number
+
+    def hold(kind: LinkKind, digest: str, wanted: str, subject: str = "") -> None:
+        link = Link(kind, digest, subject, number)
+        if digest != wanted:
+            refusal = f"{words.link(link)}: {digest or 'nothing'} is not {wanted}"
+            raise Refused(refusal, next=f"invoke rollback {where}")
+        links.append(link)
+        report(link)
+
+    hold("live", live.digest, recorded.digest, live.deployed)
     pushed = store.find(delivery, recorded.version)
-    hold(f"release {release.number} is what was pushed for {recorded.version}", recorded.digest, pushed.digest)
+    hold("pushed", recorded.digest, pushed.digest, recorded.version)
     made = provenance.check(delivery, pushed)
-    hold(f"its provenance, by {made.invocation or 'a local build'}", made.digest, recorded.digest)
-    hold(
-        "its bill of materials",
-        store.bill(delivery.cloud, delivery.foundation.bucket, pushed.version, made.sbom),
-        made.sbom,
-    )
-    hold(f"its bytes in {recorded.location}", delivery.deployer.stored(pushed), pushed.digest)
+    hold("provenance", made.digest, recorded.digest, made.invocation)
+    bill = store.bill(delivery.cloud, delivery.foundation.bucket, pushed.version, made.sbom)
+    hold("bill of materials", bill, made.sbom, pushed.version)
+    hold("bytes", delivery.deployer.stored(pushed), pushed.digest, recorded.location)
     answer = delivery.deployer.call("/version")
     if answer.fault:
         fault = foreign.shown(delivery, answer.fault)
         raise Refused(f"what is live does not answer /version: {fault}", next=f"invoke logs {where}")
     says = document(answer.body)
-    for name, of, wanted in (
-        ("what answers /version", "content", recorded.content),
-        # as the deploy set it; the target's own is what it is compared with
-        *([("the digest that /version names", "digest", live.digest)] if "digest" in says else []),
-    ):
-        answered = str(says.get(of, ""))
-        hold(name, answered if foreign.NAME.fullmatch(answered) else foreign.shown(delivery, answered, 100), wanted)
+    wanted: dict[LinkKind, str] = {"content": recorded.content}
+    if "digest" in says:  # as the deploy set it; the target's own is what it is compared with
+        wanted["digest"] = live.digest
+    for kind, digest in wanted.items():
+        answered = str(says.get(kind, ""))
+        hold(kind, answered if foreign.NAME.fullmatch(answered) else foreign.shown(delivery, answered, 100), digest)
     if rebuild and recorded.dirty:
         raise Refused(
             f"release {release.number} was built from uncommitted changes, so it can't be rebuilt",
@@ -88,8 +80,8 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
             f"invoke deploy {where}",
         )
     if rebuild:
-        wanted = recorded.digest if delivery.target.same_bytes else recorded.content
-        hold(f"a rebuild of {recorded.commit}", _rebuilt(delivery, recorded), wanted)
+        built = recorded.digest if delivery.target.same_bytes else recorded.content
+        hold("rebuild", _rebuilt(delivery, recorded), built, recorded.commit)
     return links
 
 

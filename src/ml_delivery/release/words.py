@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ml_delivery.records import Live, Look
     from ml_delivery.release.head import Head, Holder, Previous, Work
-    from ml_delivery.release.results import Rollout
+    from ml_delivery.release.results import Link, Rollout
 
-__all__ = ["failed", "holder", "look", "previous", "rollout", "serving", "split", "state", "work"]
+__all__ = ["failed", "holder", "link", "look", "previous", "rollout", "serving", "split", "state", "work"]
 
 
 def holder(one: Holder) -> str:
@@ -36,6 +36,27 @@ def failed(seen: Look) -> str:
     if seen.failures is None:
         return f"{raised} of {seen.requests} requests; status 5xx is not counted, since no metric Failures names the version"
     return f"{seen.failures} of {seen.requests} requests answered 5xx, {raised}"
+
+
+def link(one: Link) -> str:
+    """Which link of the chain it is, and what it is about."""
+    match one.kind:
+        case "live":
+            return f"live version {one.subject} is release {one.release}"
+        case "pushed":
+            return f"release {one.release} is what was pushed for {one.subject}"
+        case "provenance":
+            return f"its provenance, by {one.subject or 'a local build'}"
+        case "bill of materials":
+            return "its bill of materials"
+        case "bytes":
+            return f"its bytes in {one.subject}"
+        case "content":
+            return "what answers /version"
+        case "digest":
+            return "the digest that /version names"
+        case "rebuild":
+            return f"a rebuild of {one.subject}"
 
 
 def look(seen: Look) -> str:

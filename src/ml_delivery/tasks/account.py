@@ -12,10 +12,10 @@ from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, read_config
 
 if TYPE_CHECKING:
     from ml_delivery.account.change_sets import InfraPlan
-    from ml_delivery.account.doctor import Finding
     from ml_delivery.account.events import Event
     from ml_delivery.cloud import Cloud
     from ml_delivery.config import Config
+    from ml_delivery.findings import Finding
     from ml_delivery.keys import Environment
 
 
@@ -135,6 +135,7 @@ def doctor(
     from ml_delivery.account import doctor as looking
     from ml_delivery.account import github, trust
     from ml_delivery.cloud import chosen
+    from ml_delivery.findings import failed
     from ml_delivery.release.delivery import checked_out
 
     config = read_config()
@@ -147,7 +148,7 @@ def doctor(
     try:
         environment = config.environment(branch or checked_out(config))
     except PipelineError as error:
-        findings.append(looking.Finding("environment", False, error.message, error.next))
+        findings.append(failed("environment", error))
     if environment:
         found, opened = looking.account(config, environment, chosen(cloud))
         findings += found
@@ -162,15 +163,17 @@ def doctor(
 
 def _show(findings: list[Finding], json: bool) -> None:
     """Print the findings; exit code 1 unless all are ok. Of the roles that may trust a token, one is enough."""
+    from ml_delivery.tasks import findings as words
+
     if json:
         console.document(findings)
     else:
         for finding in findings:
-            console.say(f"{'✓' if finding.ok else '✗'} {finding.check:<20} {finding.says}")
+            console.say(f"{'✓' if finding.ok else '✗'} {words.label(finding):<20} {words.sentence(finding)}")
             if finding.fix:
                 console.say(f"    fix: {finding.fix}")
-    accepted = [finding.ok for finding in findings if finding.check.startswith("trust of ")]
-    others = [finding.ok for finding in findings if not finding.check.startswith("trust of ")]
+    accepted = [finding.ok for finding in findings if finding.check == "trust"]
+    others = [finding.ok for finding in findings if finding.check != "trust"]
     if not all(others) or (accepted and not any(accepted)):
         raise Exit(code=1)
 

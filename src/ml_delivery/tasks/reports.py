@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ml_delivery.errors import CloudError
     from ml_delivery.release.delivery import Delivery
     from ml_delivery.release.head import Head
+    from ml_delivery.release.results import Link
 
 WATCH_SECONDS = 5  # CloudWatch itself measures by the minute
 
@@ -184,9 +185,10 @@ def _query(name: str, branch: str, cloud: str, minutes: int, json: bool) -> None
 def verify(_: Any, branch: str = "", cloud: str = "", rebuild: bool = False, json: bool = False) -> None:
     """Prove that what is live is the artifact that its commit's build made; exit 1 at the first broken link."""
     from ml_delivery.release import verify as verifying
+    from ml_delivery.release import words
 
-    def say(link: verifying.Link) -> None:
-        console.say(f"✓ {link.name}\n    {link.digest}")
+    def say(link: Link) -> None:
+        console.say(f"✓ {words.link(link)}\n    {link.digest}")
 
     links = verifying.verify(open_environment(branch, cloud), rebuild=rebuild, report=console.quiet if json else say)
     if json:

@@ -63,7 +63,9 @@ def _news(found: Available) -> str:
 
 def _next(done: Updated) -> str:
     """What remains to be done."""
+    from ml_delivery.dependencies.locks import shown
+
     lock = "nox -s lock && " if done.stale else ""
     return "\n".join(
-        [*(f"stale: {one}" for one in done.stale), f"next: make setup && {lock}nox, then git commit --all"]
+        [*(f"stale: {shown(one)}" for one in done.stale), f"next: make setup && {lock}nox, then git commit --all"]
     )

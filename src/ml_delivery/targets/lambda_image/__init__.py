@@ -48,11 +48,11 @@ class LambdaImage(LambdaTarget):
 
         return ImageDeployer(context)
 
-    def checks(self, config: Config) -> dict[str, Callable[[], str]]:
-        def engine() -> str:
+    def checks(self, config: Config) -> dict[str, Callable[[], dict[str, str]]]:
+        def engine() -> dict[str, str]:
             from ml_delivery.containers import engines
 
-            return f"{engines.find().name} answers"
+            return {"answers": engines.find().name}
 
         return {"engine": engine}
 
