@@ -25,7 +25,7 @@ PROVENANCE = "elsewhere: test_provenance.py::test_production_may_take_only_what_
 STEPS: dict[str, tuple[str, ...]] = {
     "account/doctor.py github.ids": (GITHUB,),
     "account/doctor.py github.protected": (GITHUB,) * 6,
-    "account/doctor.py github.subject": (GITHUB,),
+    "account/doctor.py github.subject": (GITHUB, GITHUB),
     "account/github.py ask": (GITHUB, GITHUB, OUTSIDE),
     "account/github.py identified": (GITHUB, CHANGE, CHANGE),
     "account/github.py repository": (CHANGE, CHANGE),

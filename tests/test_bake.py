@@ -286,7 +286,7 @@ def test_unformatted_code_and_stale_lock_fail_lint(service: Path) -> None:
     """Formatting and locks are gates of their own in ``lint``."""
     for path, old, new, says in (
         ("src/service/features.py", "rows = np.arange", "rows  =  np.arange", "would be reformatted"),
-        ("pyproject.toml", '"flask>=3.1"', '"flask>=99"', "declares flask>=99, the lock locks"),
+        ("pyproject.toml", '"flask>=3.1"', '"flask>=99"', "declares flask>=99, the lockfile locks"),
     ):
         file = service / path
         good = file.read_text()

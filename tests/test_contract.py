@@ -11,6 +11,7 @@ from tiny import HANDLER, ROOT, TEMPLATE, Tiny
 
 from ml_delivery import contract
 from ml_delivery.targets.lambda_zip import TARGET
+from ml_delivery.tasks.findings import sentence
 
 PAGE = (ROOT / "docs/contract.md").read_text()
 TRAIN = '\n[train]\ncommand = ["python", "-m", "service.training"]\n[train.options]\n'
@@ -55,9 +56,9 @@ BROKEN: dict[str, tuple[Callable[[Tiny], None], str, str]] = {
     "no lock": (without("requirements/serve.txt"), "handler", "there is no requirements/serve.txt"),
     "raises": (handler('    print("asked', "    raise ValueError('x')\n    print(\"asked"), "handler", "ValueError: x"),
     "no JSON": (handler("json.dumps(body)", "'hello'"), "/version", "'hello', which is not a JSON object"),
-    "no number": (handler('int(os.environ["RELEASE_NUMBER"])', '"7"'), "/version", "release is '7', it must be 7"),
+    "no number": (handler('int(os.environ["RELEASE_NUMBER"])', '"7"'), "/version", 'release is "7", it must be 7'),
     "no release.json": (handler(", **RELEASE", ""), "/version", "commit is missing; version is missing"),
-    "other model": (handler("**RELEASE", '**RELEASE, "model": "x"'), "/version", "model is 'x', it must be 'sha256:"),
+    "other model": (handler("**RELEASE", '**RELEASE, "model": "x"'), "/version", 'model is "x", it must be "sha256:'),
     "version fails": (handler('"statusCode": 200', '"statusCode": 503'), "/version", "/version answers 503, not 200"),
     "probe fails": (
         handler('"statusCode": 200', '"statusCode": 404 if event["rawPath"] == "/deep" else 200'),
@@ -105,7 +106,7 @@ def test_slow_import_is_stopped(whole: Tiny, monkeypatch: pytest.MonkeyPatch) ->
         for finding in contract.check(whole.config, whole.config.environment("main"))
         if finding.check == "handler"
     ]
-    assert "did not answer within 1 s" in found.says
+    assert "did not answer within 1 s" in sentence(found)
 
 
 def test_page_names_each_piece() -> None:

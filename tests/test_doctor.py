@@ -14,6 +14,7 @@ from ml_delivery.account import change_sets, doctor, stacks, trust
 from ml_delivery.cloud import Cloud
 from ml_delivery.dependencies import locks
 from ml_delivery.errors import ConfigError
+from ml_delivery.tasks.findings import label, sentence
 
 GOOD = {
     "iss": URL,
@@ -38,7 +39,7 @@ class Patient:
     def problems(self) -> dict[str, tuple[str, str]]:
         """What is wrong with the account, and the fix, by what was looked at."""
         found, _ = doctor.account(self.tiny.config, self.environment, "embedded")
-        return {finding.check: (finding.says, finding.fix) for finding in found if not finding.ok}
+        return {label(finding): (sentence(finding), finding.fix) for finding in found if not finding.ok}
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_missing_python_and_engine_are_said(tiny: Tiny, monkeypatch: pytest.Monk
     (tmp_path / "bin/git").symlink_to(str(shutil.which("git")))
     monkeypatch.setenv("PATH", f"{tmp_path}/bin")
     wrong = {finding.check: finding for finding in doctor.local(config) if not finding.ok}
-    assert "there is no Python 3.99 on this machine" in wrong["python"].says
+    assert "there is no Python 3.99 on this machine" in sentence(wrong["python"])
     assert "engine" in wrong
     assert wrong["engine"].fix
 
@@ -128,7 +129,7 @@ def test_credentials_that_will_not_do_are_said(
         monkeypatch.setenv(name, value)
     findings, cloud = doctor.account(tiny.config, tiny.config.environment("main"), "aws")
     assert cloud is None
-    assert says in findings[0].says
+    assert says in sentence(findings[0])
     assert findings[0].fix or account == ""
 
 
@@ -187,7 +188,7 @@ def test_claim_that_is_in_the_way_is_named(patient: Patient) -> None:
     for name, (changes, says, fix) in BAD_CLAIMS.items():
         for finding in trust.given(patient.environment, patient.cloud, patient.name, {**GOOD, **changes}):
             assert not finding.ok, name
-            assert says in finding.says, name
+            assert says in sentence(finding), name
             assert fix in finding.fix, name
 
 
@@ -195,9 +196,11 @@ def test_workflow_file_that_is_another_is_named(patient: Patient) -> None:
     """The subject is right, and the job is in another workflow file, or in this file on another branch."""
     for other in ("other.yml@refs/heads/main", "deploy.yml@refs/heads/feature"):
         claims = {**GOOD, "job_workflow_ref": f"an-owner/a-repository/.github/workflows/{other}"}
-        found = {f.check: f for f in trust.given(patient.environment, patient.cloud, patient.name, claims)}
+        found = {label(f): f for f in trust.given(patient.environment, patient.cloud, patient.name, claims)}
         assert not found["trust of deploy"].ok
-        assert f"job_workflow_ref is 'an-owner/a-repository/.github/workflows/{other}'" in found["trust of deploy"].says
+        assert f"job_workflow_ref is 'an-owner/a-repository/.github/workflows/{other}'" in sentence(
+            found["trust of deploy"]
+        )
         assert "run the workflow from main" in found["trust of deploy"].fix
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import json_shapes
 import pytest
@@ -162,14 +163,14 @@ def test_own_task_is_listed_and_run(service: Path) -> None:
         file.write_text(good)
 
 
-def package(service: Path) -> str:
-    """What ``doctor`` says of the package."""
+def package(service: Path) -> dict[str, Any]:
+    """What ``doctor`` finds of the package."""
     findings = json.loads(
         subprocess.run([".venv/bin/invoke", "doctor", "--json"], cwd=service, capture_output=True).stdout
     )
     (finding,) = [f for f in findings if f["check"] == "package"]
     assert finding["ok"]
-    return str(finding["says"])
+    return dict(finding["values"])
 
 
 def own(content: dict[str, bytes]) -> dict[str, bytes]:
@@ -181,12 +182,13 @@ def test_ejected_copy_wins_until_it_is_undone(service: Path, tmp_path: Path) -> 
     """The copy runs for ``invoke``, ``python -m`` and whoever clones; doctor names what was changed; undo asks first."""
     version = ml_delivery.__version__
     before = set(files(service))
-    assert package(service) == f"ml-delivery {version}, vendored"
+    runs = {"version": version, "installed": version, "changed": []}
+    assert package(service) == {**runs, "where": "vendored"}
     assert "there is no copy of the package here" in invoke(service, "eject", "--undo", code=1)
     assert f"ml-delivery {version} is in embedded_aws/ and ml_delivery/" in invoke(service, "eject")
     added = {name.partition("/")[0] for name in set(files(service)) - before if "__pycache__" not in name}
     assert added - {".pipeline"} == {"embedded_aws", "ml_delivery"}  # the running emulator saves its state at any time
-    assert package(service) == f"ml-delivery {version}, ejected"
+    assert package(service) == {**runs, "where": "ejected"}
     content = files(service)
     json_shapes.check("eject", json.loads(invoke(service, "eject", "--json")))  # once more is no change
     assert own(files(service)) == own(content)
@@ -222,7 +224,8 @@ def test_ejected_copy_wins_until_it_is_undone(service: Path, tmp_path: Path) -> 
     assert not (service / "ml_delivery").exists()
     assert not (service / "embedded_aws").exists()
     assert not list(service.glob(".eject*"))
-    assert package(service) == f"ml-delivery {version}, vendored"
+    runs = {"version": version, "installed": version, "changed": []}
+    assert package(service) == {**runs, "where": "vendored"}
     commit(service, "Back")
 
 
@@ -247,5 +250,5 @@ def test_eject_leaves_what_is_not_its_own(service: Path) -> None:
     (service / "build").mkdir(exist_ok=True)
     (service / "ml_delivery").rename(service / "build/taken")  # as if it had been stopped between its two folders
     assert "is in embedded_aws" in invoke(service, "eject")
-    assert package(service).endswith("ejected")
+    assert package(service)["where"] == "ejected"
     invoke(service, "eject", "--undo")

@@ -16,6 +16,8 @@ from ml_delivery import emulator
 from ml_delivery.account import change_sets, doctor, github, stacks, trust
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import ConfigError, PipelineError
+from ml_delivery.findings import Finding
+from ml_delivery.tasks.findings import sentence
 
 TOKEN = "canary-of-the-github-token"
 DELIVERY = "actions/variables/DELIVERY"
@@ -37,7 +39,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
     server.server_close()
 
 
-def asked(tiny: Tiny) -> dict[str, doctor.Finding]:
+def asked(tiny: Tiny) -> dict[str, Finding]:
     found = doctor.github(tiny.config, tiny.config.environment("main"), "123456789012", TOKEN)
     return {finding.check: finding for finding in found}
 
@@ -46,13 +48,13 @@ def test_what_is_missing_on_github_is_reported(tiny: Tiny, api: GitHub) -> None:
     """No repository, environment, variable, another variable; then nothing is missing, and the token was used."""
     api.answers = {}
     found = asked(tiny)
-    assert "GitHub has no repository an-owner/a-repository" in found["GitHub ids"].says
-    assert found["GitHub environment"].says == "there is no environment production"
+    assert "GitHub has no repository an-owner/a-repository" in sentence(found["GitHub ids"])
+    assert sentence(found["GitHub environment"]) == "there is no environment production"
     assert found["GitHub environment"].fix.endswith("https://github.com/an-owner/a-repository/settings/environments")
-    assert found["GitHub variable"].says == "there is no variable DELIVERY"
+    assert sentence(found["GitHub variable"]) == "there is no variable DELIVERY"
     assert '"deploy": "arn:aws:iam::123456789012:role/' in found["GitHub variable"].fix
     api.answers = {DELIVERY: (200, {"value": "{}"})}
-    assert asked(tiny)["GitHub variable"].says == "DELIVERY differs from what invoke bootstrap prints"
+    assert sentence(asked(tiny)["GitHub variable"]) == "DELIVERY differs from what invoke bootstrap prints"
     tiny.replace("pipeline.toml", "[github]\n", f"[github]\n{IDS}")
     api.answers = {
         "": (200, REPOSITORY),
@@ -84,7 +86,7 @@ def test_environment_that_is_open_is_reported_as_that(tiny: Tiny, api: GitHub, n
     api.answers["environments/production"] = (200, found)
     api.answers["environments/production/deployment-branch-policies"] = (200, listed)
     finding = asked(tiny)["GitHub environment"]
-    assert (finding.ok, finding.says.startswith(says)) == (False, True), finding
+    assert (finding.ok, sentence(finding).startswith(says)) == (False, True), finding
     assert "settings/environments" in finding.fix or not finding.fix
 
 
@@ -95,8 +97,8 @@ def test_good_environment_is_described(tiny: Tiny, api: GitHub, bypass: bool, sa
     api.answers["environments/production/deployment-branch-policies"] = (200, policies("main"))
     finding = asked(tiny)["GitHub environment"]
     assert finding.ok
-    assert "is for main alone, after a review by another person of 2 reviewers" in finding.says
-    assert finding.says.endswith(says)
+    assert "is for main alone, after a review by another person of 2 reviewers" in sentence(finding)
+    assert sentence(finding).endswith(says)
 
 
 @pytest.mark.parametrize("code", [401, 403, 500])
@@ -106,14 +108,14 @@ def test_github_that_refuses_is_reported(tiny: Tiny, api: GitHub, code: int) -> 
         path: (code, {}) for path in ("", "environments/production", DELIVERY, "actions/oidc/customization/sub")
     }
     for finding in asked(tiny).values():
-        assert finding.says == f"GitHub answers {code}"
+        assert sentence(finding) == f"GitHub answers {code}"
         assert TOKEN not in str(finding)
 
 
 def test_github_that_is_away_is_reported(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """GitHub can't be reached."""
     monkeypatch.setenv("GITHUB_API_URL", "http://127.0.0.1:9")
-    assert all("GitHub does not answer" in finding.says for finding in asked(tiny).values())
+    assert all("GitHub does not answer" in sentence(finding) for finding in asked(tiny).values())
 
 
 def test_another_repository_of_the_name_is_reported(tiny: Tiny, api: GitHub) -> None:
@@ -121,7 +123,7 @@ def test_another_repository_of_the_name_is_reported(tiny: Tiny, api: GitHub) -> 
     tiny.replace("pipeline.toml", "[github]\n", '[github]\nowner_id = "583231"\nrepository_id = "7"\n')
     finding = asked(tiny)["GitHub ids"]
     assert not finding.ok
-    assert "it is another repository of this name" in finding.says
+    assert "it is another repository of this name" in sentence(finding)
     assert 'repository_id = "1296269"' in finding.fix
 
 
@@ -150,7 +152,7 @@ def test_form_of_the_tokens_is_compared(tiny: Tiny, api: GitHub, lines: str, ans
     api.answers["actions/oidc/customization/sub"] = (200, answer)
     finding = asked(tiny)["GitHub subject"]
     assert finding.ok is (not says)
-    assert finding.says.startswith(says)
+    assert sentence(finding).startswith(says)
     assert finding.ok or finding.fix
 
 

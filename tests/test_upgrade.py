@@ -16,6 +16,7 @@ from test_bake_update import change, run
 
 from ml_delivery import config, upgrade, upstream
 from ml_delivery.account import doctor
+from ml_delivery.tasks.findings import sentence
 
 SHIPPED = "{{cookiecutter.project_slug}}"
 STARTER = f"{SHIPPED}/starters/pricing"
@@ -113,7 +114,7 @@ def test_owner_replaced_flask(service: Path, command: str) -> None:
     owned = {name: (service / name).read_bytes() for name in ("pyproject.toml", "requirements/serve.txt")}
     if command == "invoke upgrade":
         printed = invoke(service, "upgrade")
-        assert "requirements/lint.txt: pyproject.toml declares codespell>=2, the lock does not lock it" in printed
+        assert "requirements/lint.txt: pyproject.toml declares codespell>=2, the lockfile does not lock it" in printed
         assert "next: make setup && nox -s lock && nox, then" in printed
     else:
         run(service, "update", "--skip-apply-ask")
@@ -139,7 +140,7 @@ def test_bumps_in_what_the_template_generates(service: Path) -> None:
 
 def template_of(service: Path) -> str:
     """What doctor reports of the template, without the network and without a clone."""
-    return next(found.says for found in doctor.local(config.load(service, {})) if found.check == "template")
+    return next(sentence(found) for found in doctor.local(config.load(service, {})) if found.check == "template")
 
 
 def test_what_is_new_is_shown_and_checked(old: tuple[Path, Path], service: Path) -> None:

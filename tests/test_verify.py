@@ -15,9 +15,10 @@ from ml_delivery.artifact import build, store
 from ml_delivery.artifact import push as pushing
 from ml_delivery.errors import BuildError, CloudError, Refused
 from ml_delivery.release import verify
+from ml_delivery.release.results import Link
 
 
-def check(tiny: Tiny, *, rebuild: bool = False) -> list[verify.Link]:
+def check(tiny: Tiny, *, rebuild: bool = False) -> list[Link]:
     return verify.verify(tiny.open(), rebuild=rebuild, report=lambda link: None)
 
 
@@ -31,6 +32,10 @@ def test_chain_holds_to_the_byte(tiny: Tiny) -> None:
     assert f"✓ a rebuild of {commit}" in printed
     links = json.loads(tiny.invoke("verify", "--json"))
     assert links[1]["digest"] == links[2]["digest"]
+    assert [link["kind"] for link in links] == [
+        "live", "pushed", "provenance", "bill of materials", "bytes", "content",
+    ]  # fmt: skip
+    assert [link["subject"] for link in links[:2]] == ["1", commit]
 
 
 def test_code_that_was_changed_by_hand_is_found(tiny: Tiny) -> None:

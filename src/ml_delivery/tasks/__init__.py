@@ -1,6 +1,7 @@
 """What ``invoke`` runs: options, order, printing and exit codes; the work itself is in the modules next to this package.
 
 account, artifacts, cloud, models, monitor, package, releases, reports, upgrade    the tasks, by what they are about
+findings        the sentences of `doctor`'s findings
 reporting       notifications of how a build, deploy or rollback ended
 base            what every task has in common: errors end as one message and an exit code
 typed           explains what invoke could not parse

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
-from flask import Flask, Response, g, json, request
+from flask import Flask, Response, abort, g, json, request
 from werkzeug.exceptions import HTTPException
 
 from ml_service import models, problems, release, telemetry
@@ -41,12 +40,9 @@ def create_app() -> Flask:
 
     @app.get("/v1/predict")
     def predict() -> dict[str, Any]:
-        try:
-            kilometres = float(request.args["kilometres"])
-        except ValueError:
-            kilometres = math.nan
+        kilometres = request.args.get("kilometres", -1.0, float)
         if not 0 <= kilometres <= 1000:
-            raise BadInput("kilometres must be a number from 0 to 1000")
+            abort(422, "kilometres must be a number from 0 to 1000")
         return {"minutes": round(opened.predict(kilometres), 2), "model": promoted.digest}
 
     @app.before_request
@@ -55,35 +51,31 @@ def create_app() -> Flask:
 
     @app.after_request
     def finish(response: Response) -> Response:
-        fields = {
-            "method": request.method,
-            "path": request.path,
-            "status": response.status_code,
-            "trace": telemetry.trace(request.headers.get("X-Amzn-Trace-Id", "")),
-            "Latency": round((time.perf_counter() - g.began) * 1000, 3),
-            "Failures": int(response.status_code >= 500),
-            "ColdStarts": int(cold[0]),
-            "Release": built.number,
-        }
-        print(telemetry.line("info", **fields), flush=True)
-        cold[0] = False
+        line = telemetry.line(
+            "info",
+            method=request.method,
+            path=request.path,
+            status=response.status_code,
+            trace=telemetry.trace(request.headers.get("X-Amzn-Trace-Id", "")),
+            Latency=round((time.perf_counter() - g.began) * 1000, 3),
+            Failures=int(response.status_code >= 500),
+            ColdStarts=len(cold),
+            Release=built.number,
+        )
+        print(line, flush=True)
+        cold.clear()
         return response
 
+    @app.errorhandler(HTTPException)
+    def refused(error: HTTPException) -> Response:
+        return _problem(error.code or 500, error.description or "")
+
     @app.errorhandler(Exception)
-    def problem(error: Exception) -> Response:
-        match error:
-            case BadInput():
-                return _problem(422, str(error))
-            case HTTPException():
-                return _problem(error.code or 500, error.description or "")
+    def failed(error: Exception) -> Response:
         print(telemetry.line("error", message=f"{type(error).__name__}: {error}"), flush=True)
         return _problem(500, "it has been logged")
 
     return app
-
-
-class BadInput(Exception):
-    """The request can't be answered; the message is for its sender."""
 
 
 def _problem(status: int, detail: str) -> Response:

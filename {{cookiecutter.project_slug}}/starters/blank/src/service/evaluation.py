@@ -28,16 +28,15 @@ def judge(data: Path) -> dict[str, float]:
     return errors
 
 
-def main(words: list[str] | None = None) -> int:
-    """Print the table, and write it to ``build/report.md``; exit code 0."""
+def main(words: list[str] | None = None) -> None:
+    """Print the table, and write it to ``build/report.md``."""
     parser = argparse.ArgumentParser(description="Evaluate the model.")
     parser.add_argument("--data", type=Path, required=True, help="the examples")
     errors = judge(parser.parse_args(words).data)
     report = "| | error |\n|---|---|\n" + "".join(f"| {name} | {value:.4f} |\n" for name, value in errors.items())
     CANDIDATE.with_name("report.md").write_text(report, encoding="utf-8")
     print(report, end="")
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

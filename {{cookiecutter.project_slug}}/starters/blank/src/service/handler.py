@@ -1,7 +1,5 @@
 """What Lambda calls: turns events of an HTTP API or a Function URL into requests to the application."""
 
-from __future__ import annotations
-
 from apig_wsgi import make_lambda_handler
 
 from service.app import create_app

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ml_service import models
@@ -14,8 +13,12 @@ from service.training import CANDIDATE
 __all__ = ["main"]
 
 
-def main(words: list[str] | None = None) -> int:
-    """Promote; exit code 1, with the reason, when the candidate is refused and ``model.lock`` stays as it was."""
+def main(words: list[str] | None = None) -> None:
+    """Promote the candidate.
+
+    Raises:
+        SystemExit: it is refused, with the reason; ``model.lock`` stays as it was.
+    """
     parser = argparse.ArgumentParser(description="Promote the trained model, if it passes.")
     parser.add_argument("--data", type=Path, required=True, help="the examples")
     parser.add_argument("--max-error", type=float, required=True, help="the largest error that may pass")
@@ -23,11 +26,9 @@ def main(words: list[str] | None = None) -> int:
     errors = judge(options.data)
     limit = min(options.max_error, errors.get("champion", options.max_error))
     if errors["candidate"] > limit:
-        print(f"✗ refused: the error is {errors['candidate']:.4f}, at most {limit:.4f} may pass", file=sys.stderr)
-        return 1
+        raise SystemExit(f"✗ refused: the error is {errors['candidate']:.4f}, at most {limit:.4f} may pass")
     print(f"promoted {models.write(Path(), 'primary', CANDIDATE.read_bytes(), SUFFIX)}")
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

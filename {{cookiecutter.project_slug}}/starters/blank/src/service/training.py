@@ -28,16 +28,15 @@ def split(path: Path) -> tuple[list[model.Example], list[model.Example]]:
     return examples[:border], examples[border:]
 
 
-def main(words: list[str] | None = None) -> int:
-    """Train; exit code 0."""
+def main(words: list[str] | None = None) -> None:
+    """Train."""
     parser = argparse.ArgumentParser(description="Train the model.")
     parser.add_argument("--data", type=Path, required=True, help="the examples")
     learned, _ = split(parser.parse_args(words).data)
     CANDIDATE.parent.mkdir(exist_ok=True)
     CANDIDATE.write_bytes(model.encode(model.fit(learned)))
     print(f"trained on {len(learned)} examples")
-    return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()
