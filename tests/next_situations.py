@@ -50,7 +50,11 @@ SITUATIONS: dict[str, Situation] = {
     "paused": Situation(do.paused, "deploy", "is paused", f"invoke rollback {HERE}", solved=False),
     "moved": Situation(do.moved, "rollback", "which is not what served before", f"invoke rollback --to 2 {HERE}"),
     "moved while paused": Situation(
-        do.moved, "deploy --resume", "version 1 has traffic, which this deploy did not", f"invoke plan {HERE}", code=2
+        do.moved,
+        "deploy --resume",
+        "deployed version 1 has traffic, which this deploy did not",
+        f"invoke plan {HERE}",
+        code=2,
     ),
     "nothing live": Situation(
         do.pushed, "rollback", "nothing is live, so there", f"invoke deploy {HERE}", solved=False

@@ -84,7 +84,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "contract.py _command": (CHANGE, CHANGE, CHANGE),
     "contract.py _version": (CODE, CODE),
     "contract.py _healthy": (CODE,),
-    "contract.py _ask": (CODE, INDEX, CODE, CODE),
+    "contract.py _ask": (CODE, INDEX, CODE, CODE, CODE),
     "dependencies/envs.py find_python": (OUTSIDE,),
     "dependencies/envs.py uv": (OUTSIDE,),
     "dependencies/wheels.py _kept": (CACHE,),

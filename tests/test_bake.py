@@ -172,7 +172,7 @@ def test_bake_lives(service: Path) -> None:
         said = json.loads(run(service, "invoke", "call", "/v1/predict-price/85111?bins=3"))
         assert len(said["bins"]) == 3
         assert run(service, "invoke", "plan") == "production: nothing to do\n"
-        assert "release 1 serves as version 1" in run(service, "invoke", "status")
+        assert "release 1 serves as deployed version 1" in run(service, "invoke", "status")
 
         # A model that the lock names but that does not load: only the deploy's probe can find it.
         primary = tomllib.loads(lock)["primary"]

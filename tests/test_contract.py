@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 
+import json_shapes
 import pytest
 from tiny import HANDLER, ROOT, TEMPLATE, Tiny
 
@@ -36,7 +37,9 @@ def test_whole_contract_is_kept(whole: Tiny) -> None:
     for piece in ("train", "evaluate", "promote", "model.lock", "infra/metrics.toml", "handler", "/version", "/deep"):
         assert f"✓ {piece} " in output, piece
     assert "evaluate             no command, so the service does not have this stage" in output
-    assert all(finding["ok"] for finding in json.loads(whole.invoke("doctor", "--contract", "--json")))
+    found = json.loads(whole.invoke("doctor", "--contract", "--json"))
+    assert all(finding["ok"] for finding in found)
+    json_shapes.check("doctor", found)
 
 
 def without(path: str) -> Callable[[Tiny], None]:

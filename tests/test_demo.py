@@ -53,8 +53,9 @@ def test_demo_goes_through_and_again(tmp_path: Path) -> None:
     output = process.communicate(timeout=600)[0]
     assert process.returncode == 0, output
     for said in (
-        "release 1 is verified: version 1 serves production on embedded",
-        "✗ refused: version 2 does not answer /version: Unhandled: RuntimeError: broken on purpose; release 1 serves as before",
+        "release 1 is verified: deployed version 1 serves production on embedded",
+        "✗ refused: deployed version 2 does not answer /version: Unhandled: RuntimeError: broken on purpose; release 1 serves "
+        "as before",
         "release 3 is verified",
         "  3  rolled-back",
         "✗ CodeBuild ended price-demo-production:",

@@ -17,7 +17,7 @@ from ml_delivery.account import change_sets, doctor, github, stacks, trust
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import ConfigError, PipelineError
 from ml_delivery.findings import Finding
-from ml_delivery.tasks.findings import sentence
+from ml_delivery.tasks.findings import label, sentence
 
 TOKEN = "canary-of-the-github-token"
 DELIVERY = "actions/variables/DELIVERY"
@@ -297,7 +297,7 @@ def test_bootstrap_asks_github_and_the_roles_take_its_tokens(
     }
     cloud.name = "aws"
     findings = trust.expected(tiny.config, tiny.config.environment("main"), cloud)
-    assert [(f.check, f.ok) for f in findings] == [
+    assert [(label(f), f.ok) for f in findings] == [
         (f"token for {stage}", True) for stage in ("build", "plan", "deploy")
     ]
     for old, new, check in (
@@ -317,7 +317,7 @@ def test_missing_role_is_a_finding(tiny: Tiny) -> None:
     """Before bootstrap: each role is named, with the command that makes it."""
     cloud = Cloud.open(tiny.config, tiny.config.environment("main"), "embedded")
     findings = trust.expected(tiny.config, tiny.config.environment("main"), cloud)
-    assert {f.says for f in findings} == {f"there is no role {tiny.name}-production-{s}" for s in stacks.WORKFLOWS}
+    assert {f.values["role"] for f in findings} == {f"{tiny.name}-production-{s}" for s in stacks.WORKFLOWS}
     assert {f.fix for f in findings} == {"invoke bootstrap --branch main --cloud embedded"}
 
 

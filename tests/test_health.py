@@ -132,7 +132,9 @@ def test_wrong_answer_is_refused_before_traffic(measured: Service) -> None:
     outcome = measured.deploy(NOTE="better")
     asked = [[one.path for one in step.result.asked] for step in outcome.steps if step.name.startswith("probe")]
     assert asked == [["/version", "/readyz", "/v1/predict"], ["/version", "/readyz"]]
-    with pytest.raises(Refused, match=r"version 3 answers POST /v1/predict with price = 7, not 6; release 2 serves as"):
+    with pytest.raises(
+        Refused, match=r"deployed version 3 answers POST /v1/predict with price = 7, not 6; release 2 serves as"
+    ):
         measured.deploy(BAD="price")
     assert measured.open().ledger.read(3).watched == ()
     assert (measured.live(), measured.problems()) == (2, [])
@@ -153,7 +155,7 @@ def test_answer_that_becomes_wrong_takes_the_traffic_back(measured: Service) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(measured.open().deployer), "call", worse)
         with pytest.raises(
-            Refused, match=r"version 2 answers POST /v1/predict with price = 8, not 6; release 1 serves"
+            Refused, match=r"deployed version 2 answers POST /v1/predict with price = 8, not 6; release 1 serves"
         ):
             measured.deploy(NOTE="better")
     assert measured.open().ledger.read(2).watched[-1].weight == 50

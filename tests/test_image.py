@@ -43,7 +43,7 @@ def test_from_build_to_rollback(boxed: Tiny) -> None:
     assert all(f", {name}, " in said for name in OURS)
     assert boxed.invoke("push").startswith("pushed sha256:")
     assert boxed.invoke("push").startswith("already pushed: sha256:")
-    assert "release 1 is verified: version 1 serves production on embedded" in boxed.invoke("deploy")
+    assert "release 1 is verified: deployed version 1 serves production on embedded" in boxed.invoke("deploy")
     assert json.loads(boxed.invoke("call", "/version"))["note"] == "first"
     assert "asked for /version" in boxed.invoke("logs")
     assert boxed.invoke("plan") == "production: nothing to do\n"

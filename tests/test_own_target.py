@@ -98,7 +98,7 @@ def test_own_target_works_from_the_command_line(own: Tiny) -> None:
     """The tasks find it in the service's tree; its own keys are checked like any others."""
     own.invoke("build")
     own.invoke("push")
-    assert "release 1 is verified: version v1 serves production" in own.invoke("deploy")
+    assert "release 1 is verified: deployed version v1 serves production" in own.invoke("deploy")
     assert "✓ its bytes in artifacts/" in own.invoke("verify", "--rebuild")
     own.replace("pipeline.toml", 'greeting = "hello"', "greeting = 7\nmemory = 1")
     printed = own.invoke("plan", code=1)

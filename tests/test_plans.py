@@ -159,7 +159,7 @@ def test_traffic_moved_by_hand_is_a_change(tiny: Tiny) -> None:
     tiny.deploy()
     name = f"{tiny.name}-production"
     tiny.open().cloud.client("lambda").update_alias(FunctionName=name, Name="live", FunctionVersion="1")
-    assert "traffic live (release 2 was deployed): version 1 (release 1) → the new release" in tiny.invoke(
+    assert "traffic live (release 2 was deployed): deployed version 1 (release 1) → the new release" in tiny.invoke(
         "plan", code=2
     )
     assert tiny.deploy().release.number == 3

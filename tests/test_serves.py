@@ -100,7 +100,7 @@ def test_traffic_of_others_is_named(tiny: Tiny) -> None:
     other = aws.publish_version(FunctionName=name, Description="by hand")["Version"]
     routing = {"AdditionalVersionWeights": {other: 0.2}}
     aws.update_alias(FunctionName=name, Name="live", FunctionVersion="1", RoutingConfig=routing)
-    with pytest.raises(Refused, match=f"version {other} has traffic, which this deploy did not shift to it"):
+    with pytest.raises(Refused, match=f"deployed version {other} has traffic, which this deploy did not shift to it"):
         deploy.resume(tiny.open(), lambda _: None)
 
 
@@ -109,7 +109,7 @@ def test_status_names_what_this_pipeline_did_not_deploy(tiny: Tiny) -> None:
     tiny.deploy()
     publish(tiny)
     printed = tiny.invoke("status")
-    assert "version 2 serves, which was not deployed by this pipeline" in printed
+    assert "deployed version 2 serves, which was not deployed by this pipeline" in printed
     assert "release 0" not in printed
 
 

@@ -19,7 +19,7 @@ def test_from_build_to_rollback_by_hand(tiny: Tiny) -> None:
     assert tiny.invoke("push").startswith("pushed sha256:")
     assert tiny.invoke("push").startswith("already pushed: sha256:")
     assert "code version: none → " in tiny.invoke("plan", code=2)
-    assert "release 1 is verified: version 1 serves production on embedded" in tiny.invoke("deploy")
+    assert "release 1 is verified: deployed version 1 serves production on embedded" in tiny.invoke("deploy")
     assert tiny.invoke("plan") == "production: nothing to do\n"
     assert tiny.invoke("deploy").endswith("nothing to do: release 1 is live in production\n")
     assert json.loads(tiny.invoke("call", "version"))["release"] == 1
@@ -34,7 +34,7 @@ def test_from_build_to_rollback_by_hand(tiny: Tiny) -> None:
     assert "release 1 is verified" in tiny.invoke("rollback")
     assert [r["state"] for r in json.loads(tiny.invoke("releases", "--json"))] == ["rolled-back", "verified"]
     assert "rolled back to release 1 by tests@localhost" in tiny.invoke("releases")
-    assert "release 1 serves as version 1" in tiny.invoke("status")
+    assert "release 1 serves as deployed version 1" in tiny.invoke("status")
     assert json.loads(tiny.invoke("rollback", "--to", "2", "--json"))["release"]["number"] == 2
     assert 'service.region = "eu-west-1"' in tiny.invoke("config")
     assert json.loads(tiny.invoke("config", "--json"))["service"]["name"] == tiny.name

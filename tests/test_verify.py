@@ -52,7 +52,7 @@ def test_code_that_was_changed_by_hand_is_found(tiny: Tiny) -> None:
     )
     version = function.publish_version(FunctionName=f"{tiny.name}-production")["Version"]
     function.update_alias(FunctionName=f"{tiny.name}-production", Name="live", FunctionVersion=version)
-    with pytest.raises(Refused, match=r"live version 2 is release 1: .* is not "):
+    with pytest.raises(Refused, match=r"the live deployed version 2 is release 1: .* is not "):
         check(tiny)
 
 

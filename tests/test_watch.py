@@ -137,7 +137,7 @@ def test_detached_deploy_is_resumed(tiny: Tiny) -> None:
     assert "has 10 % of the traffic of production on embedded, paused until " in tiny.invoke("deploy", "--detach")
     assert tiny.live() == 1
     status = tiny.invoke("status")
-    assert "version 2 (release 2) has 10 % of the traffic" in status
+    assert "deployed version 2 (release 2) has 10 % of the traffic" in status
     assert "a deploy of release 2, at shift 10 %, 10 % of the traffic is paused; continue with invoke deploy" in status
     assert json.loads(tiny.invoke("status", "--json"))["work"]["release"]["number"] == 2
     assert "a deploy of release 2, at shift 10 %" in tiny.invoke("deploy", code=1)

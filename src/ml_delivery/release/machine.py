@@ -198,7 +198,7 @@ class Machine:
             seen = deployer.traffic()
             if seen and (others := sorted(seen.all - ours)):
                 raise Refused(
-                    f"version {', '.join(others)} has traffic, which this {work.verb} did not shift to it",
+                    f"deployed version {', '.join(others)} has traffic, which this {work.verb} did not shift to it",
                     next=f"invoke plan {where}",
                 )
             self._note(**changes)

@@ -120,7 +120,7 @@ def _answer(delivery: Delivery, request: Request, deployed: str, previous: int =
 
 
 def _place(deployed: str) -> str:
-    return f"version {deployed}" if deployed else "live"
+    return f"deployed version {deployed}" if deployed else "live"
 
 
 def _logs(delivery: Delivery) -> str:

@@ -54,8 +54,9 @@ def without_traffic(delivery: Delivery, deployed: str, left: float) -> float:
     if rules.no_traffic == "wait":
         left += pause
     if left <= 0 and rules.no_traffic != "pass":
+        held = pause * (1 + (rules.no_traffic == "wait"))
         raise Refused(
-            f"version {deployed} got 0 requests in {pause * (1 + (rules.no_traffic == 'wait'))} s, so nothing was measured; "
+            f"deployed version {deployed} got 0 requests in {held} s, so nothing was measured; "
             f'deploy.no_traffic is "{rules.no_traffic}"',
             next=f'deploy while there are requests, or set deploy.no_traffic of {delivery.environment.name} to "pass" in '
             "pipeline.toml",

@@ -42,7 +42,7 @@ def link(one: Link) -> str:
     """Which link of the chain it is, and what it is about."""
     match one.kind:
         case "live":
-            return f"live version {one.subject} is release {one.release}"
+            return f"the live deployed version {one.subject} is release {one.release}"
         case "pushed":
             return f"release {one.release} is what was pushed for {one.subject}"
         case "provenance":
@@ -94,13 +94,13 @@ def state(live: Live | None, head: Head, where: str) -> list[str]:
     if live is None:
         found.append(f"nothing is live; next: invoke deploy {where}")
     else:
-        serves = f"release {live.release} serves as version {live.deployed}"
+        serves = f"release {live.release} serves as deployed version {live.deployed}"
         if not live.release:
-            serves = f"version {live.deployed} serves, which was not deployed by this pipeline"
+            serves = f"deployed version {live.deployed} serves, which was not deployed by this pipeline"
         found.append(f"{serves}, digest {live.digest}")
         for deployed, percent in live.traffic.weights.items():
             number = f" (release {known[deployed]})" if deployed in known else ""
-            found.append(f"version {deployed}{number} has {percent} % of the traffic")
+            found.append(f"deployed version {deployed}{number} has {percent} % of the traffic")
     if head.work:
         how = "paused; continue with" if head.work.detached else "under way; if it was interrupted, continue with"
         found.append(f"a {work(head.work)} is {how} invoke deploy --resume {where}")
@@ -111,5 +111,5 @@ def state(live: Live | None, head: Head, where: str) -> list[str]:
 
 def split(live: Live) -> str:
     """How traffic is split."""
-    others = [f"version {deployed} {percent} %" for deployed, percent in live.traffic.weights.items()]
-    return ", ".join([f"version {live.deployed} (release {live.release or 'unknown'})", *others])
+    others = [f"deployed version {deployed} {percent} %" for deployed, percent in live.traffic.weights.items()]
+    return ", ".join([f"deployed version {live.deployed} (release {live.release or 'unknown'})", *others])

@@ -110,16 +110,16 @@ def _words(result: Result) -> str:
         case results.Planned(live=live, wanted=wanted):
             return f"release {live} → {wanted}"
         case results.Staged(release=release, deployed=deployed):
-            return f"release {release} is version {deployed}"
+            return f"release {release} is deployed version {deployed}"
         case results.Probed(asked=asked):
             return ", ".join(
                 f"{'' if one.method == 'GET' else f'{one.method} '}{one.path} {one.status} in {one.seconds * 1000:.0f} ms"
                 for one in asked
             )
         case results.Shifted(old=old, new=new, weight=100):
-            return f"live: version {old or 'none'} → {new}"
+            return f"live: deployed version {old or 'none'} → {new}"
         case results.Shifted(old=old, new=new):
-            return f"version {new} next to {old}"
+            return f"deployed version {new} next to {old}"
         case results.Watched(look=look, paused=paused):
             return words.look(look) + (f"; paused, due in {paused:.0f} s" if paused else "")
         case results.Restored():
@@ -157,7 +157,7 @@ def outcome(done: Outcome, delivery: Delivery) -> None:
             f"next: invoke deploy --resume --branch {branch}{delivery.where}"
         )
         return
-    serves = f"version {done.release.deployed} serves {where}"
+    serves = f"deployed version {done.release.deployed} serves {where}"
     say(f"release {done.release.number} is verified: {serves} ({done.seconds:.2f} s)")
 
 

@@ -72,9 +72,9 @@ def reporting_release(what: str, delivery: Delivery) -> Iterator[Callable[[Outco
         def reported(done: Outcome) -> Outcome:
             if release := done.release:
                 if done.weight == 100:
-                    how = f"is verified: version {release.deployed} serves"
+                    how = f"is verified: deployed version {release.deployed} serves"
                 else:
-                    how = f"has {done.weight} % of the traffic as version {release.deployed}, paused until --resume"
+                    how = f"has {done.weight} % of the traffic as deployed version {release.deployed}, paused until --resume"
                 report(
                     result=f"release {release.number} {how}",
                     new=release.artifact.commit,
