@@ -49,7 +49,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "account/change_sets.py apply": (CHANGE,),
     "account/change_sets.py delete": (AWS,),
     "account/change_sets.py _require_changeable": (AWS, AWS),
-    "account/doctor.py local.lock": (FILE, CHANGE, INDEX),
+    "account/doctor.py local.lockfiles": (FILE, CHANGE, INDEX),
     "account/doctor.py account.provider": ("doctor", GITHUB),
     "account/doctor.py account.stack": ("doctor",),
     "account/doctor.py account.role": ("doctor",),

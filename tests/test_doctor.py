@@ -52,7 +52,16 @@ def test_healthy_service_gets_no_complaint(patient: Patient) -> None:
     patient.tiny.replace("pyproject.toml", "dependencies = []", 'dependencies = []\nrequires-python = ">=3.11"')
     locks.make(patient.tiny.root, ["--offline"])
     printed = patient.tiny.invoke("doctor", "--claims", json.dumps(GOOD))
-    for seen in ("✓ git", "✓ python", "✓ uv", "✓ locks", "✓ credentials", "✓ provider", "✓ foundation", "✓ pipeline"):
+    for seen in (
+        "✓ git",
+        "✓ python",
+        "✓ uv",
+        "✓ lockfiles",
+        "✓ credentials",
+        "✓ provider",
+        "✓ foundation",
+        "✓ pipeline",
+    ):
         assert seen in printed
     assert f"✓ trust of deploy      {patient.name}-deploy accepts this token" in printed
     assert f"✗ trust of build       {patient.name}-build: sub is 'repo:an-owner/a-repository:environment:" in printed
@@ -64,7 +73,7 @@ def test_all_that_is_wrong_is_said_at_once(tiny: Tiny) -> None:
     tiny.replace("pyproject.toml", "dependencies = []", 'dependencies = ["flask"]')
     tiny.replace("pipeline.toml", 'python = "', 'python = "3.14" # "')
     printed = tiny.invoke("doctor", code=1)
-    assert "✗ locks                requirements/serve.txt" in printed
+    assert "✗ lockfiles            requirements/serve.txt" in printed
     assert "fix: python -m ml_delivery.dependencies.locks --make" in printed  # it has no noxfile
     assert f"✗ foundation           {tiny.name}-production is missing" in printed
     assert f"✗ build role           there is no role {tiny.name}-production-build" in printed

@@ -56,7 +56,7 @@ VALUES = {
         "ml-delivery 1, ejected, and changed: a.py, b.py; the installed one is 2",
     ),
     Kind.LOCKS_STALE: (
-        {"locks": [Stale("a.txt", "missing"), Stale("b.txt", "differs", "flask>=3", ("2.0",))]},
+        {"lockfiles": [Stale("a.txt", "missing"), Stale("b.txt", "differs", "flask>=3", ("2.0",))]},
         "a.txt: missing; b.txt: pyproject.toml declares flask>=3, the lockfile locks 2.0",
     ),
     Kind.PROTECTED: (

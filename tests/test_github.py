@@ -307,7 +307,7 @@ def test_bootstrap_asks_github_and_the_roles_take_its_tokens(
     ):
         text = (tiny.root / "pipeline.toml").read_text()
         tiny.replace("pipeline.toml", old, new)
-        found = {f.check: f for f in trust.expected(tiny.config, tiny.config.environment("main"), cloud)}
+        found = {label(f): f for f in trust.expected(tiny.config, tiny.config.environment("main"), cloud)}
         assert not found[check].ok
         assert found[check].fix.startswith("invoke bootstrap --branch main --cloud aws")
         tiny.write("pipeline.toml", text)

@@ -74,7 +74,7 @@ def _command(config: Config, stage: str) -> Facts:
         raise Problem(
             Kind.COMMAND_UNLOCKED,
             stage=stage,
-            lock=commands.LOCK,
+            lockfile=commands.LOCK,
             next=f'add "{commands.LOCK}" to [tool.ml-delivery.locks] in pyproject.toml, then nox -s lock',
         )
     if words[1:2] == ("-m",) and words[2:3] and words[2].startswith("service."):
@@ -142,12 +142,12 @@ def _ask(config: Config, environment: Environment, script: Path, paths: list[str
         Problem: the handler or the lockfile is missing, or the handler did not answer.
         PipelineError: the virtual environment can't be created.
     """
-    root, lock = config.root, config.root / locks.SERVE
+    root, lockfile = config.root, config.root / locks.SERVE
     if not (root / HANDLER).is_file():
         raise Problem(Kind.HANDLER_MISSING, file=HANDLER, next="write it, with a function handler(event, context)")
-    if not lock.is_file():
-        raise Problem(Kind.HANDLER_UNLOCKED, lock=locks.SERVE, next="nox -s lock")
-    python = envs.ensure(root, "serve", lock, envs.find_python(config.service.python))
+    if not lockfile.is_file():
+        raise Problem(Kind.HANDLER_UNLOCKED, lockfile=locks.SERVE, next="nox -s lock")
+    python = envs.ensure(root, "serve", lockfile, envs.find_python(config.service.python))
     with tempfile.TemporaryDirectory() as scratch:
         folder, result = Path(scratch, "artifact"), Path(scratch, "result.json")
         shutil.copytree(root / "src", folder, ignore=shutil.ignore_patterns("__pycache__"))

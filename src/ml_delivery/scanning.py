@@ -171,7 +171,7 @@ def _vulnerabilities(report: Any) -> list[Any]:
 
 @contextmanager
 def _cli() -> Iterator[str]:
-    """The pinned CLI, in a folder of its own as long as the scan runs; npm compares its hash with the lock's."""
+    """The pinned CLI, in a folder of its own as long as the scan runs; npm compares its hash with the lockfile's."""
     if not (npm := shutil.which("npm")):
         raise SetupError(
             "SNYK_TOKEN is set, but there is no npm on the PATH to install Snyk's CLI",

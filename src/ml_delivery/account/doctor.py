@@ -37,7 +37,7 @@ def local(config: Config) -> list[Finding]:
         envs.uv("--version")
         return Kind.UV, {}
 
-    def lock() -> Facts:
+    def lockfiles() -> Facts:
         try:
             problems = locks.stale(config.root)
         except OSError as error:
@@ -45,7 +45,7 @@ def local(config: Config) -> list[Finding]:
         except (ValueError, KeyError) as error:
             raise PipelineError(f"pyproject.toml can't be read: {error}", next="correct pyproject.toml") from error
         if problems:
-            raise Problem(Kind.LOCKS_STALE, locks=problems, next=locks.how(config.root))
+            raise Problem(Kind.LOCKS_STALE, lockfiles=problems, next=locks.how(config.root))
         return Kind.LOCKS_CURRENT, {}
 
     def package() -> Facts:
@@ -66,7 +66,7 @@ def local(config: Config) -> list[Finding]:
         "python": lambda: (Kind.PYTHON, {"path": str(envs.find_python(config.service.python))}),
         "uv": uv,
         "package": package,
-        "locks": lock,
+        "lockfiles": lockfiles,
     }
     if (config.root / upstream.STATE).is_file():
         looks["template"] = template

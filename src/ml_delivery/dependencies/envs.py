@@ -63,13 +63,13 @@ def _answering(command: str, version: str) -> Path | None:
     return Path(path) if done.returncode == 0 and found == version else None
 
 
-def ensure(root: Path, name: str, lock: Path, python: Path) -> Path:
-    """The interpreter of the virtual environment ``name``, which is created or updated to ``lock`` if necessary.
+def ensure(root: Path, name: str, lockfile: Path, python: Path) -> Path:
+    """The interpreter of the virtual environment ``name``, which is created or updated to ``lockfile`` if necessary.
 
     Args:
         root: the service's folder.
         name: its folder under ``.pipeline/envs``.
-        lock: a requirements file with hashes.
+        lockfile: a requirements file with hashes.
         python: the interpreter to base it on.
 
     Raises:
@@ -78,7 +78,7 @@ def ensure(root: Path, name: str, lock: Path, python: Path) -> Path:
     folder = root / ".pipeline" / "envs" / name
     stamp = folder / ".lock-digest"
     wanted = hashlib.sha256(
-        lock.read_bytes() + f"{python}\n{folder.absolute()}".encode()
+        lockfile.read_bytes() + f"{python}\n{folder.absolute()}".encode()
     ).hexdigest()  # its scripts name it
     with exclusive(folder.parent / f"{name}.lock"):
         if stamp.is_file() and stamp.read_text() == wanted:
@@ -86,7 +86,7 @@ def ensure(root: Path, name: str, lock: Path, python: Path) -> Path:
         stamp.unlink(missing_ok=True)
         uv("venv", "--quiet", "--clear", "--python", str(python), str(folder))
         words = ["--quiet", "--no-build", "--require-hashes", "--python", str(folder / "bin" / "python")]
-        uv("pip", "sync", *words, str(lock))
+        uv("pip", "sync", *words, str(lockfile))
         stamp.write_text(wanted)
     return folder / "bin" / "python"
 

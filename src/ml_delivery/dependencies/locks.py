@@ -55,13 +55,13 @@ class Stale:
     """One difference between a lockfile and ``pyproject.toml``.
 
     Attributes:
-        lock: the lockfile's name.
+        lockfile: its name in the service.
         kind: the file is ``missing``, was made from ``other`` declarations, or ``differs`` in one requirement.
         requirement: the requirement as declared, if the lockfile differs in it.
         locked: the versions that are locked instead of it; none if the package is not locked.
     """
 
-    lock: str
+    lockfile: str
     kind: Literal["missing", "other", "differs"]
     requirement: str = ""
     locked: tuple[str, ...] = ()
@@ -109,9 +109,9 @@ def _not_pinned(path: Path, line: str, root: Path) -> BuildError:
     """What is wrong with a line; ``nox -s lock`` would write some of them again."""
     if line.startswith("-"):  # https://pip.pypa.io/en/stable/reference/requirements-file-format/
         option = line.split()[0].partition("=")[0]
-        index = "; name the index by PIP_INDEX_URL, or in pip.conf, and for the lock by UV_DEFAULT_INDEX"
+        index = "; name the index by PIP_INDEX_URL, or in pip.conf, and for the lockfile by UV_DEFAULT_INDEX"
         return BuildError(
-            f"{path.name}: {option} is an option; each line of a lock is a package with its version and hashes",
+            f"{path.name}: {option} is an option; each line of a lockfile is a package with its version and hashes",
             next=f"remove that line{index if 'index' in option or option == '-i' else ''}",
         )
     if " @ " in line:
@@ -209,11 +209,11 @@ def unlocked(name: str, requirements: list[str], pins: list[Pin]) -> list[Stale]
 def shown(one: Stale) -> str:
     """The difference as one line, for this module's command, for errors and for tasks."""
     if one.kind == "missing":
-        return f"{one.lock}: missing"
+        return f"{one.lockfile}: missing"
     if one.kind == "other":
-        return f"{one.lock}: was made before pyproject.toml changed"
+        return f"{one.lockfile}: was made before pyproject.toml changed"
     locked = f"locks {', '.join(one.locked)}" if one.locked else "does not lock it"
-    return f"{one.lock}: pyproject.toml declares {one.requirement}, the lockfile {locked}"
+    return f"{one.lockfile}: pyproject.toml declares {one.requirement}, the lockfile {locked}"
 
 
 def _applies(marker: str, environment: dict[str, str]) -> bool:

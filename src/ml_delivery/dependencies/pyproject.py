@@ -31,12 +31,12 @@ def how(root: Path) -> str:
     return "nox -s lock" if (root / "noxfile.py").is_file() else "python -m ml_delivery.dependencies.locks --make"
 
 
-def unconfirmed(text: str, lock: str) -> list[str]:
+def unconfirmed(text: str, lockfile: str) -> list[str]:
     """What the service declares for its artifact, unless the lockfile's header names exactly that; empty in most builds.
 
     Args:
         text: of ``pyproject.toml``; without a project table it declares nothing.
-        lock: the text of ``requirements/serve.txt``.
+        lockfile: the text of ``requirements/serve.txt``.
 
     Raises:
         ConfigError: ``text`` is not TOML, or a lockfile has a group that does not exist.
@@ -47,7 +47,7 @@ def unconfirmed(text: str, lock: str) -> list[str]:
         return []
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(FILE, [f"not TOML: {error}"], next=f"correct {FILE}") from error
-    return [] if inputs(requirements) in lock[:500] else requirements
+    return [] if inputs(requirements) in lockfile[:500] else requirements
 
 
 def _declared(text: str) -> dict[str, list[str]]:

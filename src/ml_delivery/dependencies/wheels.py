@@ -57,7 +57,7 @@ def fetch(pins: list[Pin], platform: Platform, folder: Path) -> list[Path]:
 
 
 def _kept(pin: Pin, platform: Platform, folder: Path) -> Path | None:
-    """The kept wheel of ``pin``; one lock covers many platforms, so ``pins`` says for which one it was fetched.
+    """The kept wheel of ``pin``; one lockfile covers many platforms, so ``pins`` says for which one it was fetched.
 
     Raises:
         BuildError: its bytes are not those that it was kept as; it is removed.

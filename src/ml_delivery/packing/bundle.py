@@ -100,13 +100,18 @@ def altered(kept: Path) -> BuildError:
 
 
 def make(
-    config: Config, lock: Path, python: Path, glibc: int, provided: frozenset[str], own: frozenset[str] = frozenset()
+    config: Config,
+    lockfile: Path,
+    python: Path,
+    glibc: int,
+    provided: frozenset[str],
+    own: frozenset[str] = frozenset(),
 ) -> Bundle:
-    """The bundle of what ``lock`` holds for the service's Python; made if it is not kept yet.
+    """The bundle of what ``lockfile`` holds for the service's Python; made if it is not kept yet.
 
     Args:
         config: the service's configuration.
-        lock: a lockfile.
+        lockfile: where the packages are locked.
         python: an interpreter of the service's version, to compile with.
         glibc: the minor version of the glibc 2 that it runs on.
         provided: packages that are left out, since the target has them.
@@ -117,24 +122,24 @@ def make(
             is left out, or what was kept is altered.
         SetupError: wheels can't be fetched.
     """
-    made = _make(config, lock, python, glibc, provided, frozenset())
+    made = _make(config, lockfile, python, glibc, provided, frozenset())
     taken = own & made.listed.keys()
-    return _make(config, lock, python, glibc, provided, taken) if taken else made
+    return _make(config, lockfile, python, glibc, provided, taken) if taken else made
 
 
 def _make(
-    config: Config, lock: Path, python: Path, glibc: int, provided: frozenset[str], without: frozenset[str]
+    config: Config, lockfile: Path, python: Path, glibc: int, provided: frozenset[str], without: frozenset[str]
 ) -> Bundle:
     """``make``, without the paths ``without``."""
     service = config.service
     folder = envs.cache(config.root)
     interpreter = _interpreter(python)
     try:
-        content = hashlib.sha256(lock.read_bytes()).hexdigest()
+        content = hashlib.sha256(lockfile.read_bytes()).hexdigest()
     except OSError as error:
         from ml_delivery.dependencies.locks import how
 
-        raise BuildError(f"{lock.name} can't be read: {error}", next=how(config.root)) from error
+        raise BuildError(f"{lockfile.name} can't be read: {error}", next=how(config.root)) from error
     inputs = [_made_by(), content, service.name, service.python, service.architecture, interpreter, glibc]
     inputs += [sorted(provided), config.build.exclude, config.build.keep, sorted(without)]
     key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
@@ -146,13 +151,13 @@ def _make(
                 from ml_delivery.dependencies import locks, wheels
                 from ml_delivery.packing import assembly, pruning, sbom
 
-                pins = locks.for_target(locks.read(lock, config.root), service.python, service.architecture)
+                pins = locks.for_target(locks.read(lockfile, config.root), service.python, service.architecture)
                 target = wheels.Platform(service.python, service.architecture, glibc)
                 fetched = dict(zip(pins, wheels.fetch(pins, target, folder / "wheels"), strict=True))
                 there = {pin.name: wheel for pin, wheel in fetched.items() if pin.name in provided}
                 ours = {pin: wheel for pin, wheel in fetched.items() if pin.name not in provided}
                 known = locks.markers(service.python, service.architecture)
-                direct = locks.direct(lock)
+                direct = locks.direct(lockfile)
                 bill = sbom.make(service.name, list(ours), list(ours.values()), direct, known)
                 rules = pruning.Rules(config.build.exclude, config.build.keep)
                 named = {pin.name: wheel for pin, wheel in ours.items()}

@@ -49,7 +49,7 @@ SENTENCES = {
     Kind.NAMES_ALONE: "the roles trust names alone; the tokens of a repository that was made, renamed or transferred since "
     "15 July 2026 have GitHub's numbers too, and are refused",
     Kind.ISSUER_DIFFERS: "{role}: iss is {found!r}, the role trusts {required}",
-    Kind.COMMAND_UNLOCKED: "[{stage}] command needs {lock}",
+    Kind.COMMAND_UNLOCKED: "[{stage}] command needs {lockfile}",
     Kind.NO_COMMAND: "no command, so the service does not have this stage",
     Kind.PROGRAM_MISSING: "[{stage}] command: there is no {program}",
     Kind.MODULE_MISSING: "[{stage}] command runs {module}, but there is no {file}",
@@ -57,7 +57,7 @@ SENTENCES = {
     Kind.METRICS: "{panels} panels and {alarms} alarms with the generic ones",
     Kind.HANDLER: "service.handler.handler can be imported and answers",
     Kind.HANDLER_MISSING: "there is no {file}",
-    Kind.HANDLER_UNLOCKED: "there is no {lock}",
+    Kind.HANDLER_UNLOCKED: "there is no {lockfile}",
     Kind.HANDLER_SLOW: "service.handler did not answer within {seconds} s",
     Kind.HANDLER_EXITED: "the process that imported service.handler exited with {code}: {printed}",
     Kind.HANDLER_FAULT: "service.handler.handler: {fault}",
@@ -92,7 +92,7 @@ def sentence(finding: Finding) -> str:
                 f"{values['reviewers']} reviewers; administrators {bypass} bypass that"
             )
         case Kind.LOCKS_STALE:
-            return _listed(values["locks"], "; ")
+            return _listed(values["lockfiles"], "; ")
         case Kind.OTHER_BRANCHES:
             others = filter(None, [_listed(values["branches"]), _listed(values["tags"], prefix="the tag ")])
             return f"more than {values['branch']} may use {values['environment']}: {', '.join(others)}"

@@ -17,7 +17,7 @@ METRICS = {
     "CacheHits": "Count",  # 1 when it came from the cache
     "PredictedSales": "None",  # units a day at the recommended price
     "RecommendedPrice": "None",  # as a share of the product's usual price: 1 is that price
-    "RecommendedPriceRank": "None",  # the rank of that share among those of training; uniform from 0 to 1 without drift
+    "RecommendedPriceRank": "None",  # the rank of that share among those of training; uniform from 0 to 1 without model drift
 }
 
 line = partial(telemetry.line, metrics=METRICS)

@@ -135,7 +135,7 @@ def _scale(made: forecast.Forecast, outlook: dataset.Outlook) -> float:
 
 
 def _recommended(products: list[dict[str, Any]]) -> list[float]:
-    """The recommended prices as shares of the current ones; sorted: 101 of them show drift well enough."""
+    """The recommended prices as shares of the current ones; sorted: 101 of them show model drift well enough."""
     shares = [product["decision"]["price"] / product["price"] for product in products if product["active"]]
     quantiles = np.quantile(shares or [1.0], np.linspace(0, 1, 101), method="inverted_cdf")
     return [round(float(share), 3) for share in quantiles]
