@@ -23,10 +23,9 @@ from ml_delivery.findings import Finding
 from ml_delivery.monitoring.drift import Drift
 from ml_delivery.monitoring.page import Report
 from ml_delivery.records import Cost, Live, Manifest, Pushed, Release
-from ml_delivery.release.deploy import Outcome
 from ml_delivery.release.head import Holder, Work
 from ml_delivery.release.plan import Plan
-from ml_delivery.release.results import Link
+from ml_delivery.release.results import Link, Outcome
 from ml_delivery.target import Parity
 from ml_delivery.upgrade import Updated
 from ml_delivery.upstream import Available

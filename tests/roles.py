@@ -26,7 +26,7 @@ from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, Interrupted, PipelineError
 from ml_delivery.monitoring import drift
 from ml_delivery.records import Pushed, Removed
-from ml_delivery.release import delivery, deploy, plan, watch
+from ml_delivery.release import delivery, deploy, plan, results, watch
 from ml_delivery.release.results import Pruned
 
 ACCOUNT = "123456789012"
@@ -323,7 +323,7 @@ class Roles:
 
     def deploy(self) -> None:
         outcome = deploy.deploy(self._opened(), report=lambda step: None)
-        assert isinstance(outcome, deploy.Outcome)
+        assert isinstance(outcome, results.Outcome)
         for step in outcome.steps:  # a release is verified even if nothing old could be removed
             if isinstance(step.result, Pruned) and step.result.postponed:
                 raise PipelineError(step.result.postponed)

@@ -15,6 +15,7 @@ from ml_delivery.artifact import push as pushing
 from ml_delivery.errors import CloudError, ConfigError, Moved, Refused, SourceError
 from ml_delivery.records import Live
 from ml_delivery.release import deploy as deploying
+from ml_delivery.release import results
 from ml_delivery.release.plan import make as make_plan
 from ml_delivery.targets.lambda_function.function import Convergence
 
@@ -22,7 +23,7 @@ from ml_delivery.targets.lambda_function.function import Convergence
 def test_first_deploy_is_verified_and_second_has_nothing_to_do(tiny: Tiny) -> None:
     """A deploy ends verified with the version live, and doing it again changes nothing."""
     outcome = tiny.deploy()
-    assert isinstance(outcome, deploying.Outcome)
+    assert isinstance(outcome, results.Outcome)
     assert (outcome.release.number, outcome.release.state, tiny.live()) == (1, "verified", 1)
     assert [step.name for step in outcome.steps] == ["plan", "stage", "probe version", "shift", "probe live"]
     again = tiny.deploy()

@@ -12,7 +12,7 @@ from ml_delivery import config
 from ml_delivery.artifact import build
 from ml_delivery.artifact import push as pushing
 from ml_delivery.records import Pushed
-from ml_delivery.release import delivery, deploy
+from ml_delivery.release import delivery, deploy, results
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
@@ -184,12 +184,12 @@ class Tiny:
         manifest = build.build(self.config)
         return pushing.push(self.open(), manifest)
 
-    def deploy(self) -> deploy.Outcome:
+    def deploy(self) -> results.Outcome:
         """Build, push and deploy what is committed."""
         self.push()
         return deploy.deploy(self.open(), report=lambda step: None)
 
-    def rollback(self, to: int = 0) -> deploy.Outcome:
+    def rollback(self, to: int = 0) -> results.Outcome:
         return deploy.rollback(self.open(), to, report=lambda step: None)
 
     def exchange(self, key: str, body: bytes) -> None:

@@ -33,6 +33,7 @@ emulator        the only module that knows ``embedded_aws``, the emulator of AWS
 dependencies/   lockfiles, and what is installed from them
 config          ``pipeline.toml``, read
 keys            its keys
+sections        one table of it, checked against its keys
 plugin          finds the target that it names
 waiting         waits for a state
 masking         text without secrets, control characters and commands to a runner

@@ -18,7 +18,7 @@ from tiny import Tiny
 
 from ml_delivery.keys import Deploy
 from ml_delivery.records import ROLLED_BACK, VERIFIED
-from ml_delivery.release import delivery, deploy
+from ml_delivery.release import delivery, deploy, results
 
 from . import Fault, faults
 
@@ -67,7 +67,7 @@ class Service:
     def deploy(self, *, detach: bool = False, **variables: str) -> Any:
         return deploy.deploy(self.open(**variables), lambda _: None, detach=detach)
 
-    def rollback(self, to: int = 0) -> deploy.Outcome:
+    def rollback(self, to: int = 0) -> results.Outcome:
         return deploy.rollback(self.open(), to, lambda _: None)
 
     def live(self) -> int:

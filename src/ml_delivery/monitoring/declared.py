@@ -10,10 +10,10 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
-from ml_delivery.config import read_section, suggestion
 from ml_delivery.errors import ConfigError
 from ml_delivery.keys import key
 from ml_delivery.observed import Alarm, Observed, Panel, Place, Query, own
+from ml_delivery.sections import read_section, suggestion
 
 __all__ = ["FILE", "read"]
 

@@ -10,7 +10,6 @@ import os
 import signal
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ml_delivery import source
@@ -20,7 +19,7 @@ from ml_delivery.release import foreign, rollout, words
 from ml_delivery.release import plan as planning
 from ml_delivery.release.head import Previous
 from ml_delivery.release.machine import Machine
-from ml_delivery.release.results import Planned, Run, Step
+from ml_delivery.release.results import Outcome, Planned, Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,39 +28,12 @@ if TYPE_CHECKING:
     from ml_delivery.release.delivery import Delivery
     from ml_delivery.release.head import Head, Work
     from ml_delivery.release.plan import Plan
-    from ml_delivery.release.results import Restored
+    from ml_delivery.release.results import Restored, Step
 
-__all__ = ["Outcome", "deploy", "resume", "rollback"]
+__all__ = ["deploy", "resume", "rollback"]
 
 # Among how many of the newest releases an approved plan is looked for, and in which states they were live.
 RECENT, DEPLOYED = 20, (VERIFIED, ROLLED_BACK)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a deploy, resume or rollback.
-
-    Attributes:
-        environment: its name.
-        release: what was released; None when there was nothing to do.
-        live: the release that serves now; 0 for none that this pipeline deployed.
-        seconds: how long it took.
-        previous: the release that served before; 0 for none that this pipeline deployed.
-        weight: 100, or the release's percent of the traffic when the deploy is paused until ``--resume``.
-        due: when a paused deploy can continue (seconds since 1970).
-        steps: the steps that were carried out.
-        repeated: whether there was nothing to do because the live release had carried out the approved plan before.
-    """
-
-    environment: str
-    release: Release | None
-    live: int
-    seconds: float
-    previous: int = 0
-    weight: int = 100
-    due: float = 0.0
-    steps: tuple[Step, ...] = ()
-    repeated: bool = False
 
 
 def deploy(

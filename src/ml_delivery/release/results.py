@@ -12,10 +12,13 @@ from ml_delivery.records import Look, Removed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ml_delivery.records import Release
+
 __all__ = [
     "Asked",
     "Link",
     "LinkKind",
+    "Outcome",
     "Planned",
     "Probed",
     "Pruned",
@@ -163,6 +166,33 @@ class Step:
     name: str
     seconds: float
     result: Result | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a deploy, resume or rollback.
+
+    Attributes:
+        environment: its name.
+        release: what was released; None when there was nothing to do.
+        live: the release that serves now; 0 for none that this pipeline deployed.
+        seconds: how long it took.
+        previous: the release that served before; 0 for none that this pipeline deployed.
+        weight: 100, or the release's percent of the traffic when the deploy is paused until ``--resume``.
+        due: when a paused deploy can continue (seconds since 1970).
+        steps: the steps that were carried out.
+        repeated: whether there was nothing to do because the live release had carried out the approved plan before.
+    """
+
+    environment: str
+    release: Release | None
+    live: int
+    seconds: float
+    previous: int = 0
+    weight: int = 100
+    due: float = 0.0
+    steps: tuple[Step, ...] = ()
+    repeated: bool = False
 
 
 class Run:

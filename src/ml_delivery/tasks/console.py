@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from ml_delivery.artifact.codebuild import Phase
     from ml_delivery.records import Cost
     from ml_delivery.release.delivery import Delivery
-    from ml_delivery.release.deploy import Outcome
-    from ml_delivery.release.results import Result, Step
+    from ml_delivery.release.results import Outcome, Result, Step
 
 __all__ = [
     "agrees",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
     from ml_delivery.release.delivery import Delivery
-    from ml_delivery.release.deploy import Outcome
+    from ml_delivery.release.results import Outcome
 
 __all__ = ["reporting", "reporting_build", "reporting_release"]
 
