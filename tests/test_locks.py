@@ -141,7 +141,7 @@ def test_command_that_makes_locks_is_one_that_is_there(tmp_path: Path) -> None:
         ),
         ("--index-url https://example.com/simple", "--index-url is an option", "name the index by PIP_INDEX_URL"),
         ("--extra-index-url=https://example.com/simple", "--extra-index-url is an option", "PIP_INDEX_URL"),
-        ("-e .", "serve.txt: -e is an option; each line of a lock is a package", "remove that line"),
+        ("-e .", "serve.txt: -e is an option; each line of a lockfile is a package", "remove that line"),
         (
             "flask>=3",
             "serve.txt: flask>=3 is not pinned with a hash",
