@@ -63,10 +63,12 @@ def stop(what: str, remedy: str) -> None:
 
 
 def _notes(version: str) -> str:
-    """The changelog's section of ``version``, which must be dated, the newest, and say something."""
+    """The changelog's section of ``version``, which must be dated, the newest, say something, and have all changes."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     _, *sections = re.split(r"^## ", text, flags=re.M)
     released = [section for section in sections if not section.startswith("[Unreleased]")]
+    if any(section.partition("\n")[2].strip() for section in sections if section not in released):
+        stop("CHANGELOG.md: [Unreleased] is not empty", f"move what it lists into the section of {version}")
     head, _, notes = (released or [""])[0].partition("\n")
     if not re.fullmatch(rf"\[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d", head):
         found = f"its newest section is {head!r}" if head else "it has no section but [Unreleased]"

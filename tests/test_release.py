@@ -99,6 +99,12 @@ FAULTS: dict[str, tuple[Callable[[Path], None], list[str], bool, str]] = {
         "its newest section is '[0.0.9] - 2026-01-31'",
     ),
     "no section": (edit("CHANGELOG.md", SECTION, ""), [TAG], True, "it has no section but [Unreleased]"),
+    "changes that are not in it": (
+        edit("CHANGELOG.md", "## [Unreleased]\n", "## [Unreleased]\n\n- One more.\n"),
+        [TAG],
+        True,
+        "[Unreleased] is not empty",
+    ),
     "no date": (edit("CHANGELOG.md", " - 2026-01-31", ""), [TAG], True, "its newest section is"),
     "nothing new": (
         edit("CHANGELOG.md", "### Added\n\n- What is new.\n", ""),
