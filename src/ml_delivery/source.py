@@ -65,7 +65,7 @@ def _named(root: Path, prefix: str, changes: list[str]) -> str:
 
 
 def branch(root: Path) -> str:
-    """The checked-out branch; empty on a detached head.
+    """The checked-out branch; empty on a detached HEAD.
 
     Raises:
         SourceError: there is no git, no repository, or no commit yet.

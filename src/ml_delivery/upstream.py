@@ -20,7 +20,7 @@ from ml_delivery.errors import ConfigError, SetupError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SHIPPED", "STATE", "Available", "environment", "git", "head", "last", "opened", "show", "state"]
+__all__ = ["SHIPPED", "STATE", "Available", "environment", "git", "last", "newest", "opened", "show", "state"]
 
 STATE = ".cruft.json"
 HEAD_SECONDS = 5
@@ -56,7 +56,7 @@ def opened(root: Path, to: str = "") -> Iterator[tuple[Available, Path]]:
 
     Args:
         root: the service's folder.
-        to: a tag, branch or commit of the template; default: the head of its default branch.
+        to: a tag, branch or commit of the template; default: the newest commit of its default branch.
 
     Raises:
         ConfigError: the service is not linked to a template, or ``to`` does not exist there.
@@ -92,8 +92,8 @@ def opened(root: Path, to: str = "") -> Iterator[tuple[Available, Path]]:
         )
 
 
-def head(root: Path) -> str:
-    """The commit at the head of the template's default branch, without a clone; empty if it can't be read within 5 s.
+def newest(root: Path) -> str:
+    """The newest commit of the template's default branch, without a clone; empty if it can't be read within 5 s.
 
     Raises:
         ConfigError: as ``state`` raises it.

@@ -54,7 +54,7 @@ def local(config: Config) -> list[Finding]:
         return Kind.PACKAGE, {**versions, "where": found.where, "changed": list(found.changed)}
 
     def template() -> Facts:
-        newest = upstream.head(config.root)
+        newest = upstream.newest(config.root)
         if not newest:
             return Kind.TEMPLATE_UNREAD, {}
         if newest == upstream.state(config.root)["commit"]:

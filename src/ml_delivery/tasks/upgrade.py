@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ml_delivery.upstream import Available
 
 CHECK = "change nothing; exit 2 if there is a newer template, else 0"
-TO = "a tag, branch or commit of the template; default: the head of its default branch"
+TO = "a tag, branch or commit of the template; default: the newest commit of its default branch"
 PULL_REQUEST = "update on a new branch, commit, push, and open a pull request with GitHub's gh"
 
 
