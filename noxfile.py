@@ -55,5 +55,12 @@ def faults(session: nox.Session) -> None:
     session.run("pytest", "-q", "-s", "tests/test_histories.py", env={"HISTORIES": "300"})
 
 
+@nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Breaks the code in one place after the other, and runs the tests that should see it; words name some of the files."""
+    shipped.install(session, "check")
+    session.run("python", "tests/mutants/campaign.py", *session.posargs)
+
+
 if __name__ == "__main__":
     nox.main()

@@ -68,7 +68,10 @@ def fits(mutant: Mutant, root: Path) -> bool:
 def copy(into: Path) -> None:
     """Copy the tree as git lists it, with what has not been committed; it shares what was fetched for the tests."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     )
     for name in listed.stdout.decode().split("\0")[:-1]:
         source, target = ROOT / name, into / name
