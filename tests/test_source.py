@@ -118,6 +118,8 @@ def test_tag_of_the_branchs_name_is_no_branch(repository: Path) -> None:
     """A tag that is called like the branch changes neither its name nor what is read."""
     git(repository, "tag", "main")
     assert source.read(repository).branch == source.branch(repository) == "main"
+    git(repository, "commit", "--quiet", "--allow-empty", "--message", "After the tag")
+    assert source.commit_of(repository, "main") == source.read(repository).commit
 
 
 def test_clone_of_a_folder_of_a_repository(repository: Path, tmp_path: Path) -> None:
