@@ -270,7 +270,8 @@ class Ledger:
         names = [last[number][2] for number in sorted(last, reverse=True) if last[number][1] == VERIFIED]
         releases = [self._event(name) for name in names[:100]]
         kept = tuple(Kept.of(release) for release in releases if release)
-        owned = tuple(sorted({name for release in releases[:1] if release for name in release.variables}))
+        newest = self._event(last[max(last)][2]) if last else None  # a deploy that failed has set its variables, too
+        owned = tuple(sorted({name for one in (newest, *releases[:1]) if one for name in one.variables}))
         return Head(revision=revision, token=revision, newest=max(last, default=0), kept=kept, owned=owned)
 
     def _parsed(self, key: str) -> tuple[int, int, str] | None:
