@@ -24,8 +24,7 @@ from ml_delivery.monitoring.drift import Drift
 from ml_delivery.monitoring.page import Report
 from ml_delivery.records import Cost, Live, Manifest, Pushed, Release
 from ml_delivery.release.head import Holder, Work
-from ml_delivery.release.plan import Plan
-from ml_delivery.release.results import Link, Outcome
+from ml_delivery.release.results import Link, Outcome, Plan
 from ml_delivery.target import Parity
 from ml_delivery.upgrade import Updated
 from ml_delivery.upstream import Available
@@ -59,7 +58,7 @@ SHAPES: dict[str, tuple[int, Any]] = {
     "build": (1, Manifest),
     "build --on codebuild": (1, Done),
     "push": (1, Pushed),
-    "plan": (1, _document("Planned", **PLAN, drift=list[Drift], cost=Cost | None)),
+    "plan": (2, _document("Planned", **PLAN, drift=list[Drift], cost=Cost | None)),
     "deploy": (1, Outcome),
     "rollback": (1, Outcome),
     "status": (1, _document("Status", live=Live | None, lock=Holder | None, work=Work | None)),
@@ -68,7 +67,7 @@ SHAPES: dict[str, tuple[int, Any]] = {
     "verify": (2, list[Link]),
     "config": (1, dict[str, dict[str, Any]]),
     "doctor": (2, list[Finding]),
-    "monitor": (1, _document("Monitored", differences=list[Drift])),
+    "monitor": (2, _document("Monitored", differences=list[Drift])),
     "report": (1, Report),
     "eject": (1, Package),
     "upgrade": (2, _document("Upgrade", template=Available, update=Updated | None, pull_request=str)),

@@ -63,7 +63,7 @@ def test_deployed_dashboard_is_compared_with_its_definition(priced: Tiny) -> Non
     printed = priced.invoke("monitor", code=2)
     assert printed == f"CloudWatch dashboard {name}: changed; next: invoke monitor --upload --branch main\n"
     (found,) = json.loads(priced.invoke("monitor", "--json", code=2))["differences"]
-    assert (found["name"], found["how"]) == (f"CloudWatch dashboard {name}", "changed")
+    assert (found["name"], found["how"]) == (name, "changed")
     priced.replace("infra/metrics.toml", "threshold = 5", "threshold = 6")
     assert f"stack {name}-monitoring: outdated; next: invoke bootstrap --branch main" in priced.invoke(
         "monitor", code=2

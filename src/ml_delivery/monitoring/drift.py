@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ml_delivery.account import change_sets
 from ml_delivery.cloud import code_of
@@ -24,8 +24,9 @@ __all__ = ["Drift", "board_differs", "find", "of_stack", "put_board"]
 
 @dataclass(frozen=True)
 class Drift:
-    """Something that is not as defined: its name, how it differs (a stack's state, ``changed`` or ``missing``), and the fix."""
+    """Something that is not as defined: its kind and name, how it differs (a stack's state, ``changed``, ``missing``), the fix."""
 
+    kind: Literal["CloudWatch dashboard", "Grafana", "stack"]
     name: str
     how: str
     next: str
@@ -44,14 +45,14 @@ def find(context: Context) -> list[Drift]:
     remedy = f"invoke monitor --upload {_where(context)}"
     found = []
     if board_differs(cloud, at, seen):
-        found.append(Drift(f"CloudWatch dashboard {at.name}", "changed", remedy))
+        found.append(Drift("CloudWatch dashboard", at.name, "changed", remedy))
     if config.monitoring.grafana_url and os.environ.get("GRAFANA_TOKEN"):
         from ml_delivery.monitoring import api  # needs Grafana's SDK, which is an extra
 
         grafana = api.connect(config)
         for part in api.parts(at, seen):
             if how := grafana.differs(part):
-                found.append(Drift(f"Grafana {part.name}", how, remedy))
+                found.append(Drift("Grafana", part.name, how, remedy))
     return found
 
 
@@ -64,7 +65,7 @@ def of_stack(context: Context) -> list[Drift]:
     """
     wanted = stack.wanted(context.config, context.environment)
     state = change_sets.state(wanted, context.cloud)
-    return [Drift(f"stack {wanted.name}", state, f"invoke bootstrap {_where(context)}")] if state != "current" else []
+    return [Drift("stack", wanted.name, state, f"invoke bootstrap {_where(context)}")] if state != "current" else []
 
 
 def board_differs(cloud: Cloud, at: Place, seen: Observed) -> bool:

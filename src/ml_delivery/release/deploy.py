@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from ml_delivery.records import Live, Release
     from ml_delivery.release.delivery import Delivery
     from ml_delivery.release.head import Head, Work
-    from ml_delivery.release.plan import Plan
-    from ml_delivery.release.results import Restored, Step
+    from ml_delivery.release.results import Plan, Restored, Step
 
 __all__ = ["deploy", "resume", "rollback"]
 

@@ -22,8 +22,7 @@ from ml_delivery.release.watch import look
 if TYPE_CHECKING:
     from ml_delivery.release.delivery import Delivery
     from ml_delivery.release.ledger import Lease
-    from ml_delivery.release.plan import Plan
-    from ml_delivery.release.results import Run
+    from ml_delivery.release.results import Plan, Run
 
 __all__ = ["Machine"]
 

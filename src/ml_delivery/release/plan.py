@@ -5,67 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery.errors import ConfigError, Refused
 from ml_delivery.records import DIGEST_VARIABLE, RELEASE_VARIABLE
 from ml_delivery.release import rollout, words
+from ml_delivery.release.results import Change, Plan
 
 if TYPE_CHECKING:
     from ml_delivery.records import Artifact, Live, Release, Settings
     from ml_delivery.release.delivery import Delivery
     from ml_delivery.release.head import Head
-    from ml_delivery.release.results import Rollout
 
-__all__ = ["Change", "Plan", "check", "digest_of", "make", "wants"]
-
-
-@dataclass(frozen=True)
-class Change:
-    """One difference; an empty ``old`` or ``new`` means absent.
-
-    ``what`` is code, model, setting, variable, traffic or infrastructure.
-    """
-
-    what: str
-    name: str
-    old: str
-    new: str
-
-    def __str__(self) -> str:
-        return f"{self.what} {self.name}: {self.old or 'none'} → {self.new or 'none'}"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A planned release, compared with what is live.
-
-    Attributes:
-        artifact: what is to be released.
-        live: what serves now; None before the first release.
-        settings, variables: the target's settings, and this pipeline's variables, after the deploy.
-        dropped: variables that this pipeline set and that are no longer wanted.
-        foreign: variables that something else set; they are left alone.
-        follows: the newest release that was verified, even if it was rolled back since; 0 for none. So a plan that was carried
-            out is not the plan again after a rollback.
-        changes: empty when there is nothing to do.
-        rollout: how traffic shifts; without weights before the first release.
-        digest: of all of these; a plan with another digest is another plan.
-    """
-
-    environment: str
-    artifact: Artifact
-    live: Live | None
-    settings: Settings
-    variables: dict[str, str]
-    dropped: tuple[str, ...]
-    foreign: tuple[str, ...]
-    follows: int
-    changes: tuple[Change, ...]
-    rollout: Rollout
-    digest: str = ""
+__all__ = ["check", "digest_of", "make", "wants"]
 
 
 def make(delivery: Delivery) -> Plan:
@@ -121,7 +75,9 @@ def check(approved: str, plan: Plan, where: str) -> None:
     if digest_of(approved) == plan.digest:
         return
     if approved.startswith("sha256:"):
-        differences = [f"now it is: {change}" for change in plan.changes] or ["now there is nothing to do"]
+        differences = [f"now it is: {words.change(change, plan)}" for change in plan.changes] or [
+            "now there is nothing to do"
+        ]
         differences.append(f"now the artifact is: {plan.artifact.digest}")
     else:
         differences = _differences(_read(approved), json.loads(json.dumps(asdict(plan))))
@@ -193,9 +149,7 @@ def _changes(
             if (known.model if known else "") != artifact.model:
                 changes.append(Change("model", "primary", known.model if known else "", artifact.model))
         if (head.live and live.release != head.live) or live.traffic.weights:
-            changes.append(
-                Change("traffic", f"live (release {head.live} was deployed)", words.split(live), "the new release")
-            )
+            changes.append(Change("traffic", "live", str(head.live)))
     for name, value in settings.items():
         if old_settings.get(name) != value:
             changes.append(Change("setting", name, str(old_settings.get(name, "")), str(value)))
@@ -203,5 +157,5 @@ def _changes(
         if there.get(name) != variables.get(name):
             changes.append(Change("variable", name, there.get(name, ""), variables.get(name, "")))
     if not delivery.foundation.current:
-        changes.append(Change("infrastructure", delivery.name, "as applied", "as the package and pipeline.toml say"))
+        changes.append(Change("infrastructure", delivery.name))
     return changes

@@ -1,4 +1,4 @@
-"""How traffic shifts, what each step of a deploy or rollback did, what was verified: records, which tasks print."""
+"""What a deploy would change, how traffic shifts, what each step did, what was verified: records, which tasks print."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from ml_delivery.records import Look, Removed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ml_delivery.records import Release
+    from ml_delivery.records import Artifact, Live, Release, Settings
 
 __all__ = [
     "Asked",
+    "Change",
     "Link",
     "LinkKind",
     "Outcome",
+    "Plan",
     "Planned",
     "Probed",
     "Pruned",
@@ -133,6 +135,50 @@ class Rollout:
     def seconds(self) -> int:
         """How long all percentages are held in total; longer if requests are waited for."""
         return len(self.weights) * self.pause
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference; an empty ``old`` or ``new`` means absent.
+
+    Of traffic, ``old`` is the number of the release that was deployed last, and the plan's ``live`` has what serves instead. Of
+    infrastructure, ``name`` is its stack's, which is not as the package and ``pipeline.toml`` define it.
+    """
+
+    what: Literal["code", "model", "setting", "variable", "traffic", "infrastructure"]
+    name: str
+    old: str = ""
+    new: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A planned release, compared with what is live.
+
+    Attributes:
+        artifact: what is to be released.
+        live: what serves now; None before the first release.
+        settings, variables: the target's settings, and this pipeline's variables, after the deploy.
+        dropped: variables that this pipeline set and that are no longer wanted.
+        foreign: variables that something else set; they are left alone.
+        follows: the newest release that was verified, even if it was rolled back since; 0 for none. So a plan that was carried
+            out is not the plan again after a rollback.
+        changes: empty when there is nothing to do.
+        rollout: how traffic shifts; without weights before the first release.
+        digest: of all of these; a plan with another digest is another plan.
+    """
+
+    environment: str
+    artifact: Artifact
+    live: Live | None
+    settings: Settings
+    variables: dict[str, str]
+    dropped: tuple[str, ...]
+    foreign: tuple[str, ...]
+    follows: int
+    changes: tuple[Change, ...]
+    rollout: Rollout
+    digest: str = ""
 
 
 LinkKind = Literal["live", "pushed", "provenance", "bill of materials", "bytes", "content", "digest", "rebuild"]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ml_delivery.records import Live, Look
     from ml_delivery.release.head import Head, Holder, Previous, Work
-    from ml_delivery.release.results import Link, Rollout
+    from ml_delivery.release.results import Change, Link, Plan, Rollout
 
-__all__ = ["failed", "holder", "link", "look", "previous", "rollout", "serving", "split", "state", "work"]
+__all__ = ["change", "failed", "holder", "link", "look", "previous", "rollout", "serving", "split", "state", "work"]
 
 
 def holder(one: Holder) -> str:
@@ -76,6 +76,15 @@ def rollout(one: Rollout) -> str:
         if asked < used
     ]
     return f"{text} ({'; '.join(longer)})" if longer else text
+
+
+def change(one: Change, plan: Plan) -> str:
+    """One difference between what is live and what is planned."""
+    if one.what == "traffic" and plan.live:
+        return f"traffic {one.name} (release {one.old} was deployed): {split(plan.live)} → the new release"
+    if one.what == "infrastructure":
+        return f"infrastructure {one.name}: as applied → as the package and pipeline.toml define it"
+    return f"{one.what} {one.name}: {one.old or 'none'} → {one.new or 'none'}"
 
 
 def serving(release: int, deployed: str) -> str:

@@ -38,7 +38,7 @@ def monitor(
         console.document({"differences": found})
     else:
         for one in found:
-            console.say(f"{one.name}: {one.how}; next: {one.next}")
+            console.say(f"{one.kind} {one.name}: {one.how}; next: {one.next}")
         if not found:
             console.say("the deployed alarms and dashboards are as defined")
     if found:

@@ -36,16 +36,17 @@ def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float =
     made, drifted = planning.make(delivery), drift.find(delivery)
     cost = delivery.deployer.cost(requests_per_second) if requests_per_second else None
     artifact = f"artifact {made.artifact.digest}, built from {made.artifact.version}"
+    changes = [words.change(one, made) for one in made.changes]
     if json:
         console.document({**vars(made), "drift": drifted, "cost": cost})
     else:
         console.say(f"{made.environment}: nothing to do" if not made.changes else f"{made.environment}:")
-        for change in made.changes:
-            console.say(f"  {change}")
+        for line in changes:
+            console.say(f"  {line}")
         for name in made.foreign:
             console.say(f"  variable {name} was not set by this pipeline; it stays")
         for one in drifted:
-            console.say(f"  drift {one.name}: as defined → {one.how}; next: {one.next}")
+            console.say(f"  drift {one.kind} {one.name}: as defined → {one.how}; next: {one.next}")
         if cost:
             console.say(f"  cost: {console.cost(cost)}")
         if made.changes:
@@ -53,7 +54,7 @@ def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float =
             if made.rollout.weights:
                 console.say(f"  traffic shifts: {words.rollout(made.rollout)}")
             console.say(f"  to carry out exactly this: invoke deploy --plan {made.digest} {_where(delivery)}")
-    lines = [*map(str, made.changes), *(f"drift {one.name}: {one.how}" for one in drifted)]
+    lines = [*changes, *(f"drift {one.kind} {one.name}: {one.how}" for one in drifted)]
     console.summary("\n".join([f"plan for {made.environment}:", *(lines or ["nothing to do"]), artifact]))
     console.output(digest=made.digest)
     if made.changes or drifted:
