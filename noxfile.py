@@ -7,13 +7,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import nox
 
 HERE = Path(__file__).parent
+MOTO = "moto[server]==5.2.5"  # an environment of its own, not locked: it is asked, and nothing of ours runs on it
 SHIPPED = HERE / "{{cookiecutter.project_slug}}"
 
 spec = spec_from_file_location("shipped_noxfile", SHIPPED / "noxfile.py")
@@ -60,6 +63,28 @@ def mutants(session: nox.Session) -> None:
     """Breaks the code in one place after the other, and runs the tests that should see it; words name some of the files."""
     shipped.install(session, "check")
     session.run("python", "tests/mutants/campaign.py", *session.posargs)
+
+
+@nox.session(default=False)
+def aws(session: nox.Session) -> None:
+    """The contracts of AWS in a real account for tests; CONTRIBUTING.md says what to set, and what it makes and removes there."""
+    if missing := [name for name in ("CONTRACT_ACCOUNT", "AWS_REGION") if not os.environ.get(name)]:
+        session.skip(f"not validated against AWS: set {', '.join(missing)}, and AWS_PROFILE or keys for that account")
+    shipped.install(session, "check")
+    session.run("pytest", "-n", "0", "-m", "contract", "-rs", *session.posargs, env={"CONTRACT": "aws"})
+
+
+@nox.session(default=False)
+def moto(session: nox.Session) -> None:
+    """The contracts of docs/limits.toml on moto's server, whose answers the table has; skipped where moto can't be had."""
+    shipped.install(session, "check")
+    server = Path(session.create_tmp()) / "moto"
+    with suppress(nox.command.CommandFailed):
+        session.run("uv", "venv", "--quiet", "--clear", str(server))
+        session.run("uv", "pip", "install", "--quiet", "--python", str(server / "bin/python"), MOTO)
+    if not (server / "bin/moto_server").exists():
+        session.skip(f"not compared with moto: {MOTO} can't be installed")
+    session.run("python", "tests/moto_server.py", str(server / "bin/moto_server"), *session.posargs)
 
 
 if __name__ == "__main__":

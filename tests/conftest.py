@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -9,7 +10,10 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import contract
+import emulated
 import pytest
+from botocore.exceptions import ClientError
 from emulated import project
 from tiny import BASE, Tiny
 
@@ -18,12 +22,30 @@ from ml_delivery.containers import engines
 from ml_delivery.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent
+# What is not a test itself, and asserts.
+pytest.register_assert_rewrite(*(file.stem for file in Path(__file__).parent.glob("contract_*.py")))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the flag of a contract: the day on which ``nox -s aws`` found it kept by a real account, or "never"."""
+    config.addinivalue_line("markers", "contract(validated): a contract of AWS, and when it was validated against AWS")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Require the flag's value of each contract; a real account gets nothing but contracts."""
+    for item in items:
+        flag = item.get_closest_marker("contract")
+        if flag and not re.fullmatch(r"never|\d{4}-\d\d-\d\d", flag.kwargs.get("validated", "")):
+            raise pytest.UsageError(f"{item.nodeid}: contract(validated=...) is neither a day nor never")
+        if contract.WHERE != "embedded" and not flag:
+            item.add_marker(pytest.mark.skip(reason="no contract of AWS"))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache() -> None:
     """Keep what was fetched from one run to the next, under the checkout; hide the developer's own settings."""
-    for name in [n for n in os.environ if n.startswith(("AWS_", "PIPELINE_"))]:
+    hidden = ("PIPELINE_",) if contract.WHERE == "aws" else ("PIPELINE_", "AWS_")
+    for name in [n for n in os.environ if n.startswith(hidden)]:
         if name != "AWS_CA_BUNDLE":
             del os.environ[name]
     # Whoever started the tests in the background may have had them ignore Ctrl-C, which what they start would inherit.
@@ -78,6 +100,13 @@ def port() -> int:
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[emulator.Running]:
+    """The embedded AWS; with ``CONTRACT=aws`` the real account, which has no endpoint."""
+    if contract.WHERE == "aws":
+        yield emulator.Running(endpoint="", pid=0, account=contract.real().number, access_key="", secret_key="")
+        while emulated.MADE:
+            with contextlib.suppress(ClientError):
+                emulated.MADE.pop()()
+        return
     root = project(tmp_path_factory.mktemp("embedded"), tmp_path_factory.mktemp("pipeline"))
     yield emulator.up(root)
     emulator.down(root)

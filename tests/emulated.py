@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import secrets
 import sys
 import urllib.error
 import urllib.request
@@ -24,16 +25,18 @@ from botocore.session import Session
 from ml_delivery import emulator
 from ml_delivery.waiting import wait
 
+MADE: list[Callable[[], Any]] = []  # in a real account: removes it
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def client(running: emulator.Running, service: str, key: str = "", secret: str = "", **options: Any) -> Any:
+    """A client of the embedded AWS, or of the real account that the fixture ``running`` then is: it has no endpoint."""
     return Session().create_client(
         service,
-        region_name="eu-west-1",
-        endpoint_url=running.endpoint,
-        aws_access_key_id=key or running.access_key,
-        aws_secret_access_key=secret or running.secret_key,
+        region_name="eu-west-1" if running.endpoint else None,
+        endpoint_url=running.endpoint or None,
+        aws_access_key_id=key or running.access_key or None,
+        aws_secret_access_key=secret or running.secret_key or None,
         config=Options(
             retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, max_pool_connections=50, **options
         ),
@@ -72,23 +75,28 @@ def package(code: str, **files: str) -> bytes:
 
 
 class Function:
-    """A function on the embedded AWS, with a role of its own."""
+    """A function with a role of its own; in a real account with a name of its own, too."""
 
     def __init__(self, running: emulator.Running, name: str, code: str, **settings: Any) -> None:
-        self.name = name
+        name = self.name = name if running.endpoint else f"contract-{name}-{secrets.token_hex(6)}"
         self.aws = client(running, "lambda")
         iam = client(running, "iam")
         trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
         role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"]
-        self.aws.create_function(
-            FunctionName=name,
-            Runtime=settings.pop("Runtime", PYTHON),
-            Handler="main.handler",
-            Role=role,
-            Code={"ZipFile": package(code)},
-            **settings,
-        )
+        MADE.append(lambda: iam.delete_role(RoleName=name))
+        words = {"FunctionName": name, "Runtime": PYTHON, "Handler": "main.handler", "Role": role, **settings}
+
+        def created() -> Any:
+            try:
+                return self.aws.create_function(Code={"ZipFile": package(code)}, **words)
+            except ClientError as error:
+                if running.endpoint or "cannot be assumed by Lambda" not in str(error):
+                    raise
+                return None  # for some seconds after the role was created
+
+        wait(created, what=name)
+        MADE.append(lambda: self.aws.delete_function(FunctionName=name))
         self.settle()
 
     def settle(self) -> dict[str, Any]:

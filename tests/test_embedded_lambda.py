@@ -37,6 +37,7 @@ def handler(event, context):
     ]
 
 
+@pytest.mark.contract(validated="never")
 def test_missing_dependency_is_an_import_error(running: emulator.Running) -> None:
     """A module that can't be imported is reported as Lambda does, by name."""
     answer = Function(running, "lacking", "import not_there\ndef handler(e, c): pass").call()
@@ -45,6 +46,7 @@ def test_missing_dependency_is_an_import_error(running: emulator.Running) -> Non
     assert answer["body"]["errorMessage"] == "Unable to import module 'main': No module named 'not_there'"
 
 
+@pytest.mark.contract(validated="never")
 def test_missing_handler_is_named(running: emulator.Running) -> None:
     """A module without the handler is reported as Lambda does."""
     answer = Function(running, "nameless", "def other(event, context): pass").call()
@@ -54,6 +56,7 @@ def test_missing_handler_is_named(running: emulator.Running) -> None:
     }
 
 
+@pytest.mark.contract(validated="never")
 def test_handlers_exception_is_reported_with_its_type(running: emulator.Running) -> None:
     """What a handler raises comes back with its type, message and stack, and is in the log."""
     function = Function(running, "raising", "def handler(event, context): raise KeyError('x')")
@@ -67,6 +70,7 @@ def test_handlers_exception_is_reported_with_its_type(running: emulator.Running)
     assert function.call()["fault"] == "Unhandled"  # and the next call is a call like any other
 
 
+@pytest.mark.contract(validated="never")
 def test_handler_that_never_answers_times_out(running: emulator.Running) -> None:
     """After the function's timeout the call ends, as Lambda ends it."""
     answer = Function(running, "sleeping", "import time\ndef handler(e, c): time.sleep(30)", Timeout=1).call()
@@ -74,6 +78,7 @@ def test_handler_that_never_answers_times_out(running: emulator.Running) -> None
     assert "Task timed out after 1.00 seconds" in answer["body"]["errorMessage"]
 
 
+@pytest.mark.contract(validated="never")
 def test_process_that_ends_is_reported(running: emulator.Running) -> None:
     """A handler that takes its process down is a fault of that call, not of the server."""
     function = Function(running, "ending", "import os\ndef handler(event, context): os._exit(3) if event else None\n")
@@ -117,12 +122,13 @@ def handler(event, context):
     assert sum(message.startswith("REPORT") for message in messages) == 3
 
 
+@pytest.mark.contract(validated="never")
 def test_version_and_alias_are_visible_to_the_function(running: emulator.Running) -> None:
     """The context names the version that runs and the alias that was asked for."""
     code = "def handler(event, context): return [context.function_version, context.invoked_function_arn.split(':')[-1]]"
     function = Function(running, "versioned", code)
-    function.aws.publish_version(FunctionName="versioned")
-    function.aws.create_alias(FunctionName="versioned", Name="live", FunctionVersion="1")
+    function.aws.publish_version(FunctionName=function.name)
+    function.aws.create_alias(FunctionName=function.name, Name="live", FunctionVersion="1")
     assert function.call(Qualifier="live")["body"] == ["1", "live"]
     assert function.call()["body"][0] == "$LATEST"
 
@@ -178,23 +184,24 @@ assert lambda_svc.reap_idle_workers() == 1
     subprocess.run(words, env=environment, check=True)
 
 
+@pytest.mark.contract(validated="never")
 def test_weighted_alias_splits_traffic(running: emulator.Running) -> None:
     """The additional version of an alias gets its share, and sees the alias; without weights it gets nothing."""
     code = "def handler(event, context): return [context.function_version, context.invoked_function_arn.split(':')[-1]]"
     function = Function(running, "weighted", code)
     aws = function.aws
-    aws.publish_version(FunctionName="weighted")
-    aws.update_function_configuration(FunctionName="weighted", MemorySize=256)
+    aws.publish_version(FunctionName=function.name)
+    aws.update_function_configuration(FunctionName=function.name, MemorySize=256)
     function.settle()
-    aws.publish_version(FunctionName="weighted")
+    aws.publish_version(FunctionName=function.name)
     weights = {"AdditionalVersionWeights": {"2": 0.3}}
-    aws.create_alias(FunctionName="weighted", Name="live", FunctionVersion="1", RoutingConfig=weights)
+    aws.create_alias(FunctionName=function.name, Name="live", FunctionVersion="1", RoutingConfig=weights)
     bodies = [function.call(Qualifier="live")["body"] for _ in range(200)]
     assert {alias for _, alias in bodies} == {"live"}
     assert 30 < sum(version == "2" for version, _ in bodies) < 95  # 60, and five standard deviations
-    answer = aws.invoke(FunctionName="weighted", Qualifier="live")
+    answer = aws.invoke(FunctionName=function.name, Qualifier="live")
     assert answer["ExecutedVersion"] == json.loads(answer["Payload"].read())[0]
-    aws.update_alias(FunctionName="weighted", Name="live", RoutingConfig={"AdditionalVersionWeights": {}})
+    aws.update_alias(FunctionName=function.name, Name="live", RoutingConfig={"AdditionalVersionWeights": {}})
     assert {function.call(Qualifier="live")["body"][0] for _ in range(20)} == {"1"}
 
 
@@ -259,37 +266,41 @@ def handler(event, context):
 # -- updates
 
 
+@pytest.mark.contract(validated="never")
 def test_dry_run_changes_nothing(running: emulator.Running) -> None:
     """``DryRun`` validates new code and leaves the old in place."""
     function = Function(running, "trial", "handler = lambda event, context: 'old'")
     new = package("handler = lambda event, context: 'new'")
-    answer = function.aws.update_function_code(FunctionName="trial", ZipFile=new, DryRun=True)
+    answer = function.aws.update_function_code(FunctionName=function.name, ZipFile=new, DryRun=True)
     assert answer["CodeSha256"] == base64.b64encode(hashlib.sha256(new).digest()).decode()
     assert function.call()["body"] == "old"
 
 
+@pytest.mark.contract(validated="never")
 def test_updates_exclude_each_other(running: emulator.Running) -> None:
     """During an update, another update and a publication are refused with ResourceConflictException."""
     function = Function(running, "conflict", "handler = lambda event, context: 1")
     aws = function.aws
-    aws.update_function_configuration(FunctionName="conflict", MemorySize=256)
+    aws.update_function_configuration(FunctionName=function.name, MemorySize=256)
     for call in (
-        lambda: aws.update_function_configuration(FunctionName="conflict", MemorySize=512),
-        lambda: aws.update_function_code(FunctionName="conflict", ZipFile=package("x = 1")),
-        lambda: aws.publish_version(FunctionName="conflict"),
+        lambda: aws.update_function_configuration(FunctionName=function.name, MemorySize=512),
+        lambda: aws.update_function_code(FunctionName=function.name, ZipFile=package("x = 1")),
+        lambda: aws.publish_version(FunctionName=function.name),
     ):
         assert code_of(call) == "ResourceConflictException"
     function.settle()
-    assert aws.publish_version(FunctionName="conflict")["Version"] == "1"
+    assert aws.publish_version(FunctionName=function.name)["Version"] == "1"
 
 
+@pytest.mark.contract(validated="never")
 def test_publication_of_something_else_is_refused(running: emulator.Running) -> None:
     """A digest or revision that is not the current one's publishes nothing."""
     function = Function(running, "publish", "handler = lambda event, context: 1")
     aws = function.aws
     assert (
-        code_of(lambda: aws.publish_version(FunctionName="publish", CodeSha256="x")) == "InvalidParameterValueException"
+        code_of(lambda: aws.publish_version(FunctionName=function.name, CodeSha256="x"))
+        == "InvalidParameterValueException"
     )
-    wrong = {"FunctionName": "publish", "RevisionId": "00000000-0000-0000-0000-000000000000"}
+    wrong = {"FunctionName": function.name, "RevisionId": "00000000-0000-0000-0000-000000000000"}
     assert code_of(lambda: aws.publish_version(**wrong)) == "PreconditionFailedException"
-    assert len(aws.list_versions_by_function(FunctionName="publish")["Versions"]) == 1
+    assert len(aws.list_versions_by_function(FunctionName=function.name)["Versions"]) == 1

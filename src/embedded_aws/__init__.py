@@ -16,5 +16,7 @@ cloudformation/  CloudFormation: resource types, properties and change sets
 cloudwatch/      CloudWatch: metrics, metric math, alarms, Logs Insights
 codebuild/       CodeBuild: builds that run their buildspec
 ecr              ECR: the registry of images
+stages           API Gateway: a named stage in the path that a function sees
+limits/          what AWS refuses, whatever the service: the constraints of its models, and documented limits
 iam/             IAM and STS: signatures, rights, web identities
 """

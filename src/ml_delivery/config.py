@@ -120,6 +120,11 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
     environments = _environments(data, read, kinds, problems) if "" in kinds else {}
     if not problems:
         problems = list(dict.fromkeys(line for one in environments.values() for line in one.probe.problems(root)))
+        problems += [
+            f"environments.{name}.variables.{line}"
+            for name, one in environments.items()
+            for line in one.function.problems(one.variables)
+        ]
     if problems:
         raise ConfigError(FILE, problems, next=f"correct {path}")
     own = {name: section for name, section in read.items() if name not in OVERRIDABLE}  # these are in the environments

@@ -89,6 +89,10 @@ class Function:
         values=r"ssm:(/[A-Za-z0-9_.-]+)+|secretsmanager:[A-Za-z0-9/_+=.@-]+",
     )
 
+    def problems(self, variables: dict[str, str]) -> list[str]:
+        """What the target refuses about all variables of an environment, as ``name: what is wrong; what to do``."""
+        return []
+
 
 @dataclass(frozen=True)
 class Request:

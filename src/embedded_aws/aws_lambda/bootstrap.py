@@ -4,13 +4,18 @@ Run as ``python -I -S bootstrap.py FOLDER MODULE.FUNCTION MARK LIBRARIES``, so t
 its own package and the runtime's libraries, and nothing else. Each input line is ``{"event", "context", "trace"}``; each output
 line, on a file descriptor that the function's own output can't reach, is ``{"result"}`` or ``{"error"}``. Before each, a line
 with only the mark on standard error ends the call's log.
+
+The root logger has a handler before the function's modules are imported, so that ``logging.basicConfig`` has no effect, and its
+level stays WARNING: https://docs.aws.amazon.com/lambda/latest/dg/python-logging.html
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
+import resource
 import sys
 import time
 import traceback
@@ -18,6 +23,9 @@ import traceback
 TYPE_CHECKING = False  # importing typing would take several ms of every cold start
 if TYPE_CHECKING:
     from typing import Any, TextIO
+
+
+FILES = 1024  # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 
 
 class Context:
@@ -57,15 +65,41 @@ def obey_permissions() -> None:
     libc.capset(header, sets)
 
 
+class Handler(logging.Handler):
+    """Writes records to the log, each with the id of the request."""
+
+    request = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.aws_request_id = self.request
+        sys.stdout.write(self.format(record))
+
+
+def handle_logging() -> Handler:
+    """Give the root logger Lambda's handler, with its format; returns it."""
+    handler = Handler()
+    words = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n"
+    formatter = logging.Formatter(words, "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.getLogger().addHandler(handler)
+    return handler
+
+
 def main() -> None:
     """Serve until standard input ends."""
     obey_permissions()
+    sys.path.insert(0, os.path.dirname(__file__))  # -I leaves it out
+    importlib.import_module("read_only").restrict()
+    del sys.path[0], sys.modules["read_only"]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
     answers: TextIO = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # the function's output is its log
     folder, handler, mark, libraries = sys.argv[1:]
     sys.argv = [""]
     sys.path.insert(0, folder)
     sys.path.append(libraries)  # after the package's own
+    log = handle_logging()
     module, _, name = handler.rpartition(".")
 
     def answer(document: str) -> None:
@@ -101,10 +135,17 @@ def main() -> None:
     for line in sys.stdin:
         call = json.loads(line)
         os.environ["_X_AMZN_TRACE_ID"] = call["trace"]
+        log.request = call["context"]["request_id"]
         try:
-            document = json.dumps({"result": function(call["event"], Context(**call["context"]))})
+            result = function(call["event"], Context(**call["context"]))
         except BaseException as error:
             document = json.dumps({"error": fault(error)})
+        else:
+            try:
+                document = json.dumps({"result": result})
+            except (TypeError, ValueError, RecursionError) as error:
+                failed = fault(error, "Runtime.MarshalError")
+                document = json.dumps({"error": {**failed, "errorMessage": f"Unable to marshal response: {error}"}})
         answer(document)
 
 

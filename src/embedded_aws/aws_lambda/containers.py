@@ -16,11 +16,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from embedded_aws.aws_lambda.execution import INIT_SECONDS, Fault, Process
+from embedded_aws.aws_lambda.execution import Fault, Killed, Process, require_this_machine, take
 from embedded_aws.aws_lambda.image_files import Image, unpacked
 from embedded_aws.aws_lambda.runtime_api import RuntimeAPI
 
 UNPRIVILEGED = 65534  # Lambda runs an image as a user of its own, whatever the image says
+KILLED = (137, -9)  # by the kernel, for want of memory; an engine reports the first
 QUIET_SECONDS = 0.02  # output that a function printed before its answer arrives within this time
 
 
@@ -29,7 +30,7 @@ class Container(Process):
 
     roots: Path
 
-    def _start(self) -> None:
+    def _start(self, seconds: float) -> None:
         self._logged: queue.SimpleQueue[str] = queue.SimpleQueue()
         image = Image(self.config["ImageUri"])
         self._api = RuntimeAPI()
@@ -51,14 +52,10 @@ class Container(Process):
             env=outer,
         )
         threading.Thread(target=self._watch, args=(self._proc, self._api), daemon=True).start()
-        first = self._api.started(INIT_SECONDS)
-        if first is None or "error" in first:
-            error = (first or {}).get("error") or {}
-            kind, message = (
-                error.get("errorType", "Runtime.ExitError"),
-                error.get("errorMessage", "Runtime did not start"),
-            )
-            raise Fault(kind, message)
+        first = take(self._api.starts, seconds, self._check_memory)
+        if "error" in first:
+            error = first["error"] or {}
+            raise Fault(error.get("errorType", "Runtime.ExitError"), error.get("errorMessage", "Runtime did not start"))
 
     def _engine(self, program: str, image: Image, environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
         number = image.config_digest.partition(":")[2]
@@ -78,6 +75,8 @@ class Container(Process):
         if os.geteuid() != 0:
             message = "neither docker nor podman answers, and only root runs an image without them"
             raise Fault("Runtime.NoEngine", message)
+        kind = {"amd64": "x86_64"}.get(image.settings.get("architecture", ""), image.settings.get("architecture", ""))
+        require_this_machine({"Architectures": [kind]}, lambda: f"an image for {kind}")
         root, config = unpacked(image, self.roots), image.settings["config"]
         words = [
             "unshare",
@@ -89,13 +88,19 @@ class Container(Process):
         ]
         return [*words, f"--setgid={UNPRIVILEGED}", f"--setuid={UNPRIVILEGED}", "--", *image.command], environment
 
-    def _ask(self, message: dict[str, Any], timeout: int) -> dict[str, Any]:
-        answer = self._api.ask({"event": message["event"], **message["context"]}, timeout)
-        if answer is None:
-            raise Fault("Sandbox.Timedout", f"Task timed out after {timeout}.00 seconds")
+    def _ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
+        self._api.offer({"event": message["event"], **message["context"]})
+        answer = take(self._api.results, seconds, self._check_memory)
         if "exited" in answer:
+            if answer["exited"] in KILLED:
+                reason = f"RequestId: {self._request} Error: Runtime exited with error: signal: killed"
+                raise Killed("Runtime.ExitError", reason)
             raise Fault("Runtime.ExitError", f"Runtime exited with error: exit status {answer['exited']}")
         return answer
+
+    def _check_memory(self) -> None:
+        if not engine():  # which limits the memory itself
+            super()._check_memory()
 
     def _watch(self, process: Any, api: RuntimeAPI) -> None:
         """Collect the output; when the runtime exits, report that to the call that waits for it."""
@@ -103,8 +108,8 @@ class Container(Process):
             self._logged.put(line)
         code = process.wait()
         error = {"errorType": "Runtime.ExitError", "errorMessage": f"Runtime exited with error: exit status {code}"}
-        api._started.put({"error": error})
-        api._results.put({"exited": code})
+        api.starts.put({"error": error})
+        api.results.put({"exited": code})
 
     def _log(self) -> str:
         lines: list[str] = []

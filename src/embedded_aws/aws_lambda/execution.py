@@ -6,22 +6,30 @@ https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 from __future__ import annotations
 
 import json
+import math
 import os
+import platform
 import queue
 import secrets
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ministack.core import lambda_runtime
 
-from embedded_aws.aws_lambda import interpreters
-from embedded_aws.aws_lambda.packages import unpack
+from embedded_aws.aws_lambda import interpreters, memory, reports
+from embedded_aws.aws_lambda.packages import native, unpack
 
+T = TypeVar("T")
 BOOTSTRAP = Path(__file__).parent / "bootstrap.py"
-INIT_SECONDS = 30  # Lambda allows 10 s for the import; a laptop that is busy with other things needs more
+# Then it is started again, within the timeout of the call:
+# https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib
+INIT_SECONDS = 10.0
+MACHINES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}  # Lambda's names
+LOOK_SECONDS = 0.05  # between two readings of the memory that a call uses
 
 
 class Fault(Exception):
@@ -32,36 +40,84 @@ class Fault(Exception):
         self.document = {"errorType": kind, "errorMessage": message}
 
 
+class Killed(Fault):
+    """The process held more memory than the function may; its REPORT says so, the error itself does not."""
+
+
+class Late(Exception):
+    """Neither an answer nor an error came in time."""
+
+
 class Process(lambda_runtime.Worker):
     """A process of one version; ministack's pool gives it one call at a time."""
 
     packages: Path
     libraries: Path
     _proc: subprocess.Popen[str] | None
+    _init: float | None
+    _used: int
+    _request: str
 
     def invoke(self, event: Any, request_id: str, **details: Any) -> dict[str, Any]:
         """Run one call; returns ``result`` or ``error`` (Lambda's payload as JSON), ``log``, and ``cold_start``."""
         cold = self._proc is None or self._proc.poll() is not None
-        log = ""
+        log, status, self._used, self._init = "", "", 0, None
+        self._request = request_id
         arn = details.get("invoked_function_arn") or self.config.get("FunctionArn", "")
         timeout = int(self.config.get("Timeout", 3))
-        context = {"request_id": request_id, "invoked_function_arn": arn, "timeout": timeout}
+        began, left = time.monotonic(), float(timeout)
         try:
             if cold:
-                self._start()
-                log = self._log()
+                log, left = self._initialize(timeout)
+                began = time.monotonic()
             trace = details.get("trace_id") or _trace()
-            answer = self._ask({"event": event, "context": context, "trace": trace}, timeout)
+            context = {"request_id": request_id, "invoked_function_arn": arn, "timeout": left}
+            answer = self._ask({"event": event, "context": context, "trace": trace}, left)
+            self._check_memory()
+        except Late:
+            answer = {"error": Fault("Sandbox.Timedout", f"Task timed out after {timeout}.00 seconds").document}
+            status = "timeout"
+            self._stop()
         except Fault as fault:
             answer = {"error": fault.document}
+            kind = "Runtime.OutOfMemory" if isinstance(fault, Killed) else fault.document["errorType"]
+            status = f"error\tError Type: {kind}"
             self._stop()
+        duration = (time.monotonic() - began) * 1000
+        reports.current.set(reports.Report(duration, self._init, math.ceil(self._used / 2**20), status))
         answer = {"status": "error" if "error" in answer else "ok", "cold_start": cold, **answer}
         if "error" in answer:
             # ministack expects a string, and adds it to the log unless there is a trace.
             answer |= {"error": json.dumps(answer["error"]), "trace": ""}
         return {**answer, "log": "\n".join(filter(None, (log, self._log())))}
 
-    def _start(self) -> None:
+    def _initialize(self, timeout: int) -> tuple[str, float]:
+        """Start the process; returns what it logged, and what is left of the call's timeout.
+
+        Raises:
+            Late: it took more than ``INIT_SECONDS``, and at the second start longer than the timeout.
+        """
+        began = time.monotonic()
+        try:
+            self._start(INIT_SECONDS)
+            self._init = (time.monotonic() - began) * 1000
+            return self._log(), float(timeout)
+        except Late:
+            self._stop()
+        line = f"INIT_REPORT Init Duration: {INIT_SECONDS * 1000:.2f} ms\tPhase: init\tStatus: timeout"
+        log, began = "\n".join(filter(None, (self._log(), line))), time.monotonic()
+        self._start(timeout)
+        return "\n".join(filter(None, (log, self._log()))), timeout - (time.monotonic() - began)
+
+    def _check_memory(self) -> None:
+        """Raises a Fault when the process holds more than the function's memory, for which Lambda kills it."""
+        if self._proc is not None:
+            self._used = max(self._used, memory.used(self._proc.pid))
+        if self._used > int(self.config.get("MemorySize", 128)) * 2**20:
+            message = f"RequestId: {self._request} Error: Runtime exited with error: signal: killed"
+            raise Killed("Runtime.ExitError", message)
+
+    def _start(self, seconds: float) -> None:
         self._mark = secrets.token_hex(16)
         self._logged: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -73,6 +129,7 @@ class Process(lambda_runtime.Worker):
                 "Runtime.InvalidRuntime", f"the embedded AWS has no interpreter for {runtime}: {error}"
             ) from error
         folder = unpack(self.code_zip, self.packages)
+        require_this_machine(self.config, lambda: native(folder, MACHINES.get(platform.machine(), "")))
         self._proc = subprocess.Popen(
             [
                 str(python),
@@ -95,11 +152,11 @@ class Process(lambda_runtime.Worker):
         )
         for stream, lines in ((self._proc.stdout, self._answers), (self._proc.stderr, self._logged)):
             threading.Thread(target=_follow, args=(stream, lines), daemon=True).start()
-        first = self._take(INIT_SECONDS, "Runtime.ExitError", "Runtime exited without providing a reason")
+        first = self._take(seconds)
         if "error" in first:
             raise Fault(first["error"]["errorType"], first["error"]["errorMessage"])
 
-    def _ask(self, message: dict[str, Any], timeout: int) -> dict[str, Any]:
+    def _ask(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
         assert self._proc is not None
         assert self._proc.stdin is not None
         try:
@@ -107,13 +164,10 @@ class Process(lambda_runtime.Worker):
             self._proc.stdin.flush()
         except OSError as error:
             raise Fault("Runtime.ExitError", "Runtime exited before the call") from error
-        return self._take(timeout, "Sandbox.Timedout", f"Task timed out after {timeout}.00 seconds")
+        return self._take(seconds)
 
-    def _take(self, seconds: float, kind: str, message: str) -> dict[str, Any]:
-        try:
-            line = self._answers.get(timeout=seconds)
-        except queue.Empty:
-            raise Fault(kind, message) from None
+    def _take(self, seconds: float) -> dict[str, Any]:
+        line = take(self._answers, seconds, self._check_memory)
         if not line:
             raise Fault("Runtime.ExitError", "Runtime exited with error")
         answer: dict[str, Any] = json.loads(line)
@@ -169,6 +223,31 @@ class Process(lambda_runtime.Worker):
             "AWS_LAMBDA_LOG_STREAM_NAME": time.strftime("%Y/%m/%d/") + secrets.token_hex(16),
             "LAMBDA_TASK_ROOT": str(folder),
         }
+
+
+def take(source: queue.SimpleQueue[T], seconds: float, look: Callable[[], None]) -> T:
+    """The next of ``source``; until it comes, ``look`` is called every ``LOOK_SECONDS``.
+
+    Raises:
+        Late: none came within ``seconds``.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        left = end - time.monotonic()
+        try:
+            return source.get(timeout=max(0.0, min(left, LOOK_SECONDS)))
+        except queue.Empty:
+            look()
+            if left <= 0:
+                raise Late from None
+
+
+def require_this_machine(config: dict[str, Any], foreign: Callable[[], str]) -> None:
+    """Raises a Fault for a function of another architecture whose ``foreign`` code, by name, this machine can't run."""
+    wanted, here = (config.get("Architectures") or ["x86_64"])[0], MACHINES.get(platform.machine(), "")
+    if wanted != here and (name := foreign()):
+        message = f"the function is for {wanted}, and the embedded AWS runs on {here or platform.machine()}"
+        raise Fault("Runtime.InvalidArchitecture", f"{message}, which can't run {name}")
 
 
 def _trace() -> str:

@@ -18,6 +18,8 @@ from embedded_aws.aws_lambda.containers import Container
 from embedded_aws.aws_lambda.execution import Fault
 from embedded_aws.aws_lambda.image_files import Image
 
+MOST = 10 * 1024**3  # bytes; on AWS uncompressed, here of the layers as they were pushed
+
 
 def patch(tmp: Path) -> None:
     """Resolve images to digests, and run them in ``Container``s."""
@@ -34,6 +36,8 @@ def patch(tmp: Path) -> None:
             image = Image(uri)
         except Fault as fault:
             return refusal(str(fault))
+        if image.size > MOST:
+            return refusal(f"Image size {image.size} bytes exceeds limit {MOST} bytes.")
         answer = change()
         if answer[0] >= 300:
             return answer

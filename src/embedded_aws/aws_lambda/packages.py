@@ -13,6 +13,7 @@ from pathlib import Path
 from ministack.services import lambda_svc as lambda_
 
 UNIX = 3  # the system that made a ZIP: section 4.4.2 of PKWARE's APPNOTE.TXT
+ELF = {62: "x86_64", 183: "arm64"}  # a program's architecture, by Lambda's name
 _unpacking = threading.Lock()
 
 
@@ -36,6 +37,21 @@ def unpack(package: bytes, packages: Path) -> Path:
                     path.chmod(0o555)
             temporary.rename(folder)
     return folder
+
+
+def native(folder: Path, machine: str) -> str:
+    """The first file in ``folder`` with code for another architecture than ``machine``; empty for none.
+
+    https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                head = file.read(20)
+            found = ELF.get(int.from_bytes(head[18:20], "little")) if head[:4] == b"\x7fELF" else machine
+            if found != machine:
+                return str(path.relative_to(folder))
+    return ""
 
 
 def _mode(member: zipfile.ZipInfo) -> int:

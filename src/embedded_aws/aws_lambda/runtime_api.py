@@ -17,14 +17,16 @@ RESULT = re.compile(rf"{PREFIX}/invocation/([^/]+)/(response|error)")
 class RuntimeAPI:
     """Hands out calls and receives their results; ``address`` is the value of ``AWS_LAMBDA_RUNTIME_API``.
 
-    The runtime's first request for a call, or its report that it can't start, ends the wait of ``started``.
+    Attributes:
+        starts: gets an empty record when the runtime asks for a call, and ``error`` when it failed to start.
+        results: gets the ``result`` or ``error`` of each call.
     """
 
     def __init__(self) -> None:
         api = self
         self._calls: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._started: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.results: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.starts: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._current = ""
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,7 +40,7 @@ class RuntimeAPI:
             def do_GET(self) -> None:
                 if self.path != f"{PREFIX}/invocation/next":
                     return self.answer(404, b"{}")
-                api._started.put({})
+                api.starts.put({})
                 call = api._calls.get()
                 if not call:
                     return self.answer(410, b"{}")
@@ -60,9 +62,9 @@ class RuntimeAPI:
                 except ValueError:
                     document = body.decode("utf-8", "replace")
                 if self.path == f"{PREFIX}/init/error":
-                    api._started.put({"error": document})
+                    api.starts.put({"error": document})
                 elif (match := RESULT.match(self.path)) and match[1] == api._current:
-                    api._results.put({"error" if match[2] == "error" else "result": document})
+                    api.results.put({"error" if match[2] == "error" else "result": document})
                 else:
                     return self.answer(400, b'{"errorType": "InvalidRequestID", "errorMessage": "Invalid request ID"}')
                 self.answer(202, b'{"status": "OK"}')
@@ -81,24 +83,12 @@ class RuntimeAPI:
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
 
-    def started(self, seconds: float) -> dict[str, Any] | None:
-        """Empty when the runtime is ready, ``error`` when it failed to start; None when neither came in time."""
-        return self._take(self._started, seconds)
-
-    def ask(self, call: dict[str, Any], seconds: float) -> dict[str, Any] | None:
-        """The ``result`` or ``error`` of a call; None when neither came in time."""
+    def offer(self, call: dict[str, Any]) -> None:
+        """Hand a call to the runtime."""
         self._calls.put(call)
-        return self._take(self._results, seconds)
 
     def close(self) -> None:
         """Tell the runtime that there are no more calls, and stop listening."""
         self._calls.put({})
         threading.Thread(target=self._server.shutdown, daemon=True).start()
         self._server.server_close()
-
-    @staticmethod
-    def _take(source: queue.SimpleQueue[dict[str, Any]], seconds: float) -> dict[str, Any] | None:
-        try:
-            return source.get(timeout=seconds)
-        except queue.Empty:
-            return None

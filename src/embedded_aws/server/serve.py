@@ -44,24 +44,36 @@ def patch(home: Path) -> None:
     """Apply the patches; where two replace the same function, the later one calls the earlier one."""
     from ministack import app
 
-    from embedded_aws import ecr
-    from embedded_aws.aws_lambda import aliases, call_metrics, functions, images, updates
+    from embedded_aws import ecr, stages
+    from embedded_aws.aws_lambda import aliases, call_metrics, functions, images, limits, reports, updates
     from embedded_aws.cloudformation import alarms as stack_alarms
     from embedded_aws.cloudformation import buckets, change_sets, resource_types
     from embedded_aws.cloudwatch import alarms, embedded_metrics, get_metric_data, logs_insights
     from embedded_aws.codebuild import api as codebuild
     from embedded_aws.iam import conditions, rights, signatures, web_identities
+    from embedded_aws.limits import objects, requests, resources
     from embedded_aws.server import late_loading
 
     signatures.patch()
     web_identities.patch(home / "issuers")
     rights.patch()
     conditions.patch()
+    requests.patch(app)
+    objects.patch()
+    limits.patch()
+    reports.patch()
     updates.patch()
     aliases.patch()
     late_loading.patch(
-        app, "cloudformation", buckets.patch, stack_alarms.patch, change_sets.patch, resource_types.patch
+        app,
+        "cloudformation",
+        buckets.patch,
+        stack_alarms.patch,
+        change_sets.patch,
+        resource_types.patch,
+        resources.patch,
     )
+    late_loading.patch(app, "apigateway", stages.patch)
     functions.patch(home / "tmp")
     ecr.patch(home)
     images.patch(home / "tmp")

@@ -32,10 +32,17 @@ class LambdaTarget(Target):
     probe = Path(__file__).with_name("probe.py")
     # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html and …/monitoring-metrics-view.html
     parity: ClassVar[tuple[Parity, ...]] = (
-        Parity("a function's memory", "not limited", "limited to function.memory"),
+        Parity("a function's memory", "on Linux, a process that holds more is killed", "limited to function.memory"),
         Parity("a function's network", "this machine's", "isolated, or a VPC's"),
-        Parity("a function's processor", "this machine's", "service.architecture"),
-        Parity("initialization", "up to 30 s", "cut after 10 s, then repeated within function.timeout"),
+        Parity("a function's processor", "this machine's, all of it", "service.architecture, by function.memory"),
+        Parity("a function's /tmp", "this machine's", "its own, 512 MB"),
+        Parity("files outside /tmp", "read-only on Linux 5.13 and newer: EACCES", "read-only: EROFS"),
+        Parity("processes and threads", "not limited", "1,024"),
+        Parity("executions at once", "two per processor and version; others wait", "1,000; others are throttled"),
+        Parity("stored versions", "not limited", "75 GB of code in a region"),
+        Parity("API requests per second", "not limited", "throttled: 15 to Lambda that change something"),
+        Parity("an HTTP API in front", "waits for function.timeout", "answers 503 after 30 s"),
+        Parity("old Python versions", "run as long as this machine has them", "refused after their end"),
         Parity("metrics", "within a second", "by the minute, some minutes late"),
         Parity("alarms", "judged over the last seconds", "judged by the minute"),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml_delivery.records import Limit
 from ml_delivery.target import Parity
 from ml_delivery.targets.lambda_function.target import LambdaTarget
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from ml_delivery.records import Context, Manifest, Packed, Pushed
     from ml_delivery.target import Deployer
 
-__all__ = ["TARGET"]
+__all__ = ["TARGET", "UNCOMPRESSED_LIMIT"]
+
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 10 GB, uncompressed, with the base image's layers.
+UNCOMPRESSED_LIMIT = 10 * 1024**3
 
 
 class LambdaImage(LambdaTarget):
@@ -32,6 +36,9 @@ class LambdaImage(LambdaTarget):
         Parity("the image's registry", "the emulator's, in its memory and on disk", "ECR"),
         Parity("the image's file system", "a chroot of its layers where no engine runs it", "read-only, of its layers"),
     )
+
+    def limits(self, config: Config) -> list[Limit]:
+        return [Limit(UNCOMPRESSED_LIMIT, "Lambda allows images of 10 GB")]
 
     def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:
         from ml_delivery.targets.lambda_image import packer
