@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +26,7 @@ from ml_delivery.records import (
     Answer,
     Artifact,
     Context,
+    Line,
     Live,
     Manifest,
     Numbers,
@@ -116,7 +117,15 @@ class FolderDeployer(Deployer):
         found = objects.get(self._context.cloud, self._context.foundation.bucket, artifact.location)
         return "sha256:" + hashlib.sha256(found[0] if found else b"").hexdigest()
 
-    def call(self, path: str, deployed: str = "", *, method: str = "GET", body: str = "") -> Answer:
+    def call(
+        self,
+        path: str,
+        deployed: str = "",
+        *,
+        method: str = "GET",
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         began, traffic = time.perf_counter(), self.traffic()
         name = deployed or (traffic.deployed if traffic else "")
         one = self._state()["deployed"].get(name)
@@ -159,7 +168,7 @@ class FolderDeployer(Deployer):
         del state["deployed"][deployed]
         self._write(state)
 
-    def logs(self, since: float) -> Iterator[str]:
+    def logs(self, since: float) -> Iterator[Line]:
         return iter(())
 
     def _state(self) -> dict[str, Any]:

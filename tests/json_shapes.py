@@ -23,6 +23,7 @@ from ml_delivery.findings import Finding
 from ml_delivery.monitoring.drift import Drift
 from ml_delivery.monitoring.page import Report
 from ml_delivery.records import Cost, Live, Manifest, Pushed, Release
+from ml_delivery.release.calling import Called
 from ml_delivery.release.head import Holder, Work
 from ml_delivery.release.results import Link, Outcome, Plan
 from ml_delivery.target import Parity
@@ -50,6 +51,7 @@ def _document(name: str, **fields: Any) -> Any:
 
 
 _resolvable()
+RELEASED = _document("Outcome", **inspect.get_annotations(Outcome, eval_str=True), address=str)
 PLAN = inspect.get_annotations(Plan, eval_str=True)
 STACK = _document("Stack", **inspect.get_annotations(InfraPlan, eval_str=True), applied=bool)
 # Each task that takes --json, with the version of its document, and what that is.
@@ -59,9 +61,10 @@ SHAPES: dict[str, tuple[int, Any]] = {
     "build --on codebuild": (1, Done),
     "push": (1, Pushed),
     "plan": (2, _document("Planned", **PLAN, drift=list[Drift], cost=Cost | None)),
-    "deploy": (1, Outcome),
-    "rollback": (1, Outcome),
-    "status": (1, _document("Status", live=Live | None, lock=Holder | None, work=Work | None)),
+    "deploy": (1, RELEASED),
+    "rollback": (1, RELEASED),
+    "call": (1, Called),
+    "status": (1, _document("Status", live=Live | None, lock=Holder | None, work=Work | None, address=str)),
     "releases": (1, list[Release]),
     "logs": (1, list[dict[str, str]]),
     "verify": (2, list[Link]),

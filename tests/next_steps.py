@@ -102,6 +102,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "formats.py damaged": ("not here: which older version of the object is whole is the user's to see",),
     "formats.py require_known": (UPGRADE,),
     "hooks.py run": ("hook", CODE),
+    "local.py program": (INDEX,),
     "models.py promoted": ("no model", "lock unreadable", "no model", "no model"),
     "models.py _verified": ("model missing", "model altered"),
     "monitoring/api.py Grafana._ask": (OUTSIDE, OUTSIDE),
@@ -118,6 +119,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "records/context.py Context.output": (
         "elsewhere: test_infra.py::test_stack_of_another_target_is_refused_in_words",
     ),
+    "release/calling.py call": ("elsewhere: test_calling.py::test_release_that_is_not_live_is_asked",),
     "release/delivery.py Delivery.artifact": ("other Python",),
     "release/delivery.py open_delivery": ("no environment",),
     "release/delivery.py checked_out": ("detached",),

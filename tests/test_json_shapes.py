@@ -71,6 +71,7 @@ def test_what_is_printed_is_as_the_schema_says(tiny: Tiny) -> None:
     for task in ("deploy", "status", "rollback", "releases", "config", "doctor", "monitor", "report"):
         check(task)
     check("logs", "--query", "slow")
+    check("call", "/version")
     for task in ("cloud.status", "cloud.parity"):
         check(task)
     assert seen | set(ELSEWHERE) == set(json_shapes.SHAPES)

@@ -4,6 +4,7 @@ What is where; imports go downward only, here and within each folder, which has 
 
 tasks/          what ``invoke`` runs: options, order, printing, exit codes
 targets/        where releases run, a folder for each; found by name only
+local           the service on this machine: served, and as a shell
 contract        checks what delivery expects of the service
 monitoring/     one definition of panels and alarms, and everything that is made from it
 release/        artifact + configuration + model in one environment: planned, deployed, watched, recorded, rolled back

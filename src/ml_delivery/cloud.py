@@ -153,6 +153,11 @@ class Cloud:
             )
         return self._clients[service, read_timeout]
 
+    @property
+    def endpoint(self) -> str:
+        """Where the embedded cloud answers on loopback; empty for AWS."""
+        return self._endpoint if self.name == "embedded" else ""
+
     def registry(self, uri: str) -> tuple[str, bool]:
         """The host and path that serve an ECR repository's URI, and whether they use TLS."""
         if not self._endpoint:

@@ -39,12 +39,15 @@ class Infrastructure:
         parameters: values of those parameters.
         statements: IAM statements for the delivery roles (``build``, ``codebuild``, ``plan``, ``deploy``), by role.
         project: more properties of the CodeBuild project.
+        front: a template for what makes the address: a stack of its own, since it needs what the first deploy creates. Its
+            parameters are ``Name`` and ``Environment``, its output is ``Address``; empty for none.
     """
 
     foundation: Tree = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
     statements: dict[str, list[Tree]] = field(default_factory=dict)
     project: Tree = field(default_factory=dict)
+    front: Tree = field(default_factory=dict)
 
     def __add__(self, other: Infrastructure) -> Infrastructure:
         """Both parts; ``other`` overrides what is in both."""
@@ -54,6 +57,7 @@ class Infrastructure:
             {**self.parameters, **other.parameters},
             {role: [*self.statements.get(role, []), *other.statements.get(role, [])] for role in roles},
             _merged(self.project, other.project),
+            other.front or self.front,
         )
 
 

@@ -119,7 +119,8 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
     }
     environments = _environments(data, read, kinds, problems) if "" in kinds else {}
     if not problems:
-        problems = list(dict.fromkeys(line for one in environments.values() for line in one.probe.problems(root)))
+        found = [line for one in environments.values() for line in _with_others(one, root)]
+        problems = list(dict.fromkeys(found))
         problems += [
             f"environments.{name}.variables.{line}"
             for name, one in environments.items()
@@ -129,6 +130,12 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
         raise ConfigError(FILE, problems, next=f"correct {path}")
     own = {name: section for name, section in read.items() if name not in OVERRIDABLE}  # these are in the environments
     return Config(root=root, environments=environments, **own)
+
+
+def _with_others(environment: Environment, root: Path) -> list[str]:
+    """What is wrong with an environment's settings in the light of its target, and of the service's files."""
+    fronts = plugin.find(environment.target, root).fronts
+    return [*environment.probe.problems(root), *environment.http.problems(fronts, environment.target)]
 
 
 def _functions(data: dict[str, Any], root: Path, problems: list[str]) -> dict[str, type[Function]]:
@@ -151,7 +158,7 @@ def _functions(data: dict[str, Any], root: Path, problems: list[str]) -> dict[st
         except plugin.Missing as error:
             problems.append(f"{place}: {error}")
             continue
-        if not hasattr(kind, "function") or not hasattr(kind, "pythons"):
+        if not all(hasattr(kind, name) for name in ("function", "pythons", "fronts")):
             problems.append(f"{place}: {target} is no ml_delivery.target.Target")
             continue
         found[name] = kind.function

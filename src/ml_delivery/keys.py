@@ -24,6 +24,7 @@ __all__ = [
     "Function",
     "Github",
     "Hooks",
+    "Http",
     "Monitoring",
     "Probe",
     "Request",
@@ -146,6 +147,33 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Http:
+    """The address at which what is live answers, who may call it there, and which web pages may."""
+
+    front: str = key('"none", or what the target offers: "function-url"', default="none", pattern=r"[a-z]+(-[a-z]+)*")
+    access: str = key('"iam" or "open"', default="iam", choices=("iam", "open"))
+    callers: tuple[str, ...] = key(
+        'a list of quoted 12-digit accounts, or ARNs of roles and users: ["123456789012"]',
+        default=(),
+        pattern=r"\d{12}|arn:aws:iam::\d{12}:(role|user)/[\w+=,.@/-]+",
+    )
+    origins: tuple[str, ...] = key(
+        'a list of origins, or "*": ["https://app.example.com"]',
+        default=(),
+        pattern=r"\*|https?://[^\s/?#*]+",
+    )
+
+    def problems(self, fronts: tuple[str, ...], target: str) -> list[str]:
+        """What is wrong with it for ``target``, which offers ``fronts``."""
+        found = []
+        if self.front not in fronts:
+            found.append(f"http.front: {target} has no {self.front!r}; write one of {', '.join(fronts)}")
+        if self.access == "open" and self.callers:
+            found.append('http.callers: access is "open", so everyone may call it; remove the callers or write "iam"')
+        return found
+
+
+@dataclass(frozen=True)
 class Deploy:
     """How traffic shifts to a new version, what stops it, and how long old versions are kept."""
 
@@ -258,7 +286,8 @@ class EnvironmentTable:
 class Environment:
     """Where a branch is delivered to, with everything that can differ between environments.
 
-    ``function``, ``deploy`` and ``probe`` are the sections of these names, with what ``[environments.NAME.…]`` overrides.
+    ``function``, ``http``, ``deploy`` and ``probe`` are the sections of these names, with what ``[environments.NAME.…]``
+    overrides.
     """
 
     name: str
@@ -266,6 +295,7 @@ class Environment:
     account: str
     target: str
     function: Function
+    http: Http
     deploy: Deploy
     probe: Probe
     own_variables: dict[str, str]
@@ -277,10 +307,11 @@ class Environment:
 
 
 # The sections that an environment can override.
-OVERRIDABLE = ("function", "deploy", "probe")
+OVERRIDABLE = ("function", "http", "deploy", "probe")
 SECTIONS = {
     "service": Service,
     "function": Function,
+    "http": Http,
     "train": Command,
     "evaluate": Command,
     "promote": Command,

@@ -15,7 +15,7 @@ from ml_delivery import keys, plugin
 from ml_delivery.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from ml_delivery.cloud import Cloud
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Context,
         Cost,
         Limit,
+        Line,
         Live,
         Manifest,
         Numbers,
@@ -59,6 +60,7 @@ class Target(ABC):
 
     Attributes:
         function: declares the keys of ``[function]``.
+        fronts: the values of ``http.front`` that it offers.
         pythons: the Python versions that it supports.
         provided: packages that it already has, so that they are not put into artifacts.
         same_bytes: whether two builds of one source have the same digest; otherwise their contents are compared.
@@ -69,6 +71,7 @@ class Target(ABC):
     """
 
     function: ClassVar[type[keys.Function]] = keys.Function
+    fronts: ClassVar[tuple[str, ...]] = ("none",)
     pythons: ClassVar[tuple[str, ...]] = keys.PYTHONS
     provided: ClassVar[frozenset[str]] = frozenset()
     same_bytes: ClassVar[bool] = True
@@ -105,6 +108,13 @@ class Target(ABC):
     def advice(self, manifest: Manifest) -> list[str]:
         """What the user should know about a build; one line each."""
         return []
+
+    def serving(self, environment: Environment) -> tuple[str, ...]:
+        """Arguments of the service's interpreter that serve the working tree over HTTP as this target would, for ``invoke serve``.
+
+        The descriptor of a socket that listens already is added as the last one. Empty if the target can't.
+        """
+        return ()
 
     def checks(self, config: Config) -> dict[str, Callable[[], dict[str, str]]]:
         """More checks of this machine for ``invoke doctor``, by name.
@@ -171,8 +181,19 @@ class Deployer(ABC):
         """
 
     @abstractmethod
-    def call(self, path: str, deployed: str = "", *, method: str = "GET", body: str = "") -> Answer:
-        """Request ``path`` from a deployed version, or from what is live if ``deployed`` is empty."""
+    def call(
+        self,
+        path: str,
+        deployed: str = "",
+        *,
+        method: str = "GET",
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Request ``path`` from a deployed version, or from what is live if ``deployed`` is empty.
+
+        ``headers`` have names in lower case; without a ``content-type``, the body is JSON.
+        """
 
     @abstractmethod
     def numbers(self, deployed: str, since: float) -> Numbers:
@@ -199,8 +220,15 @@ class Deployer(ABC):
         """Remove a deployed version, unless it serves or no longer exists."""
 
     @abstractmethod
-    def logs(self, since: float) -> Iterator[str]:
+    def logs(self, since: float) -> Iterator[Line]:
         """The service's log lines since ``since`` (seconds since 1970), oldest first."""
+
+    def address(self, made: str) -> str:
+        """The URL at which what is live answers HTTP requests, as this machine reaches it; empty for none.
+
+        ``made`` is the output ``Address`` of the stack of ``Infrastructure.front``; empty where that is not deployed.
+        """
+        return made
 
     def discard(self, keep: set[str], before: float) -> list[Removed]:
         """Remove artifacts outside the bucket that were pushed before ``before`` (seconds since 1970), and return them.

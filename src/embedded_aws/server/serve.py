@@ -45,7 +45,7 @@ def patch(home: Path) -> None:
     from ministack import app
 
     from embedded_aws import ecr, stages
-    from embedded_aws.aws_lambda import aliases, call_metrics, functions, images, limits, reports, updates
+    from embedded_aws.aws_lambda import aliases, call_metrics, functions, images, limits, reports, updates, urls
     from embedded_aws.cloudformation import alarms as stack_alarms
     from embedded_aws.cloudformation import buckets, change_sets, resource_types
     from embedded_aws.cloudwatch import alarms, embedded_metrics, get_metric_data, logs_insights
@@ -64,6 +64,7 @@ def patch(home: Path) -> None:
     reports.patch()
     updates.patch()
     aliases.patch()
+    urls.patch(app)
     late_loading.patch(
         app,
         "cloudformation",

@@ -32,8 +32,10 @@ __all__ = [
     "discard",
     "ensure",
     "foundation",
+    "outputs",
     "plan",
     "provider_stands",
+    "stands",
     "state",
 ]
 
@@ -79,12 +81,16 @@ class InfraPlan:
 def foundation(config: Config, environment: Environment, cloud: Cloud) -> Foundation | None:
     """The environment's foundation; None when its stack does not exist or was never completely created. One API call, or two
     after a failed update."""
-    wanted = stacks.service(config, environment)
+    found = outputs(stacks.service(config, environment), cloud)
+    return found and Foundation(found[0]["Bucket"], *found)
+
+
+def outputs(wanted: Stack, cloud: Cloud) -> tuple[dict[str, str], bool] | None:
+    """The outputs of the stack, and whether it is up to date; None when it does not exist or was never completely created."""
     stack = _describe(cloud, wanted.name)
     if stack is None or "Outputs" not in stack:
         return None
-    outputs = {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
-    return Foundation(outputs["Bucket"], outputs, _is_current(cloud, wanted, stack))
+    return {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}, _is_current(cloud, wanted, stack)
 
 
 def provider_stands(config: Config, cloud: Cloud) -> bool:
@@ -203,6 +209,11 @@ def state(stack: Stack, cloud: Cloud) -> str:
     if there["StackStatus"] not in COMPLETE:
         return str(there["StackStatus"])
     return "current" if _is_current(cloud, stack, there) else "outdated"
+
+
+def stands(name: str, cloud: Cloud) -> bool:
+    """Whether there is a stack with this name, in any state."""
+    return _describe(cloud, name) is not None
 
 
 def ensure(stack: Stack, cloud: Cloud) -> None:

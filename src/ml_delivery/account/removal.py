@@ -24,7 +24,7 @@ GONE = re.compile("NotFound|NoSuch")
 
 
 def remove(config: Config, environment: Environment, cloud: Cloud, tell: Callable[[str], None]) -> None:
-    """Remove what the target runs, then the stacks, then the bucket with all object versions.
+    """Remove the address, then what the target runs, then the stacks, then the bucket with all object versions.
 
     GitHub stays an identity provider, since other services of the account may use it. Idempotent: what no longer exists is
     skipped, so an interrupted removal can be run again. ``tell`` is called with the name of each thing that was removed.
@@ -33,9 +33,13 @@ def remove(config: Config, environment: Environment, cloud: Cloud, tell: Callabl
         CloudError: AWS refused; what was removed before that stays removed.
     """
     bucket = f"{config.name_of(environment)}-{cloud.account}"
-    steps = target.load(environment.target, config).removals(config, environment, cloud)
-    for stack in stacks.names(config, environment).values():
-        steps[f"the stack {stack}"] = partial(change_sets.delete, stack, cloud)
+    names = stacks.names(config, environment)
+    standing = {f"the stack {stack}": partial(change_sets.delete, stack, cloud) for stack in names.values()}
+    # The address first: its stack is made of parts of what the target runs.
+    front = f"the stack {names['front']}"
+    steps: dict[str, Callable[[], object]] = {front: standing.pop(front)}
+    steps |= target.load(environment.target, config).removals(config, environment, cloud)
+    steps |= standing
     steps[f"the bucket {bucket}"] = partial(_bucket, cloud, bucket)
     for what, step in steps.items():
         with cloud.faults():

@@ -15,12 +15,21 @@ if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
 
-__all__ = ["ISSUER", "WORKFLOWS", "Stack", "delivering", "github", "names", "service", "subject", "workflows"]
+__all__ = ["ISSUER", "WORKFLOWS", "Stack", "delivering", "front", "github", "names", "service", "subject", "workflows"]
 
 INFRA = Path(__file__).parent.parent / "infra"
 ISSUER = "token.actions.githubusercontent.com"
 # The workflow files whose jobs take a role, by the role's stage.
 WORKFLOWS = {"build": "build_test.yml", "plan": "deploy.yml", "deploy": "deploy.yml"}
+# A deploy ends with the address, which it reads from the stack that makes it.
+READ_FRONT: cloudformation.Tree = {
+    "Sid": "ReadFront",
+    "Effect": "Allow",
+    "Action": "cloudformation:DescribeStacks",
+    "Resource": {
+        "Fn::Sub": "arn:${AWS::Partition}:cloudformation:${AWS::Region}:${AWS::AccountId}:stack/${Name}-${Environment}-front/*"
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -81,14 +90,30 @@ def delivering(config: Config, environment: Environment) -> Stack:
     }
     neutral, place = _neutral(config, "delivery.yaml")
     part = target.load(environment.target, config).infrastructure(config, environment)
+    if part.front:
+        part += cloudformation.Infrastructure(statements={"deploy": [READ_FRONT]})
     body = cloudformation.write(cloudformation.delivery(neutral, part, place))
     return Stack(names(config, environment)["delivery"], body, parameters, place)
+
+
+def front(config: Config, environment: Environment) -> Stack | None:
+    """What makes the environment's address: ``<service>-<environment>-front``; None for no address, or one without a stack."""
+    template = target.load(environment.target, config).infrastructure(config, environment).front
+    if not template:
+        return None
+    name = names(config, environment)["front"]
+    return Stack(name, cloudformation.write(template), _named(config, environment), "pipeline.toml ([http])")
 
 
 def names(config: Config, environment: Environment) -> dict[str, str]:
     """The names of the environment's stacks by their purpose, in the order in which they can be deleted."""
     name = config.name_of(environment)
-    return {"delivery": f"{name}-pipeline", "monitoring": f"{name}-monitoring", "foundation": name}
+    return {
+        "delivery": f"{name}-pipeline",
+        "monitoring": f"{name}-monitoring",
+        "front": f"{name}-front",
+        "foundation": name,
+    }
 
 
 def github(config: Config) -> Stack:

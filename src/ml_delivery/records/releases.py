@@ -17,6 +17,7 @@ __all__ = [
     "VERIFIED",
     "Answer",
     "Cost",
+    "Line",
     "Live",
     "Look",
     "Numbers",
@@ -155,6 +156,14 @@ class Answer:
     seconds: float
     gone: bool = False
     waking: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the service's log; ``at`` is when it was logged (seconds since 1970)."""
+
+    at: float
+    text: str
 
 
 @dataclass(frozen=True)

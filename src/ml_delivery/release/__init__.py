@@ -6,6 +6,9 @@ deploy                                deploy, resume and rollback, from taking t
 machine                               the sequence of steps that they share
 plan, probing, watch, retention       what would change; the health check; live metrics; what can be removed
 rollout                               how traffic shifts, and for how long
+front                                 the address of what is live
+following                             the log, as it is written
+calling                               one request of the user to a release
 delivery                              one environment, opened: its cloud, foundation, target and ledger
 ledger, history                       what was released, and the same as a page
 words                                 records as text

@@ -145,7 +145,7 @@ def _ask(delivery: Delivery, request: Request, deployed: str, previous: int) -> 
     """What is answered, once what was just created or shifted is visible."""
     began, body = time.monotonic(), request.content(delivery.config.root)
     while True:
-        answer = delivery.deployer.call(request.path, deployed, method=request.method, body=body)
+        answer = delivery.deployer.call(request.path, deployed, method=request.method, body=body.encode())
         passed = time.monotonic() - began
         late = (answer.gone and passed < GONE_SECONDS) or (answer.waking and passed < delivery.deployer.wakes_within)
         late = late or (bool(previous) and passed < SETTLE_SECONDS and document(answer.body).get("release") == previous)

@@ -1,6 +1,6 @@
 """What ``invoke`` runs: options, order, printing and exit codes; the work itself is in the modules next to this package.
 
-account, artifacts, cloud, models, monitor, package, releases, reports, upgrade    the tasks, by what they are about
+account, artifacts, cloud, models, monitor, package, releases, reports, service, upgrade    the tasks, by what they are about
 findings        the sentences of `doctor`'s findings
 reporting       notifications of how a build, deploy or rollback ended
 base            what every task has in common: errors end as one message and an exit code
@@ -13,7 +13,19 @@ instant.
 
 from invoke import Collection
 
-from ml_delivery.tasks import account, artifacts, cloud, models, monitor, package, releases, reports, typed, upgrade
+from ml_delivery.tasks import (
+    account,
+    artifacts,
+    cloud,
+    models,
+    monitor,
+    package,
+    releases,
+    reports,
+    service,
+    typed,
+    upgrade,
+)
 
 __all__ = ["namespace"]
 
@@ -27,6 +39,7 @@ namespace = Collection(
     artifacts.push,
     releases.plan,
     releases.deploy,
+    releases.ship,
     releases.rollback,
     releases.unlock,
     account.bootstrap,
@@ -35,7 +48,9 @@ namespace = Collection(
     upgrade.upgrade,
     monitor.monitor,
     monitor.report,
-    reports.call,
+    service.call,
+    service.serve,
+    service.shell,
     reports.status,
     reports.releases,
     reports.logs,

@@ -38,6 +38,7 @@ def bootstrap(
     from ml_delivery.account import change_sets, stacks
     from ml_delivery.cloud import Cloud
     from ml_delivery.monitoring import stack as monitoring
+    from ml_delivery.release import front
     from ml_delivery.release.delivery import checked_out
 
     config = read_config()
@@ -55,6 +56,8 @@ def bootstrap(
     ]
     if not change_sets.provider_stands(config, opened):
         wanted.insert(0, stacks.github(config))
+    if address := front.wanted(config, environment, opened):
+        wanted.append(address)
     plans = []
     for stack in wanted:
         planned = change_sets.plan(stack, opened)
@@ -74,12 +77,33 @@ def bootstrap(
         plans.append({**vars(planned), "applied": agreed})
         if planned.change_set and not json:
             console.say(f"{planned.stack}: done")
+    if unwanted := front.unwanted(config, environment, opened):
+        plans.append(_without_front(unwanted, opened, yes=yes, json=json))
+    if stacks.front(config, environment) and not address and not json:
+        console.say(f"{environment.name} gets its address after its first deploy; then run this again")
     known = stacks.workflows(config, opened.account)
     if not json:
         return _variables(known)
     console.document({"stacks": plans, "DELIVERY": known})
     if not all(plan["applied"] for plan in plans):
         raise Exit(f"nothing was changed on {opened.name}; next: add --yes", 1)
+
+
+def _without_front(planned: InfraPlan, cloud: Cloud, *, yes: bool, json: bool) -> dict[str, Any]:
+    """Remove the stack of an address that [http] no longer has, after asking; returns what was planned and whether it is done."""
+    from ml_delivery.account import change_sets
+
+    if not json:
+        console.say(f"{planned.stack}: [http] has no address any more")
+    question = f"remove {planned.stack}, and with it the address, on {cloud.name}?"
+    agreed = yes or cloud.name == "embedded" or (not json and console.agrees(question))
+    if not agreed and not json:
+        raise Exit(f"{planned.stack} was not removed", 1)
+    if agreed:
+        change_sets.delete(planned.stack, cloud)
+        if not json:
+            console.say(f"{planned.stack}: removed")
+    return {**vars(planned), "applied": agreed}
 
 
 def _planned(planned: InfraPlan) -> None:

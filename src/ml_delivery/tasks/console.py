@@ -19,15 +19,18 @@ if TYPE_CHECKING:
     from ml_delivery.artifact.codebuild import Phase
     from ml_delivery.records import Cost
     from ml_delivery.release.delivery import Delivery
+    from ml_delivery.release.front import Front
     from ml_delivery.release.results import Outcome, Result, Step
 
 __all__ = [
     "agrees",
+    "aside",
     "body",
     "clear",
     "cost",
     "document",
     "foreign",
+    "front",
     "megabytes",
     "outcome",
     "output",
@@ -83,6 +86,12 @@ def foreign() -> Iterator[Callable[[str], None]]:
         yield say
     finally:
         _write(f"::{token}::")
+
+
+def aside(line: str) -> None:
+    """Print a line for whoever reads along, to stderr, where that is a terminal: a program gets the result alone."""
+    if sys.stderr.isatty():
+        print(clean(line), file=sys.stderr, flush=True)
 
 
 def body(text: str) -> None:
@@ -158,6 +167,15 @@ def outcome(done: Outcome, delivery: Delivery) -> None:
         return
     serves = f"deployed version {done.release.deployed} serves {where}"
     say(f"release {done.release.number} is verified: {serves} ({done.seconds:.2f} s)")
+
+
+def front(found: Front, delivery: Delivery) -> None:
+    """Print the address of what is live, if it is to have one."""
+    if found.address:
+        say(f"address: {found.address}{' (requests must be signed)' if found.access == 'iam' else ''}")
+    if not found.current:
+        what = "it is not as [http] says" if found.address else "there is no address yet"
+        say(f"{what}; next: invoke bootstrap --branch {delivery.environment.branch}{delivery.where}")
 
 
 def cost(estimated: Cost) -> str:

@@ -1,4 +1,4 @@
-"""The release's tasks: plan, deploy, rollback, unlock."""
+"""The release's tasks: plan, deploy, ship, rollback, unlock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Exit
 
-from ml_delivery.tasks import console
+from ml_delivery.tasks import artifacts, console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, open_environment
 from ml_delivery.tasks.reporting import reporting_release
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ml_delivery.records import Release
     from ml_delivery.release.delivery import Delivery
 
+DETACH = "exit after the first traffic step; deploy --resume continues"
 WAIT = "seconds to wait for a deploy that is under way; default: 0"
 
 
@@ -67,7 +68,7 @@ def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float =
         "cloud": CLOUD,
         "plan": "carry out only this plan: its digest, or the file that `plan --json` wrote",
         "wait": WAIT,
-        "detach": "exit after the first traffic step; --resume continues",
+        "detach": DETACH,
         "resume": "continue a deploy that was detached or interrupted, if there is one",
         "json": JSON,
     }
@@ -85,6 +86,7 @@ def deploy(
     """Release the branch's artifact; exit 0 means that it is verified, or that there was nothing to do."""
     from ml_delivery import hooks
     from ml_delivery.release import deploy as deploying
+    from ml_delivery.release import front
     from ml_delivery.release import plan as planning
 
     if plan is not None:
@@ -93,6 +95,7 @@ def deploy(
         planning.digest_of(plan)  # before anything is begun, a hook included
     delivery = open_environment(branch, cloud, prepare=True)
     report = console.quiet if json else console.step
+    found = front.find(delivery, prepare=True)  # first, so that a right that is missing stops nothing that is half done
     _announce_wait(delivery, wait)
     with reporting_release("deploy", delivery) as reported:
         if resume:
@@ -102,8 +105,10 @@ def deploy(
             before = partial(hooks.run, delivery.config, "pre_deploy", again, **_facts(delivery))
             done = deploying.deploy(delivery, report, approved=plan, wait=wait, detach=detach, before=before)
             outcome = reported(done)
+    if not found.address:  # until the first release is live, there is nothing to call
+        found = front.find(delivery, prepare=True)
     if json:
-        console.document(outcome)
+        console.document({**vars(outcome), "address": found.address})
     elif outcome.release:
         console.outcome(outcome, delivery)
     else:
@@ -111,8 +116,18 @@ def deploy(
         says = f"nothing to do: {live if outcome.live else 'no release is live'} in {delivery.environment.name}"
         console.say(says)
         console.summary(says)
+    if not json:
+        console.front(found, delivery)
     if outcome.release and outcome.weight == 100:
         hooks.run(delivery.config, "post_deploy", **_facts(delivery, outcome.release))
+
+
+@action(help={"branch": BRANCH, "cloud": CLOUD, "wait": WAIT, "detach": DETACH})
+def ship(context: Any, branch: str = "", cloud: str = "", wait: int = 0, detach: bool = False) -> None:
+    """Build, push and deploy: the whole way from the branch's commit to a verified release."""
+    artifacts.build(context, branch=branch)
+    artifacts.push(context, branch=branch, cloud=cloud)
+    deploy(context, branch=branch, cloud=cloud, wait=wait, detach=detach)
 
 
 @action(
@@ -128,15 +143,18 @@ def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, wait: int =
     """Roll back to the last verified release: code, configuration and model."""
     from ml_delivery import hooks
     from ml_delivery.release import deploy as deploying
+    from ml_delivery.release import front
 
     delivery = open_environment(branch, cloud)
+    found = front.find(delivery)
     _announce_wait(delivery, wait)
     with reporting_release("rollback", delivery) as reported:
         outcome = reported(deploying.rollback(delivery, to, console.quiet if json else console.step, wait=wait))
     if json:
-        console.document(outcome)
+        console.document({**vars(outcome), "address": found.address})
     else:
         console.outcome(outcome, delivery)
+        console.front(found, delivery)
     hooks.run(delivery.config, "post_rollback", **_facts(delivery, outcome.release))
 
 

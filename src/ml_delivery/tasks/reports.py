@@ -1,4 +1,4 @@
-"""The tasks that change nothing: call, status, releases, logs, verify, config."""
+"""The tasks that change nothing: status, releases, logs, verify, config."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import json as _json
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,20 +27,6 @@ if TYPE_CHECKING:
 WATCH_SECONDS = 5  # CloudWatch itself measures by the minute
 
 
-@action(help={"path": "the path to request, such as /version", "branch": BRANCH, "cloud": CLOUD}, positional=["path"])
-def call(_: Any, path: str, branch: str = "", cloud: str = "") -> None:
-    """Request PATH from the live version and print the response; exit 1 for a status of 400 or above."""
-    from ml_delivery.release import foreign
-
-    delivery = open_environment(branch, cloud)
-    answer = delivery.deployer.call(path if path.startswith("/") else f"/{path}")
-    foreign.learn(delivery)
-    console.body(answer.body)
-    if answer.fault or answer.status >= 400:
-        fault = console.clean(answer.fault)[: foreign.LIMIT]
-        raise Exit(f"✗ {fault or f'status {answer.status}'}", 1)
-
-
 @action(
     help={
         "branch": BRANCH,
@@ -51,12 +38,13 @@ def call(_: Any, path: str, branch: str = "", cloud: str = "") -> None:
 )
 def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch: bool = False, looks: int = 0) -> None:
     """Show what is live, and what is under way."""
-    from ml_delivery.release import words
+    from ml_delivery.release import front, words
 
     delivery = open_environment(branch, cloud)
     if watch:
         return _watch(delivery, looks)
     live, head = delivery.deployer.live(), delivery.ledger.head()
+    found = front.find(delivery)
     where = f"--branch {delivery.environment.branch}{delivery.where}"
     if json:
         return console.document(
@@ -64,11 +52,14 @@ def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch:
                 "live": live and asdict(replace(live, variables=_ours(live.variables, head))),
                 "lock": head.holder and asdict(head.holder),
                 "work": head.work and asdict(head.work),
+                "address": found.address,
             }
         )
     console.say(f"{delivery.environment.name} on {delivery.cloud.name}")
     for line in words.state(live, head, where):
         console.say(f"  {line}")
+    if live:
+        console.front(found, delivery)
 
 
 def _ours(variables: dict[str, str], head: Head) -> dict[str, str]:
@@ -116,20 +107,33 @@ def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, html: s
         "branch": BRANCH,
         "cloud": CLOUD,
         "minutes": "how far back; default: 10",
+        "follow": "go on with what is logged from now on, until Ctrl-C",
         "json": "with --query: print one JSON document instead of text",
     }
 )
-def logs(_: Any, query: str = "", branch: str = "", cloud: str = "", minutes: int = 10, json: bool = False) -> None:
+def logs(
+    _: Any,
+    query: str = "",
+    branch: str = "",
+    cloud: str = "",
+    minutes: int = 10,
+    follow: bool = False,
+    json: bool = False,
+) -> None:
     """Print the log of the last minutes, or what a query finds in it."""
-    from ml_delivery.release import foreign
+    from ml_delivery.release import following, foreign
 
+    if query and follow:
+        raise Exit("✗ --follow: a query is of what is logged already\n  next: leave out --follow or --query", 1)
     if query:
         return _query(query, branch, cloud, minutes, json)
     delivery = open_environment(branch, cloud)
     foreign.learn(delivery)
-    with console.foreign() as say:
-        for line in delivery.deployer.logs(time.time() - minutes * 60):
-            say(line)
+    since = time.time() - minutes * 60
+    lines = following.lines(delivery.deployer, since) if follow else delivery.deployer.logs(since)
+    with console.foreign() as say, suppress(*([KeyboardInterrupt] if follow else [])):
+        for line in lines:
+            say(line.text)
 
 
 def _watch(delivery: Delivery, looks: int) -> None:

@@ -4,6 +4,7 @@ target           the base class of both targets
 infrastructure   the part of the stacks that foundation.yaml and delivery.yaml define
 observing        panels, alarms and log queries
 deployer         stages, calls, measures and removes versions of one environment's function
+front            the address: a Function URL
 function         updates the function to what a release defines
 alias            how traffic is split between versions
 http             HTTP requests and responses as Lambda events
@@ -11,4 +12,5 @@ version_metrics  Lambda's metrics of one version
 costs            list prices
 settings         the keys of ``[function]``
 probe            calls a handler on this machine, for ``invoke doctor --contract``
+serve            serves a handler on this machine, for ``invoke serve``
 """

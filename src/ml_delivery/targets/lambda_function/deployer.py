@@ -6,14 +6,14 @@ import json
 import re
 import time
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery.cloud import code_of
 from ml_delivery.errors import Refused, Unsettled
-from ml_delivery.records import RELEASE_VARIABLE, Answer, Live
+from ml_delivery.records import RELEASE_VARIABLE, Answer, Line, Live
 from ml_delivery.target import Deployer
-from ml_delivery.targets.lambda_function import alias, costs, settings, version_metrics
+from ml_delivery.targets.lambda_function import alias, costs, front, settings, version_metrics
 from ml_delivery.targets.lambda_function.alias import ALIAS, CHANGED, GONE
 from ml_delivery.targets.lambda_function.function import Convergence, variables_of
 from ml_delivery.targets.lambda_function.http import http_event, read_answer
@@ -130,14 +130,22 @@ class LambdaDeployer(Deployer):
                     next="find out what else changes this function, then run this again",
                 ) from error
 
-    def call(self, path: str, deployed: str = "", *, method: str = "GET", body: str = "") -> Answer:
+    def call(
+        self,
+        path: str,
+        deployed: str = "",
+        *,
+        method: str = "GET",
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         started = time.perf_counter()
         with self.context.cloud.faults():
             try:
                 answer = self.client.invoke(
                     FunctionName=self.function,
                     Qualifier=deployed or ALIAS,
-                    Payload=json.dumps(http_event(path, method, body)).encode(),
+                    Payload=json.dumps(http_event(path, method, body, headers or {})).encode(),
                 )
             except Exception as error:
                 code, passed = code_of(error), time.perf_counter() - started
@@ -178,13 +186,16 @@ class LambdaDeployer(Deployer):
                 if code_of(error) not in (GONE, "ResourceConflictException"):  # the latter: an alias needs it
                     raise
 
-    def logs(self, since: float) -> Iterator[str]:
+    def logs(self, since: float) -> Iterator[Line]:
         group = self.context.output("LogGroup")
         with self.context.cloud.faults():
             pages = self.context.cloud.client("logs").get_paginator("filter_log_events")
             for page in pages.paginate(logGroupName=group, startTime=int(since * 1000)):
                 for event in page["events"]:
-                    yield event["message"].rstrip("\n")
+                    yield Line(event["timestamp"] / 1000, event["message"].rstrip("\n"))
+
+    def address(self, made: str) -> str:
+        return front.address(self.context.cloud, made)
 
     def cost(self, requests_per_second: float) -> Cost | None:
         milliseconds = version_metrics.mean_duration(self.context.cloud, self.function, ALIAS)

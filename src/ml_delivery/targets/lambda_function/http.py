@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,18 +14,22 @@ from ml_delivery.records import Answer
 __all__ = ["http_event", "read_answer"]
 
 
-def http_event(path: str, method: str = "GET", body: str = "") -> dict[str, Any]:
+def http_event(path: str, method: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     """The event that an HTTP API or a Function URL sends for this request (payload format 2.0).
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
     """
     parts = urlsplit(path)
+    try:
+        text, encoded = body.decode("utf-8"), False
+    except UnicodeDecodeError:
+        text, encoded = base64.b64encode(body).decode(), True
     return {
         "version": "2.0",
         "routeKey": "$default",
         "rawPath": parts.path,
         "rawQueryString": parts.query,
-        "headers": {"host": "pipeline", "user-agent": "pipeline", "content-type": "application/json"},
+        "headers": {"host": "pipeline", "user-agent": "pipeline", "content-type": "application/json", **headers},
         "requestContext": {
             "domainName": "pipeline",
             "http": {
@@ -38,8 +43,8 @@ def http_event(path: str, method: str = "GET", body: str = "") -> dict[str, Any]
             "stage": "$default",
             "timeEpoch": int(time.time() * 1000),
         },
-        "body": body,
-        "isBase64Encoded": False,
+        "body": text,
+        "isBase64Encoded": encoded,
     }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_delivery import cloudformation
-from ml_delivery.targets.lambda_function import settings
+from ml_delivery.targets.lambda_function import front, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,8 @@ __all__ = ["part", "removals"]
 
 
 def part(config: Config, environment: Environment) -> cloudformation.Infrastructure:
-    """The parts in this folder's ``foundation.yaml`` and ``delivery.yaml``: role, log group and policy statements."""
+    """The parts in this folder's ``foundation.yaml`` and ``delivery.yaml``: role, log group and policy statements; and the
+    address."""
     region, account = config.service.region, environment.account or "*"
     secrets, own = environment.function.secrets, environment.own_variables
     # Of what is declared as a secret only, and so of its pattern: any variable else could widen the role.
@@ -28,7 +30,8 @@ def part(config: Config, environment: Environment) -> cloudformation.Infrastruct
         "Tracing": settings.of(environment).tracing,
         "Secrets": ",".join(arns) or "none",
     }
-    return cloudformation.part(Path(__file__).parent, parameters)
+    made = cloudformation.part(Path(__file__).parent, parameters)
+    return replace(made, front=front.template(environment.http))
 
 
 def removals(config: Config, environment: Environment, cloud: Cloud) -> dict[str, Callable[[], object]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ml_delivery.target import Parity, Target
+from ml_delivery.targets.lambda_function import settings
 from ml_delivery.targets.lambda_function.settings import LambdaSettings
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class LambdaTarget(Target):
     """A function on AWS Lambda."""
 
     function: ClassVar[type[Function]] = LambdaSettings
+    fronts = ("none", "function-url")
     # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
     pythons = ("3.11", "3.12", "3.13", "3.14")
     # Included in Lambda's Python: https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
@@ -45,6 +47,7 @@ class LambdaTarget(Target):
         Parity("old Python versions", "run as long as this machine has them", "refused after their end"),
         Parity("metrics", "within a second", "by the minute, some minutes late"),
         Parity("alarms", "judged over the last seconds", "judged by the minute"),
+        Parity("the address", "on loopback, below a path that names it", "HTTPS, at a name of AWS"),
     )
 
     def glibc(self, python: str) -> int:
@@ -53,6 +56,10 @@ class LambdaTarget(Target):
         https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
         """
         return 26 if python == "3.11" else 34
+
+    def serving(self, environment: Environment) -> tuple[str, ...]:
+        own = settings.of(environment)
+        return ("-P", str(Path(__file__).with_name("serve.py")), str(own.timeout), str(own.memory))
 
     def infrastructure(self, config: Config, environment: Environment) -> Infrastructure:
         from ml_delivery.targets.lambda_function import infrastructure

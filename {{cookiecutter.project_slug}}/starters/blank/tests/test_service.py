@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_service import models
+from ml_service import models, stages
 from service import model, training
 from service.app import create_app
 
@@ -48,6 +48,26 @@ def test_wrong_question_is_a_problem_document(root: Path, query: str) -> None:
     assert root
     answer = create_app().test_client().get(f"/v1/predict{query}")
     assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    ("stage", "path", "status"),
+    [
+        ("prod", "/prod/version", 200),
+        ("prod", "/prod", 404),  # the application's own "/", which it has not
+        ("prod", "/version", 200),
+        ("prod", "/production/version", 404),
+        ("$default", "/version", 200),
+        ("$default", "/prod/version", 404),
+    ],
+)
+def test_named_stage_is_no_part_of_the_path(root: Path, stage: str, path: str, status: int) -> None:
+    """Below a stage of an HTTP API the service answers as without one."""
+    assert root
+    app = create_app()
+    app.wsgi_app = stages.mounted(app.wsgi_app)  # type: ignore[method-assign]
+    asked = app.test_client().get(path, environ_overrides={"apig_wsgi.request_context": {"stage": stage}})
+    assert asked.status_code == status
 
 
 def test_fault_is_logged_and_answered(

@@ -2,8 +2,11 @@
 
 from apig_wsgi import make_lambda_handler
 
+from ml_service import stages
 from service.app import create_app
 
 __all__ = ["handler"]
 
-handler = make_lambda_handler(create_app())  # at import: once per process, and what fails stops its start
+handler = make_lambda_handler(
+    stages.mounted(create_app())
+)  # at import: once per process, and what fails stops its start

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from apig_wsgi import make_lambda_handler
 
+from ml_service import stages
 from service.app import create_app
 
 __all__ = ["handler"]
 
 # Created at import: once per process, before the first request; what fails stops the start.
-handler = make_lambda_handler(create_app())
+handler = make_lambda_handler(stages.mounted(create_app()))

@@ -1,0 +1,77 @@
+"""A user's first hour: `blank` is baked, and each command of its README's "Call it, serve it" is typed as it stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+from bake import bake, start
+from test_bake import run
+from tiny import TEMPLATE
+
+SECTION = (TEMPLATE / "README.md").read_text().partition("## Call it, serve it\n")[2].partition("\n## ")[0]
+COMMANDS = re.findall(r"^\$ (.*?)(?: {2,}# (.*))?$", SECTION, re.M)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="NOT TESTED: there is no curl here")
+def test_blank_is_called_served_and_looked_into(tmp_path: Path) -> None:
+    """From the bake to its classifier's answer at its address, on the emulator; and the working tree, served and asked."""
+    made = bake(tmp_path / "out", starter="blank")
+    settings = (made / "pipeline.toml").read_text()
+    settings = re.sub('front = "none" *#', 'front = "function-url" #', settings)
+    (made / "pipeline.toml").write_text(re.sub('access = "iam" *#', 'access = "open" #', settings))
+    start(made)
+    run(made, "make", "setup")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PIPELINE_", "AWS_"))}
+    typing = {
+        "cwd": made,
+        "env": {**clean, "PATH": f"{made}/.venv/bin:{os.environ['PATH']}"},
+        "text": True,
+        "shell": True,
+    }
+    printed: dict[str, str] = {}
+    running = []
+    try:
+        for command, about in COMMANDS:
+            if about.endswith("until Ctrl-C"):
+                process = subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0, **typing)  # type: ignore[call-overload]
+                running.append((command, process))
+                printed[command] = process.stdout.readline()  # it is under way
+            else:
+                done = subprocess.run(command, capture_output=True, check=False, **typing)  # type: ignore[call-overload]
+                assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
+                printed[command] = done.stdout
+        for command, process in running:
+            os.killpg(process.pid, signal.SIGINT)
+            printed[command] += process.communicate(timeout=60)[0]
+        shipped = printed["invoke ship"].splitlines()
+        address = shipped[-1].removeprefix("address: ")
+        with urllib.request.urlopen(f"{address}v1/predict?kilometres=10", timeout=60) as answer:
+            assert 20 < json.load(answer)["minutes"] < 35
+        assert "release 1 is verified: deployed version 1 serves production" in shipped[-2]
+        live, by_address, local = (json.loads(said) for command, said in printed.items() if "version" in command)
+        assert live == by_address
+        assert (live["release"], local["release"], local["commit"]) == (1, 0, "unreleased")
+        assert (
+            printed[next(command for command in printed if "shell" in command)].strip()
+            == live["model"]
+            == local["model"]
+        )
+        assert re.search(r'"path": ?"/version"', printed["invoke logs --follow"])
+    finally:
+        for _, process in running:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        run(made, "invoke", "cloud.down")
+
+
+def test_whole_way_is_named() -> None:
+    """The README's commands are those of this test: none is lost to the pattern."""
+    assert len(COMMANDS) == SECTION.count("\n$ ") == 7
