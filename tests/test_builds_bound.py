@@ -1,4 +1,4 @@
-"""Whoever may start a build chooses its commit, and nothing else of how it is built: refused when it starts, and found afterwards."""
+"""Whoever may start a build chooses its commit, and nothing else of how it is built: refused at the start, and found later."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ REPLACED: dict[str, dict[str, Any]] = {
     "its rights over the host": {"privilegedModeOverride": True},
     "the repository": {"sourceLocationOverride": "https://github.com/x/y.git"},
     "trust in certificates": {"insecureSslOverride": True, "certificateOverride": "b/k"},
-    "another source beside it": {"secondarySourcesOverride": [{"type": "GITHUB", "location": "x", "sourceIdentifier": "x"}]},
+    "another source beside it": {
+        "secondarySourcesOverride": [{"type": "GITHUB", "location": "x", "sourceIdentifier": "x"}]
+    },
     "where the cache is": {"cacheOverride": {"type": "S3", "location": "another"}},
     "the role": {"serviceRoleOverride": "arn:aws:iam::123456789012:role/another"},
     "the kind of machine": {"environmentTypeOverride": "WINDOWS_CONTAINER"},
@@ -39,7 +41,9 @@ REPLACED: dict[str, dict[str, Any]] = {
     "a new variable among known ones": named(PIPELINE_BRANCH="main", LD_PRELOAD="x"),
     "a variable's case": named(pipeline_branch="main"),
     "another branch": named(PIPELINE_BRANCH="develop"),
-    "two branches": {"environmentVariablesOverride": [{"name": "PIPELINE_BRANCH", "value": v} for v in ("develop", "main")]},
+    "two branches": {
+        "environmentVariablesOverride": [{"name": "PIPELINE_BRANCH", "value": v} for v in ("develop", "main")]
+    },
     "another cloud": named(PIPELINE_CLOUD="embedded"),
     "a Python that is a command": named(PIPELINE_PYTHON="3.12; true"),
 }
@@ -88,12 +92,13 @@ def test_build_that_ran_with_something_else_proves_nothing(tiny: Tiny) -> None:
             provenance.check(opened, store.find(opened, commit))
         return fault.value.message
 
-    assert "which ran in the image 123456789012.dkr.ecr.eu-west-1.amazonaws.com/builder:3, not in the project's" in refusal()
+    assert "ran in the image 123456789012.dkr.ecr.eu-west-1.amazonaws.com/builder:3, not in the project's" in refusal()
     assert "ran with the variable CARGO_HOME, which the project does not have" in refusal()
     assert "ran with PIPELINE_BRANCH from PARAMETER_STORE, not 'main'" in refusal()
     own = (stacks.INFRA / "delivery.yaml").read_text()
-    own = own.replace("aws/codebuild/amazonlinux-x86_64-standard:5.0", "${AWS::AccountId}.dkr.ecr.eu-west-1.amazonaws.com/builder:3")
-    own = own.replace("          - Name: PIPELINE_CLOUD\n", "          - Name: CARGO_HOME\n            Value: /y\n          - Name: PIPELINE_CLOUD\n")
+    image, name = "${AWS::AccountId}.dkr.ecr.eu-west-1.amazonaws.com/builder:3", "          - Name: PIPELINE_CLOUD\n"
+    own = own.replace("aws/codebuild/amazonlinux-x86_64-standard:5.0", image)
+    own = own.replace(name, f"          - Name: CARGO_HOME\n            Value: /y\n{name}")
     tiny.write("infra/delivery.yaml", own)
     assert refusal().count("; ran") == 0
     assert "which ran with PIPELINE_BRANCH" in refusal()

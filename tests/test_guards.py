@@ -78,7 +78,10 @@ def test_weaker_policy_is_found_and_a_stricter_is_enough(opened: Delivery) -> No
 def test_own_template_without_them_is_named_everywhere(tiny: Tiny) -> None:
     """bootstrap, doctor and plan name the statements, the file and the command; with them, nothing is found."""
     shipped = (INFRA / "foundation.yaml").read_text()
-    start, end = shipped.index("          # Artifacts and the ledger's events"), shipped.index("          # What is deleted could")
+    start, end = (
+        shipped.index("          # Artifacts and the ledger's events"),
+        shipped.index("          # What is deleted could"),
+    )
     tiny.write("infra/foundation.yaml", shipped[:start] + shipped[end:])
     tiny.commit("Own the foundation")
     cure = "to infra/foundation.yaml, then invoke bootstrap --branch main"

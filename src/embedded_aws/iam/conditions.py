@@ -93,7 +93,9 @@ def _of_build(body: bytes) -> dict[str, Any]:
     """The keys of a build's start: what it replaces, each variable's name, and by its name its value."""
     try:
         asked = json.loads(body or b"{}")
-        variables = [(str(one["name"]), str(one.get("value", ""))) for one in asked.get("environmentVariablesOverride") or ()]
+        variables = [
+            (str(one["name"]), str(one.get("value", ""))) for one in asked.get("environmentVariablesOverride") or ()
+        ]
     except (ValueError, TypeError, LookupError, AttributeError):  # the operation refuses it
         return {}
     keys: dict[str, Any] = {f"codebuild:{key}": asked[name] for key, name in REPLACED.items() if name in asked}

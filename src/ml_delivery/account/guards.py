@@ -92,7 +92,7 @@ def _there(context: Context) -> Tree:
 
 
 def _covers(there: Statement, wanted: Statement) -> bool:
-    """Whether a statement that denies something denies all that ``wanted`` does: each action and resource, under no more conditions."""
+    """Whether a statement denies all that ``wanted`` does: each action and resource, under no more conditions."""
     has, needs = _elements(there), _elements(wanted)
     if set(has) - {"Effect", "Principal", "Action", "Resource", "Condition"} or not has["Principal"] & {"*", "AWS *"}:
         return False

@@ -126,7 +126,9 @@ def resolved(template: Tree, parameters: dict[str, str], pseudo: dict[str, str],
 def of_document(resource: str, policy: str, document: Tree) -> list[Statement]:
     """The statements of one policy document, which has no CloudFormation functions; ``resource`` and ``policy`` are its names."""
     numbered = enumerate(_listed(document["Statement"]), 1)
-    return [Statement(resource, policy, str(one.get("Sid", number)), frozenset(_parts(one))) for number, one in numbered]
+    return [
+        Statement(resource, policy, str(one.get("Sid", number)), frozenset(_parts(one))) for number, one in numbered
+    ]
 
 
 def _attached(name: str, properties: Tree) -> Iterator[Statement]:

@@ -66,12 +66,12 @@ def _ran(context: Context, artifact: Artifact, build: dict[str, Any]) -> Iterato
     image = str(build["environment"].get("image", ""))
     if not any(fnmatchcase(image, re.sub(r"\$\{[^}]+\}", "*", pattern)) for pattern in (MANAGED, *images)):
         yield f"ran in the image {image or 'nothing'}, not in the project's"
-    ours = {
-        "PIPELINE_BRANCH": context.environment.branch,
-        "PIPELINE_CLOUD": context.cloud.name,
-        "PIPELINE_PYTHON": artifact.python,
-    }
-    known = {name for one in declared for part in one.get("EnvironmentVariables", []) for name in _texts(part.get("Name"))}
+    ours = {"PIPELINE_BRANCH": context.environment.branch, "PIPELINE_PYTHON": artifact.python}
+    variables = [part for one in declared for part in one.get("EnvironmentVariables", [])]
+    known = {
+        "PIPELINE_CLOUD",
+        *(name for part in variables for name in _texts(part.get("Name"))),
+    }  # it is where the push goes
     for one in build["environment"].get("environmentVariables", []):
         name, kind = one["name"], one.get("type", "PLAINTEXT")
         value = repr(one["value"]) if kind == "PLAINTEXT" else f"from {kind}"
