@@ -26,7 +26,7 @@ __all__ = ["Drift", "board_differs", "find", "of_bucket", "of_stack", "put_board
 class Drift:
     """Something that is not as defined: its kind and name, how it differs (a stack's state, ``changed``, ``missing``), the fix."""
 
-    kind: Literal["CloudWatch dashboard", "Grafana", "stack"]
+    kind: Literal["CloudWatch dashboard", "Grafana", "bucket", "stack"]
     name: str
     how: str
     next: str
@@ -63,8 +63,8 @@ def of_bucket(context: Context) -> list[Drift]:
         CloudError: S3 refused.
     """
     lacks = guards.lacking(context)
-    name = f"bucket {context.foundation.bucket}"
-    return [Drift(name, guards.says(lacks), guards.remedy(context))] if lacks else []
+    name = context.foundation.bucket
+    return [Drift("bucket", name, guards.says(lacks), guards.remedy(context))] if lacks else []
 
 
 def of_stack(context: Context) -> list[Drift]:
