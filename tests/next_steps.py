@@ -50,6 +50,10 @@ STEPS: dict[str, tuple[str, ...]] = {
     "account/change_sets.py delete": (AWS,),
     "account/change_sets.py _require_changeable": (AWS, AWS),
     "account/doctor.py local.lockfiles": (FILE, CHANGE, INDEX),
+    "account/doctor.py account.bucket": (
+        "doctor",
+        "elsewhere: test_guards.py::test_own_template_without_them_is_named_everywhere",
+    ),
     "account/doctor.py account.provider": ("doctor", GITHUB),
     "account/doctor.py account.stack": ("doctor",),
     "account/doctor.py account.role": ("doctor",),

@@ -290,6 +290,7 @@ class Roles:
     def _plan(self) -> None:
         assert plan.make(self._opened()).changes
         assert not drift.find(self._opened())
+        assert not drift.of_bucket(self._opened())
 
     def _deploy(self) -> None:
         self.head(self.commits["shy"])

@@ -152,6 +152,27 @@ def test_plan_that_is_malformed_in_its_file_is_refused(tiny: Tiny, tmp_path: Pat
     assert tiny.live() == 0
 
 
+def test_plan_that_was_edited_in_its_file_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    """What an approver reads in a file is what its digest is of: a file with the true digest and other content approves nothing."""
+    tiny.push()
+    shown = json.loads(tiny.invoke("plan", "--json", code=2))
+    file = tmp_path / "plan.json"
+    for change in (
+        {"artifact": {**shown["artifact"], "digest": f"sha256:{'1' * 64}"}},
+        {"changes": shown["changes"][1:]},
+        {"settings": {**shown["settings"], "memory": 128}},
+        {"digest": f"sha256:{'1' * 64}"},
+    ):
+        file.write_text(json.dumps({**shown, **change}))
+        with pytest.raises(ConfigError, match="was changed after invoke plan --json wrote it"):
+            plan.digest_of(str(file))
+    file.write_text(json.dumps({**shown, "live": {"traffic": []}}))
+    with pytest.raises(ConfigError, match="is neither a digest"):
+        plan.digest_of(str(file))
+    file.write_text(json.dumps(shown))
+    assert plan.digest_of(str(file)) == shown["digest"]
+
+
 def test_traffic_moved_by_hand_is_a_change(tiny: Tiny) -> None:
     """An alias that is not where the ledger says is drift: the plan shows it, and a deploy puts it right."""
     tiny.deploy()

@@ -119,7 +119,7 @@ def test_what_can_write_artifacts_runs_no_tests() -> None:
 
 
 def test_jobs_that_run_tests_have_no_role_and_no_cache_of_theirs_is_used() -> None:
-    """A job runs tests, or can take a role; and what can take a role restores no cache that a test may have written."""
+    """A job runs tests, or can take a role; and what can take a role, or has a secret, restores no cache that a test may write."""
     tests, roles = set(), set()
     for workflow, document in WORKFLOWS.items():
         for name, job in document["jobs"].items():
@@ -129,6 +129,9 @@ def test_jobs_that_run_tests_have_no_role_and_no_cache_of_theirs_is_used() -> No
                 tests.add((workflow, name))
                 assert set(job["permissions"]) <= {"contents", "security-events"}, (workflow, name)
                 assert "environment" not in job
+            if "secrets." in json.dumps(job):  # setup-uv has a cache unless it is switched off
+                kept = [step.get("with", {}) for step in job["steps"] if "setup-uv" in step.get("uses", "")]
+                assert all(one.get("enable-cache") is False for one in kept), (workflow, name)
             if job["permissions"].get("id-token"):
                 roles.add((workflow, name))
                 assert not re.search(r"cache|setup-uv", uses), (workflow, name)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from tiny import HANDLER, Tiny
+from tiny import HANDLER, ROOT, Tiny
 
 from ml_delivery import objects
 from ml_delivery.artifact import build, store
@@ -213,3 +216,48 @@ def test_environment_goes_with_all_that_it_holds(tiny: Tiny) -> None:
     assert not [name for name in buckets | functions | roles if name.startswith(tiny.name)]
     tiny.deploy()
     assert tiny.live() == 1
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """A folder with an older package, which packs the same commit to other bytes."""
+    folder = tmp_path / "older"
+    shutil.copytree(ROOT / "src", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    archive = folder / "ml_delivery/packing/archive.py"
+    archive.write_text(archive.read_text().replace("DATE = 0x0021", "DATE = 0x0022"))
+    return folder
+
+
+def test_release_of_an_older_package_is_rebuilt_by_it(tiny: Tiny, older: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an upgrade, what is live verifies, and is rebuilt by the package that its commit vendors."""
+    (tiny.root / "vendor").mkdir()
+    with zipfile.ZipFile(tiny.root / "vendor/ml_delivery-0.0.1-py3-none-any.whl", "w") as wheel:
+        for path in older.rglob("*"):
+            wheel.write(path, path.relative_to(older).as_posix())
+    tiny.commit("Vendor")
+    with monkeypatch.context() as patch:
+        patch.setattr(Tiny, "environment", {**tiny.environment, "PYTHONPATH": str(older)})
+        for task in ("build", "push", "deploy"):
+            tiny.invoke(task)
+    (tiny.root / "vendor/ml_delivery-0.0.1-py3-none-any.whl").unlink()
+    tiny.commit("Upgrade")
+    assert "✓ a rebuild of " in tiny.invoke("verify", "--rebuild")
+
+
+def test_release_without_provenance_says_why_and_what_to_type(tiny: Tiny) -> None:
+    """A package from before statements kept none: verify names that, and what it says to type makes it verify."""
+    tiny.deploy()
+    tiny.commit("Upgrade")
+    opened = tiny.open()
+    version = tiny.git("rev-parse", "HEAD~1")
+    s3, bucket = opened.cloud.client("s3"), opened.foundation.bucket
+    for entry in s3.list_objects_v2(Bucket=bucket, Prefix=f"artifacts/{version}/")["Contents"]:
+        if entry["Key"].endswith(".intoto.json"):
+            s3.delete_object(Bucket=bucket, Key=entry["Key"])
+    printed = tiny.invoke("verify", code=1)
+    assert f"there is none beside {version}: it was deleted, or an older ml-delivery pushed the artifact" in printed
+    typed = "invoke build --branch main && invoke push --branch main && invoke deploy --branch main"
+    assert f"next: {typed}, or invoke build --on codebuild --branch main && invoke deploy --branch main" in printed
+    for words in typed.split(" && "):
+        tiny.invoke(*words.split()[1:])
+    assert "✓ its provenance, by a local build" in tiny.invoke("verify")

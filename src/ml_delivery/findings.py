@@ -41,6 +41,8 @@ class Kind(StrEnum):
     PROVIDER_AUDIENCES = auto()
     STACK_CURRENT = auto()
     STACK_DIFFERS = auto()
+    BUCKET = auto()
+    BUCKET_LACKS = auto()
     ROLE = auto()
     ROLE_MISSING = auto()
     ROLE_LACKS = auto()

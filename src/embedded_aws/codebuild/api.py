@@ -92,10 +92,10 @@ def overridden(record: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     variables = {v["name"]: v for v in environment.get("environmentVariables", [])}
     variables |= {v["name"]: v for v in data.get("environmentVariablesOverride", [])}
     environment["environmentVariables"] = list(variables.values())
+    environment |= _replaced(data, image="image", environmentType="type", privilegedMode="privilegedMode")
     now = time.time()
-    spec = {"buildspec": data["buildspecOverride"]} if "buildspecOverride" in data else {}
     return {
-        "source": {**record["source"], **spec},
+        "source": {**record["source"], **_replaced(data, buildspec="buildspec", sourceLocation="location")},
         "startTime": now,
         "endTime": None,
         "buildStatus": "IN_PROGRESS",
@@ -113,6 +113,11 @@ def overridden(record: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _replaced(data: dict[str, Any], **fields: str) -> dict[str, Any]:
+    """What a request replaces: each of its ``<name>Override``, under the field's name."""
+    return {field: data[f"{name}Override"] for name, field in fields.items() if f"{name}Override" in data}
 
 
 def shown(record: dict[str, Any]) -> dict[str, Any]:

@@ -127,7 +127,7 @@ class Build:
         They are linked, not copied, so that a failed build changes them too:
         https://docs.aws.amazon.com/codebuild/latest/userguide/build-caching.html
         """
-        url = self.project["source"].get("location", "")
+        url = self.record["source"].get("location", "")
         offered = sources(self.home).get(self.project["name"], {})
         if not url or offered.get("url") != url:
             raise Stop("FAILED", "CLIENT_ERROR", f"no checkout of {url or 'nothing'} is known to the embedded AWS")

@@ -5,6 +5,7 @@ doctor       checks it, and prints fixes
 removal      removes it permanently
 change_sets  applies stacks, by change sets
 events       what happens to a stack
+guards       what the bucket's policy must deny
 github       asks GitHub about the repository
 policies     the policies of a template, and how two differ
 stacks       defines the stacks and their parameters

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from ml_delivery import eject, source, upstream
 from ml_delivery import target as targets
-from ml_delivery.account import change_sets, stacks
+from ml_delivery.account import change_sets, guards, stacks
 from ml_delivery.account import github as api
 from ml_delivery.cloud import Cloud, code_of
 from ml_delivery.dependencies import envs, locks
 from ml_delivery.errors import PipelineError
 from ml_delivery.findings import Facts, Finding, Kind, Problem, Value, failed, look_at
+from ml_delivery.records import Context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +110,15 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
             raise Problem(Kind.STACK_DIFFERS, stack=wanted.name, state=state, next=bootstrap)
         return Kind.STACK_CURRENT, {"stack": wanted.name}
 
+    def bucket() -> Facts:
+        found = change_sets.foundation(config, environment, opened)
+        if found is None:
+            raise Problem(Kind.STACK_DIFFERS, stack=name, state="missing", next=bootstrap)
+        context = Context(config, environment, opened, found)
+        if lacks := guards.lacking(context):
+            raise Problem(Kind.BUCKET_LACKS, bucket=found.bucket, statements=list(lacks), next=guards.remedy(context))
+        return Kind.BUCKET, {"bucket": found.bucket}
+
     def role(stage: str) -> Facts:
         there = _policy(opened, f"{name}-{stage}", bootstrap)
         lacks = {
@@ -124,6 +134,7 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
         Finding("credentials", True, Kind.ACCOUNT, {"account": opened.account, "region": opened.region}),
         look_at("provider", provider, opened),
         look_at("foundation", lambda: stack(stacks.service(config, environment)), opened),
+        look_at("bucket", bucket, opened),
         look_at("pipeline", lambda: stack(stacks.delivering(config, environment)), opened),
     ]
     for stage in stacks.WORKFLOWS:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
     from ml_delivery.cloudformation import Tree
 
-__all__ = ["Part", "PolicyChange", "Statement", "compared", "difference", "statements"]
+__all__ = ["Part", "PolicyChange", "Statement", "compared", "difference", "of_document", "resolved", "statements"]
 
 NOTHING = object()  # AWS::NoValue
 # Properties that attach a policy that is defined elsewhere.
@@ -99,7 +99,7 @@ def statements(template: Tree, parameters: dict[str, str], pseudo: dict[str, str
     Args:
         template: as data, with functions in long form.
         parameters: the values of its parameters; the others have their defaults.
-        pseudo: the values of ``AWS::AccountId`` and its like.
+        pseudo: the values of ``AWS::AccountId`` and its like, and of attributes, as ``Bucket.Arn``.
     """
     resolver = _Resolver(template, parameters, pseudo)
     found: list[Statement] = []
@@ -113,11 +113,22 @@ def statements(template: Tree, parameters: dict[str, str], pseudo: dict[str, str
         if str(resource.get("Type")).endswith("::Permission"):
             found.append(Statement(name, "permission", logical, frozenset(_parts({"Effect": "Allow", **properties}))))
         for policy, document in _documents(properties):
-            listed = document["Statement"] if isinstance(document["Statement"], list) else [document["Statement"]]
-            for number, statement in enumerate(listed, 1):
-                sid = str(statement.get("Sid", number))
-                found.append(Statement(name, policy, sid, frozenset(_parts(statement))))
+            found += of_document(name, policy, document)
     return found
+
+
+def resolved(template: Tree, parameters: dict[str, str], pseudo: dict[str, str], logical: str) -> Tree:
+    """The properties of one resource of ``template``, with CloudFormation's functions resolved; arguments as for ``statements``."""
+    properties: Tree = _Resolver(template, parameters, pseudo).value(template["Resources"][logical]["Properties"])
+    return properties
+
+
+def of_document(resource: str, policy: str, document: Tree) -> list[Statement]:
+    """The statements of one policy document, which has no CloudFormation functions; ``resource`` and ``policy`` are its names."""
+    numbered = enumerate(_listed(document["Statement"]), 1)
+    return [
+        Statement(resource, policy, str(one.get("Sid", number)), frozenset(_parts(one))) for number, one in numbered
+    ]
 
 
 def _attached(name: str, properties: Tree) -> Iterator[Statement]:
@@ -217,7 +228,8 @@ class _Resolver:
             case "Ref":
                 return self._known.get(words, f"${{{words}}}")
             case "Fn::GetAtt":
-                return f"${{{'.'.join(words) if isinstance(words, list) else words}}}"
+                name = ".".join(words) if isinstance(words, list) else words
+                return self._known.get(name, f"${{{name}}}")
             case "Fn::If":
                 return self.value(words[1] if self.holds(words[0]) else words[2])
             case "Fn::Sub":

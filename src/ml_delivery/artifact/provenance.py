@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ml_delivery import __version__, objects
+from ml_delivery.artifact import confirmation
 from ml_delivery.errors import Refused
 from ml_delivery.records import Provenance
 
@@ -32,7 +33,6 @@ BUILD_TYPE = "urn:ml-delivery:build:v1"
 LOCAL = "urn:ml-delivery:builder:local"
 SERVE, DELIVERY = "requirements/serve.txt", "requirements/delivery.txt"
 SUFFIX = ".intoto.json"
-BUILDSPEC = "buildspec.yml"
 
 
 class Builder(TypedDict):
@@ -50,7 +50,7 @@ def here() -> Builder:
     """
     build = os.environ.get("CODEBUILD_BUILD_ARN", "")
     started = int(os.environ.get("CODEBUILD_START_TIME", "0")) / 1000 if build else 0.0
-    return {"builder": _project(build), "invocation": build, "started": started}
+    return {"builder": confirmation.project_of(build), "invocation": build, "started": started}
 
 
 def keep(context: Context, manifest: Manifest, artifact: Artifact) -> None:
@@ -128,8 +128,13 @@ def state(context: Context, manifest: Manifest, artifact: Artifact) -> bytes:
     return json.dumps(document, indent=1).encode() + b"\n"
 
 
-def check(context: Context, artifact: Artifact) -> Provenance:
+def check(context: Context, artifact: Artifact, after: str = "") -> Provenance:
     """The provenance of ``artifact``, which must be this environment's, of this commit, and by a builder that it accepts.
+
+    Args:
+        context: the environment.
+        artifact: as it was pushed.
+        after: what must follow a new build and its push, for the error: empty, or `` && `` and a command.
 
     Raises:
         Refused: there is no such statement; the message says of each why not.
@@ -137,9 +142,9 @@ def check(context: Context, artifact: Artifact) -> Provenance:
     """
     branch = context.environment.branch
     where = f"--branch {branch}{context.where}"
-    again = f"invoke build --branch {branch} && invoke push {where}, or invoke build --on codebuild {where}"
-    if context.environment.deploy.builder == "codebuild":
-        again = f"invoke build --on codebuild {where}"
+    again = f"invoke build --on codebuild {where}{after}"
+    if context.environment.deploy.builder != "codebuild":
+        again = f"invoke build --branch {branch} && invoke push {where}{after}, or {again}"
     reasons = []
     for place, body in _stored(context, artifact.version):
         if hashlib.sha256(body).hexdigest() != place.rpartition("/")[2].removesuffix(SUFFIX):
@@ -149,9 +154,9 @@ def check(context: Context, artifact: Artifact) -> Provenance:
         elif not (reason := _refusal(context, artifact, made)):
             return made
         reasons.append(f"{place} {reason}")
+    none = f"there is none beside {artifact.version}: it was deleted, or an older ml-delivery pushed the artifact, which kept none"
     raise Refused(
-        f"{artifact.digest} has no provenance that {context.environment.name} accepts: "
-        + ("; ".join(reasons) or f"there is none beside {artifact.version}"),
+        f"{artifact.digest} has no provenance that {context.environment.name} accepts: {'; '.join(reasons) or none}",
         next=again,
     )
 
@@ -166,34 +171,9 @@ def _refusal(context: Context, artifact: Artifact, made: Provenance) -> str:
     if not made.source or not made.source.startswith(of):
         return f"is of the source {made.source or 'nothing'}"
     if made.builder:
-        return _unconfirmed(context, artifact, made)
+        return confirmation.differs(context, artifact, made)
     wanted = context.environment.deploy.builder
     return "" if wanted == "any" else f"is of a local build; deploy.builder is {wanted!r}"
-
-
-def _unconfirmed(context: Context, artifact: Artifact, made: Provenance) -> str:
-    """How CodeBuild's record of the build differs from the statement; empty if it confirms it.
-
-    What a build has exported is in its record, by name: https://docs.aws.amazon.com/codebuild/latest/APIReference/API_Build.html
-    """
-    cloud = context.cloud
-    project = f":codebuild:{cloud.region}:{cloud.account}:project/{context.name}"
-    if not made.builder.endswith(project) or _project(made.invocation) != made.builder:
-        return f"is by {made.builder}, not by {project.removeprefix(':')}"
-    with cloud.faults():
-        found = cloud.client("codebuild").batch_get_builds(ids=[made.invocation.rpartition("build/")[2]])["builds"]
-    if not found:
-        return f"is of {made.invocation}, which CodeBuild does not know, or no longer"
-    build = found[0]
-    exported = {one["name"]: one["value"] for one in build.get("exportedEnvironmentVariables", [])}
-    seen = {
-        "ended as": (build["buildStatus"], "SUCCEEDED"),
-        "built": (build.get("resolvedSourceVersion", ""), artifact.commit),
-        "ran": ("another buildspec" if build["source"].get("buildspec") != BUILDSPEC else BUILDSPEC, BUILDSPEC),
-        "exported as ARTIFACT_DIGEST": (exported.get("ARTIFACT_DIGEST", ""), artifact.digest),
-    }
-    differ = [f"{what} {it or 'nothing'}, not {wanted}" for what, (it, wanted) in seen.items() if it != wanted]
-    return f"is of {made.invocation}, which {'; '.join(differ)}" if differ else ""
 
 
 def _stored(context: Context, version: str) -> Iterable[tuple[str, bytes]]:
@@ -230,11 +210,6 @@ def _read(body: bytes) -> Provenance | str:
         )
     except (ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
-
-
-def _project(build: str) -> str:
-    """The ARN of the project that a build is of, from the build's ARN."""
-    return build.rpartition(":")[0].replace(":build/", ":project/")
 
 
 def _metadata(manifest: Manifest) -> dict[str, str]:

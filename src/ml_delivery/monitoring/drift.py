@@ -1,4 +1,4 @@
-"""Configuration drift: whether the stack, CloudWatch's dashboard and Grafana still match the definition."""
+"""Configuration drift: whether the stack, the bucket's policy, CloudWatch's dashboard and Grafana still match the definition."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ml_delivery.account import change_sets
+from ml_delivery.account import change_sets, guards
 from ml_delivery.cloud import code_of
 from ml_delivery.monitoring import stack
 from ml_delivery.monitoring.definition import observed
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from ml_delivery.observed import Observed
     from ml_delivery.records import Context
 
-__all__ = ["Drift", "board_differs", "find", "of_stack", "put_board"]
+__all__ = ["Drift", "board_differs", "find", "of_bucket", "of_stack", "put_board"]
 
 
 @dataclass(frozen=True)
 class Drift:
     """Something that is not as defined: its kind and name, how it differs (a stack's state, ``changed``, ``missing``), the fix."""
 
-    kind: Literal["CloudWatch dashboard", "Grafana", "stack"]
+    kind: Literal["CloudWatch dashboard", "Grafana", "bucket", "stack"]
     name: str
     how: str
     next: str
@@ -54,6 +54,17 @@ def find(context: Context) -> list[Drift]:
             if how := grafana.differs(part):
                 found.append(Drift("Grafana", part.name, how, remedy))
     return found
+
+
+def of_bucket(context: Context) -> list[Drift]:
+    """Whether the bucket's policy denies less than it must.
+
+    Raises:
+        CloudError: S3 refused.
+    """
+    lacks = guards.lacking(context)
+    name = context.foundation.bucket
+    return [Drift("bucket", name, guards.says(lacks), guards.remedy(context))] if lacks else []
 
 
 def of_stack(context: Context) -> list[Drift]:

@@ -50,10 +50,7 @@ def make(delivery: Delivery) -> Plan:
         changes=tuple(_changes(delivery, head, artifact, live, settings, variables, dropped)),
         rollout=shifts if live else replace(shifts, weights=()),
     )
-    content = asdict(plan)
-    if live:
-        del content["live"]["traffic"]["revision"]  # changes with each shift
-    return replace(plan, digest="sha256:" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest())
+    return replace(plan, digest=_digest(asdict(plan)))
 
 
 def wants(delivery: Delivery, release: Release) -> bool:
@@ -91,22 +88,40 @@ def digest_of(approved: str) -> str:
     """The digest of an approved plan, which is given by its digest or as a file.
 
     Raises:
-        ConfigError: it is empty or no whole digest, or the file can't be read as a plan. No approval is never taken for "any".
+        ConfigError: it is empty or no whole digest, or the file can't be read as a plan, or its content is not what its digest is
+            of: who reads a file approves its content. No approval is never taken for "any".
     """
     if not approved.strip():
         raise ConfigError("--plan", ["empty; write the digest that invoke plan showed"])
-    digest = approved if approved.startswith("sha256:") else str(_read(approved)["digest"])
+    found = None if approved.startswith("sha256:") else _read(approved)
+    digest = str(found["digest"]) if found else approved
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
         raise ConfigError("--plan", [f"{digest!r} is not a digest; write sha256: and all of its 64 hex digits"])
+    if found and _digest(found) != digest:
+        raise ConfigError(
+            "--plan", [f"{approved!r} was changed after invoke plan --json wrote it: its digest is of another plan"]
+        )
     return digest
+
+
+def _digest(plan: dict[str, Any]) -> str:
+    """The digest of a plan's fields."""
+    content = {name: plan[name] for name in Plan.__dataclass_fields__} | {"digest": ""}
+    if live := content["live"]:
+        traffic = {
+            name: value for name, value in live["traffic"].items() if name != "revision"
+        }  # changes with each shift
+        content["live"] = {**live, "traffic": traffic}
+    return "sha256:" + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _read(path: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         if set(Plan.__dataclass_fields__) <= set(found):
+            _digest(found)
             return found
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass
     raise ConfigError("--plan", [f"{path!r} is neither a digest (sha256:…) nor a file that invoke plan --json wrote"])
 

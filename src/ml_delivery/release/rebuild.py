@@ -1,4 +1,6 @@
-"""Builds a clone of the service in a process of its own, where a target of the service's is the clone's, not the tree's.
+"""Builds a clone of the service in a process of its own, by its commit's own package and target, not by those of the tree.
+
+A newer package may pack the same commit to other bytes.
 
 ``python -m ml_delivery.release.rebuild CLONE BRANCH RESULT`` writes what it came to into the file RESULT, as JSON.
 """
@@ -10,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,8 +37,13 @@ def rebuild(root: Path, clone: Path, branch: str) -> Rebuilt:
     Raises:
         BuildError: it can't be built.
     """
-    path = [str(clone), *(entry for entry in sys.path if entry and Path(entry) != root)]
+    path = [entry for entry in sys.path if entry and Path(entry) != root]
     with tempfile.TemporaryDirectory() as folder:
+        for wheel in clone.glob("vendor/ml_delivery-*.whl"):
+            with zipfile.ZipFile(wheel) as vendored:
+                vendored.extractall(Path(folder, "package"))
+            path.insert(0, str(Path(folder, "package")))
+        path.insert(0, str(clone))  # what is ejected there wins
         result = Path(folder, "result.json")
         words = [sys.executable, "-m", "ml_delivery.release.rebuild", str(clone), branch, str(result)]
         variables = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}

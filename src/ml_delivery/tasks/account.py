@@ -81,6 +81,8 @@ def bootstrap(
         plans.append(_without_front(unwanted, opened, yes=yes, json=json))
     if stacks.front(config, environment) and not address and not json:
         console.say(f"{environment.name} gets its address after its first deploy; then run this again")
+    if all(plan["applied"] for plan in plans):
+        _guard(config, environment, opened, sure=yes or opened.name == "embedded", ask=not json)
     known = stacks.workflows(config, opened.account)
     if not json:
         return _variables(known)
@@ -122,6 +124,23 @@ def _planned(planned: InfraPlan) -> None:
                 elements.setdefault(part.element, []).append(part.value)
             for element, values in elements.items():
                 console.say(f"    {sign} {element:<9} {', '.join(values)}")
+
+
+def _guard(config: Config, environment: Environment, cloud: Cloud, *, sure: bool, ask: bool) -> None:
+    """Add what the bucket's policy must deny and doesn't, since it was changed; or name it, where the service owns the template."""
+    from ml_delivery.account import change_sets, guards
+    from ml_delivery.records import Context
+
+    found = change_sets.foundation(config, environment, cloud)
+    context = Context(config, environment, cloud, found) if found else None
+    if not context or not (lacks := guards.lacking(context)):
+        return
+    console.warn(f"{context.foundation.bucket}: {guards.says(lacks)}")
+    if guards.owned(context):
+        console.warn(f"next: {guards.remedy(context)}")
+    elif sure or (ask and console.agrees(f"add them to its policy on {cloud.name}?")):
+        guards.add(context, lacks)
+        console.warn("they were added")
 
 
 def _identified(config: Config) -> Config:

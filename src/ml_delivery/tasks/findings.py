@@ -29,6 +29,9 @@ SENTENCES = {
     Kind.PROVIDER_AUDIENCES: "the provider's audiences are {found}, not {wanted}",
     Kind.STACK_CURRENT: "{stack} is up to date",
     Kind.STACK_DIFFERS: "{stack} is {state}",
+    Kind.BUCKET: "what is in {bucket} can't be replaced",
+    Kind.BUCKET_LACKS: "{bucket}: its policy denies less than the statements {statements}, so artifacts or records could be "
+    "replaced",
     Kind.ROLE: "{role} has the permissions that its stage needs",
     Kind.ROLE_MISSING: "there is no role {role}",
     Kind.ROLE_LACKS: "{role} lacks {actions}",

@@ -34,7 +34,7 @@ def plan(_: Any, branch: str = "", cloud: str = "", requests_per_second: float =
     from ml_delivery.release import words
 
     delivery = open_environment(branch, cloud)
-    made, drifted = planning.make(delivery), drift.find(delivery)
+    made, drifted = planning.make(delivery), [*drift.of_bucket(delivery), *drift.find(delivery)]
     cost = delivery.deployer.cost(requests_per_second) if requests_per_second else None
     artifact = f"artifact {made.artifact.digest}, built from {made.artifact.version}"
     changes = [words.change(one, made) for one in made.changes]
