@@ -1,0 +1,128 @@
+"""The first process of the cluster's namespaces: ``main`` is run by ``unshare``, as process 1.
+
+It is given one open socket, by which it sends a listener of its own network (for connections to the emulator) and then one
+line of JSON: ``{"ready": true}``, or ``{"failed": "..."}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedded_aws.kubernetes import forward
+from embedded_aws.kubernetes.node import certificates, mounts, network, pause, servers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+API_SECONDS, NODE_SECONDS = 60, 60
+
+
+def main() -> None:
+    """Prepare the namespaces, then run as two processes: the first one collects what has ended, the other one works."""
+    options = json.loads(sys.argv[1])
+    child = os.fork()
+    if child == 0:
+        _work(options)
+        os._exit(0)
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+    while True:
+        ended, status = os.wait()
+        if ended == child:
+            os._exit(os.waitstatus_to_exitcode(status) and 1)
+
+
+def _work(options: dict[str, object]) -> None:
+    channel = socket.socket(fileno=int(str(options["channel"])))
+    try:
+        _start(options, channel)
+    except Exception as error:
+        channel.sendall(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode() + b"\n")
+        raise
+
+
+def _start(options: dict[str, object], channel: socket.socket) -> None:
+    home, hyperkube = Path(str(options["home"])), Path(str(options["hyperkube"]))
+    hyperkube_handle = os.open(hyperkube, os.O_PATH)  # wherever it is, /run is about to be covered
+    mounts.make(home)
+    network.up()
+    emulator = socket.create_server(("0.0.0.0", int(str(options["emulator"]))))  # noqa: S104 - a network of its own
+    socket.send_fds(channel, [b"L"], [emulator.fileno()])
+
+    files, data = mounts.HOME / "files", mounts.HOME / "data"
+    data.mkdir(exist_ok=True)
+    certificates.ensure(files / "keys", servers.NODE_NAME, ["127.0.0.1", network.API, network.NODE])
+    servers.write(files, data, str(options["webhook"]))
+    program = Path(f"/proc/{os.getpid()}/fd/{hyperkube_handle}")
+    _run(servers.all_servers(program, files, data, bool(options["webhook"])), mounts.HOME / "log")
+    token = (files / "keys" / "admin.token").read_text()
+    api = _client(files / "keys" / "ca.crt", token)
+    _wait("the API server", lambda: api("/readyz") == "ok", API_SECONDS)
+    _wait("containerd", lambda: Path(servers.CONTAINERD).exists(), API_SECONDS)
+    _import_pause(files / "pause.tar")
+    asyncio.run(_serve(options, channel, api))
+
+
+async def _serve(options: dict[str, object], channel: socket.socket, api: Callable[[str], str]) -> None:
+    listener = socket.socket(fileno=int(str(options["api"])))
+    await forward.serve(listener, network.API, 443)
+    await asyncio.to_thread(_wait, "the node", lambda: _node_ready(api), NODE_SECONDS)
+    channel.sendall(b'{"ready": true}\n')
+    await asyncio.Event().wait()
+
+
+def _run(wanted: tuple[servers.Server, ...], logs: Path) -> None:
+    logs.mkdir(exist_ok=True)
+    for server in wanted:
+        with (logs / f"{server.name}.txt").open("wb") as log:
+            subprocess.Popen(
+                server.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
+            )
+
+
+def _import_pause(archive: Path) -> None:
+    ctr = ["ctr", "--address", servers.CONTAINERD, "--namespace", "k8s.io", "images"]
+    _wait("containerd", lambda: subprocess.run([*ctr, "ls"], capture_output=True, check=False).returncode == 0, 30)
+    subprocess.run([*ctr, "import", str(archive)], check=True, capture_output=True)
+    subprocess.run([*ctr, "label", pause.NAME, "io.cri-containerd.pinned=pinned"], check=False, capture_output=True)
+
+
+def _client(authority: Path, token: str) -> Callable[[str], str]:
+    """A function that reads a path of the API as its administrator; empty when that fails."""
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=authority))
+    )
+
+    def read(path: str) -> str:
+        request = urllib.request.Request(f"{servers.SERVER}{path}", headers={"Authorization": f"Bearer {token}"})
+        try:
+            with opener.open(request, timeout=5) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
+
+    return read
+
+
+def _node_ready(api: Callable[[str], str]) -> bool:
+    conditions = json.loads(api(f"/api/v1/nodes/{servers.NODE_NAME}") or "{}").get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _wait(what: str, holds: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what} was not ready within {seconds:.0f} s")
+        time.sleep(0.05)
