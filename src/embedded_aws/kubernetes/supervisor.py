@@ -1,7 +1,7 @@
 """The process that starts a cluster in namespaces of its own, passes its connections on, and ends with its parent.
 
-``main`` is run as a process: its only argument is JSON (``home``, ``hyperkube``, ``emulator``: the emulator's port,
-``webhook``: the address that checks tokens). It prints one line of JSON, ``{"ready": ...}`` or ``{"failed": ...}``, and ends when its
+``main`` is run as a process: its only argument is the cluster's folder, whose ``options.json`` holds (``home``; ``hyperkube``; ``port``, of the API; ``emulator``, the emulator's port;
+``webhook``, the address that checks tokens; ``registries``, headers by the registry's host). It prints one line of JSON, ``{"ready": ...}`` or ``{"failed": ...}``, and ends when its
 standard input is closed, as the kernel does when the process that started it ends, or on SIGTERM. Whatever ends it, even
 SIGKILL, ends every process of the cluster, and with them its mounts and networks.
 """
@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,8 @@ NAMESPACES = ("--mount", "--propagation", "private", "--pid", "--net", "--cgroup
 
 def main() -> None:
     """Start, report, serve, and clean up."""
-    options = json.loads(sys.argv[1])
+    options = json.loads(Path(sys.argv[1], "options.json").read_text())
     home = Path(options["home"])
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     group = f"embedded-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
     _remove_groups(group)
     try:
@@ -45,9 +45,8 @@ def main() -> None:
 
 
 async def _run(options: dict[str, Any], home: Path, group: str) -> None:
-    api = _listener(home / "port")
+    api = socket.create_server(("127.0.0.1", options["port"]))
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    given = {**options, "channel": theirs.fileno(), "api": api.fileno()}
     folders = _make_groups(group)
     libc = ctypes.CDLL(None)
 
@@ -60,7 +59,7 @@ async def _run(options: dict[str, Any], home: Path, group: str) -> None:
     command = ["unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc", sys.executable, "-I", str(here), "node"]
     with (home / "node.txt").open("wb") as log:
         node = subprocess.Popen(
-            [*command, json.dumps(given)],
+            [*command, str(home), str(theirs.fileno()), str(api.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -114,15 +113,6 @@ async def _report(channel: socket.socket, emulator: int) -> dict[str, Any]:
     return found
 
 
-def _listener(kept: Path) -> socket.socket:
-    """A listener of the port that was last used if it is free, else of any."""
-    with contextlib.suppress(OSError, ValueError):
-        return socket.create_server(("127.0.0.1", int(kept.read_text())))
-    listener = socket.create_server(("127.0.0.1", 0))
-    kept.write_text(str(listener.getsockname()[1]))
-    return listener
-
-
 def _groups(group: str) -> list[Path]:
     hierarchies = mounts.cgroup_hierarchies()
     return [mounts.CGROUPS / name / group for name in hierarchies] or [mounts.CGROUPS / group]
@@ -139,8 +129,12 @@ def _make_groups(group: str) -> list[Path]:
 
 
 def _remove_groups(group: str) -> None:
-    """Remove the control groups that a run has left; the kernel needs a moment after the last process."""
+    """Remove the control groups that a run has left, once the kernel has ended the last process in them."""
+    end = time.monotonic() + 10
     for folder in _groups(group):
-        for path, _, _ in os.walk(folder, topdown=False):
-            with contextlib.suppress(OSError):
-                os.rmdir(path)
+        while folder.exists() and time.monotonic() < end:
+            for path, _, _ in os.walk(folder, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(path)
+            if folder.exists():
+                time.sleep(0.05)

@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from embedded_aws.kubernetes import forward
 from embedded_aws.kubernetes.node import certificates, mounts, network, pause, servers
@@ -31,7 +31,8 @@ API_SECONDS, NODE_SECONDS = 60, 60
 
 def main() -> None:
     """Prepare the namespaces, then run as two processes: the first one collects what has ended, the other one works."""
-    options = json.loads(sys.argv[1])
+    options = json.loads(Path(sys.argv[1], "options.json").read_text())
+    options |= {"channel": int(sys.argv[2]), "api": int(sys.argv[3])}
     child = os.fork()
     if child == 0:
         _work(options)
@@ -43,8 +44,8 @@ def main() -> None:
             os._exit(os.waitstatus_to_exitcode(status) and 1)
 
 
-def _work(options: dict[str, object]) -> None:
-    channel = socket.socket(fileno=int(str(options["channel"])))
+def _work(options: dict[str, Any]) -> None:
+    channel = socket.socket(fileno=options["channel"])
     try:
         _start(options, channel)
     except Exception as error:
@@ -52,18 +53,19 @@ def _work(options: dict[str, object]) -> None:
         raise
 
 
-def _start(options: dict[str, object], channel: socket.socket) -> None:
-    home, hyperkube = Path(str(options["home"])), Path(str(options["hyperkube"]))
+def _start(options: dict[str, Any], channel: socket.socket) -> None:
+    home, hyperkube = Path(options["home"]), Path(options["hyperkube"])
     hyperkube_handle = os.open(hyperkube, os.O_PATH)  # wherever it is, /run is about to be covered
     mounts.make(home)
     network.up()
-    emulator = socket.create_server(("0.0.0.0", int(str(options["emulator"]))))  # noqa: S104 - a network of its own
+    emulator = socket.create_server(("0.0.0.0", options["emulator"]))  # noqa: S104 - a network of its own
     socket.send_fds(channel, [b"L"], [emulator.fileno()])
 
     files, data = mounts.HOME / "files", mounts.HOME / "data"
     data.mkdir(exist_ok=True)
     certificates.ensure(files / "keys", servers.NODE_NAME, ["127.0.0.1", network.API, network.NODE])
-    servers.write(files, data, str(options["webhook"]))
+    servers.write(files, data, options["webhook"])
+    servers.write_registries(files, options["registries"], f"http://127.0.0.1:{options['emulator']}")
     program = Path(f"/proc/{os.getpid()}/fd/{hyperkube_handle}")
     _run(servers.all_servers(program, files, data, bool(options["webhook"])), mounts.HOME / "log")
     token = (files / "keys" / "admin.token").read_text()
@@ -74,8 +76,8 @@ def _start(options: dict[str, object], channel: socket.socket) -> None:
     asyncio.run(_serve(options, channel, api))
 
 
-async def _serve(options: dict[str, object], channel: socket.socket, api: Callable[[str], str]) -> None:
-    listener = socket.socket(fileno=int(str(options["api"])))
+async def _serve(options: dict[str, Any], channel: socket.socket, api: Callable[[str], str]) -> None:
+    listener = socket.socket(fileno=options["api"])
     await forward.serve(listener, network.API, 443)
     await asyncio.to_thread(_wait, "the node", lambda: _node_ready(api), NODE_SECONDS)
     channel.sendall(b'{"ready": true}\n')

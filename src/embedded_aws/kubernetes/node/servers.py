@@ -14,6 +14,7 @@ from embedded_aws.kubernetes.node import certificates, pause
 from embedded_aws.kubernetes.node.network import API, NODE, PODS, POD_GATEWAY, SERVICES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 NODE_NAME = "embedded-node"
@@ -143,6 +144,20 @@ def write(files: Path, data: Path, webhook: str) -> None:
     (files / "containerd.toml").write_text(
         CONTAINERD_TOML.format(data=data, files=files, socket=CONTAINERD, pause=pause.NAME, binaries=CNI_BINARIES)
     )
+
+
+def write_registries(files: Path, registries: Mapping[str, str], emulator: str) -> None:
+    """Have containerd pull what is in these registries from ``emulator``; their values are ``Authorization`` headers.
+
+    https://github.com/containerd/containerd/blob/release/1.6/docs/hosts.md
+    """
+    for host, header in registries.items():
+        folder = files / "registries" / host
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "hosts.toml").write_text(
+            f'server = "{emulator}"\n[host."{emulator}"]\ncapabilities = ["pull", "resolve"]\n'
+            f'[host."{emulator}".header]\nAuthorization = "{header}"\n'
+        )
 
 
 def _kubelet(keys: Path) -> dict[str, object]:
