@@ -43,6 +43,10 @@ class Api:
         """
         return self._ask("GET", path)
 
+    def create(self, path: str, document: dict[str, Any]) -> dict[str, Any]:
+        """Add ``document`` to the collection at ``path``."""
+        return self._ask("POST", f"{path}?fieldManager={MANAGER}", document)
+
     def apply(self, path: str, document: dict[str, Any]) -> dict[str, Any]:
         """Server-side apply of ``document``, taking over what others manage.
 

@@ -74,18 +74,17 @@ async def _run(options: dict[str, Any], home: Path, group: str) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_reader(sys.stdin.fileno(), stop.set)  # closed, as nothing is ever written to it
     try:
-        report = asyncio.create_task(_report(mine, options["emulator"]))
-        stopped = asyncio.create_task(stop.wait())
-        ended = asyncio.create_task(asyncio.to_thread(node.wait))
-        await asyncio.wait((report, stopped), return_when=asyncio.FIRST_COMPLETED)
-        if report.done():
-            answer = report.result()
+        reported: asyncio.Future[dict[str, Any]] = loop.create_future()
+        talk = asyncio.create_task(asyncio.to_thread(_talk, mine, home, options["emulator"], loop, reported))
+        await asyncio.wait((reported, asyncio.create_task(stop.wait())), return_when=asyncio.FIRST_COMPLETED)
+        if reported.done():
+            answer = reported.result()
             if "ready" in answer:
                 answer = {"ready": _describe(home, api)}
                 process.write(home / "cluster.json", answer["ready"])
             print(json.dumps(answer), flush=True)
             if "ready" in answer:
-                await asyncio.wait((stopped, ended), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((asyncio.create_task(stop.wait()), talk), return_when=asyncio.FIRST_COMPLETED)
     finally:
         with contextlib.suppress(ProcessLookupError):
             node.kill()
@@ -102,15 +101,37 @@ def _describe(home: Path, api: socket.socket) -> dict[str, object]:
     }
 
 
-async def _report(channel: socket.socket, emulator: int) -> dict[str, Any]:
-    """Serve the listener that the node sends; return what it reports."""
-    channel.settimeout(None)
-    _, handles, _, _ = await asyncio.to_thread(socket.recv_fds, channel, 1, 1)
+def _talk(
+    channel: socket.socket,
+    home: Path,
+    emulator: int,
+    loop: asyncio.AbstractEventLoop,
+    reported: asyncio.Future[dict[str, Any]],
+) -> None:
+    """Serve what the node asks for, until it ends; what it reports first is the result of ``reported``."""
+    _, handles, _, _ = socket.recv_fds(channel, 1, 1)
     if handles:
-        await forward.serve(socket.socket(fileno=handles[0]), "127.0.0.1", emulator)
-    line = await asyncio.to_thread(channel.makefile().readline)
-    found: dict[str, Any] = json.loads(line or '{"failed": "the node ended"}')
-    return found
+        inner = socket.socket(fileno=handles[0])
+        asyncio.run_coroutine_threadsafe(forward.serve(inner, "127.0.0.1", emulator), loop).result()
+    for line in channel.makefile():
+        message = json.loads(line)
+        if name := message.get("listen"):
+            with _listener(home / "ports.json", name) as listener:
+                socket.send_fds(channel, [str(listener.getsockname()[1]).encode()], [listener.fileno()])
+        elif not reported.done():
+            loop.call_soon_threadsafe(reported.set_result, message)
+    loop.call_soon_threadsafe(lambda: reported.done() or reported.set_result({"failed": "the node ended"}))
+
+
+def _listener(kept: Path, name: str) -> socket.socket:
+    """A listener of the port that ``name`` had last if it is free, else of any."""
+    ports = json.loads(kept.read_text()) if kept.exists() else {}
+    try:
+        listener = socket.create_server(("127.0.0.1", ports.get(name, 0)))
+    except OSError:
+        listener = socket.create_server(("127.0.0.1", 0))
+    process.write(kept, {**ports, name: listener.getsockname()[1]})
+    return listener
 
 
 def _groups(group: str) -> list[Path]:

@@ -1,7 +1,8 @@
 """The first process of the cluster's namespaces: ``main`` is run by ``unshare``, as process 1.
 
-It is given one open socket, by which it sends a listener of its own network (for connections to the emulator) and then one
-line of JSON: ``{"ready": true}``, or ``{"failed": "..."}``.
+It is given one open socket, by which it sends a listener of its own network (for connections to the emulator) and then lines
+of JSON: ``{"ready": true}`` or ``{"failed": "..."}``, and ``{"listen": "..."}``, which is answered with a listener of the
+machine's loopback.
 """
 
 from __future__ import annotations
@@ -11,16 +12,15 @@ import json
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedded_aws.kubernetes import forward
+from embedded_aws.kubernetes.api import Api, ApiError
+from embedded_aws.kubernetes.gateway import controller
 from embedded_aws.kubernetes.node import certificates, mounts, network, pause, servers
 
 if TYPE_CHECKING:
@@ -69,19 +69,26 @@ def _start(options: dict[str, Any], channel: socket.socket) -> None:
     program = Path(f"/proc/{os.getpid()}/fd/{hyperkube_handle}")
     _run(servers.all_servers(program, files, data, bool(options["webhook"])), mounts.HOME / "log")
     token = (files / "keys" / "admin.token").read_text()
-    api = _client(files / "keys" / "ca.crt", token)
-    _wait("the API server", lambda: api("/readyz") == "ok", API_SECONDS)
+    api = Api(servers.SERVER, (files / "keys" / "ca.crt").read_text(), token)
+    _wait("the API server", lambda: _answers(api), API_SECONDS)
     _wait("containerd", lambda: Path(servers.CONTAINERD).exists(), API_SECONDS)
     _import_pause(files / "pause.tar")
     asyncio.run(_serve(options, channel, api))
 
 
-async def _serve(options: dict[str, Any], channel: socket.socket, api: Callable[[str], str]) -> None:
-    listener = socket.socket(fileno=options["api"])
-    await forward.serve(listener, network.API, 443)
+async def _serve(options: dict[str, Any], channel: socket.socket, api: Api) -> None:
+    await forward.serve(socket.socket(fileno=options["api"]), network.API, 443)
+    await asyncio.to_thread(controller.install, api)
     await asyncio.to_thread(_wait, "the node", lambda: _node_ready(api), NODE_SECONDS)
     channel.sendall(b'{"ready": true}\n')
-    await asyncio.Event().wait()
+    await controller.Controller(api, lambda name: _listen(channel, name)).run()
+
+
+def _listen(channel: socket.socket, name: str) -> tuple[socket.socket, int]:
+    """A listener of the machine's loopback, from the supervisor, and its port."""
+    channel.sendall(json.dumps({"listen": name}).encode() + b"\n")
+    port, handles, _, _ = socket.recv_fds(channel, 16, 1)
+    return socket.socket(fileno=handles[0]), int(port)
 
 
 def _run(wanted: tuple[servers.Server, ...], logs: Path) -> None:
@@ -100,25 +107,18 @@ def _import_pause(archive: Path) -> None:
     subprocess.run([*ctr, "label", pause.NAME, "io.cri-containerd.pinned=pinned"], check=False, capture_output=True)
 
 
-def _client(authority: Path, token: str) -> Callable[[str], str]:
-    """A function that reads a path of the API as its administrator; empty when that fails."""
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=authority))
-    )
-
-    def read(path: str) -> str:
-        request = urllib.request.Request(f"{servers.SERVER}{path}", headers={"Authorization": f"Bearer {token}"})
-        try:
-            with opener.open(request, timeout=5) as answer:
-                return str(answer.read().decode())
-        except OSError:
-            return ""
-
-    return read
+def _answers(api: Api) -> bool:
+    try:
+        return bool(api.get("/readyz"))
+    except ApiError:
+        return False
 
 
-def _node_ready(api: Callable[[str], str]) -> bool:
-    conditions = json.loads(api(f"/api/v1/nodes/{servers.NODE_NAME}") or "{}").get("status", {}).get("conditions", [])
+def _node_ready(api: Api) -> bool:
+    try:
+        conditions = api.get(f"/api/v1/nodes/{servers.NODE_NAME}").get("status", {}).get("conditions", [])
+    except ApiError:
+        return False
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
