@@ -155,7 +155,7 @@ class Controller:
             if gateway is None or not self._known.controller(gateway):
                 continue
             backends = [b for rule in route["spec"]["rules"] for b in rule.get("backendRefs", [])]
-            problems = [found for b in backends if (found := self._known.problem(key[0], b))[0]]
+            problems = [found for b in backends if (found := self._known.problem(key[0], b))]
             reason, message = problems[0] if problems else ("ResolvedRefs", IN_EFFECT)
             generation = route["metadata"]["generation"]
             wanted = [

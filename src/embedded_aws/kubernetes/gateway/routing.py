@@ -52,16 +52,16 @@ class Known:
         if not any(weights):
             raise NoBackend(500, "the route has no backend with a weight")
         (chosen,) = random.choices(backends, weights)  # noqa: S311 - not a secret
-        if self.problem(space, chosen):
-            raise NoBackend(500, self.problem(space, chosen)[1])
+        if problem := self.problem(space, chosen):
+            raise NoBackend(500, problem[1])
         found = self._addresses((space, chosen["name"]), chosen["port"])
         if not found:
             raise NoBackend(503, f"service {chosen['name']} has no ready pod")
         random.shuffle(found)
         return found
 
-    def problem(self, space: str, backend: dict[str, Any]) -> tuple[str, str]:
-        """Why a backend can't be resolved, as a reason of the API and a message; empty if it can."""
+    def problem(self, space: str, backend: dict[str, Any]) -> tuple[str, str] | None:
+        """Why a backend can't be resolved, as a reason of the API and a message; None if it can."""
         if backend["kind"] != "Service" or backend.get("group") or backend.get("namespace", space) != space:
             return "InvalidKind", f"{backend['kind']} {backend['name']} is not a service of this namespace"
         service = self.services.get((space, backend["name"]))
@@ -69,7 +69,7 @@ class Known:
             return "BackendNotFound", f"there is no service {backend['name']}"
         if not any(port["port"] == backend.get("port") for port in service["spec"].get("ports", [])):
             return "BackendNotFound", f"service {backend['name']} has no port {backend.get('port')}"
-        return "", ""
+        return None
 
     def parents(self, route: Key) -> list[tuple[dict[str, Any], Key]]:
         """The references to gateways of a route, and their names."""
