@@ -7,14 +7,15 @@ AWS does, with the source, and what ministack does instead; ``patch()`` replaces
 What is where:
 
 control          for programs that use it: start, find, stop and empty the emulator
-process          the server's process: started, recorded, recognized, ended
-disk             what a killed server left, checked and made whole
-errors           what can go wrong when it starts
 server/          what the server does beside AWS's services: its start, its first user, saving its state
 aws_lambda/      Lambda: functions from ZIP files and images, versions, aliases, updates, metrics
 cloudformation/  CloudFormation: resource types, properties and change sets
 cloudwatch/      CloudWatch: metrics, metric math, alarms, Logs Insights
 codebuild/       CodeBuild: builds that run their buildspec
 ecr              ECR: the registry of images
+kubernetes/      EKS: a real cluster, its registry, its gateway
 iam/             IAM and STS: signatures, rights, web identities
+disk             what a killed server left, checked and made whole
+process          the server's process: started, recorded, recognized, ended
+errors           what can go wrong when it starts
 """

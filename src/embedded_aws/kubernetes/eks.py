@@ -19,7 +19,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from embedded_aws import ecr
+from embedded_aws import ecr, process
 from embedded_aws.kubernetes import launch, machine, rights
 
 if TYPE_CHECKING:
@@ -69,11 +69,6 @@ def patch(home: Path, source: str) -> None:
         while _running:
             _running.pop().stop()
 
-    def remove(*_: Any, **__: Any) -> None:
-        from embedded_aws import process
-
-        process.clear(folder)
-
     def restored(data: Any) -> None:
         restore(data)
         for (account, region, name), record in eks._clusters.to_dict().items():
@@ -86,7 +81,7 @@ def patch(home: Path, source: str) -> None:
     def authentication(_: Any, __: Any, name: str, account: str, region: str, secret: str) -> str:
         return f"http://127.0.0.1:{emulator}{WEBHOOK}{account}/{region}/{name}/{secret}"
 
-    container = SimpleNamespace(id=ID, stop=stop, remove=remove)
+    container = SimpleNamespace(id=ID, stop=stop, remove=lambda **_: process.clear(folder))
     for attribute, replacement in {
         "_create_cluster": create_one,
         "_restore_state": restored,

@@ -50,6 +50,7 @@ def patch(home: Path, kubernetes: str) -> None:
     from embedded_aws.aws_lambda import aliases, call_metrics, functions, images, updates
     from embedded_aws.cloudformation import alarms as stack_alarms
     from embedded_aws.cloudformation import buckets, change_sets, resource_types
+    from embedded_aws.cloudformation import kubernetes as stack_kubernetes
     from embedded_aws.cloudwatch import alarms, embedded_metrics, get_metric_data, logs_insights
     from embedded_aws.codebuild import api as codebuild
     from embedded_aws.iam import conditions, rights, signatures, web_identities
@@ -63,7 +64,13 @@ def patch(home: Path, kubernetes: str) -> None:
     updates.patch()
     aliases.patch()
     late_loading.patch(
-        app, "cloudformation", buckets.patch, stack_alarms.patch, change_sets.patch, resource_types.patch
+        app,
+        "cloudformation",
+        buckets.patch,
+        stack_alarms.patch,
+        change_sets.patch,
+        resource_types.patch,
+        stack_kubernetes.patch,
     )
     late_loading.patch(app, "eks", lambda: eks.patch(home, kubernetes))
     functions.patch(home / "tmp")
