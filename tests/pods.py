@@ -16,9 +16,16 @@ from emulated import client
 
 from ml_delivery import emulator
 
-# Answers each path with the pod's VERSION, /slow after a second; notes a request that it gets after SIGTERM.
+# Answers each path with the pod's VERSION, what it was sent, and the status of ASK; /slow after a second, /broken not at all.
 SERVER = """
-import http.server, os, signal, sys, threading, time
+import http.server, os, signal, threading, time, urllib.request
+
+ANSWERED = b""
+if "ASK" in os.environ:
+    try:
+        ANSWERED = b" %d" % urllib.request.urlopen(os.environ["ASK"], timeout=5).status
+    except OSError:
+        ANSWERED = b" refused"
 
 class Answer(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -30,7 +37,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
             time.sleep(1)
         if self.path == "/broken":
             return self.connection.close()
-        body = os.environ.get("VERSION", "?").encode() + (b" " + got if got else b"")
+        body = os.environ.get("VERSION", "?").encode() + (b" " + got if got else b"") + ANSWERED
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -12,8 +12,8 @@ aws_lambda/      Lambda: functions from ZIP files and images, versions, aliases,
 cloudformation/  CloudFormation: resource types, properties and change sets
 cloudwatch/      CloudWatch: metrics, metric math, alarms, Logs Insights
 codebuild/       CodeBuild: builds that run their buildspec
-ecr              ECR: the registry of images
 kubernetes/      EKS: a real cluster, its registry, its gateway
+ecr              ECR: the registry of images
 iam/             IAM and STS: signatures, rights, web identities
 disk             what a killed server left, checked and made whole
 process          the server's process: started, recorded, recognized, ended
