@@ -79,11 +79,15 @@ class Cluster:
         found = Cluster(self.running).describe()
         authority = base64.b64decode(found["certificateAuthority"]["data"]).decode()
         body = None if document is None else json.dumps(document).encode()
-        request = urllib.request.Request(found["endpoint"] + path, data=body, method=method or ("PATCH" if body else "GET"))
+        request = urllib.request.Request(
+            found["endpoint"] + path, data=body, method=method or ("PATCH" if body else "GET")
+        )
         request.add_header("Authorization", f"Bearer {token or self.token()}")
         request.add_header("Content-Type", "application/apply-patch+yaml")
         try:
-            with urllib.request.urlopen(request, context=ssl.create_default_context(cadata=authority), timeout=30) as answer:
+            with urllib.request.urlopen(
+                request, context=ssl.create_default_context(cadata=authority), timeout=30
+            ) as answer:
                 status, text = answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             status, text = error.code, error.read().decode()
@@ -126,7 +130,7 @@ class Cluster:
         wanted = {"gatewayClassName": "alb", "listeners": [listener]}
         self.apply(f"{GATEWAYS}/{name}", {**head, "kind": "Gateway", "spec": wanted})
         found = until(
-            lambda: self.ask(f"{GATEWAYS}/{name}")[1].get("status", {}).get("addresses"), what=name, timeout=20
+            lambda: self.ask(f"{GATEWAYS}/{name}")[1].get("status", {}).get("addresses"), what=name, seconds=20
         )
         return str(found[0]["value"])
 

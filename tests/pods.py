@@ -54,7 +54,17 @@ print("serving", flush=True)
 server.serve_forever()
 server.server_close()
 """
-LEFT_OUT = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "ensurepip", "__pycache__", "tkinter"}
+LEFT_OUT = {
+    "test",
+    "tests",
+    "site-packages",
+    "dist-packages",
+    "idlelib",
+    "lib2to3",
+    "ensurepip",
+    "__pycache__",
+    "tkinter",
+}
 
 
 def push(running: emulator.Running, name: str) -> str:

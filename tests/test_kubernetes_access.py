@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from clusters import NAME, SPACE, Cluster, until
-from emulated import client
-
-
+from emulated import client, code_of
 
 RBAC = f"/apis/rbac.authorization.k8s.io/v1{SPACE}"
 PODS = f"/api/v1{SPACE}/pods"
 
 
 @pytest.fixture
-def user(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def user(cluster: Cluster, request: pytest.FixtureRequest) -> Cluster:
     """The cluster, for a user without an access entry."""
     iam, name = client(cluster.running, "iam"), request.node.name.replace("_", "-")[:60]
     iam.create_user(UserName=name)
     key = iam.create_access_key(UserName=name)["AccessKey"]
-    yield Cluster(cluster.running, key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+    return Cluster(cluster.running, key=key["AccessKeyId"], secret=key["SecretAccessKey"])
 
 
 def arn(user: Cluster) -> str:
@@ -125,8 +122,6 @@ def test_stack_holds_an_access_entry_and_an_association(cluster: Cluster, user: 
 
 def test_eks_itself_wants_rights(cluster: Cluster, user: Cluster) -> None:
     """Describing a cluster and making an access entry need IAM's permission; an access entry gives none."""
-    from emulated import code_of
-
     aws = client(cluster.running, "eks", user.key, user.secret)
     assert code_of(lambda: aws.describe_cluster(name=NAME)) == "AccessDeniedException"
     policy = {

@@ -1,4 +1,4 @@
-"""The gateway of the embedded AWS's cluster: traffic split by weights, no request lost while they change, what a route's status says."""
+"""The gateway of the embedded AWS's cluster: traffic is split by weights, and no request is lost while they change."""
 
 from __future__ import annotations
 

@@ -19,7 +19,19 @@ from embedded_aws.errors import NotStarted, PortTaken
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["ACCOUNT", "Record", "alive", "clear", "code", "end", "endpoint", "last_kubernetes", "start", "wait_until_ready", "write"]
+__all__ = [
+    "ACCOUNT",
+    "Record",
+    "alive",
+    "clear",
+    "code",
+    "end",
+    "endpoint",
+    "last_kubernetes",
+    "start",
+    "wait_until_ready",
+    "write",
+]
 
 ACCOUNT = "123456789012"
 READY_SECONDS = 60
@@ -83,7 +95,9 @@ def start(home: Path, python: Path, find_python: Sequence[str], port: int, kuber
             start_new_session=True,  # Ctrl-C is for the command that starts it, not for the server
         )
     try:
-        record = Record(pid=process.pid, began=_began(process.pid), port=port, at=time.time(), code=code(), kubernetes=kubernetes)
+        record = Record(
+            pid=process.pid, began=_began(process.pid), port=port, at=time.time(), code=code(), kubernetes=kubernetes
+        )
         write(home / "process.json", record)
     except BaseException:  # Ctrl-C before another command could find and end it
         process.kill()

@@ -91,10 +91,14 @@ def patch(home: Path, source: str) -> None:
         "_k3s_auth_webhook_config": authentication,
         "_extract_ca_cert": lambda _: base64.b64encode(_running[-1].api.authority.encode()).decode(),
         "_get_ministack_network": lambda _: None,
-        "_get_docker": lambda: SimpleNamespace(containers=SimpleNamespace(get=lambda _: container, list=lambda **_: [])),
+        "_get_docker": lambda: SimpleNamespace(
+            containers=SimpleNamespace(get=lambda _: container, list=lambda **_: [])
+        ),
         "_cluster_endpoint": lambda port: f"https://127.0.0.1:{port}",
         "_next_port": _free_port,
-        "_reconcile_access_policy_rbac": lambda *cluster: bool(_running) and rights.reconcile(_running[-1].api, *cluster),
+        "_reconcile_access_policy_rbac": lambda *cluster: (
+            bool(_running) and rights.reconcile(_running[-1].api, *cluster)
+        ),
     }.items():
         setattr(eks, attribute, replacement)
     atexit.register(stop)

@@ -36,9 +36,7 @@ class Cluster:
             self.supervisor.wait()
 
 
-def start(
-    home: Path, source: str, *, port: int, emulator: int, webhook: str, registries: Mapping[str, str]
-) -> Cluster:
+def start(home: Path, source: str, *, port: int, emulator: int, webhook: str, registries: Mapping[str, str]) -> Cluster:
     """Start a cluster, or start it again with what is in ``home``; it is ready when this returns.
 
     Args:

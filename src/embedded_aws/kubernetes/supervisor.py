@@ -1,8 +1,9 @@
 """The process that starts a cluster in namespaces of its own, passes its connections on, and ends with its parent.
 
-``main`` is run as a process: its only argument is the cluster's folder, whose ``options.json`` holds (``home``; ``hyperkube``; ``port``, of the API; ``emulator``, the emulator's port;
-``webhook``, the address that checks tokens; ``registries``, headers by the registry's host). It prints one line of JSON, ``{"ready": ...}`` or ``{"failed": ...}``, and ends when its
-standard input is closed, as the kernel does when the process that started it ends, or on SIGTERM. Whatever ends it, even
+``main`` is run as a process. Its only argument is the cluster's folder, whose ``options.json`` holds ``home``, that folder;
+``hyperkube``, the program; ``port``, of the API; ``emulator``, the emulator's port; ``webhook``, the address that checks tokens;
+``registries``, headers by a registry's host. It prints one line of JSON, ``{"ready": ...}`` or ``{"failed": ...}``, and ends on
+SIGTERM, or when its standard input is closed, as the kernel does when the process that started it ends. Whatever ends it, even
 SIGKILL, ends every process of the cluster, and with them its mounts and networks.
 """
 
@@ -56,14 +57,24 @@ async def _run(options: dict[str, Any], home: Path, group: str) -> None:
             (folder / "cgroup.procs").write_text("0")
 
     here = Path(__file__).parent.parent / "__main__.py"
-    command = ["unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc", sys.executable, "-I", str(here), "node"]
+    command = [
+        "unshare",
+        *NAMESPACES,
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        sys.executable,
+        "-I",
+        str(here),
+        "node",
+    ]
     with (home / "node.txt").open("wb") as log:
         node = subprocess.Popen(
             [*command, str(home), str(theirs.fileno()), str(api.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            preexec_fn=before,  # noqa: PLW1509 - no other thread runs yet
+            preexec_fn=before,
             pass_fds=(theirs.fileno(), api.fileno()),
             start_new_session=True,
         )
@@ -120,7 +131,8 @@ def _talk(
                 socket.send_fds(channel, [str(listener.getsockname()[1]).encode()], [listener.fileno()])
         elif not reported.done():
             loop.call_soon_threadsafe(reported.set_result, message)
-    loop.call_soon_threadsafe(lambda: reported.done() or reported.set_result({"failed": "the node ended"}))
+    if not reported.done():
+        loop.call_soon_threadsafe(reported.set_result, {"failed": "the node ended"})
 
 
 def _listener(kept: Path, name: str) -> socket.socket:

@@ -63,7 +63,9 @@ BACKEND = _record(
     port=PORT,
     weight=_defaulted({"type": "integer", "format": "int32", "minimum": 0, "maximum": 1_000_000}, 1),
 )
-PATH = _record(type=_defaulted({"type": "string", "enum": ["Exact", "PathPrefix"]}, "PathPrefix"), value=_defaulted(STRING, "/"))
+PATH = _record(
+    type=_defaulted({"type": "string", "enum": ["Exact", "PathPrefix"]}, "PathPrefix"), value=_defaulted(STRING, "/")
+)
 RULE = _record(matches=_list(_record(path=PATH), 64), backendRefs=_list(BACKEND, 16))
 ROUTE = _record(
     ("spec",),

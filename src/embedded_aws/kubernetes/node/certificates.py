@@ -32,7 +32,9 @@ def ensure(folder: Path, node: str, addresses: list[str]) -> None:
         return
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _key(folder, "ca")
-    _openssl(folder, "req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=kubernetes", "-days", DAYS, "-out", "ca.crt")
+    _openssl(
+        folder, "req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=kubernetes", "-days", DAYS, "-out", "ca.crt"
+    )
     names = ",".join(["DNS:localhost", "DNS:kubernetes.default.svc", *(f"IP:{address}" for address in addresses)])
     _certificate(folder, "api", "/CN=kube-apiserver", f"subjectAltName={names}\nextendedKeyUsage=serverAuth\n")
     _certificate(folder, "kubelet", f"/CN={node}", f"subjectAltName={names},DNS:{node}\nextendedKeyUsage=serverAuth\n")
@@ -51,9 +53,7 @@ def kubeconfig(folder: Path, user: str, server: str) -> Mapping[str, object]:
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {"name": "here", "cluster": {"server": server, "certificate-authority": str(folder / "ca.crt")}}
-        ],
+        "clusters": [{"name": "here", "cluster": {"server": server, "certificate-authority": str(folder / "ca.crt")}}],
         "users": [{"name": user, "user": {"token": (folder / f"{user}.token").read_text()}}],
         "contexts": [{"name": "here", "context": {"cluster": "here", "user": user}}],
         "current-context": "here",

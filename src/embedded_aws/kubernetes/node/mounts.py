@@ -22,7 +22,9 @@ def make(home: Path) -> None:
         upper, work = home / "var" / name, home / "var" / f"{name}-work"
         upper.mkdir(parents=True, exist_ok=True)
         work.mkdir(exist_ok=True)
-        _mount("-t", "overlay", "overlay", "-o", f"lowerdir=/var/{name},upperdir={upper},workdir={work}", f"/var/{name}")
+        _mount(
+            "-t", "overlay", "overlay", "-o", f"lowerdir=/var/{name},upperdir={upper},workdir={work}", f"/var/{name}"
+        )
     home_handle = os.open(home, os.O_PATH)  # /run may hold it
     _mount("-t", "tmpfs", "tmpfs", "/run")
     HOME.mkdir()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = "embedded.local/pause:1"
-CODE = bytes.fromhex("b822000000" "0f05" "ebf7")  # x86-64: mov eax, 34 (pause); syscall; jmp to the start
+CODE = bytes.fromhex("b8220000000f05ebf7")  # x86-64: mov eax, 34 (pause); syscall; jmp to the start
 BASE, HEADERS = 0x400000, 64 + 56
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from embedded_aws.kubernetes.node import certificates, pause
-from embedded_aws.kubernetes.node.network import API, NODE, PODS, POD_GATEWAY, SERVICES
+from embedded_aws.kubernetes.node.network import API, NODE, POD_GATEWAY, PODS, SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
