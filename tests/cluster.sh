@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command where the embedded AWS can start a Kubernetes cluster: tests/cluster.sh COMMAND...
 # What Debian has is installed. It has no package of Kubernetes' servers, but their source, of which they are built once, in about
-# six minutes of CPU time, and kept under .pipeline/kubernetes; a build made elsewhere is named by PIPELINE_KUBERNETES.
+# six minutes of CPU time, and kept under .pipeline/kubernetes; a build made elsewhere is named by PIPELINE_CLUSTER.
 # Where there is no Debian or no root the command runs without; the tests that need a cluster are then skipped, or fail where
 # CI is set.
 set -euo pipefail
@@ -49,11 +49,11 @@ build() {
   chmod -R u+w "$work"
   rm -rf "$work"
 }
-if [ -z "${PIPELINE_KUBERNETES:-}" ]; then
+if [ -z "${PIPELINE_CLUSTER:-}" ]; then
   if [ ! -x "$home/hyperkube" ] && ! (build) > "$home/build.log" 2>&1; then
     echo "! no Kubernetes: its servers can't be built; the reason is in $home/build.log" >&2
     exec "$@"
   fi
-  export PIPELINE_KUBERNETES=$home/hyperkube
+  export PIPELINE_CLUSTER=$home/hyperkube
 fi
 exec "$@"

@@ -20,7 +20,7 @@ from ml_delivery.containers import engines
 from ml_delivery.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent
-KUBERNETES = os.environ.get("PIPELINE_KUBERNETES", "")  # as tests/cluster.sh sets it
+KUBERNETES = os.environ.get("PIPELINE_CLUSTER", "")  # as tests/cluster.sh sets it
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -122,7 +122,7 @@ def cluster(kubernetes: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A cluster on an embedded AWS of its own, for all tests that don't harm it."""
     root = project(tmp_path_factory.mktemp("cluster") / "root", tmp_path_factory.mktemp("cluster-pipeline"))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("PIPELINE_KUBERNETES", kubernetes)
+        patched.setenv("PIPELINE_CLUSTER", kubernetes)
         found = Cluster(emulator.up(root))
     found.create()
     yield found

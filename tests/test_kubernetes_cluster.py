@@ -68,7 +68,7 @@ def test_cluster_starts_is_kept_and_leaves_nothing(
     kubernetes: str, alone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is active within seconds; a restart has the same endpoint and objects; a stopped one, even by SIGKILL, is all gone."""
-    monkeypatch.setenv("PIPELINE_KUBERNETES", kubernetes)
+    monkeypatch.setenv("PIPELINE_CLUSTER", kubernetes)
     home = (alone / ".pipeline/cloud").resolve()
     first = Cluster(emulator.up(alone))
     first.create()

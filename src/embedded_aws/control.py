@@ -55,7 +55,7 @@ class Status:
 
 
 def up(
-    home: Path, *, environment: Callable[[], Path], find_python: Sequence[str], port: int = 0, kubernetes: str = ""
+    home: Path, *, environment: Callable[[], Path], find_python: Sequence[str], port: int = 0, cluster: str = ""
 ) -> Running:
     """Start it, unless it runs already.
 
@@ -65,7 +65,7 @@ def up(
         find_python: a command that, given a version such as "3.12", prints the path of an interpreter for functions; it
             exits with another code than 0, and the reason on standard error, when there is none.
         port: on loopback; 0 means the last one if it is free, else any free one.
-        kubernetes: what EKS's clusters are started with, as ``kubernetes.machine`` takes it; empty means what it was last time.
+        cluster: what EKS's clusters are started with, as ``kubernetes.machine`` takes it; empty means what it was last time.
             An emulator that runs with something else is started again.
 
     Raises:
@@ -77,7 +77,7 @@ def up(
     home = _private(home)
     with _exclusive(home / "start.lock"):
         record = process.alive(home)
-        kubernetes = kubernetes or process.last_kubernetes(home)
+        kubernetes = cluster or process.last_kubernetes(home)
         if record and (record.get("code"), record.get("kubernetes")) != (process.code(), kubernetes):
             process.end(record)  # an upgrade replaced what it runs, and loads in part later
             record = None

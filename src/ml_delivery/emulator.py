@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Running", "Status", "down", "offer", "reset", "status", "up"]
 
-# The program, or its packed form, that holds the servers of EKS's clusters: ``embedded_aws.kubernetes.machine``.
-KUBERNETES = "PIPELINE_KUBERNETES"
+# The program that clusters are started with, or its packed form; the last one is used again where it is not set.
+CLUSTER = "PIPELINE_CLUSTER"
 # This package may be importable only because its parent folder is on ``sys.path``, so the command is given that folder.
 _FIND = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from ml_delivery.dependencies import envs; sys.exit(envs.main())"
@@ -52,7 +52,7 @@ def up(root: Path, port: int = 0) -> Running:
             environment=environment,
             find_python=find_python,
             port=port,
-            kubernetes=os.environ.get(KUBERNETES, ""),
+            cluster=os.environ.get(CLUSTER, ""),
         )
 
 
