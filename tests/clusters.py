@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from botocore.credentials import Credentials
@@ -57,6 +59,17 @@ class Cluster:
     def describe(self) -> dict[str, Any]:
         found: dict[str, Any] = client(self.running, "eks").describe_cluster(name=self.name)["cluster"]
         return found
+
+    def home(self) -> Path:
+        """The cluster's folder."""
+        return Path(os.readlink(f"/proc/{self.running.pid}/cwd"), "kubernetes")
+
+    def reached(self) -> bool:
+        """Whether the API server answers."""
+        try:
+            return self.ask("/readyz")[0] == 200
+        except OSError:
+            return False
 
     def token(self) -> str:
         """What ``aws eks get-token`` prints: https://github.com/kubernetes-sigs/aws-iam-authenticator#api-authorization-from-outside-a-cluster"""

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ from embedded_aws.kubernetes.node import certificates, mounts, network, pause, s
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-API_SECONDS, NODE_SECONDS = 60, 60
+API_SECONDS, NODE_SECONDS = 120, 120  # 5 and 6 on two idle cores
+PAUSE = 0.5  # before a server that ended is started again
 
 
 def main() -> None:
@@ -92,12 +94,27 @@ def _listen(channel: socket.socket, name: str) -> tuple[socket.socket, int]:
 
 
 def _run(wanted: tuple[servers.Server, ...], logs: Path) -> None:
+    """Start the servers, each of which is started again when it ends."""
     logs.mkdir(exist_ok=True)
     for server in wanted:
-        with (logs / f"{server.name}.txt").open("wb") as log:
-            subprocess.Popen(
-                server.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
+        threading.Thread(
+            target=_keep, args=(server, logs / f"{server.name}.txt"), daemon=True, name=server.name
+        ).start()
+
+
+def _keep(server: servers.Server, file: Path) -> None:
+    with file.open("wb") as log:
+        while True:
+            subprocess.run(
+                server.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+                check=False,
             )
+            time.sleep(PAUSE)
 
 
 def _import_pause(archive: Path) -> None:
