@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from clusters import NAME, SPACE, Cluster, until
 from emulated import client, code_of
+
+from embedded_aws.kubernetes import existing
+from ml_delivery import emulator
 
 RBAC = f"/apis/rbac.authorization.k8s.io/v1{SPACE}"
 PODS = f"/api/v1{SPACE}/pods"
@@ -136,3 +140,52 @@ def test_eks_itself_wants_rights(cluster: Cluster, user: Cluster) -> None:
     )
     assert aws.describe_cluster(name=NAME)["cluster"]["name"] == NAME
     assert code_of(lambda: aws.create_access_entry(clusterName=NAME, principalArn=arn(user))) == "AccessDeniedException"
+
+
+def test_cluster_of_a_kubeconfig(cluster: Cluster, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In front of a cluster that was there, tokens are checked the same: 200 for its creator, 401, 403."""
+    there = json.loads((cluster.home() / "cluster.json").read_text())
+    named = {
+        "name": "there",
+        "cluster": {"server": there["endpoint"], "certificate-authority-data": there["authority"]},
+    }
+    document = {
+        "kind": "Config",
+        "current-context": "here",
+        "clusters": [named],
+        "users": [{"name": "admin", "user": {"token": there["token"]}}],
+        "contexts": [{"name": "here", "context": {"cluster": "there", "user": "admin"}}],
+    }
+    alone.joinpath("kubeconfig").write_text(json.dumps(document))
+    monkeypatch.setenv("PIPELINE_CLUSTER", str(alone / "kubeconfig"))
+    mine = Cluster(emulator.up(alone))
+    mine.create()
+    assert mine.describe()["endpoint"] != there["endpoint"]
+    assert mine.ask("/api/v1/nodes")[1]["items"][0]["metadata"]["name"] == "embedded-node"
+    assert mine.ask(PODS, token=there["token"])[0] == 401  # the kubeconfig's user is not one of EKS
+    iam = client(mine.running, "iam")
+    iam.create_user(UserName="other")
+    key = iam.create_access_key(UserName="other")["AccessKey"]
+    other = Cluster(mine.running, key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+    assert other.ask(PODS)[0] == 401
+    client(mine.running, "eks").create_access_entry(
+        clusterName=NAME, principalArn=arn(other), kubernetesGroups=["none"]
+    )
+    assert other.ask(PODS)[0] == 403
+
+
+def test_kubeconfig_that_cannot_be_used(tmp_path: Path) -> None:
+    """One whose user signs in by a program is refused, as is one that lacks its context."""
+    entries = [
+        {
+            "name": "a",
+            "cluster": {"server": "https://127.0.0.1:1"},
+            "user": {"exec": {}},
+            "context": {"cluster": "a", "user": "a"},
+        }
+    ]
+    document = {"kind": "Config", "current-context": "a", "clusters": entries, "users": entries, "contexts": entries}
+    for wrong in (document, {**document, "current-context": "b"}):
+        (tmp_path / "config").write_text(json.dumps(wrong))
+        with pytest.raises(existing.Unusable):
+            existing.read(tmp_path / "config", tmp_path)

@@ -1,6 +1,7 @@
 """The emulator's processes: ``embedded_aws.process`` runs this file as a script, with an interpreter that has ministack installed.
 
-Without an argument it is the server; ``cluster`` supervises a Kubernetes cluster, and ``node`` is the first process of one.
+Without an argument it is the server; ``cluster`` supervises a Kubernetes cluster, ``node`` is the first process of one, and
+``front`` stands in front of one that a kubeconfig names.
 
 The package is loaded from the folder that holds this file, and nothing beside that folder is: in a service it lies in the
 site-packages of the delivery environment, whose packages must not replace those that ministack was locked with.
@@ -34,6 +35,10 @@ def main() -> None:
             from embedded_aws.kubernetes import supervisor
 
             supervisor.main()
+        case "front":
+            from embedded_aws.kubernetes import existing
+
+            existing.main()
         case "node":
             from embedded_aws.kubernetes.node import main as node
 

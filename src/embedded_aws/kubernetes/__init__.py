@@ -4,6 +4,7 @@ eks          EKS's clusters: created, described, deleted, started again with the
 rights       EKS's access policies as roles of the cluster
 launch       a cluster's supervisor: started, ended
 machine      what this machine can run, and the program that holds Kubernetes' servers
+existing     a cluster that a kubeconfig names, with IAM's tokens checked in front of it
 supervisor   the process that starts a cluster in namespaces of its own, and ends with the process that started it
 node/        what runs in those namespaces: mounts, network, certificates, the servers
 gateway/     carries out the routes of the Gateway API, on loopback

@@ -29,11 +29,15 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Api:
-    """The API at ``endpoint``, whose certificate is signed by ``authority``, in PEM."""
+    """The API at ``endpoint``, whose certificate is signed by ``authority``, in PEM.
+
+    Its user has a token, or a file with a client certificate and its key, both in PEM.
+    """
 
     endpoint: str
     authority: str
     token: str = field(repr=False)
+    certificate: str = ""
 
     def get(self, path: str) -> dict[str, Any]:
         """What is at ``path``.
@@ -79,7 +83,7 @@ class Api:
         query = f"watch=true&resourceVersion={since}&timeoutSeconds={WATCH_SECONDS}&allowWatchBookmarks=true"
         connection = self._connection(WATCH_SECONDS + 30)
         try:
-            connection.request("GET", f"{path}?{query}", headers=self._headers())
+            connection.request("GET", f"{path}?{query}", headers=self.headers())
             answer = connection.getresponse()
             while answer.status == 200 and (line := answer.readline()):
                 event = json.loads(line)
@@ -96,7 +100,7 @@ class Api:
         connection = self._connection(10)
         try:
             body = None if document is None else json.dumps(document)
-            connection.request(method, path, body, {**self._headers(), "Content-Type": kind})
+            connection.request(method, path, body, {**self.headers(), "Content-Type": kind})
             answer = connection.getresponse()
             text = answer.read().decode()
         except (OSError, http.client.HTTPException) as error:
@@ -110,8 +114,17 @@ class Api:
 
     def _connection(self, seconds: float) -> http.client.HTTPSConnection:
         address = urlsplit(self.endpoint)
-        context = ssl.create_default_context(cadata=self.authority)
-        return http.client.HTTPSConnection(address.hostname or "", address.port, timeout=seconds, context=context)
+        return http.client.HTTPSConnection(
+            address.hostname or "", address.port, timeout=seconds, context=self.context()
+        )
 
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
+    def context(self) -> ssl.SSLContext:
+        """What a connection is made with."""
+        context = ssl.create_default_context(cadata=self.authority)
+        if self.certificate:
+            context.load_cert_chain(self.certificate)
+        return context
+
+    def headers(self) -> dict[str, str]:
+        """What a request is made as."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}

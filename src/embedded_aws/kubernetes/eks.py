@@ -42,7 +42,7 @@ def patch(home: Path, source: str) -> None:
         if others := [name for _, _, name in eks._clusters.to_dict() if name != body.get("name")]:
             return eks._error(400, "ResourceLimitExceededException", f"the emulator has one cluster, {others[0]}")
         try:
-            machine.hyperkube(source, folder.parent / "kubernetes-programs")
+            machine.check(source, folder.parent / "kubernetes-programs")
         except machine.NoKubernetes as error:
             return eks._error(400, "InvalidRequestException", f"this machine has no Kubernetes: {error}")
         return create(body, creator)
@@ -89,7 +89,7 @@ def patch(home: Path, source: str) -> None:
         "_k3s_run_kwargs": lambda **options: options,
         "_k3s_registries_yaml": lambda _, __, hosts: hosts,
         "_k3s_auth_webhook_config": authentication,
-        "_extract_ca_cert": lambda _: base64.b64encode(_running[-1].api.authority.encode()).decode(),
+        "_extract_ca_cert": lambda _: base64.b64encode(_running[-1].authority.encode()).decode(),
         "_get_ministack_network": lambda _: None,
         "_get_docker": lambda: SimpleNamespace(
             containers=SimpleNamespace(get=lambda _: container, list=lambda **_: [])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedded_aws.kubernetes import machine
+from embedded_aws.kubernetes import existing, machine
 from embedded_aws.kubernetes.api import Api
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Cluster:
     """A cluster that runs."""
 
     api: Api
+    authority: str  # of EKS's endpoint, in PEM
     supervisor: subprocess.Popen[bytes]
 
     def stop(self) -> None:
@@ -41,7 +42,7 @@ def start(home: Path, source: str, *, port: int, emulator: int, webhook: str, re
 
     Args:
         home: its folder.
-        source: what ``machine.hyperkube`` takes.
+        source: what ``machine.check`` takes.
         port: of its API, on loopback.
         emulator: the emulator's port.
         webhook: the address that checks tokens.
@@ -50,10 +51,11 @@ def start(home: Path, source: str, *, port: int, emulator: int, webhook: str, re
     Raises:
         NoKubernetes: this machine can't run one, or it failed to start.
     """
-    program = machine.hyperkube(source, home.parent / "kubernetes-programs")
+    program = machine.check(source, home.parent / "kubernetes-programs")
+    there = existing.named_by(program)
     options = {
         "home": str(home),
-        "hyperkube": str(program),
+        "source" if there else "hyperkube": str(program),
         "port": port,
         "emulator": emulator,
         "webhook": webhook,
@@ -62,7 +64,13 @@ def start(home: Path, source: str, *, port: int, emulator: int, webhook: str, re
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     (home / "options.json").touch(0o600)
     (home / "options.json").write_text(json.dumps(options))  # not an argument: other users can see those
-    command = [sys.executable, "-I", str(Path(__file__).parent.parent / "__main__.py"), "cluster", str(home)]
+    command = [
+        sys.executable,
+        "-I",
+        str(Path(__file__).parent.parent / "__main__.py"),
+        "front" if there else "cluster",
+        str(home),
+    ]
     with (home / "supervisor.txt").open("wb") as log:
         supervisor = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
@@ -73,4 +81,6 @@ def start(home: Path, source: str, *, port: int, emulator: int, webhook: str, re
         supervisor.wait()
         raise machine.NoKubernetes(f"the cluster did not start: {failed}; its logs are in {home / 'log'}")
     ready = report["ready"]
-    return Cluster(Api(ready["endpoint"], base64.b64decode(ready["authority"]).decode(), ready["token"]), supervisor)
+    authority = base64.b64decode(ready["authority"]).decode()
+    api = existing.read(program, home) if there else Api(ready["endpoint"], authority, ready["token"])
+    return Cluster(api, authority, supervisor)

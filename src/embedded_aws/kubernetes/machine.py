@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from embedded_aws.kubernetes import existing
 from embedded_aws.kubernetes.node.servers import CNI_BINARIES
 
 PROGRAMS = {  # by program: Debian's package
@@ -26,6 +27,22 @@ PROGRAMS = {  # by program: Debian's package
 
 class NoKubernetes(Exception):
     """This machine can't run a cluster; the message says what it lacks."""
+
+
+def check(source: str, kept: Path) -> Path:
+    """The file that a cluster is started with: a kubeconfig, or what ``hyperkube`` returns.
+
+    Raises:
+        NoKubernetes: neither can be used here.
+    """
+    if source and Path(source).is_file() and existing.named_by(Path(source)):
+        try:
+            kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+            existing.read(Path(source), kept)
+        except (existing.Unusable, OSError) as error:
+            raise NoKubernetes(str(error)) from error
+        return Path(source)
+    return hyperkube(source, kept)
 
 
 def hyperkube(source: str, kept: Path) -> Path:

@@ -54,7 +54,7 @@ async def _pass_on(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, backend: Callable[[str, str], list[Address]]
 ) -> None:
     try:
-        head = await _head(reader)
+        head = await read_head(reader)
     except TimeoutError:
         head = None
     if head is None:
@@ -66,8 +66,8 @@ async def _pass_on(
     there_reader, there_writer = await _connect(backend(fields.get("host", ""), target.partition("?")[0]))
     with contextlib.closing(there_writer):
         added = [("X-Forwarded-For", source), ("X-Forwarded-Proto", "http"), ("Connection", "close")]
-        there_writer.write(_text(line, [*_kept(headers), *added]))
-        sending = asyncio.create_task(_copy(reader, there_writer))
+        there_writer.write(head_of(line, [*_kept(headers), *added]))
+        sending = asyncio.create_task(copy(reader, there_writer))
         try:
             await _answer(there_reader, writer)
         finally:
@@ -79,18 +79,18 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     """Pass the answer on until the pod closes the connection."""
     try:
         while True:
-            head = await asyncio.wait_for(_head(reader), IDLE_SECONDS)
+            head = await asyncio.wait_for(read_head(reader), IDLE_SECONDS)
             if head is None:
                 raise NoBackend(502, "the pod closed the connection without an answer")
             line, headers = head
             interim = line.split(" ")[1].startswith("1")  # such as 100 Continue: the answer follows
-            writer.write(_text(line, headers if interim else [*_kept(headers), ("Connection", "close")]))
+            writer.write(head_of(line, headers if interim else [*_kept(headers), ("Connection", "close")]))
             if not interim:
                 break
     except (ConnectionError, EOFError, ValueError) as error:
         raise NoBackend(502, f"the pod did not answer: {error}") from error
     try:
-        await _copy(reader, writer)
+        await copy(reader, writer)
     except OSError:
         writer.transport.abort()  # the client sees that the answer is incomplete
 
@@ -109,7 +109,7 @@ async def _connect(addresses: list[Address]) -> Stream:
     raise NoBackend(502, "no ready pod accepts connections")
 
 
-async def _head(reader: asyncio.StreamReader) -> tuple[str, list[tuple[str, str]]] | None:
+async def read_head(reader: asyncio.StreamReader) -> tuple[str, list[tuple[str, str]]] | None:
     """The first line and the headers; None at the end of the stream."""
     try:
         text = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), IDLE_SECONDS)).decode("latin-1")
@@ -126,12 +126,20 @@ def _kept(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(name, value) for name, value in headers if name.lower() not in HOP]
 
 
-def _text(line: str, headers: list[tuple[str, str]]) -> bytes:
+def head_of(line: str, headers: list[tuple[str, str]]) -> bytes:
+    """The bytes of a first line and its headers."""
     return "\r\n".join([line, *(f"{name}: {value}" for name, value in headers), "", ""]).encode("latin-1")
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while chunk := await asyncio.wait_for(reader.read(CHUNK), IDLE_SECONDS):
+async def copy(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float | None = IDLE_SECONDS
+) -> None:
+    """Pass on what comes, until the sender ends.
+
+    Raises:
+        TimeoutError: nothing came for ``seconds``.
+    """
+    while chunk := await asyncio.wait_for(reader.read(CHUNK), seconds):
         writer.write(chunk)
         await writer.drain()
 
@@ -139,5 +147,5 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def _refuse(writer: asyncio.StreamWriter, status: int, message: str) -> None:
     body = f"{message}\n".encode()
     headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body))), ("Connection", "close")]
-    writer.write(_text(f"HTTP/1.1 {status} {REASONS[status]}", headers) + body)
+    writer.write(head_of(f"HTTP/1.1 {status} {REASONS[status]}", headers) + body)
     await writer.drain()
