@@ -115,7 +115,7 @@ async def _serve(home: Path, options: dict[str, Any]) -> None:
 
 
 def _review(webhook: str, token: str) -> dict[str, Any] | None:
-    """Whom ``token`` belongs to; None if to nobody: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#webhook-token-authentication"""
+    """Whom ``token`` belongs to; None if it is not valid: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#webhook-token-authentication"""
     address = urlsplit(webhook)
     connection = http.client.HTTPConnection(address.netloc, timeout=10)
     try:
