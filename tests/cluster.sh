@@ -51,9 +51,12 @@ build() {
   rm -rf "$work"
 }
 if [ -z "${PIPELINE_CLUSTER:-}" ]; then
-  if [ ! -x "$home/hyperkube" ] && ! (build) > "$home/build.log" 2>&1; then
-    echo "! no Kubernetes: its servers can't be built; the reason is in $home/build.log" >&2
-    exec "$@"
+  if [ ! -x "$home/hyperkube" ]; then
+    (build) > "$home/build.log" 2>&1 & # in a condition bash would go on after a command that fails
+    if ! wait $!; then
+      echo "! no Kubernetes: its servers can't be built; the reason is in $home/build.log" >&2
+      exec "$@"
+    fi
   fi
   export PIPELINE_CLUSTER=$home/hyperkube
 fi
