@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,15 @@ def test_invented_tokens_are_refused(cluster: Cluster) -> None:
         assert cluster.ask(PODS, token=other.token())[0] == 401
     assert cluster.ask(PODS, token="k8s-aws-v1.bm9uc2Vuc2U")[0] == 401
     assert cluster.ask(PODS)[0] == 200
+
+
+def test_tokens_are_checked_for_the_api_server_only(cluster: Cluster) -> None:
+    """The address at which tokens are checked is closed to all who lack the cluster's secret."""
+    for path in ("", f"/123456789012/eu-west-1/{NAME}/{'x' * 32}"):
+        url = f"{cluster.running.endpoint}/_ministack/eks-auth{path}"
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(urllib.request.Request(url, data=b"{}"), timeout=10)
+        assert refusal.value.code == 403
 
 
 def test_access_policy_gives_its_rights(cluster: Cluster, user: Cluster) -> None:
