@@ -14,14 +14,17 @@ import contract
 import emulated
 import pytest
 from botocore.exceptions import ClientError
+from clusters import Cluster
 from emulated import project
 from tiny import BASE, Tiny
 
+from embedded_aws.kubernetes import machine
 from ml_delivery import emulator
 from ml_delivery.containers import engines
 from ml_delivery.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent
+KUBERNETES = os.environ.get("PIPELINE_CLUSTER", "")  # as tests/cluster.sh sets it
 # What is not a test itself, and asserts.
 pytest.register_assert_rewrite(*(file.stem for file in Path(__file__).parent.glob("contract_*.py")))
 
@@ -131,6 +134,28 @@ def engine() -> engines.Engine:
     except PipelineError as error:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"tests/engine.sh starts an engine for this: {error}")
     return found
+
+
+@pytest.fixture(scope="session")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What an embedded AWS starts a cluster with; where it can't, such tests are skipped, and fail where CI is set."""
+    try:
+        machine.hyperkube(KUBERNETES, tmp_path_factory.mktemp("programs"))
+    except machine.NoKubernetes as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"tests/cluster.sh prepares a machine for this: {error}")
+    return KUBERNETES
+
+
+@pytest.fixture(scope="session")
+def cluster(kubernetes: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster on an embedded AWS of its own, for all tests that don't harm it."""
+    root = project(tmp_path_factory.mktemp("cluster") / "root", tmp_path_factory.mktemp("cluster-pipeline"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PIPELINE_CLUSTER", kubernetes)
+        found = Cluster(emulator.up(root))
+    found.create()
+    yield found
+    emulator.down(root)
 
 
 @pytest.fixture

@@ -7,16 +7,17 @@ AWS does, with the source, and what ministack does instead; ``patch()`` replaces
 What is where:
 
 control          for programs that use it: start, find, stop and empty the emulator
-process          the server's process: started, recorded, recognized, ended
-disk             what a killed server left, checked and made whole
-errors           what can go wrong when it starts
 server/          what the server does beside AWS's services: its start, its first user, saving its state
 aws_lambda/      Lambda: functions from ZIP files and images, versions, aliases, updates, metrics
 cloudformation/  CloudFormation: resource types, properties and change sets
 cloudwatch/      CloudWatch: metrics, metric math, alarms, Logs Insights
 codebuild/       CodeBuild: builds that run their buildspec
+kubernetes/      EKS: a real cluster, its registry, its gateway
 ecr              ECR: the registry of images
 stages           API Gateway: a named stage in the path that a function sees
 limits/          what AWS refuses, whatever the service: the constraints of its models, and documented limits
 iam/             IAM and STS: signatures, rights, web identities
+disk             what a killed server left, checked and made whole
+process          the server's process: started, recorded, recognized, ended
+errors           what can go wrong when it starts
 """

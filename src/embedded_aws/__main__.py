@@ -1,4 +1,7 @@
-"""The server: ``embedded_aws.process`` runs this file as a script, with an interpreter that has ministack installed.
+"""The emulator's processes: ``embedded_aws.process`` runs this file as a script, with an interpreter that has ministack installed.
+
+Without an argument it is the server; ``cluster`` supervises a Kubernetes cluster, ``node`` is the first process of one, and
+``front`` stands in front of one that a kubeconfig names.
 
 The package is loaded from the folder that holds this file, and nothing beside that folder is: in a service it lies in the
 site-packages of the delivery environment, whose packages must not replace those that ministack was locked with.
@@ -24,8 +27,27 @@ def load() -> None:
     spec.loader.exec_module(package)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the process that the first argument names."""
     load()
-    from embedded_aws.server import serve
+    match sys.argv.pop(1) if len(sys.argv) > 1 else "":
+        case "cluster":
+            from embedded_aws.kubernetes import supervisor
 
-    serve.main()
+            supervisor.main()
+        case "front":
+            from embedded_aws.kubernetes import existing
+
+            existing.main()
+        case "node":
+            from embedded_aws.kubernetes.node import main as node
+
+            node.main()
+        case _:
+            from embedded_aws.server import serve
+
+            serve.main()
+
+
+if __name__ == "__main__":
+    main()

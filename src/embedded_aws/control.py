@@ -54,7 +54,9 @@ class Status:
         return f"the embedded AWS answers at {self.endpoint} (pid {self.pid})"
 
 
-def up(home: Path, *, environment: Callable[[], Path], find_python: Sequence[str], port: int = 0) -> Running:
+def up(
+    home: Path, *, environment: Callable[[], Path], find_python: Sequence[str], port: int = 0, cluster: str = ""
+) -> Running:
     """Start it, unless it runs already.
 
     Args:
@@ -63,6 +65,8 @@ def up(home: Path, *, environment: Callable[[], Path], find_python: Sequence[str
         find_python: a command that, given a version such as "3.12", prints the path of an interpreter for functions; it
             exits with another code than 0, and the reason on standard error, when there is none.
         port: on loopback; 0 means the last one if it is free, else any free one.
+        cluster: what EKS's clusters are started with, as ``kubernetes.machine`` takes it; empty means what it was last time.
+            An emulator that runs with something else is started again.
 
     Raises:
         OtherPort: it runs on another port than ``port``.
@@ -73,8 +77,9 @@ def up(home: Path, *, environment: Callable[[], Path], find_python: Sequence[str
     home = _private(home)
     with _exclusive(home / "start.lock"):
         record = process.alive(home)
-        if record and record.get("code") != process.code():  # an upgrade replaced what it runs, and loads in part later
-            process.end(record)
+        kubernetes = cluster or process.last_kubernetes(home)
+        if record and (record.get("code"), record.get("kubernetes")) != (process.code(), kubernetes):
+            process.end(record)  # an upgrade replaced what it runs, and loads in part later
             record = None
         if record:
             if port and record["port"] != port:
@@ -85,7 +90,7 @@ def up(home: Path, *, environment: Callable[[], Path], find_python: Sequence[str
         notice = _lost(home)
         disk.check(home)
         disk.repair(home)
-        record = process.start(home, python, find_python, port)
+        record = process.start(home, python, find_python, port, kubernetes)
         try:
             process.wait_until_ready(home, record)
         except BaseException:
@@ -122,7 +127,7 @@ def reset(home: Path) -> None:
     with _exclusive(home / "start.lock"):
         if record := process.alive(home):
             process.end(record)
-        for name in ("state", "s3", "registry", "codebuild", "tmp"):
+        for name in ("state", "s3", "registry", "codebuild", "kubernetes", "tmp"):
             process.clear(home / name)
         for name in ("credentials.json", "process.json", "ready", "unsaved"):
             (home / name).unlink(missing_ok=True)

@@ -19,10 +19,22 @@ from embedded_aws.errors import NotStarted, PortTaken
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["ACCOUNT", "Record", "alive", "clear", "code", "end", "endpoint", "start", "wait_until_ready", "write"]
+__all__ = [
+    "ACCOUNT",
+    "Record",
+    "alive",
+    "clear",
+    "code",
+    "end",
+    "endpoint",
+    "last_kubernetes",
+    "start",
+    "wait_until_ready",
+    "write",
+]
 
 ACCOUNT = "123456789012"
-READY_SECONDS = 60
+READY_SECONDS = 180  # the start of its cluster, which is 10 s on two idle cores, included
 STOP_SECONDS = 20
 
 
@@ -30,7 +42,8 @@ class Record(TypedDict):
     """A process that was started.
 
     ``began`` is its start in the kernel's ticks, by which another process that later gets the same number is recognized;
-    ``at`` is in seconds since 1970; ``code`` changes when what it runs is replaced.
+    ``at`` is in seconds since 1970; ``code`` changes when what it runs is replaced; ``kubernetes`` is what clusters are started
+    with.
     """
 
     pid: int
@@ -38,9 +51,10 @@ class Record(TypedDict):
     port: int
     at: float
     code: str
+    kubernetes: str
 
 
-def start(home: Path, python: Path, find_python: Sequence[str], port: int) -> Record:
+def start(home: Path, python: Path, find_python: Sequence[str], port: int, kubernetes: str = "") -> Record:
     """Start the server with the interpreter ``python``; it does not answer yet.
 
     Raises:
@@ -64,6 +78,7 @@ def start(home: Path, python: Path, find_python: Sequence[str], port: int) -> Re
         "EMBEDDED_DOCKER_HOST": os.environ.get("DOCKER_HOST", ""),  # for functions from images
         "EMBEDDED_FIND_PYTHON": json.dumps(list(find_python)),
         "EMBEDDED_HOME": str(home),
+        "EMBEDDED_KUBERNETES": kubernetes,
         "GATEWAY_PORT": str(port),
         "MINISTACK_ACCOUNT_ID": ACCOUNT,
         "LAMBDA_WARM_TTL_SECONDS": "60",
@@ -80,7 +95,9 @@ def start(home: Path, python: Path, find_python: Sequence[str], port: int) -> Re
             start_new_session=True,  # Ctrl-C is for the command that starts it, not for the server
         )
     try:
-        record = Record(pid=process.pid, began=_began(process.pid), port=port, at=time.time(), code=code())
+        record = Record(
+            pid=process.pid, began=_began(process.pid), port=port, at=time.time(), code=code(), kubernetes=kubernetes
+        )
         write(home / "process.json", record)
     except BaseException:  # Ctrl-C before another command could find and end it
         process.kill()
@@ -92,7 +109,7 @@ def wait_until_ready(home: Path, record: Record) -> None:
     """Wait until the server answers, which it reports by writing its own process number into ``ready``.
 
     Raises:
-        NotStarted: it ended, or did not answer within a minute.
+        NotStarted: it ended, or did not answer within ``READY_SECONDS``.
     """
     for _ in _pauses(READY_SECONDS):
         with suppress(FileNotFoundError):
@@ -164,6 +181,14 @@ def _began(pid: int) -> str:
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if fields[0] == "Z" else fields[19]
+
+
+def last_kubernetes(home: Path) -> str:
+    """What clusters were started with by the last server; empty if it had none."""
+    try:
+        return str(json.loads((home / "process.json").read_text()).get("kubernetes", ""))
+    except (FileNotFoundError, ValueError):
+        return ""
 
 
 def _last_port(home: Path) -> int:

@@ -6,6 +6,7 @@ finds interpreters for functions. Its errors become ``SetupError``, with the tas
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Running", "Status", "down", "offer", "reset", "status", "up"]
 
+# The program that clusters are started with, or its packed form; the last one is used again where it is not set.
+CLUSTER = "PIPELINE_CLUSTER"
 # This package may be importable only because its parent folder is on ``sys.path``, so the command is given that folder.
 _FIND = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from ml_delivery.dependencies import envs; sys.exit(envs.main())"
@@ -44,7 +47,13 @@ def up(root: Path, port: int = 0) -> Running:
 
     find_python = [sys.executable, "-c", _FIND, str(Path(__file__).parent.parent)]
     with _setup_errors():
-        return control.up(_home(root), environment=environment, find_python=find_python, port=port)
+        return control.up(
+            _home(root),
+            environment=environment,
+            find_python=find_python,
+            port=port,
+            cluster=os.environ.get(CLUSTER, ""),
+        )
 
 
 def down(root: Path) -> bool:

@@ -2,6 +2,7 @@
 
 change_sets     lists only resources whose condition holds; refuses stacks that failed to be created
 resource_types  an OpenID Connect provider, a Slack channel
+kubernetes      access entries, service accounts' roles, a cluster that is waited for
 alarms          alarms on expressions
 buckets         lifecycle rules of buckets
 """

@@ -18,10 +18,13 @@ import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from embedded_aws.kubernetes import eks
+
 HEALTH = ("/health", "/_ministack/health", "/_localstack/health")
 INTERNAL = ("/_ministack", "/_localstack")
 # Browsers resolve localhost, and names below it, to the machine itself; the names of Function URLs are AWS's own.
-LOOPBACK = re.compile(r"(127(\.\d{1,3}){3}|\[::1\]|([a-z0-9-]+\.)*localhost)(:\d{1,5})?", re.I)
+# The link-local address is where a pod of the cluster finds AWS; no other name or page can have it as its host.
+LOOPBACK = re.compile(r"(127(\.\d{1,3}){3}|\[::1\]|169\.254\.170\.23|([a-z0-9-]+\.)*localhost)(:\d{1,5})?", re.I)
 FUNCTION_URL = re.compile(r"[a-z0-9]{32}\.lambda-url\.[a-z0-9-]+\.on\.aws(:\d{1,5})?")
 DOWNLOADS = ("/_ministack/lambda-code/", "/_ministack/lambda-layers/")
 DOWNLOAD_SECONDS = 600
@@ -89,6 +92,8 @@ def _presigned(scope: Any, secret: bytes) -> bool:
         expires, given = (query.get(name, [""])[0] for name in ("Expires", "Signature"))
         right = hmac.compare_digest(given.encode(), _signature(secret, path, expires).encode())
         return right and time.time() < int(expires)
+    if method == "POST" and path.startswith(eks.WEBHOOK):
+        return eks.admits(path)
     if method == "PUT" and path.startswith(RESPONSE):
         from ministack.services.cloudformation import custom_resource
 

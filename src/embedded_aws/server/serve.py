@@ -8,10 +8,12 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Serve until SIGTERM. The environment variable ``EMBEDDED_HOME`` names the emulator's folder."""
-    home = Path(os.environ.pop("EMBEDDED_HOME"))
+    """Serve until SIGTERM. The environment variable ``EMBEDDED_HOME`` names the emulator's folder; ``EMBEDDED_KUBERNETES`` is
+    what clusters are started with.
+    """
+    home, kubernetes = Path(os.environ.pop("EMBEDDED_HOME")), os.environ.pop("EMBEDDED_KUBERNETES", "")
     configure(home)
-    patch(home)
+    patch(home, kubernetes)
 
     from ministack import app
 
@@ -40,7 +42,7 @@ def configure(home: Path) -> None:
     )
 
 
-def patch(home: Path) -> None:
+def patch(home: Path, kubernetes: str) -> None:
     """Apply the patches; where two replace the same function, the later one calls the earlier one."""
     from ministack import app
 
@@ -48,9 +50,11 @@ def patch(home: Path) -> None:
     from embedded_aws.aws_lambda import aliases, call_metrics, functions, images, limits, reports, updates, urls
     from embedded_aws.cloudformation import alarms as stack_alarms
     from embedded_aws.cloudformation import buckets, change_sets, resource_types
+    from embedded_aws.cloudformation import kubernetes as stack_kubernetes
     from embedded_aws.cloudwatch import alarms, embedded_metrics, get_metric_data, logs_insights
     from embedded_aws.codebuild import api as codebuild
     from embedded_aws.iam import conditions, rights, signatures, web_identities
+    from embedded_aws.kubernetes import eks
     from embedded_aws.limits import objects, requests, resources
     from embedded_aws.server import late_loading
 
@@ -72,9 +76,11 @@ def patch(home: Path) -> None:
         stack_alarms.patch,
         change_sets.patch,
         resource_types.patch,
+        stack_kubernetes.patch,
         resources.patch,
     )
     late_loading.patch(app, "apigateway", stages.patch)
+    late_loading.patch(app, "eks", lambda: eks.patch(home, kubernetes))
     functions.patch(home / "tmp")
     ecr.patch(home)
     images.patch(home / "tmp")
