@@ -19,6 +19,7 @@ from ml_delivery.errors import CloudError, LockHeld, Refused
 from ml_delivery.records import VERIFIED
 from ml_delivery.release import words
 from ml_delivery.release.head import Head, Holder, Kept
+from ml_delivery.signals import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,14 +166,15 @@ class Ledger:
         try:
             lease = self._take(who, reason, wait)
             yield lease
+            with uninterrupted(), suppress(LockHeld):  # taken over in the meantime: not ours to release
+                lease.write(holder=None)
         except BaseException:
-            with suppress(CloudError, LockHeld):  # the first error is the one to report
+            with uninterrupted(), suppress(CloudError, LockHeld):  # the first error is the one to report
                 if lease := lease or self._taken_unnoticed():
                     lease.refresh()
-                    lease.write(holder=None)
+                    if lease.head.holder:
+                        lease.write(holder=None)
             raise
-        with suppress(LockHeld):  # taken over in the meantime: not ours to release
-            lease.write(holder=None)
 
     def unlock(self, who: str, reason: str) -> Holder | None:
         """Release the lock by force, and return its holder. The next deploy or rollback finishes what was under way.
