@@ -70,6 +70,8 @@ class Chaos:
                 if not number % 10 or not left:
                     took = time.monotonic() - began
                     tell(f"{number} rounds, {left} to do, {took:.0f} s, {failed} failed, {problems} problems")
+        except KeyboardInterrupt:  # what was found until then is printed
+            tell(f"interrupted, {len(kinds)} to do")
         finally:
             self._callers.stop()
             self.figures.seconds = time.monotonic() - began

@@ -25,7 +25,7 @@ RULES = {
     "linear": 'strategy = "linear"\nweight = 34\npause = 1\nperiod = 1',
 }
 EVENT = json.dumps({"version": "2.0", "rawPath": "/version", "requestContext": {"http": {"method": "GET"}}})
-CALLS = 6.0  # a second, to each service
+CALLS = 4.0  # a second, to each service
 
 
 class Service:

@@ -133,7 +133,9 @@ def _stop(cloud: Cloud, request: dict[str, Any], build: str, fault: BaseExceptio
         fault: why it is not followed to its end.
     """
     kind = Interrupted if isinstance(fault, KeyboardInterrupt) else CloudError
-    cause = "interrupted" if kind is Interrupted else getattr(fault, "message", "") or f"{type(fault).__name__}: {fault}"
+    cause = (
+        "interrupted" if kind is Interrupted else getattr(fault, "message", "") or f"{type(fault).__name__}: {fault}"
+    )
     client, place = cloud.client("codebuild"), f"--region {cloud.region}"
     with uninterrupted():
         try:
@@ -142,12 +144,14 @@ def _stop(cloud: Cloud, request: dict[str, Any], build: str, fault: BaseExceptio
                 left = client.stop_build(id=build)["build"]
         except PipelineError as second:
             listed = f"aws codebuild list-builds-for-project --project-name {request['projectName']} {place}"
-            known = build or f'"$({listed} --query \'ids[0]\' --output text)"'
+            known = build or f"\"$({listed} --query 'ids[0]' --output text)\""
             step = f"aws codebuild stop-build --id {known} {place}"
             step = "invoke cloud.down, which ends its builds" if cloud.name == "embedded" else step
             what = f"the build {build}" if build else f"a build of {request['projectName']}, if it was started,"
             first = f"{second.next}, then " if code_of(second.__cause__ or second) in EXPIRED else ""
-            return kind(f"{cause}; {what} could not be stopped, and may still push: {second.message}", next=first + step)
+            return kind(
+                f"{cause}; {what} could not be stopped, and may still push: {second.message}", next=first + step
+            )
     status = left["buildStatus"] if left.get("buildComplete") else "STOPPED"
     how = "is stopped" if status == "STOPPED" else f"had ended as {status}"
     return kind(f"{cause}; the build {build} {how}", next="run this again")

@@ -112,7 +112,10 @@ class Ledger:
     def load(self) -> tuple[Head, str]:
         """The head and its ETag, which the next write must name; the ETag is empty when there is no head yet."""
         found = objects.get(self._cloud, self._bucket, self._head)
-        return (Head.decode(self._head, found[0]), found[1]) if found else (self._rebuilt(), "")
+        if found is None:
+            return self._rebuilt(), ""
+        with objects.described(self._cloud, self._bucket, self._head):
+            return Head.decode(self._head, found[0]), found[1]
 
     def find(self, number: int) -> Release | None:
         """Release ``number`` as of its last event; None when there is none. Two calls."""
@@ -283,7 +286,8 @@ class Ledger:
 
     def _event(self, key: str) -> Release | None:
         found = objects.get(self._cloud, self._bucket, key)
-        return formats.release(key, formats.read(key, found[0])) if found else None
+        with objects.described(self._cloud, self._bucket, key):
+            return formats.release(key, formats.read(key, found[0])) if found else None
 
     @property
     def _s3(self) -> Any:
