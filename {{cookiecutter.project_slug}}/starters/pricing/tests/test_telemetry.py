@@ -59,7 +59,7 @@ def test_prediction_is_measured(client: FlaskClient, capsys: pytest.CaptureFixtu
     "query", ["low=1e-300", "high=999999999", "low=1e-9&high=999999999&bins=1000", "low=99999&high=100000"]
 )
 def test_range_of_a_caller_moves_no_metric(client: FlaskClient, capsys: pytest.CaptureFixture[str], query: str) -> None:
-    """Whatever range is asked for, what is measured is the decision of training, so nobody outside can set off an alarm."""
+    """Whatever range is asked for, what is measured is the decision of training, so that no caller can set off an alarm."""
     assert client.get("/v1/predict-price/85111?date=2026-01-30").status_code == 200
     assert client.get(f"/v1/predict-price/85111?date=2026-01-30&{query}").status_code == 200
     usual, absurd = (json.loads(line) for line in capsys.readouterr().out.splitlines())

@@ -218,7 +218,12 @@ def _policy(html: str) -> str:
 
 
 def _measured(found: dict[str, Any], primary: artifact.Model) -> dict[str, float]:
-    """The metrics of a recommendation; the price is a share of the product's usual price in training."""
+    """The metrics of a recommendation; the price is a share of the product's usual price in training.
+
+    Of a product that only the backup knows, there is none.
+    """
+    if found["stockcode"] not in primary.products:
+        return {"PredictedSales": found["recommended"]["sales"]}
     share = found["recommended"]["price"] / primary.products[found["stockcode"]]["price"]
     known = primary.recommended
     return {
