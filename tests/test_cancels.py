@@ -118,6 +118,8 @@ def test_cancel_while_the_lock_is_released_leaves_none(
         with pytest.raises(PipelineError) if fails else monkeypatch.context(), ledger.locked("me", "test"):
             if fails:
                 raise PipelineError("it fails")
+    except KeyboardInterrupt:
+        pytest.fail("the signal was not ignored")
     finally:
         signal.signal(signum, previous)
     assert (len(struck), ledger.head().holder) == (1, None)
