@@ -79,11 +79,16 @@ def test_object_that_a_kill_tore_is_whole_again(alone: Path) -> None:
     emulator.down(alone)
     (body,) = (alone / ".pipeline/cloud/s3").glob("*/torn/head.json")
     body.write_bytes(b"third, which is longer")
+    body.with_name("new.json").write_bytes(b"what was being pushed")
     s3 = client(emulator.up(alone), "s3")
     found = s3.get_object(Bucket="torn", Key="head.json")
     assert found["Body"].read() == b"third, which is longer"
     assert found["ETag"] == f'"{hashlib.md5(b"third, which is longer").hexdigest()}"'
     assert s3.get_object(Bucket="torn", Key="other.json")["Body"].read() == b"second"
+    first = s3.list_object_versions(Bucket="torn", Prefix="other.json")["Versions"][-1]["VersionId"]
+    assert s3.get_object(Bucket="torn", Key="other.json", VersionId=first)["Body"].read() == b"first"
+    s3.put_object(Bucket="torn", Key="new.json", Body=b"pushed again", IfNoneMatch="*", ChecksumAlgorithm="SHA256")
+    assert s3.get_object(Bucket="torn", Key="new.json", ChecksumMode="ENABLED")["ChecksumSHA256"]
     s3.put_object(Bucket="torn", Key="head.json", Body=b"fourth", IfMatch=found["ETag"])  # the next compare-and-swap
     assert s3.get_object(Bucket="torn", Key="head.json")["Body"].read() == b"fourth"
 
