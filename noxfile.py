@@ -87,5 +87,12 @@ def moto(session: nox.Session) -> None:
     session.run("python", "tests/moto_server.py", str(server / "bin/moto_server"), *session.posargs)
 
 
+@nox.session(default=False)
+def chaos(session: nox.Session) -> None:
+    """100 kills of deploys and rollbacks, 40 cancels, 40 kills of the emulator, under callers; further words go to the campaign."""
+    shipped.install(session, "check")
+    session.run("python", "tests/chaos/campaign.py", *session.posargs)
+
+
 if __name__ == "__main__":
     nox.main()

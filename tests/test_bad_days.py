@@ -45,9 +45,9 @@ def start_slow_deploy(tiny: Tiny) -> subprocess.Popen[str]:
     raise AssertionError("the deploy ended before it staged")
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_deploy_puts_all_back(tiny: Tiny, signum: signal.Signals) -> None:
-    """Ctrl-C, or CI's cancel, in mid-deploy: exit 130, the old version serves, the lock is free, the ledger knows."""
+    """Ctrl-C, CI's cancel or a closed terminal in mid-deploy: exit 130, the old version serves, the lock is free."""
     process = start_slow_deploy(tiny)
     os.killpg(process.pid, signum)
     for _ in range(5):  # an impatient user, or a CI that means it

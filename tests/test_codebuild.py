@@ -7,15 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import json_shapes
 import pytest
 from bake import ROOT
 from emulated import client
+from faults import Call, Fault, cut, error500, expired, faults, lost
 from tiny import BUILDSPEC, INVOKE, TEMPLATE, Tiny
 
 from ml_delivery import emulator
+from ml_delivery.artifact import codebuild
+from ml_delivery.errors import CloudError, Interrupted
 
 BUILD = f'{INVOKE} build --branch "$PIPELINE_BRANCH"'
 
@@ -26,6 +30,14 @@ def service(tiny: Tiny) -> Tiny:
     tiny.write("buildspec.yml", BUILDSPEC)
     tiny.commit("Add a buildspec")
     return tiny
+
+
+@pytest.fixture
+def slow(service: Tiny) -> Tiny:
+    """The same, with a build that takes longer than any test."""
+    service.write("buildspec.yml", BUILDSPEC.replace(BUILD, "echo at work && sleep 300"))
+    service.commit("Slow")
+    return service
 
 
 def test_what_codebuild_pushed_is_deployed(service: Tiny) -> None:
@@ -84,10 +96,10 @@ def test_what_is_not_committed_is_not_built_elsewhere(service: Tiny) -> None:
     assert "'jenkins' is not a place to build on; write codebuild" in service.invoke("build", "--on", "jenkins", code=1)
 
 
-def test_interrupting_the_command_stops_the_build(service: Tiny) -> None:
-    """Ctrl-C ends the remote build too, and says so."""
-    service.write("buildspec.yml", BUILDSPEC.replace(BUILD, "echo at work && sleep 300"))
-    service.commit("Slow")
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupting_the_command_stops_the_build(slow: Tiny, signum: signal.Signals) -> None:
+    """Ctrl-C, CI's cancel or a closed terminal ends the remote build too, and says so."""
+    service = slow
     words = service.command("build", "--on", "codebuild")
     process = subprocess.Popen(
         words, cwd=service.root, env=service.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -96,17 +108,90 @@ def test_interrupting_the_command_stops_the_build(service: Tiny) -> None:
     for line in process.stdout:
         if line == "at work\n":
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signum)
     output = process.stdout.read()
     assert process.wait(timeout=60) == 130
     assert "is stopped" in output
+    assert "Traceback" not in output
+    assert ends(service) == "STOPPED"
+
+
+def ends(service: Tiny) -> str:
+    """How the only build of the service ends, within half a minute."""
     client = service.open().cloud.client("codebuild")
     (build,) = client.list_builds_for_project(projectName=f"{service.name}-production")["ids"]
     end = time.monotonic() + 30
     while (status := client.batch_get_builds(ids=[build])["builds"][0]["buildStatus"]) == "IN_PROGRESS":
         assert time.monotonic() < end
         time.sleep(0.1)
-    assert status == "STOPPED"
+    return str(status)
+
+
+def follow(service: Tiny, line: Callable[[str], None] = lambda _: None) -> codebuild.Done:
+    """Build on CodeBuild in this process."""
+    service.invoke("bootstrap")
+    config, opened = service.config, service.open()
+    return codebuild.run(config, opened.environment, opened.cloud, lambda _: None, line)
+
+
+def full(_: str) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("fault", [cut("BatchGet", 2, 9), error500("GetLogEvents", 1, 9), expired("BatchGet", 2), None])
+def test_build_that_cannot_be_followed_is_stopped_or_named(slow: Tiny, fault: Fault | None) -> None:
+    """Whatever ends the command, nothing is built and pushed unseen; what can't be stopped is named, with how to do it."""
+    with faults(*[fault] if fault else []), pytest.raises(CloudError) as error:
+        follow(slow, full if fault is None else lambda _: None)
+    if fault and fault.name == "expired credentials":
+        assert "could not be stopped, and may still push: StopBuild: ExpiredTokenException" in error.value.message
+        assert error.value.next == "invoke cloud.reset, then invoke cloud.down, which ends its builds"
+        client = slow.open().cloud.client("codebuild")
+        (build,) = client.list_builds_for_project(projectName=f"{slow.name}-production")["ids"]
+        assert build in error.value.message
+        client.stop_build(id=build)
+    else:
+        assert error.value.message.endswith("is stopped")
+        assert error.value.next == "run this again"
+    assert ends(slow) == "STOPPED"
+
+
+@pytest.mark.parametrize("fault", [lost("StartBuild"), lost("StartBuild", times=2)])
+def test_lost_response_starts_one_build(slow: Tiny, fault: Fault) -> None:
+    """A second StartBuild finds the first one's build by its token: there is one, and it ends with the command."""
+    with faults(fault), pytest.raises(CloudError, match="is stopped"):
+        follow(slow, full)
+    assert ends(slow) == "STOPPED"
+
+
+def test_cancel_before_the_build_is_known_stops_it(slow: Tiny) -> None:
+    """Ctrl-C while CodeBuild starts it: it is found by its token, and stopped."""
+
+    def cancelled(call: Call) -> None:
+        call.send()
+        raise KeyboardInterrupt
+
+    with faults(Fault("cancel", cancelled, "StartBuild")), pytest.raises(Interrupted, match="is stopped"):
+        follow(slow)
+    assert ends(slow) == "STOPPED"
+
+
+@pytest.mark.parametrize("start", [True, False])
+def test_build_on_aws_that_cannot_be_stopped_is_named(slow: Tiny, start: bool) -> None:
+    """The command to type has the build's id and region, and signs in first if that is what is missing."""
+    slow.invoke("bootstrap")
+    opened = slow.open()
+    opened.cloud.name = "aws"
+    struck = expired("BatchGet") if start else cut("StartBuild", times=9)
+    with faults(struck), pytest.raises(CloudError) as error:
+        codebuild.run(slow.config, opened.environment, opened.cloud, lambda _: None, full)
+    project = f"{slow.name}-production"
+    if start:
+        assert error.value.next.startswith("sign in to AWS again, then aws codebuild stop-build --id " + project + ":")
+    else:
+        assert f"a build of {project}, if it was started, could not be stopped" in error.value.message
+        assert f'--id "$(aws codebuild list-builds-for-project --project-name {project} --region' in error.value.next
+    assert error.value.next.endswith("--region eu-west-1")
 
 
 def test_the_shipped_buildspec_is_of_our_schema_and_never_deploys() -> None:

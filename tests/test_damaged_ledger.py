@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from tiny import HANDLER, Tiny
 
+from ml_delivery.artifact import store
+from ml_delivery.formats import Damaged
+
 DEEP = b"[" * 100_000
 
 
@@ -39,7 +42,31 @@ def test_damaged_head_is_named_by_every_command(two: Tiny) -> None:
         for words in COMMANDS if number == 0 else [COMMANDS[number % len(COMMANDS)]]:
             said = two.invoke(*words, code=1)
             assert f"{prefix}head.json can't be read" in said
-            assert "aws s3api list-object-versions" in said
+            assert "next: invoke cloud.reset, which deletes everything that the embedded AWS holds" in said
+
+
+def test_damaged_object_has_a_remedy_that_can_be_typed(two: Tiny) -> None:
+    """On AWS the command names the bucket, the key and the region; on the embedded one it starts afresh, and that works."""
+    s3, bucket, prefix = ledger(two)
+    opened = two.open(prepare=False)
+    opened.cloud.name = "aws"
+    version = two.git("rev-parse", "HEAD")
+    s3.put_object(Bucket=bucket, Key=f"{prefix}head.json", Body=b"")
+    two.exchange(f"artifacts/{version}/artifact.json", b"{}")
+    event = max(entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}00000001/")["Contents"])
+    two.exchange(event, b"[]")
+    for key, read in {
+        f"{prefix}head.json": opened.ledger.head,
+        event: lambda: opened.ledger.read(1),
+        f"artifacts/{version}/artifact.json": lambda: store.known(opened.cloud, bucket, version),
+    }.items():
+        with pytest.raises(Damaged) as error:
+            read()
+        command = error.value.next.partition("which S3 keeps: ")[2]
+        assert command == f"aws s3api list-object-versions --bucket {bucket} --prefix {key} --region eu-west-1"
+        assert "<" not in error.value.next
+        listed = s3.list_object_versions(Bucket=bucket, Prefix=key)["Versions"]  # what the command asks for
+        assert len(listed) > 1
 
 
 def test_damaged_event_stops_only_what_needs_it(two: Tiny) -> None:

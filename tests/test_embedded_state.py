@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from emulated import Function, client
+from emulated import Function, client, package
 
 from embedded_aws.server import saving
 from ml_delivery import emulator
@@ -40,6 +40,33 @@ def test_state_outlives_stop_and_kill(alone: Path) -> None:
     assert client(running, "s3").list_buckets()["Buckets"][0]["Name"] == "kept"
 
 
+def test_change_that_was_acknowledged_outlives_a_kill(alone: Path) -> None:
+    """kill -9 right after the response: the version, the alias and its weights are there, and so is their code."""
+    running = emulator.up(alone)
+    function = Function(running, "held", "handler = lambda event, context: 0")
+    function.aws.publish_version(FunctionName="held")
+    function.aws.create_alias(FunctionName="held", Name="live", FunctionVersion="1")
+    for number in range(1, 4):
+        function.aws.update_function_code(
+            FunctionName="held", ZipFile=package(f"handler = lambda event, context: {number}")
+        )
+        function.settle()
+        function.aws.publish_version(FunctionName="held")
+        split = {"AdditionalVersionWeights": {str(number + 1): 0.5}}
+        function.aws.update_alias(FunctionName="held", Name="live", FunctionVersion=str(number), RoutingConfig=split)
+        if number > 1:
+            function.aws.delete_function(FunctionName="held", Qualifier=str(number - 1))
+        os.kill(running.pid, signal.SIGKILL)
+        wait(lambda: None if emulator.status(alone).running else True, what="the end")
+        running = emulator.up(alone)
+        function.aws = client(running, "lambda")
+        alias = function.aws.get_alias(FunctionName="held", Name="live")
+        assert (alias["FunctionVersion"], alias["RoutingConfig"]) == (str(number), split)
+        there = [one["Version"] for one in function.aws.list_versions_by_function(FunctionName="held")["Versions"]]
+        assert there == ["$LATEST", str(number), str(number + 1)]
+        assert function.call(Qualifier=str(number + 1))["body"] == number
+
+
 def test_object_that_a_kill_tore_is_whole_again(alone: Path) -> None:
     """A new body with the previous description, as a kill between the two writes leaves it, is read as it is."""
     running = emulator.up(alone)
@@ -52,11 +79,16 @@ def test_object_that_a_kill_tore_is_whole_again(alone: Path) -> None:
     emulator.down(alone)
     (body,) = (alone / ".pipeline/cloud/s3").glob("*/torn/head.json")
     body.write_bytes(b"third, which is longer")
+    body.with_name("new.json").write_bytes(b"what was being pushed")
     s3 = client(emulator.up(alone), "s3")
     found = s3.get_object(Bucket="torn", Key="head.json")
     assert found["Body"].read() == b"third, which is longer"
     assert found["ETag"] == f'"{hashlib.md5(b"third, which is longer").hexdigest()}"'
     assert s3.get_object(Bucket="torn", Key="other.json")["Body"].read() == b"second"
+    first = s3.list_object_versions(Bucket="torn", Prefix="other.json")["Versions"][-1]["VersionId"]
+    assert s3.get_object(Bucket="torn", Key="other.json", VersionId=first)["Body"].read() == b"first"
+    s3.put_object(Bucket="torn", Key="new.json", Body=b"pushed again", IfNoneMatch="*", ChecksumAlgorithm="SHA256")
+    assert s3.get_object(Bucket="torn", Key="new.json", ChecksumMode="ENABLED")["ChecksumSHA256"]
     s3.put_object(Bucket="torn", Key="head.json", Body=b"fourth", IfMatch=found["ETag"])  # the next compare-and-swap
     assert s3.get_object(Bucket="torn", Key="head.json")["Body"].read() == b"fourth"
 

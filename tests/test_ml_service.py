@@ -115,6 +115,17 @@ def test_problem_has_the_members_of_the_rfc() -> None:
     }
 
 
+def test_problem_can_be_sent_whatever_it_quotes() -> None:
+    """Half of a surrogate pair, as JSON can bring it, is escaped in every member; text that UTF-8 can express stays as it is."""
+    found = problems.document(404, "there is no product \ud800", "Größe \udfff", request="\udbff")
+    assert json.dumps(found, ensure_ascii=False).encode()
+    assert (found["detail"], found["title"], found["request"]) == (
+        "there is no product \\ud800",
+        "Größe \\udfff",
+        "\\udbff",
+    )
+
+
 def test_line_declares_what_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each metric that a line has is declared, with its unit, for the function; other members are only searchable."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "demand-pricing-production")

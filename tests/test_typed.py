@@ -27,6 +27,10 @@ from ml_delivery.tasks import namespace
             "✗ deploy has no option '--brnach'; did you mean --branch?\n  next: invoke deploy --help",
         ),
         ("deploy --brnach=main", "✗ deploy has no option '--brnach'; did you mean --branch?"),
+        ("releases --html", "✗ --html needs a value\n  next: invoke releases --help"),
+        ("unlock --reason", "✗ --reason needs a value\n  next: invoke unlock --help"),
+        ("logs -m", "✗ --minutes needs a value\n  next: invoke logs --help"),
+        ("call", "✗ call needs path\n  next: invoke call --help"),
         ("plan -x", "✗ plan has no option '-x'\n  next: invoke plan --help"),
     ],
 )

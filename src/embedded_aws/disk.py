@@ -1,7 +1,8 @@
 """What a server that was killed left on disk: checked, and made whole, before the next one loads it.
 
 ministack replaces each file atomically. But an object in S3 is two of them, first its body, then ``<body>.meta.json`` with
-its size and ETag; a server that is killed in between leaves a new body with the previous description, which no client can read.
+its size and ETag; a server that is killed in between leaves a new body with the previous description, which no client can read,
+or with none, which has no checksum, so that what was being pushed could neither be used nor written again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "repair"]
 
-SIDECAR = ".meta.json"
+SIDECAR, VERSIONS = ".meta.json", ".versions"
 
 
 def check(home: Path) -> None:
@@ -35,18 +36,23 @@ def check(home: Path) -> None:
 
 
 def repair(home: Path) -> int:
-    """Describe again each object whose body was replaced without its description; returns how many.
+    """Describe again each object whose body was replaced without its description, and remove new bodies without one.
 
-    The write that was interrupted had no answer, so that it may count as done.
+    Returns how many. The write that was interrupted had no answer, so that it may count as done, or as not done.
     """
     repaired = 0
-    for folder, _, names in os.walk(home / "s3"):
+    for folder, folders, names in os.walk(home / "s3"):
+        if VERSIONS in folders:
+            folders.remove(VERSIONS)  # bodies of previous versions, which the object's own description describes
         for name in names:
-            sidecar = os.path.join(folder, name)
-            body = sidecar.removesuffix(SIDECAR)
-            if body == sidecar or not os.path.exists(body):
+            body = os.path.join(folder, name)
+            sidecar = body + SIDECAR
+            if name.endswith((SIDECAR, ".tmp")):
                 continue
-            if os.stat(body).st_mtime_ns > os.stat(sidecar).st_mtime_ns:  # the description is written last
+            if not os.path.exists(sidecar):
+                os.unlink(body)
+                repaired += 1
+            elif os.stat(body).st_mtime_ns > os.stat(sidecar).st_mtime_ns:  # the description is written last
                 repaired += _describe(body, sidecar)
     return repaired
 

@@ -37,6 +37,7 @@ keys            its keys
 sections        one table of it, checked against its keys
 plugin          finds the target that it names
 waiting         waits for a state
+signals         cancels, ignored while something is restored
 masking         text without secrets, control characters and commands to a runner
 errors          every error that a user can see
 """

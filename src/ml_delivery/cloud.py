@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
 
-__all__ = ["Cloud", "chosen", "code_of"]
+__all__ = ["EXPIRED", "Cloud", "chosen", "code_of"]
 
 CLOUDS = ("embedded", "aws")
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")

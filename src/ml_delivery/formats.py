@@ -85,12 +85,8 @@ class Damaged(CloudError):
 
 
 def damaged(place: str, error: Exception) -> Damaged:
-    """The error for an object that can't be read."""
-    return Damaged(
-        f"{place} can't be read: {type(error).__name__}: {error}",
-        next="restore its previous version, which S3 keeps: "
-        f"aws s3api list-object-versions --bucket <service>-<environment>-<account> --prefix {place}",
-    )
+    """The error for an object that can't be read; ``objects.described`` adds how to restore it."""
+    return Damaged(f"{place} can't be read: {type(error).__name__}: {error}")
 
 
 def artifact(place: str, found: dict[str, Any]) -> Artifact:

@@ -5,14 +5,18 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery.cloud import code_of
+from ml_delivery.formats import Damaged
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ml_delivery.cloud import Cloud
 
-__all__ = ["create", "get", "put"]
+__all__ = ["create", "described", "get", "put"]
 
 # S3's error codes for a conditional write that failed; BUSY: another write is under way at this moment, so retry.
 LOST, BUSY = "PreconditionFailed", "ConditionalRequestConflict"
@@ -70,3 +74,22 @@ def get(cloud: Cloud, bucket: str, key: str) -> tuple[bytes, str] | None:
                 raise
             return None
         return answer["Body"].read(), str(answer["ETag"])
+
+
+@contextmanager
+def described(cloud: Cloud, bucket: str, key: str) -> Iterator[None]:
+    """Add to the error for an object that can't be read how it can be restored, or dropped with the rest of a rehearsal.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/RestoringPreviousVersions.html
+
+    Raises:
+        Damaged: as the block, with the next command.
+    """
+    try:
+        yield
+    except Damaged as error:
+        place = f"--bucket {bucket} --prefix {key} --region {cloud.region}"
+        remedy = f"restore its previous version, which S3 keeps: aws s3api list-object-versions {place}"
+        if cloud.name == "embedded":
+            remedy = "invoke cloud.reset, which deletes everything that the embedded AWS holds"
+        raise Damaged(error.message, next=remedy) from error.__cause__

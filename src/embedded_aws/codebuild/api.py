@@ -20,12 +20,16 @@ from typing import Any
 
 from embedded_aws.codebuild.build import Build
 
+# https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuild.html
+TOKEN_SECONDS = 300.0
+
 
 def patch(home: Path) -> None:
     """Run builds here; ministack stores their records."""
     from ministack.services import codebuild
 
     running: dict[str, Build] = {}
+    started: dict[str, tuple[float, str]] = {}  # by idempotency token: when, and which build
     make_record = codebuild._make_build_record
 
     def start(data: dict[str, Any]) -> Any:
@@ -33,7 +37,12 @@ def patch(home: Path) -> None:
         if project is None:
             message = f"Project cannot be found: {data.get('projectName', '')}"
             return codebuild.error_response_json("ResourceNotFoundException", message, 400)
+        token = data.get("idempotencyToken", "")
+        if token in started and time.monotonic() - started[token][0] < TOKEN_SECONDS:
+            return codebuild.json_response({"build": shown(codebuild._builds[started[token][1]])})
         record = make_record(project, codebuild._build_id(project["name"]), data.get("sourceVersion"))
+        if token:
+            started[token] = time.monotonic(), record["id"]
         record |= overridden(record, data)
         codebuild._builds[record["id"]] = record
         build = running[record["id"]] = Build(record, project, home)

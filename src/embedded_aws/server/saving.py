@@ -1,10 +1,11 @@
 """State is on disk soon after it has changed.
 
-ministack saves on SIGTERM only, so ``kill -9`` or a power cut would lose everything but S3's objects. Here it also
-saves in the background after a request that may have changed something. The save is done in a forked copy of this process,
-where the state does not change while it is written and no request waits; at most once a second, and for at most a tenth of
-the time, since each save writes all of the state. The file ``unsaved`` exists while the server runs, and its modification
-time is that of the last save: if there is the file and no server, later changes may be lost.
+ministack saves on SIGTERM only, so ``kill -9`` or a power cut would lose everything but S3's objects. Here functions and
+images are saved before a change of them is acknowledged (``durable``), and all else in the background after a request that
+may have changed something. The save is done in a forked copy of this process, where the state does not change while it is
+written and no request waits; at most once a second, and for at most a tenth of the time, since each save writes all of the
+state. The file ``unsaved`` exists while the server runs, and its modification time is that of the last save: if there is the
+file and no server, later changes may be lost.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from embedded_aws.server import durable
 
 PAUSE = 1.0  # seconds between a change and the save that holds it, and at least between saves
 REST = 9.0  # pause after a save, in multiples of the time that it took
@@ -38,7 +41,13 @@ def patch(app: Any, home: Path, ready: threading.Event) -> None:
     mark.touch()
 
     async def watched(scope: Any, receive: Any, send: Any) -> None:
-        await serve(scope, receive, send)
+        async def answer(message: Any) -> None:
+            if message["type"] == "http.response.start" and not deserted():
+                durable.keep(app)
+            await send(message)
+
+        kept = scope["type"] == "http" and durable.concerned(app, scope)
+        await serve(scope, receive, answer if kept else send)
         # A function call changes only its log, which is not worth a save after each call.
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD") and "/invocations" not in scope["path"]:
             changed.set()
@@ -66,7 +75,10 @@ def patch(app: Any, home: Path, ready: threading.Event) -> None:
                 time.sleep(max(PAUSE, REST * took))  # one save for a burst of changes
                 changed.clear()
                 began = time.time()
-                save(app._build_persistence_save_dict())
+                services = app._build_persistence_save_dict()
+                save({name: state for name, state in services.items() if name not in durable.SERVICES})
+                with saving:
+                    durable.keep(app)  # a stack changes them, too
                 took = time.time() - began
                 with contextlib.suppress(FileNotFoundError):
                     os.utime(mark, (began, began))

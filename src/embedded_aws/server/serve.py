@@ -17,8 +17,9 @@ def main() -> None:
 
     from ministack import app
 
-    from embedded_aws.server import administrator, admission, saving
+    from embedded_aws.server import administrator, admission, durable, saving
 
+    durable.patch()
     saving.patch(app, home, administrator.prepare(home))
     admission.patch(app)
     app.main()

@@ -1,16 +1,18 @@
-"""Runs a build of exactly this commit on CodeBuild, follows it to its end, and stops it when interrupted."""
+"""Runs a build of exactly this commit on CodeBuild, follows it to its end, and stops it when it can't be followed."""
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery import source
-from ml_delivery.cloud import code_of
-from ml_delivery.errors import BuildError, CloudError, Interrupted
+from ml_delivery.cloud import EXPIRED, code_of
+from ml_delivery.errors import BuildError, CloudError, Interrupted, PipelineError
+from ml_delivery.signals import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,8 +69,9 @@ def run(
     Raises:
         SourceError: the tree has uncommitted changes, which CodeBuild could not see.
         BuildError: the build failed, timed out or was stopped elsewhere; the message has the phase and the reason.
-        CloudError: there is no such project.
-        Interrupted: Ctrl-C; the build is stopped too.
+        CloudError: there is no such project, or the build can't be followed; the build is stopped.
+        Interrupted: a cancel; the build is stopped.
+            If it can't be stopped, both have its id, and the command that stops it.
     """
     tree = source.read(config.root)
     source.require_clean(tree, cloud.name, "codebuild")
@@ -83,32 +86,75 @@ def run(
         "PIPELINE_PYTHON": config.service.python,
         "PIPELINE_BRANCH": environment.branch,
     }
-    client = cloud.client("codebuild")
     began = time.monotonic()
-    with cloud.faults():
-        try:
-            started = client.start_build(
-                projectName=project,
-                sourceVersion=tree.commit,
-                environmentVariablesOverride=[
-                    {"name": name, "value": value, "type": "PLAINTEXT"} for name, value in variables.items()
-                ],
-            )
-        except Exception as error:
-            if code_of(error) != "ResourceNotFoundException":
-                raise
-            remedy = f"invoke bootstrap --branch {environment.branch} --cloud {cloud.name}"
-            raise CloudError(f"there is no CodeBuild project {project}", next=remedy) from error
-        build = started["build"]
-        try:
+    request = {
+        "projectName": project,
+        "sourceVersion": tree.commit,
+        "environmentVariablesOverride": [
+            {"name": name, "value": value, "type": "PLAINTEXT"} for name, value in variables.items()
+        ],
+        # Sent twice, as after a lost response, it starts one build:
+        # https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuild.html
+        "idempotencyToken": secrets.token_hex(16),
+    }
+    build: dict[str, Any] = {}
+    try:
+        with cloud.faults():
+            build = _start(cloud, request, environment)
             build, phases = _follow(cloud, build, tell, line)
-        except KeyboardInterrupt as error:
-            client.stop_build(id=build["id"])
-            raise Interrupted(f"interrupted; the build {build['id']} is stopped", next="run this again") from error
+    except (KeyboardInterrupt, Exception) as fault:
+        if not build and code_of(fault.__cause__ or fault):  # AWS refused to start one
+            raise
+        raise _stop(cloud, request, build.get("id", ""), fault) from fault
     if build["buildStatus"] != SUCCEEDED:
         raise _failure(build, phases)
     exported = {v["name"]: v["value"] for v in build.get("exportedEnvironmentVariables", [])}
     return Done(build["id"], tree.commit, time.monotonic() - began, tuple(phases), exported)
+
+
+def _start(cloud: Cloud, request: dict[str, Any], environment: Environment) -> dict[str, Any]:
+    try:
+        started: dict[str, Any] = cloud.client("codebuild").start_build(**request)["build"]
+    except Exception as error:
+        if code_of(error) != "ResourceNotFoundException":
+            raise
+        remedy = f"invoke bootstrap --branch {environment.branch} --cloud {cloud.name}"
+        raise CloudError(f"there is no CodeBuild project {request['projectName']}", next=remedy) from error
+    return started
+
+
+def _stop(cloud: Cloud, request: dict[str, Any], build: str, fault: BaseException) -> PipelineError:
+    """Stop the build, which would still push, and return the error to raise; names the build when it can't be stopped.
+
+    Args:
+        cloud: where it runs.
+        request: what started it.
+        build: its id; empty when the response was not awaited.
+        fault: why it is not followed to its end.
+    """
+    kind = Interrupted if isinstance(fault, KeyboardInterrupt) else CloudError
+    cause = (
+        "interrupted" if kind is Interrupted else getattr(fault, "message", "") or f"{type(fault).__name__}: {fault}"
+    )
+    client, place = cloud.client("codebuild"), f"--region {cloud.region}"
+    with uninterrupted():
+        try:
+            with cloud.faults():
+                build = build or client.start_build(**request)["build"]["id"]
+                left = client.stop_build(id=build)["build"]
+        except PipelineError as second:
+            listed = f"aws codebuild list-builds-for-project --project-name {request['projectName']} {place}"
+            known = build or f"\"$({listed} --query 'ids[0]' --output text)\""
+            step = f"aws codebuild stop-build --id {known} {place}"
+            step = "invoke cloud.down, which ends its builds" if cloud.name == "embedded" else step
+            what = f"the build {build}" if build else f"a build of {request['projectName']}, if it was started,"
+            first = f"{second.next}, then " if code_of(second.__cause__ or second) in EXPIRED else ""
+            return kind(
+                f"{cause}; {what} could not be stopped, and may still push: {second.message}", next=first + step
+            )
+    status = left["buildStatus"] if left.get("buildComplete") else "STOPPED"
+    how = "is stopped" if status == "STOPPED" else f"had ended as {status}"
+    return kind(f"{cause}; the build {build} {how}", next="run this again")
 
 
 def _follow(

@@ -128,9 +128,10 @@ def known(cloud: Cloud, bucket: str, version: str) -> Artifact | None:
     """
     name = _name(version)
     found = objects.get(cloud, bucket, name)
-    artifact = formats.artifact(name, formats.read(name, found[0])) if found else None
-    if artifact and artifact.version != version:
-        raise formats.damaged(name, ValueError(f"it is of {artifact.version}"))
+    with objects.described(cloud, bucket, name):
+        artifact = formats.artifact(name, formats.read(name, found[0])) if found else None
+        if artifact and artifact.version != version:
+            raise formats.damaged(name, ValueError(f"it is of {artifact.version}"))
     return artifact
 
 

@@ -7,22 +7,21 @@ the deploy, Ctrl-C included, all traffic goes back to what served before.
 from __future__ import annotations
 
 import os
-import signal
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ml_delivery import source
-from ml_delivery.errors import Interrupted, LockHeld, PipelineError, Refused
+from ml_delivery.errors import CloudError, Interrupted, LockHeld, PipelineError, Refused
 from ml_delivery.records import ROLLED_BACK, VERIFIED
 from ml_delivery.release import foreign, rollout, words
 from ml_delivery.release import plan as planning
 from ml_delivery.release.head import Previous
 from ml_delivery.release.machine import Machine
 from ml_delivery.release.results import Outcome, Planned, Run
+from ml_delivery.signals import uninterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ml_delivery.records import Live, Release
     from ml_delivery.release.delivery import Delivery
@@ -60,7 +59,8 @@ def deploy(
     Raises:
         Refused: a gate stopped it; what served before still serves, and the ledger records why.
         LockHeld: another deploy is under way.
-        Interrupted: Ctrl-C; what served before still serves.
+        Interrupted: Ctrl-C; what served before still serves, or the release, if it was verified already.
+        CloudError: the cloud failed after the release was verified.
     """
     where = f"--branch {delivery.environment.branch}{delivery.where}"
     if not delivery.foundation.current:
@@ -173,7 +173,7 @@ def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> 
         interrupted = isinstance(fault, KeyboardInterrupt)
         foreign.learn(delivery)  # whatever wrote the message
         cause = "interrupted" if interrupted else fault.message if isinstance(fault, PipelineError) else str(fault)
-        with _uninterrupted():
+        with uninterrupted():
             try:
                 restored = machine.put_back(cause)
             except LockHeld as taken:  # that may be why it failed; the work now belongs to the new holder
@@ -184,8 +184,12 @@ def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> 
                     "the step where it stopped is recorded",
                     next=f"{second.next or 'check that the cloud answers'}, then {again}",
                 ) from fault
+        if restored.verified and begun.verb == "rollback":  # which would be refused, since it is live; a deploy prunes
+            again = f"invoke status --branch {delivery.environment.branch}{delivery.where}"
         if interrupted:
             raise Interrupted(f"interrupted; {_serves(restored)}", next=again) from fault
+        if restored.verified and isinstance(fault, PipelineError):
+            raise CloudError(f"{fault.message}; {_serves(restored)}", next=again) from fault
         if isinstance(fault, PipelineError):
             raise Refused(f"refused: {fault.message}; {_serves(restored)}", next=fault.next) from fault
         raise
@@ -193,7 +197,9 @@ def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> 
 
 def _serves(restored: Restored) -> str:
     """What serves after the previous state was restored, as read from the target."""
-    verified = f"release {restored.verified} was verified already; " if restored.verified else ""
+    verified = ""
+    if restored.verified:
+        verified = f"release {restored.verified} was verified already, and the next deploy prunes; "
     if restored.unread:
         return f"{verified}what serves could not be read: {restored.unread}"
     serves = words.serving(restored.release, restored.deployed)
@@ -257,18 +263,6 @@ def _goal(delivery: Delivery, head: Head, live: Live, to: int) -> Release:
             f"--branch {delivery.environment.branch} && invoke push {where} && invoke deploy {where}",
         )
     return release
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ignore a second Ctrl-C, or CI's SIGTERM after it, while the previous state is restored."""
-    # Not SIG_IGN, which Python reports as an error when it races with a signal.
-    handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def _outcome(

@@ -19,6 +19,7 @@ from ml_delivery.errors import CloudError, LockHeld, Refused
 from ml_delivery.records import VERIFIED
 from ml_delivery.release import words
 from ml_delivery.release.head import Head, Holder, Kept
+from ml_delivery.signals import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +112,10 @@ class Ledger:
     def load(self) -> tuple[Head, str]:
         """The head and its ETag, which the next write must name; the ETag is empty when there is no head yet."""
         found = objects.get(self._cloud, self._bucket, self._head)
-        return (Head.decode(self._head, found[0]), found[1]) if found else (self._rebuilt(), "")
+        if found is None:
+            return self._rebuilt(), ""
+        with objects.described(self._cloud, self._bucket, self._head):
+            return Head.decode(self._head, found[0]), found[1]
 
     def find(self, number: int) -> Release | None:
         """Release ``number`` as of its last event; None when there is none. Two calls."""
@@ -165,14 +169,15 @@ class Ledger:
         try:
             lease = self._take(who, reason, wait)
             yield lease
+            with uninterrupted(), suppress(LockHeld):  # taken over in the meantime: not ours to release
+                lease.write(holder=None)
         except BaseException:
-            with suppress(CloudError, LockHeld):  # the first error is the one to report
+            with uninterrupted(), suppress(CloudError, LockHeld):  # the first error is the one to report
                 if lease := lease or self._taken_unnoticed():
                     lease.refresh()
-                    lease.write(holder=None)
+                    if lease.head.holder:
+                        lease.write(holder=None)
             raise
-        with suppress(LockHeld):  # taken over in the meantime: not ours to release
-            lease.write(holder=None)
 
     def unlock(self, who: str, reason: str) -> Holder | None:
         """Release the lock by force, and return its holder. The next deploy or rollback finishes what was under way.
@@ -281,7 +286,8 @@ class Ledger:
 
     def _event(self, key: str) -> Release | None:
         found = objects.get(self._cloud, self._bucket, key)
-        return formats.release(key, formats.read(key, found[0])) if found else None
+        with objects.described(self._cloud, self._bucket, key):
+            return formats.release(key, formats.read(key, found[0])) if found else None
 
     @property
     def _s3(self) -> Any:

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ml_delivery.errors import CloudError, Moved, PipelineError, Refused
+from ml_delivery.errors import CloudError, LockHeld, Moved, PipelineError, Refused
 from ml_delivery.records import FAILED, ROLLED_BACK, STAGED, VERIFIED, Release, Traffic
 from ml_delivery.release import retention, rollout
 from ml_delivery.release.head import Kept, Previous, Work
@@ -118,11 +118,14 @@ class Machine:
             cause: why.
             abandoned: whether the work was another command's, which exited without reporting a result.
         """
-        number, deployed = self.work.release.number, self.work.release.deployed
-        self._lease.refresh()
+        if self._lease.head.work is not None:
+            self._lease.refresh()
         if self._lease.head.work is None:  # the error came after the write that made the release verified
+            number = self._lease.head.live
+            deployed = next(one.deployed for one in self._lease.head.kept if one.number == number)
             return replace(self._serving(deployed, whole=True, settle=0.0), verified=number)
         work, previous, whole = self.work, self.work.previous, True
+        number = work.release.number
         with self._run.step("recover" if abandoned else "restore") as results:
             if work.weight:
                 try:
@@ -278,7 +281,7 @@ class Machine:
         with self._run.step("prune") as results:
             try:
                 removed, postponed = retention.prune(self._delivery, self._lease), ""
-            except CloudError as error:
+            except (CloudError, LockHeld) as error:  # the release is verified, or has failed, already
                 removed, postponed = (), error.message
             if removed or postponed:
                 results.append(Pruned(removed, postponed))

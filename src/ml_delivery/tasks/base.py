@@ -13,6 +13,7 @@ from invoke import Exit, task
 
 from ml_delivery.errors import PipelineError
 from ml_delivery.masking import masked
+from ml_delivery.signals import CANCELS
 from ml_delivery.tasks import console
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def action(**options: Any) -> Callable[[Callable[..., None]], Any]:
             for stream in (sys.stdout, sys.stderr):  # a character that the terminal can't encode must not stop a deploy
                 if isinstance(stream, io.TextIOWrapper):
                     stream.reconfigure(errors="replace")
-            for number in (signal.SIGINT, signal.SIGTERM):  # CI cancels with the latter
+            for number in CANCELS:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     signal.signal(number, _interrupt_once)
             try:
@@ -113,6 +114,6 @@ def open_environment(branch: str, cloud: str, *, config: Config | None = None, p
 
 def _interrupt_once(*_: Any) -> None:
     """Stop, and ignore further signals while the previous state is restored; not SIG_IGN, which Python reports when it races."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in CANCELS:
         signal.signal(number, lambda *_: None)
     raise KeyboardInterrupt

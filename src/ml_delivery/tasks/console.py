@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -9,7 +10,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ml_delivery.masking import inert, masked
 
@@ -49,16 +50,20 @@ def say(line: str) -> None:
     _write(clean(line))
 
 
-def _write(text: str) -> None:
+def _write(text: str, stream: TextIO | None = None) -> None:
+    stream = stream or sys.stdout
     try:
-        print(text, flush=True)
-    except BrokenPipeError:  # the reader has exited, as `| head` does; the task continues
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(text, file=stream, flush=True)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
+        # The reader has exited, as `| head` does, or the terminal was closed; the task continues.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def warn(line: str) -> None:
     """Print a line that is not part of the result, to stderr."""
-    print(f"! {clean(line)}", file=sys.stderr, flush=True)
+    _write(f"! {clean(line)}", sys.stderr)
 
 
 def clean(text: str) -> str:

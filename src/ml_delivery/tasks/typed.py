@@ -1,4 +1,4 @@
-"""What was typed: an unknown task or option, or a value that is no number, ends as one message with the nearest name.
+"""What was typed: an unknown task or option, a value that is missing or no number, ends as one message with the nearest name.
 
 invoke has no hook for this. Its parser reports an unknown word without a suggestion, and passes on int's ValueError as a traceback.
 """
@@ -6,10 +6,13 @@ invoke has no hook for this. Its parser reports an unknown word without a sugges
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import ParseError
 from invoke.parser.parser import ParseMachine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["explain"]
 
@@ -28,12 +31,36 @@ def explain() -> None:
             what = "whole number" if machine.flag.kind is int else "number"
             raise ParseError(f"✗ {option}: {token!r} is not a {what}", machine.context) from error
         except ParseError as error:
+            if str(error).startswith("✗"):
+                raise
             raise ParseError(_unknown(machine, token) or f"✗ {error}", error.context) from error
         if machine.flag and machine.flag.kind in (int, float) and not 0 <= machine.flag.value < float("inf"):
             raise ParseError(f"✗ --{machine.flag.names[0]}: {token!r} is not a number from 0 on", machine.context)
 
     handle.explains = True  # type: ignore[attr-defined]
     ParseMachine.handle = handle  # type: ignore[method-assign, assignment]
+    for name, missing in (("complete_flag", _value), ("complete_context", _arguments)):
+        setattr(ParseMachine, name, _explaining(getattr(ParseMachine, name), missing))
+
+
+def _explaining(really: Callable[[Any], None], missing: Callable[[Any], str]) -> Callable[[Any], None]:
+    def complete(machine: Any) -> None:
+        try:
+            really(machine)
+        except ParseError as error:
+            raise ParseError(
+                f"✗ {missing(machine)}\n  next: invoke {machine.context.name} --help", error.context
+            ) from error
+
+    return complete
+
+
+def _value(machine: Any) -> str:
+    return f"--{machine.flag.names[0]} needs a value"
+
+
+def _arguments(machine: Any) -> str:
+    return f"{machine.context.name} needs {', '.join(one.name for one in machine.context.missing_positional_args)}"
 
 
 def _unknown(machine: Any, token: str) -> str:

@@ -118,6 +118,10 @@ def test_batch_is_answered_in_its_order(client: FlaskClient) -> None:
         ("{", 400, "could not"),
         ("[]", 400, "the body must be"),
         ('{"instances": []}', 400, "1 to 1000, not 0"),
+        ('{"instances": [{"stockcode": "\\ud800", "price": 1}]}', 404, "there is no product \\ud800"),
+        ('{"instances": [{"stockcode": "85111", "price": 1, "date": "\\udfff"}]}', 400, "date must be"),
+        ('{"instances": [{"stockcode": "85111", "price": 1, "\\udfff": 1}]}', 400, "instances[0] must have"),
+        ('{"\\ud800": []}', 400, "the body must be"),
         ('{"instances": [1]}', 400, "instances[0] must have a stockcode and a price"),
         ('{"instances": [{"stockcode": "85111", "price": 1, "x": 1}]}', 400, "instances[0] must have"),
         ('{"instances": [{"stockcode": 85111, "price": 1}]}', 400, "instances[0].stockcode must be a string"),
@@ -262,7 +266,9 @@ def test_backup_answers_when_the_primary_fails(
 
     monkeypatch.setattr(artifact.Model, "ratio", sales)
     assert client.get(f"/v1/predict-price/{PRODUCT}").get_json()["model"]["role"] == "backup"
-    assert "the backup answered" in capsys.readouterr().out
+    warning, line = capsys.readouterr().out.splitlines()
+    assert "the backup answered" in warning
+    assert json.loads(line)["BackupUsed"] == 1
     broken.add("backup")
     assert client.get(f"/v1/predict-price/{PRODUCT}").status_code == 503
 

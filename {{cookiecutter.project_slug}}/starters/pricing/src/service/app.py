@@ -88,7 +88,7 @@ def create_app() -> Flask:
             answer = _json(found)
             if kept and found["model"]["role"] == "primary":
                 kept.put(key, answer.get_data())
-        _answered(found["model"])
+        _answered(found["model"], known={stockcode} <= models[0].products.keys())
         g.measured |= _measured(found, models[0]) | {"CacheHits": int(hit)}
         return answer
 
@@ -100,7 +100,7 @@ def create_app() -> Flask:
         except RecursionError:
             raise inputs.BadRequest("the body must not be nested this deeply") from None
         found = pricing.predict(models, asked)
-        _answered(found["model"])
+        _answered(found["model"], known={one.stockcode for one in asked} <= models[0].products.keys())
         return _json(found)
 
     @app.before_request
@@ -183,10 +183,13 @@ def _document(body: bytes | None, digest: str) -> dict[str, Any] | None:
         return None
 
 
-def _answered(model: dict[str, str]) -> None:
-    """Record for the log which model answered; log at once when it isn't the primary."""
+def _answered(model: dict[str, str], known: bool) -> None:
+    """Record for the log which model answered; log at once when it isn't the primary, which may not have ``known`` the products.
+
+    That is no fault of the primary: else whoever asks for a product that only the backup knows could set off its alarm.
+    """
     g.model, backup = model["digest"], model["role"] != "primary"
-    g.measured = {"BackupUsed": int(backup)}
+    g.measured = {"BackupUsed": int(backup and known)}
     if backup:
         _log("warning", message="the backup answered", model=g.model, request=g.request)
 
@@ -215,7 +218,12 @@ def _policy(html: str) -> str:
 
 
 def _measured(found: dict[str, Any], primary: artifact.Model) -> dict[str, float]:
-    """The metrics of a recommendation; the price is a share of the product's usual price in training."""
+    """The metrics of a recommendation; the price is a share of the product's usual price in training.
+
+    Of a product that only the backup knows, there is none.
+    """
+    if found["stockcode"] not in primary.products:
+        return {"PredictedSales": found["recommended"]["sales"]}
     share = found["recommended"]["price"] / primary.products[found["stockcode"]]["price"]
     known = primary.recommended
     return {

@@ -13,7 +13,7 @@ __all__ = ["METRICS", "line", "rank"]
 
 # Each with its unit; infra/metrics.toml reads them by these names.
 METRICS = {
-    "BackupUsed": "Count",  # 1 when the primary model did not answer
+    "BackupUsed": "Count",  # 1 when the primary model, which knows the products, did not answer
     "CacheHits": "Count",  # 1 when it came from the cache
     "PredictedSales": "None",  # units a day at the recommended price
     "RecommendedPrice": "None",  # as a share of the product's usual price: 1 is that price
