@@ -34,9 +34,6 @@ def lambda_of(service: Service) -> Any:
     return client(emulator.up(service.tiny.root), "lambda")
 
 
-# -- what is restored
-
-
 def test_first_release_that_breaks_behind_the_alias_leaves_nothing_live(service: Service) -> None:
     """There is nothing to go back to, so there must be no traffic at all."""
     with pytest.raises(Refused, match="nothing serves as before"):
@@ -102,9 +99,6 @@ def test_shift_that_never_succeeds_is_refused(service: Service, monkeypatch: pyt
     assert service.live() == 1
 
 
-# -- what answers
-
-
 @pytest.mark.parametrize("name", ["release", "commit", "model", "content"])
 def test_each_name_at_version_is_compared(tiny: Tiny, name: str) -> None:
     """A service that answers with another release's number, commit, model or content is that other release."""
@@ -145,9 +139,6 @@ def test_alarms_are_those_of_the_environment(service: Service) -> None:
     service.rules = replace(CANARY, alarms=("{environment}-is-slow",))
     breach = watch.look(service.open(), "1", 10, time.time()).breach
     assert breach == "the alarm production-is-slow (which does not exist) is in alarm"
-
-
-# -- what is planned
 
 
 def test_plan_is_the_same_after_a_shift_to_what_was_live(service: Service) -> None:
@@ -210,9 +201,6 @@ def test_variables_of_a_failed_deploy_are_removed_by_the_next(service: Service) 
     assert not {"EXTRA", "BAD"} & set(live.variables)
 
 
-# -- the lock and the ledger
-
-
 def test_write_renews_the_lock(service: Service) -> None:
     """A deploy may take longer than a lease; each of its steps shows that it is alive."""
     with service.open().ledger.locked("me", "test") as lease:
@@ -267,9 +255,6 @@ def test_head_that_was_lost_is_rebuilt_from_the_events(service: Service) -> None
     service.deploy(NOTE="4")
     assert service.open().ledger.read(4).state == "verified"
     assert service.live() == 4
-
-
-# -- what is kept
 
 
 def test_version_that_has_traffic_is_not_pruned(service: Service) -> None:
