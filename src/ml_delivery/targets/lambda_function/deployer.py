@@ -145,7 +145,7 @@ class LambdaDeployer(Deployer):
                 answer = self.client.invoke(
                     FunctionName=self.function,
                     Qualifier=deployed or ALIAS,
-                    Payload=json.dumps(http_event(path, method, body, headers or {})).encode(),
+                    Payload=json.dumps(http_event(path, method, body, headers)).encode(),
                 )
             except Exception as error:
                 code, passed = code_of(error), time.perf_counter() - started

@@ -14,7 +14,9 @@ from ml_delivery.records import Answer
 __all__ = ["http_event", "read_answer"]
 
 
-def http_event(path: str, method: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+def http_event(
+    path: str, method: str = "GET", body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """The event that an HTTP API or a Function URL sends for this request (payload format 2.0).
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
@@ -29,7 +31,7 @@ def http_event(path: str, method: str, body: bytes, headers: Mapping[str, str]) 
         "routeKey": "$default",
         "rawPath": parts.path,
         "rawQueryString": parts.query,
-        "headers": {"host": "pipeline", "user-agent": "pipeline", "content-type": "application/json", **headers},
+        "headers": {"host": "pipeline", "user-agent": "pipeline", "content-type": "application/json", **(headers or {})},
         "requestContext": {
             "domainName": "pipeline",
             "http": {
