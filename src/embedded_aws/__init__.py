@@ -8,6 +8,7 @@ What is where:
 
 control          for programs that use it: start, find, stop and empty the emulator
 server/          what the server does beside AWS's services: its start, its first user, saving its state
+sagemaker/       SageMaker: models, endpoints, jobs, tuning, the model registry
 aws_lambda/      Lambda: functions from ZIP files and images, versions, aliases, updates, metrics
 cloudformation/  CloudFormation: resource types, properties and change sets
 cloudwatch/      CloudWatch: metrics, metric math, alarms, Logs Insights

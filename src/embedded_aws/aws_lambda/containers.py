@@ -59,8 +59,8 @@ class Container(Process):
 
     def _engine(self, program: str, image: Image, environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
         number = image.config_digest.partition(":")[2]
-        if _client(program, "image", "inspect", number).returncode != 0:
-            loaded = _client(program, "load", input=image.archive())
+        if client(program, "image", "inspect", number).returncode != 0:
+            loaded = client(program, "load", input=image.archive())
             if loaded.returncode != 0:
                 raise Fault("Runtime.InvalidImage", loaded.stderr.decode("utf-8", "replace").strip())
         words = [program, "run", "--rm", "--name", self._name, "--network", "host", "--read-only"]
@@ -69,7 +69,7 @@ class Container(Process):
         words += ["--memory", f"{self.config.get('MemorySize', 128)}m", "--user", f"{UNPRIVILEGED}:{UNPRIVILEGED}"]
         # By name only: the client takes the values from its own environment, so that none is visible on a command line.
         words += [word for name in environment if name != "PATH" for word in ("--env", name)]
-        return [*words, number], {**environment, **_outside()}
+        return [*words, number], {**environment, **outside()}
 
     def _chroot(self, image: Image, environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
         if os.geteuid() != 0:
@@ -127,7 +127,7 @@ class Container(Process):
         if api := getattr(self, "_api", None):
             api.close()
             if program := engine():
-                _client(program, "kill", self._name)
+                client(program, "kill", self._name)
             del self._api
 
 
@@ -137,16 +137,17 @@ def engine() -> str:
     for program in ("docker", "podman"):
         words = ("version", "--format", "{{.Server.Version}}") if program == "docker" else ("info",)
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            if _client(program, *words, timeout=10).returncode == 0:
+            if client(program, *words, timeout=10).returncode == 0:
                 return program
     return ""
 
 
-def _client(program: str, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([program, *words], env=_outside(), capture_output=True, check=False, **options)
+def client(program: str, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run the engine's client, with the developer's settings for it."""
+    return subprocess.run([program, *words], env=outside(), capture_output=True, check=False, **options)
 
 
-def _outside() -> dict[str, str]:
+def outside() -> dict[str, str]:
     """The environment of the engine's client: the part of the user's environment that was passed on to this server."""
     host = os.environ.get("EMBEDDED_DOCKER_HOST")
     return {**{n: os.environ[n] for n in ("PATH", "HOME")}, **({"DOCKER_HOST": host} if host else {})}

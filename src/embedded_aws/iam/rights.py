@@ -82,6 +82,11 @@ def patch() -> None:
     iam_actions.access_denied_response = deny
 
 
+def require(*rights: Right) -> None:
+    """Have this request checked for further rights, beside its operation's own."""
+    _more.set(rights)
+
+
 def _function(arn: str, path: str, query: Any) -> str:
     """The ARN with the version or alias that is called, read or deleted."""
     qualifier = query.get("Qualifier") or ""

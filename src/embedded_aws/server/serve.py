@@ -17,10 +17,13 @@ def main() -> None:
 
     from ministack import app
 
+    from embedded_aws.sagemaker import api as sagemaker
     from embedded_aws.server import administrator, admission, durable, saving
 
+    ready = administrator.prepare(home)
     durable.patch()
-    saving.patch(app, home, administrator.prepare(home))
+    sagemaker.patch(app, home / "tmp", ready)
+    saving.patch(app, home, ready)
     admission.patch(app)
     app.main()
 
