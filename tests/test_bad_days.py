@@ -40,7 +40,7 @@ def start_slow_deploy(tiny: Tiny) -> subprocess.Popen[str]:
     )
     assert process.stdout is not None
     for line in process.stdout:
-        if "is version" in line:
+        if "is deployed version" in line:
             return process
     raise AssertionError("the deploy ended before it staged")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import signal
-import subprocess
 from typing import Any
 
 import pytest
@@ -131,15 +130,16 @@ def test_closed_terminal_ends_a_deploy_like_a_cancel(tiny: Tiny) -> None:
     tiny.replace("src/service/handler.py", '    print("asked', '    import time; time.sleep(2.5)\n    print("asked')
     tiny.commit()
     tiny.push()
-    ours, theirs = pty.openpty()
-    line = ["setsid", "--ctty", "--wait", *tiny.command("deploy")]
-    process = subprocess.Popen(line, cwd=tiny.root, env=tiny.environment, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
+    words, environment = tiny.command("deploy"), tiny.environment
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(tiny.root)
+        os.execvpe(words[0], words, environment)
     seen = b""
-    while b"is version" not in seen:
-        seen += os.read(ours, 1000)
-    os.close(ours)
-    process.wait(timeout=60)
+    while b"is deployed version" not in seen:
+        seen += os.read(terminal, 1000)
+    os.close(terminal)
+    os.waitpid(child, 0)
     head = tiny.open().ledger.head()
     assert (tiny.live(), head.holder, head.work) == (1, None, None)
     failed = tiny.open().ledger.read(2)
