@@ -31,15 +31,24 @@ for pattern in Path(".gitignore").read_text(encoding="utf-8").split():
     for left in shipped.rglob(pattern.rstrip("/")):
         drop(left)
 
-# Its parts are in the files that every starter shares: pipeline.toml and README.md include them.
-for path in (shipped / "starters" / starter).rglob("*"):
-    here = path.relative_to(shipped / "starters" / starter)
-    if here.parts[0] != "parts" and (copied := Path("starters", starter, here)).is_file():
-        here.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(copied, here)
+# Its parts are in the files that every starter shares: pipeline.toml and README.md include them. What differs with the target
+# is in a folder of that name, and takes the place of what it has in common with the others.
+for folder in (Path("starters", starter), Path("starters", starter, target)):
+    for path in (shipped / folder).rglob("*"):
+        here = path.relative_to(shipped / folder)
+        if here.parts[0] not in ("parts", "eks") and (copied := folder / here).is_file():
+            here.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(copied, here)
 drop(shipped / "starters")
+# What only one kind of target needs.
 if target != "lambda-image":
     drop(shipped / "Dockerfile.lambda")
+if target != "eks":
+    drop(shipped / "Dockerfile")
+    drop(shipped / "src/ml_service/serving.py")
+else:
+    for name in ("src/service/handler.py", "tests/test_handler.py"):
+        Path(name).unlink(missing_ok=True)
 
 content = package_wheel.wheel(CHECKOUT)
 Path("vendor").mkdir(exist_ok=True)

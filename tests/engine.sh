@@ -70,6 +70,10 @@ if [ -z "$(docker images --quiet "$image")" ]; then
     --change 'ENV LAMBDA_TASK_ROOT=/var/task PYTHONPATH=/var/runtime PATH=/usr/local/bin:/usr/bin:/bin' \
     "$base" "$image" > /dev/null
 fi
+slim=public.ecr.aws/docker/library/python:$python-slim
+if [ -z "$(docker images --quiet "$slim")" ]; then
+  docker import --change 'ENV PATH=/usr/local/bin:/usr/bin:/bin' "$base" "$slim" > /dev/null
+fi
 # What earlier runs built; the base stays.
 docker images --quiet --filter label=org.opencontainers.image.title | sort -u | xargs --no-run-if-empty docker rmi --force > /dev/null 2>&1 || true
 "$@"

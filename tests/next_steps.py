@@ -171,7 +171,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "targets/lambda_function/function.py Convergence.step": (AWS,),
     "targets/lambda_function/function.py Convergence._require_same_package": (CHANGE,),
     "targets/lambda_function/function.py _settled": (AWS,),
-    "targets/lambda_image/packer.py pack": (CHANGE,),
+    "containers/packer.py pack": (CHANGE,),
     "upgrade.py update": (UPGRADE, UPGRADE),
     "upgrade.py propose": (GITHUB, GITHUB),
     "upgrade.py _require_clean": (UPGRADE,),

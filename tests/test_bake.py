@@ -36,7 +36,9 @@ EXACT = {
     f"vendor/ml_delivery-{__version__}-py3-none-any.whl",
     *(f"requirements/{lock}.txt" for lock in ("check", "delivery", "lint", "nox", "serve", "train", "uv")),
     *(path.relative_to(TEMPLATE).as_posix() for path in (TEMPLATE / "src/ml_service").glob("*.py")),
-}  # fmt: skip
+} - {"src/ml_service/serving.py"}  # fmt: skip
+# What only some targets have.
+OF_TARGET = {"lambda-image": {"Dockerfile.lambda"}, "eks": {"Dockerfile", "src/ml_service/serving.py"}}
 OWNED = ("data/", "infra/", "models/", "model.lock", "src/service/", "tests/")  # what a starter brings
 
 
@@ -52,7 +54,8 @@ def test_bake_is_whole_and_valid(tmp_path: Path, answers: dict[str, str]) -> Non
     made = bake(tmp_path / "out", project_name="Demand Pricing", **answers)
     found = files(made)
     top = {name for name in found if not name.startswith(OWNED)}
-    assert top == EXACT | ({"Dockerfile.lambda"} if answers["target"] == "lambda-image" else set())
+    assert top == EXACT | OF_TARGET.get(answers["target"], set())
+    assert ("src/service/handler.py" in found) == (answers["target"] != "eks")
     # The package has every target; nothing else of a bake is named after another one than its own.
     others = {form for t in CHOICES["target"] for form in (t, t.replace("-", "_")) if t != answers["target"]}
     for name, content in found.items():

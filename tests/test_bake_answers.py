@@ -33,8 +33,11 @@ BAD = [
     ({"project_name": 'a "quoted" name'}, "project_name: quotes, backslashes"),
     ({"description": "two\nlines"}, "description: quotes, backslashes"),
     ({"author": " "}, "author: it is empty; write for example 'The Demand Pricing team'"),
-    ({"target": "eks"}, "target: 'eks' is none of lambda-zip, lambda-image"),
-    ({"target": "lambda-zap"}, "target: 'lambda-zap' is none of lambda-zip, lambda-image; did you mean lambda-zip?"),
+    ({"target": "ecs"}, "target: 'ecs' is none of lambda-zip, lambda-image, eks"),
+    (
+        {"target": "lambda-zap"},
+        "target: 'lambda-zap' is none of lambda-zip, lambda-image, eks; did you mean lambda-zip?",
+    ),
     ({"licence": "WTFPL"}, "licence: 'WTFPL' is none of MIT, BSD-3-Clause, Apache-2.0, Proprietary"),
     ({"starter": "princing"}, "starter: 'princing' is none of pricing, blank; did you mean pricing?"),
     ({"description": "uses {{x}}"}, "description: template braces would be evaluated; leave them out"),

@@ -17,10 +17,10 @@ import pytest
 from tiny import PRICING, PYTHON, ROOT, Tiny
 
 from ml_delivery.artifact import build
+from ml_delivery.containers import packer
 from ml_delivery.dependencies import envs
 from ml_delivery.errors import BuildError
 from ml_delivery.packing import bundle
-from ml_delivery.targets.lambda_image import packer
 
 BUILD = """\
 import pathlib, sys
@@ -156,14 +156,14 @@ def test_kept_layer_that_was_altered_is_named_and_removed(service: Tiny) -> None
     made = bundle.make(
         service.config, service.root / "requirements/serve.txt", envs.find_python(PYTHON), 34, frozenset()
     )
-    layer = packer._dependencies(made)
+    layer = packer._dependencies(made, "var/task")
     whole = layer.read_bytes()
-    assert packer._dependencies(made) == layer
+    assert packer._dependencies(made, "var/task") == layer
     layer.write_bytes(flipped(whole))
     with pytest.raises(BuildError, match=f"{layer.name} was altered after it was made; it is removed"):
-        packer._dependencies(made)
-    assert packer._dependencies(made).read_bytes() == whole
+        packer._dependencies(made, "var/task")
+    assert packer._dependencies(made, "var/task").read_bytes() == whole
     layer.unlink()
     made.archive.write_bytes(flipped(made.archive.read_bytes()))
     with pytest.raises(BuildError, match=f"{made.archive.name} was altered"):
-        packer._dependencies(made)
+        packer._dependencies(made, "var/task")

@@ -95,7 +95,14 @@ def test_roots_dependencies_are_the_templates() -> None:
                 "train": set(),
                 "nox": {"cookiecutter", "cruft"},
                 "lint": {"cfn-lint"},
-                "check": {"boto3", "cyclonedx-python-lib", "in-toto-attestation", "pytest-xdist", "types-pyyaml"},
+                "check": {
+                    "boto3",
+                    "cyclonedx-python-lib",
+                    "in-toto-attestation",
+                    "kubernetes-validate",
+                    "pytest-xdist",
+                    "types-pyyaml",
+                },
             }[group]
         )
 

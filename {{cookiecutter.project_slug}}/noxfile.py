@@ -56,8 +56,8 @@ def lint(session: nox.Session) -> None:
     workflows = map(str, sorted(Path(".github/workflows").glob("*.yml")))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
     session.run("zizmor", "--offline", "--quiet", ".github")
-    if Path("Dockerfile.lambda").exists():
-        session.run("hadolint", "Dockerfile.lambda")
+    if images := sorted(map(str, Path().glob("Dockerfile*"))):
+        session.run("hadolint", *images)
 
 
 @nox.session(python=service_python())

@@ -19,7 +19,22 @@ except ImportError:  # a PyYAML without libyaml
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LIMIT", "SECTIONS", "Infrastructure", "Tree", "delivery", "foundation", "parse", "part", "read", "write"]
+    from ml_delivery.config import Config
+    from ml_delivery.keys import Environment
+
+__all__ = [
+    "LIMIT",
+    "SECTIONS",
+    "Infrastructure",
+    "Tree",
+    "delivery",
+    "foundation",
+    "parse",
+    "part",
+    "read",
+    "secret_arns",
+    "write",
+]
 
 # A JSON document: a template, or a part of one.
 Tree = dict[str, Any]
@@ -69,6 +84,27 @@ def part(folder: Path, parameters: dict[str, str] | None = None) -> Infrastructu
     return Infrastructure(
         read(folder / "foundation.yaml"), parameters or {}, more.get("Statements", {}), more.get("Project", {})
     )
+
+
+def secret_arns(config: Config, environment: Environment) -> list[str]:
+    """The ARNs of the parameters and secrets that the service of ``environment`` refers to.
+
+    Of what is declared as a secret only, and so of its pattern: any other variable could widen the role.
+    """
+    region, account = config.service.region, environment.account or "*"
+    secrets, own = environment.function.secrets, environment.own_variables
+    return sorted({_secret(region, account, reference) for name, reference in secrets.items() if name not in own})
+
+
+def _secret(region: str, account: str, reference: str) -> str:
+    """The ARN of what a reference, ``ssm:/path`` or ``secretsmanager:name``, refers to.
+
+    Secrets Manager adds a dash and six characters to a name.
+    """
+    kind, _, name = reference.partition(":")
+    if kind == "ssm":
+        return f"arn:aws:ssm:{region}:{account}:parameter{name}"
+    return f"arn:aws:secretsmanager:{region}:{account}:secret:{name}-??????"
 
 
 class _Loader(_Base):

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "check"]
 
-HANDLER = "src/service/handler.py"
 NUMBER = 7  # the release number that the handler must report
 BUILT = {"commit": "c" * 40, "version": "contract", "content": "sha256:contract"}  # what the build would write
 SECONDS = 60  # for the import and all requests
@@ -45,14 +44,14 @@ def check(config: Config, environment: Environment) -> list[Finding]:
         look_at(METRICS, partial(_metrics, config, environment)),
     ]
     paths = ["/version", *environment.probe.paths]
-    script = target.load(environment.target, config).probe
-    if script is None:
+    kind = target.load(environment.target, config)
+    if (script := kind.probe) is None:
         return findings
     answers: dict[str, tuple[Any, str]] = {}
 
     def handler() -> Facts:
-        answers.update(_ask(config, environment, script, paths))
-        return Kind.HANDLER, {}
+        answers.update(_ask(config, environment, script, paths, kind.entry))
+        return Kind.HANDLER, {"file": kind.entry[0]}
 
     findings.append(look_at("handler", handler))
     if answers:
@@ -135,16 +134,18 @@ def _healthy(path: str, status: Any, body: str) -> Facts:
     return Kind.ANSWERS, {"status": status}
 
 
-def _ask(config: Config, environment: Environment, script: Path, paths: list[str]) -> dict[str, tuple[Any, str]]:
+def _ask(
+    config: Config, environment: Environment, script: Path, paths: list[str], entry: tuple[str, str]
+) -> dict[str, tuple[Any, str]]:
     """The handler's status and body for each path, from a folder with the layout of the artifact.
 
     Raises:
         Problem: the handler or the lockfile is missing, or the handler did not answer.
         PipelineError: the virtual environment can't be created.
     """
-    root, lockfile = config.root, config.root / locks.SERVE
-    if not (root / HANDLER).is_file():
-        raise Problem(Kind.HANDLER_MISSING, file=HANDLER, next="write it, with a function handler(event, context)")
+    root, lockfile, (file, function) = config.root, config.root / locks.SERVE, entry
+    if not (root / file).is_file():
+        raise Problem(Kind.HANDLER_MISSING, file=file, next=f"write it, with a function {function}")
     if not lockfile.is_file():
         raise Problem(Kind.HANDLER_UNLOCKED, lockfile=locks.SERVE, next="nox -s lock")
     python = envs.ensure(root, "serve", lockfile, envs.find_python(config.service.python))
@@ -173,12 +174,12 @@ def _ask(config: Config, environment: Environment, script: Path, paths: list[str
             )
         except subprocess.TimeoutExpired as error:
             fix = "make its import and its answers faster"
-            raise Problem(Kind.HANDLER_SLOW, seconds=SECONDS, next=fix) from error
+            raise Problem(Kind.HANDLER_SLOW, file=file, seconds=SECONDS, next=fix) from error
         if not result.is_file():
             printed = done.stderr.strip()[-300:]
-            raise Problem(Kind.HANDLER_EXITED, code=done.returncode, printed=printed, next=f"correct {HANDLER}")
+            raise Problem(Kind.HANDLER_EXITED, file=file, code=done.returncode, printed=printed, next=f"correct {file}")
         found = json.loads(result.read_text(encoding="utf-8"))
     if found["fault"]:
-        fix = f"define handler(event, context) in {HANDLER}, and import only what is in {locks.SERVE}"
-        raise Problem(Kind.HANDLER_FAULT, fault=found["fault"], next=fix)
+        fix = f"define {function} in {file}, and import only what is in {locks.SERVE}"
+        raise Problem(Kind.HANDLER_FAULT, file=file, fault=found["fault"], next=fix)
     return dict(found["answers"])

@@ -14,8 +14,26 @@ from ml_delivery.records import Source
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["author", "branch", "clone", "commit_of", "encoded", "place", "raw", "read", "require_clean", "start"]
+__all__ = [
+    "SEMANTIC",
+    "author",
+    "branch",
+    "clone",
+    "commit_of",
+    "encoded",
+    "place",
+    "raw",
+    "read",
+    "require_clean",
+    "start",
+    "tag",
+    "without_tags",
+]
 
+# A tag that names a semantic version, which an image's tag can hold: https://semver.org, without build metadata.
+SEMANTIC = re.compile(
+    r"v(?P<numbers>(?:0|[1-9]\d{0,8})(?:\.(?:0|[1-9]\d{0,8})){2})(?:-(?P<pre>[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
+)
 # What an artifact holds of the service's own files, models apart, which model.lock names by their digests.
 PACKED = "src/"
 # ``-uall``: with every untracked file of a new folder. Submodules count by their commit: what is in them is never packed.
@@ -108,6 +126,28 @@ def commit_of(root: Path, branch: str) -> str:
     raise SourceError(
         f"there is no branch {branch!r} here", next=f"git fetch origin {branch}:{branch}, or git branch {branch}"
     )
+
+
+def tag(root: Path, commit: str) -> str:
+    """The highest semantic version, ``vMAJOR.MINOR.PATCH`` or ``vMAJOR.MINOR.PATCH-PRE``, among the tags of ``commit``.
+
+    Empty for none. Tags that only a remote has are unknown here: ``without_tags``.
+    """
+    found = [match for name in _git(root, "tag", "--points-at", commit).split() if (match := SEMANTIC.fullmatch(name))]
+    return max(found, key=_precedence)[0] if found else ""
+
+
+def without_tags(root: Path) -> bool:
+    """Whether this is a shallow clone without any tag, in which a commit's tags can't be known."""
+    shallow = _git(root, "rev-parse", "--is-shallow-repository") == "true"
+    return shallow and not _git(root, "tag", "--list")
+
+
+def _precedence(found: re.Match[str]) -> tuple[list[int], bool, list[tuple[bool, int, str]]]:
+    """https://semver.org/#spec-item-11: numbers, then no pre-release above any, whose parts compare as numbers below words."""
+    parts = found["pre"].split(".") if found["pre"] else []
+    words = [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+    return [int(number) for number in found["numbers"].split(".")], not parts, words
 
 
 def clone(root: Path, commit: str, into: Path) -> Path:

@@ -67,6 +67,7 @@ class Target(ABC):
         probe: a script that loads a service and sends requests as this target would, for ``invoke doctor --contract``:
             ``python -P SCRIPT RESULT PATH…`` writes ``{"fault": "", "answers": {path: [status, body]}}`` to the file RESULT.
             Without a script, that part of the contract is not checked.
+        entry: the file that the probe loads, and what it must define.
         parity: where a rehearsal on the emulator differs from AWS; ``invoke cloud.parity`` prints it.
     """
 
@@ -76,6 +77,7 @@ class Target(ABC):
     provided: ClassVar[frozenset[str]] = frozenset()
     same_bytes: ClassVar[bool] = True
     probe: ClassVar[Path | None] = None
+    entry: ClassVar[tuple[str, str]] = ("src/service/handler.py", "handler(event, context)")
     parity: ClassVar[tuple[Parity, ...]] = ()
 
     def begin(self, bundle: Bundle, scratch: Path) -> object:
@@ -128,6 +130,19 @@ class Target(ABC):
         from ml_delivery.cloudformation import Infrastructure  # with a YAML parser, which few commands need
 
         return Infrastructure()
+
+    def establish(self, context: Context) -> list[str]:
+        """Create, after the stacks, what it needs outside of them, as an administrator; idempotent.
+
+        Returns what it changed, a line for each.
+        """
+        return []
+
+    def account_checks(
+        self, config: Config, environment: Environment, cloud: Cloud
+    ) -> dict[str, Callable[[], dict[str, str]]]:
+        """More checks of an environment's account for ``invoke doctor``, like ``checks``."""
+        return {}
 
     def observe(self, at: Place) -> Observed:
         """Its panels, alarms and log queries."""
@@ -211,6 +226,10 @@ class Deployer(ABC):
             Moved: the split was changed; read it again.
         """
 
+    def weighted(self) -> bool:
+        """Whether traffic can be split between deployed versions; otherwise each gets all of it at once."""
+        return True
+
     @abstractmethod
     def deployed(self) -> dict[str, int]:
         """The deployed versions that this pipeline staged and that still exist, with their release numbers."""
@@ -218,6 +237,10 @@ class Deployer(ABC):
     @abstractmethod
     def remove(self, deployed: str) -> None:
         """Remove a deployed version, unless it serves or no longer exists."""
+
+    def rest(self, deployed: str) -> None:
+        """Free what a deployed version without traffic uses while idle; ``call`` wakes it. By default, it uses nothing."""
+        return
 
     @abstractmethod
     def logs(self, since: float) -> Iterator[Line]:

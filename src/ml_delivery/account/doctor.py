@@ -139,6 +139,8 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
     ]
     for stage in stacks.WORKFLOWS:
         findings.append(look_at("role", partial(role, stage), opened, stage))
+    for check, look in targets.load(environment.target, config).account_checks(config, environment, opened).items():
+        findings.append(look_at(check, partial(_facts, look), opened))
     return findings, opened
 
 

@@ -7,11 +7,12 @@ import hashlib
 import json
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ml_delivery import source
 from ml_delivery.artifact import store
-from ml_delivery.containers import engines
+from ml_delivery.containers import engines, images
 from ml_delivery.errors import CloudError
 from ml_delivery.records import Artifact, Pushed
 
@@ -131,7 +132,8 @@ class _Nothing:
 def push(context: Context, manifest: Manifest, parameter: str) -> Pushed:
     """Push the built image under its version, check that it is complete, record it, then write its name to SSM.
 
-    In this order, so that a name always leads to a complete image. Idempotent.
+    In this order, so that a name always leads to a complete image. The semantic version that git's tag gives its commit is
+    a second tag of the same manifest. Idempotent.
 
     Args:
         context: the environment.
@@ -151,7 +153,10 @@ def push(context: Context, manifest: Manifest, parameter: str) -> Pushed:
         pushed = store.record(cloud, bucket, _push(registry, manifest), uploaded=True)
     with cloud.faults():
         cloud.client("ssm").put_parameter(Name=parameter, Value=pushed.artifact.location, Type="String", Overwrite=True)
-    return pushed
+    tag = "" if manifest.dirty else source.tag(context.config.root, manifest.commit)
+    if tag:
+        images.name(cloud, registry.uri, pushed.artifact.digest, tag)
+    return replace(pushed, tag=tag)
 
 
 def _push(registry: Registry, manifest: Manifest) -> Artifact:

@@ -166,6 +166,7 @@ class Artifact:
         model: digest of its primary model; empty for none.
         location: its key in the environment's bucket; for an image, its URI with the digest.
         size: in bytes.
+        tag: the semantic version that git's tag gives its commit, such as ``v1.4.2``; empty for none.
     """
 
     version: str
@@ -178,6 +179,7 @@ class Artifact:
     architecture: str
     location: str
     size: int
+    tag: str = ""
 
     @classmethod
     def of(cls, manifest: Manifest, digest: str, location: str) -> Artifact:
@@ -219,10 +221,14 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did: the artifact, and whether its bytes had to be uploaded."""
+    """What a push did: the artifact, and whether its bytes had to be uploaded.
+
+    ``tag``: the semantic version that it can also be found by; empty if its commit has none, None if it has no such name.
+    """
 
     artifact: Artifact
     uploaded: bool
+    tag: str | None = None
 
 
 @dataclass(frozen=True)

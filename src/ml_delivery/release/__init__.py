@@ -3,6 +3,7 @@
 verify                                proves that what is live is what its commit's build made
 rebuild                               builds a clone in a process of its own
 deploy                                deploy, resume and rollback, from taking the lock to the record
+numbers                               a release's number, from what a user types
 machine                               the sequence of steps that they share
 plan, probing, watch, retention       what would change; the health check; live metrics; what can be removed
 rollout                               how traffic shifts, and for how long

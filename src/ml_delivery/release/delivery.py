@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,8 @@ class Delivery(Context):
                 else "unset PIPELINE_PYTHON, or write what you want to pipeline.toml, and commit",
             )
         provenance.check(self, found)
-        return found
+        # A tag may have been set after the push, so the clone that deploys decides.
+        return found if found.dirty else replace(found, tag=source.tag(root, found.commit))
 
 
 def open_delivery(config: Config, branch: str, cloud: str, *, prepare: bool = False) -> Delivery:
@@ -96,6 +98,8 @@ def open_delivery(config: Config, branch: str, cloud: str, *, prepare: bool = Fa
     if opened.name == "embedded" and prepare and not (found and found.current):
         change_sets.ensure(stacks.service(config, environment), opened)
         found = change_sets.foundation(config, environment, opened)
+        if found:
+            target.load(environment.target, config).establish(Context(config, environment, opened, found))
     if found is None:
         where = "" if opened.name == "embedded" else f" --cloud {opened.name}"
         raise CloudError(

@@ -35,6 +35,8 @@ def retained(kept: tuple[Kept, ...], live: int, rules: Deploy, now: float) -> tu
 def prune(delivery: Delivery, lease: Lease) -> tuple[Removed, ...]:
     """Remove deployed versions and artifacts that no retained release needs; returns them. Marks the lease as swept when done.
 
+    The other deployed versions that don't serve rest.
+
     First the head records that they can no longer be rolled back to. Deployed versions of releases that are newer than the
     head belong to the command that took over the lock; artifacts younger than a day may be deployed yet.
 
@@ -52,6 +54,8 @@ def prune(delivery: Delivery, lease: Lease) -> tuple[Removed, ...]:
         if deployed not in needed | serving and number <= lease.head.newest:
             delivery.deployer.remove(deployed)
             removed.append(Removed("version", deployed))
+        elif deployed not in serving and number <= lease.head.newest:
+            delivery.deployer.rest(deployed)
     before = now - max(rules.keep_days, 1) * DAY
     sources = {one.source for one in kept}
     removed += store.prune(delivery.cloud, delivery.foundation.bucket, sources, before)

@@ -41,7 +41,8 @@ def plan(delivery: Delivery) -> Rollout:
     """How traffic would shift to a new release while another one serves."""
     rules, deployer = delivery.environment.deploy, delivery.deployer
     pause, period = max(rules.pause, deployer.least_pause), max(rules.period, deployer.least_period)
-    return Rollout(tuple(weights(rules)), pause, period, rules.pause, rules.period)
+    steps = tuple(weights(rules)) if deployer.weighted() else ()
+    return Rollout(steps, pause, period, rules.pause, rules.period)
 
 
 def without_traffic(delivery: Delivery, deployed: str, left: float) -> float:

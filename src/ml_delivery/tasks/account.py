@@ -83,10 +83,13 @@ def bootstrap(
         console.say(f"{environment.name} gets its address after its first deploy; then run this again")
     if all(plan["applied"] for plan in plans):
         _guard(config, environment, opened, sure=yes or opened.name == "embedded", ask=not json)
+    established = _established(config, environment, opened) if all(plan["applied"] for plan in plans) else []
     known = stacks.workflows(config, opened.account)
     if not json:
+        for line in established:
+            console.say(line)
         return _variables(known)
-    console.document({"stacks": plans, "DELIVERY": known})
+    console.document({"stacks": plans, "established": established, "DELIVERY": known})
     if not all(plan["applied"] for plan in plans):
         raise Exit(f"nothing was changed on {opened.name}; next: add --yes", 1)
 
@@ -141,6 +144,17 @@ def _guard(config: Config, environment: Environment, cloud: Cloud, *, sure: bool
     elif sure or (ask and console.agrees(f"add them to its policy on {cloud.name}?")):
         guards.add(context, lacks)
         console.warn("they were added")
+
+
+def _established(config: Config, environment: Environment, cloud: Cloud) -> list[str]:
+    """Create what the target needs outside the stacks; returns what was changed."""
+    from ml_delivery import target
+    from ml_delivery.account import change_sets
+    from ml_delivery.records import Context
+
+    found = change_sets.foundation(config, environment, cloud)
+    assert found is not None
+    return target.load(environment.target, config).establish(Context(config, environment, cloud, found))
 
 
 def _identified(config: Config) -> Config:

@@ -115,6 +115,7 @@ def _on_codebuild(branch: str, cloud: str, json: bool) -> None:
 @action(help={"branch": BRANCH, "cloud": CLOUD, "json": JSON})
 def push(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
     """Push the built artifact to the environment of the branch."""
+    from ml_delivery import source
     from ml_delivery.artifact import push as pushing
 
     config = read_config()
@@ -126,3 +127,9 @@ def push(_: Any, branch: str = "", cloud: str = "", json: bool = False) -> None:
     location = pushed.artifact.location
     place = location if manifest.image else f"s3://{delivery.foundation.bucket}/{location}"
     console.say(f"{'pushed' if pushed.uploaded else 'already pushed:'} {pushed.artifact.digest} as {place}")
+    if pushed.tag:
+        console.say(f"  also as {pushed.tag}, from git's tag")
+    elif pushed.tag == "" and source.without_tags(config.root):
+        console.warn("no semantic version: this is a shallow clone without tags; git fetch --tags origin fetches them")
+    elif pushed.tag == "":
+        console.say("  no semantic version: no tag vMAJOR.MINOR.PATCH at this commit")

@@ -134,22 +134,23 @@ def ship(context: Any, branch: str = "", cloud: str = "", wait: int = 0, detach:
     help={
         "branch": BRANCH,
         "cloud": CLOUD,
-        "to": "a release number; default: the last verified one",
+        "to": "a release's number, or its semantic version, such as v1.4.2; default: the last verified one",
         "wait": WAIT,
         "json": JSON,
     }
 )
-def rollback(_: Any, branch: str = "", cloud: str = "", to: int = 0, wait: int = 0, json: bool = False) -> None:
+def rollback(_: Any, branch: str = "", cloud: str = "", to: str = "", wait: int = 0, json: bool = False) -> None:
     """Roll back to the last verified release: code, configuration and model."""
     from ml_delivery import hooks
     from ml_delivery.release import deploy as deploying
-    from ml_delivery.release import front
+    from ml_delivery.release import front, numbers
 
     delivery = open_environment(branch, cloud)
+    number = numbers.numbered(delivery, to)
     found = front.find(delivery)
     _announce_wait(delivery, wait)
     with reporting_release("rollback", delivery) as reported:
-        outcome = reported(deploying.rollback(delivery, to, console.quiet if json else console.step, wait=wait))
+        outcome = reported(deploying.rollback(delivery, number, console.quiet if json else console.step, wait=wait))
     if json:
         console.document({**vars(outcome), "address": found.address})
     else:

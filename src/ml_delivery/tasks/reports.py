@@ -94,7 +94,8 @@ def releases(_: Any, branch: str = "", cloud: str = "", count: int = 10, html: s
         for release in found:
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(release.at))
             version = release.artifact.version
-            console.say(f"{release.number:>4}  {release.state:<11}  {when}  {version[:12]}  {release.who}")
+            tag = f"  {release.artifact.tag}" if release.artifact.tag else ""
+            console.say(f"{release.number:>4}  {release.state:<11}  {when}  {version[:12]}  {release.who}{tag}")
             if release.cause:
                 console.say(f"      {release.cause}")
     if damaged:  # after those that can be read

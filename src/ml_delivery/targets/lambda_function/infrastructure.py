@@ -22,13 +22,9 @@ __all__ = ["part", "removals"]
 def part(config: Config, environment: Environment) -> cloudformation.Infrastructure:
     """The parts in this folder's ``foundation.yaml`` and ``delivery.yaml``: role, log group and policy statements; and the
     address."""
-    region, account = config.service.region, environment.account or "*"
-    secrets, own = environment.function.secrets, environment.own_variables
-    # Of what is declared as a secret only, and so of its pattern: any variable else could widen the role.
-    arns = sorted({_secret(region, account, reference) for name, reference in secrets.items() if name not in own})
     parameters = {
         "Tracing": settings.of(environment).tracing,
-        "Secrets": ",".join(arns) or "none",
+        "Secrets": ",".join(cloudformation.secret_arns(config, environment)) or "none",
     }
     made = cloudformation.part(Path(__file__).parent, parameters)
     return replace(made, front=front.template(environment.http))
@@ -38,14 +34,3 @@ def removals(config: Config, environment: Environment, cloud: Cloud) -> dict[str
     """Removes the function with all its versions."""
     name = config.name_of(environment)
     return {f"the function {name}": lambda: cloud.client("lambda").delete_function(FunctionName=name)}
-
-
-def _secret(region: str, account: str, reference: str) -> str:
-    """The ARN of what a reference, ``ssm:/path`` or ``secretsmanager:name``, refers to.
-
-    Secrets Manager adds a dash and six characters to a name.
-    """
-    kind, _, name = reference.partition(":")
-    if kind == "ssm":
-        return f"arn:aws:ssm:{region}:{account}:parameter{name}"
-    return f"arn:aws:secretsmanager:{region}:{account}:secret:{name}-??????"

@@ -41,9 +41,11 @@ class LambdaImage(LambdaTarget):
         return [Limit(UNCOMPRESSED_LIMIT, "Lambda allows images of 10 GB")]
 
     def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:
-        from ml_delivery.targets.lambda_image import packer
+        from ml_delivery.containers import packer
 
-        return packer.pack(config, made, scratch)
+        # https://docs.aws.amazon.com/lambda/latest/dg/python-image.html (Lambda's folder in its images)
+        recipe = packer.Recipe("Dockerfile.lambda", "public.ecr.aws/lambda/python:{}", "var/task")
+        return packer.pack(config, made, scratch, recipe)
 
     def push(self, context: Context, manifest: Manifest) -> Pushed:
         from ml_delivery.containers import registry

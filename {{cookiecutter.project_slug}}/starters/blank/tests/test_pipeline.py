@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import words
@@ -68,14 +65,3 @@ def test_request_is_logged_and_unknown_path_is_a_problem(root: Path, capsys: pyt
     assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
     line = json.loads(capsys.readouterr().out)
     assert (line["status"], line["Failures"], line["ColdStarts"]) == (404, 0, 1)
-
-
-def test_lambda_gets_what_it_expects(root: Path) -> None:
-    """https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html"""
-    assert root
-    sys.modules.pop("service.handler", None)
-    http = {"method": "GET", "path": "/healthz", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1"}
-    event: dict[str, Any] = {"version": "2.0", "rawPath": "/healthz", "rawQueryString": "", "headers": {"host": "h"}}
-    event |= {"requestContext": {"http": http}, "isBase64Encoded": False}
-    answer = importlib.import_module("service.handler").handler(event, None)
-    assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"status": "ok"})

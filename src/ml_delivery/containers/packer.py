@@ -1,4 +1,4 @@
-"""Packs a container image: three archives, one layer each, which ``Dockerfile.lambda`` adds to Lambda's base image."""
+"""Packs a container image: three archives, one layer each, which the service's Dockerfile adds to its base image."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import tarfile
 import zipfile
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -24,17 +25,28 @@ if TYPE_CHECKING:
     from ml_delivery.packing.bundle import Bundle
     from ml_delivery.packing.ingredients import Ingredients
 
-__all__ = ["pack"]
+__all__ = ["Recipe", "pack"]
 
-FILE = "Dockerfile.lambda"
-BASE = "public.ecr.aws/lambda/python:{}"  # as in that file
-# The function's folder in Lambda's images: https://docs.aws.amazon.com/lambda/latest/dg/python-image.html
-ROOT = "var/task"
 DATE = 315532800  # 1 January 1980, as in the ZIP
 PLATFORMS = {"x86_64": "amd64", "arm64": "arm64"}
 
 
-def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
+@dataclass(frozen=True)
+class Recipe:
+    """How a target's images are built.
+
+    Attributes:
+        file: the Dockerfile, in the service's folder.
+        base: the name of the base image, as in that file, with ``{}`` for the Python version.
+        folder: the folder of the image that holds the service, such as ``var/task``.
+    """
+
+    file: str
+    base: str
+    folder: str
+
+
+def pack(config: Config, made: Ingredients, scratch: Path, recipe: Recipe) -> Packed:
     """Build the image ``<service>:<version>`` with this machine's container engine.
 
     Raises:
@@ -43,9 +55,9 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
     """
     service = config.service
     engine = engines.find(made.time)
-    _share(_dependencies(made.bundle), scratch / "dependencies.tar.gz")
+    _share(_dependencies(made.bundle, recipe.folder), scratch / "dependencies.tar.gz")
     for name, files in (("model", made.model), ("source", made.source)):
-        _write(scratch / f"{name}.tar", files, made.programs)
+        _write(scratch / f"{name}.tar", files, made.programs, recipe.folder)
     layers = made.weights()
     tag = f"{service.name}:{made.version}"
     arguments = {"PYTHON": service.python, "PLATFORM": f"linux/{PLATFORMS[service.architecture]}"}
@@ -56,9 +68,9 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
         "org.opencontainers.image.revision": made.commit,
         "org.opencontainers.image.version": made.version,
     }
-    recipe = scratch / FILE
-    recipe.write_bytes(made.files.one(FILE))
-    image = engine.build(recipe, scratch, tag, arguments, labels)
+    file = scratch / recipe.file
+    file.write_bytes(made.files.one(recipe.file))
+    image = engine.build(file, scratch, tag, arguments, labels)
     if image.architecture != PLATFORMS[service.architecture]:
         raise BuildError(
             f"the base image is for {image.architecture}, service.architecture is {service.architecture}",
@@ -71,7 +83,7 @@ def pack(config: Config, made: Ingredients, scratch: Path) -> Packed:
         contents=made.contents(service.name),
         image=tag,
         layers=tuple(Layer(name, digest, size) for (name, size), digest in zip(layers.items(), ours, strict=True)),
-        base=_resolved(engine, config.build.base or BASE.format(service.python), image.layers[: -len(layers)]),
+        base=_resolved(engine, config.build.base or recipe.base.format(service.python), image.layers[: -len(layers)]),
         base_layers=image.layers[: -len(layers)],
     )
 
@@ -90,19 +102,19 @@ def _resolved(engine: engines.Engine, base: str, layers: tuple[str, ...]) -> str
     return base if "@" in base or not found.digest else f"{base}@{found.digest}"
 
 
-def _dependencies(bundle: Bundle) -> Path:
+def _dependencies(bundle: Bundle, folder: str) -> Path:
     """The bundle as an archive for the image; made once, and kept next to the bundle.
 
     It is compressed because the engine's client sends it again for each build.
     """
-    path = bundle.archive.with_suffix(".tar.gz")
+    path = bundle.archive.with_suffix(f".{folder.replace('/', '-')}.tar.gz")
     seal = path.with_name(f"{path.name}.sha256")
     if not (path.exists() and seal.exists()):
         plain = path.with_name(f"{path.name}.{os.getpid()}")
         with zipfile.ZipFile(bundle.checked()) as archive:
             files = ((name, archive.read(name)) for name in sorted(archive.namelist()))
             programs = frozenset(m.filename for m in archive.infolist() if m.external_attr >> 16 & 0o111)
-            _write(plain, files, programs)
+            _write(plain, files, programs, folder)
         packed = plain.with_suffix(".new")
         with plain.open("rb") as content, packed.open("wb") as file, gzip.GzipFile("", "wb", 6, file, DATE) as out:
             shutil.copyfileobj(content, out, 1 << 20)
@@ -116,9 +128,10 @@ def _dependencies(bundle: Bundle) -> Path:
     return path
 
 
-def _write(path: Path, files: Iterable[tuple[str, bytes]], programs: frozenset[str]) -> None:
-    """Write an archive of ``files`` below Lambda's folder, each folder before its contents; dates, owners, modes are fixed."""
-    known = {"var"}  # belongs to the base image, and an entry here would change it
+def _write(path: Path, files: Iterable[tuple[str, bytes]], programs: frozenset[str], root: str) -> None:
+    """Write an archive of ``files`` below ``root``, each folder before its contents; dates, owners, modes are fixed."""
+    # Belong to the base image, and an entry here would change them.
+    known = {"/".join(root.split("/")[:depth]) for depth in range(1, root.count("/") + 1)}
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
 
         def add(name: str, kind: bytes, mode: int, data: bytes = b"") -> None:
@@ -126,15 +139,15 @@ def _write(path: Path, files: Iterable[tuple[str, bytes]], programs: frozenset[s
             entry.type, entry.mode, entry.size, entry.mtime = kind, mode, len(data), DATE
             archive.addfile(entry, BytesIO(data))
 
-        known.add(ROOT)
-        add(ROOT, tarfile.DIRTYPE, 0o755)  # an empty archive would be treated as a file
+        known.add(root)
+        add(root, tarfile.DIRTYPE, 0o755)  # an empty archive would be treated as a file
         for name, data in sorted(files):
-            folders = f"{ROOT}/{name}".split("/")[:-1]
+            folders = f"{root}/{name}".split("/")[:-1]
             for depth in range(1, len(folders) + 1):
                 if (folder := "/".join(folders[:depth])) not in known:
                     known.add(folder)
                     add(folder, tarfile.DIRTYPE, 0o755)
-            add(f"{ROOT}/{name}", tarfile.REGTYPE, 0o755 if name in programs else 0o644, data)
+            add(f"{root}/{name}", tarfile.REGTYPE, 0o755 if name in programs else 0o644, data)
 
 
 def _share(kept: Path, path: Path) -> None:

@@ -1,0 +1,173 @@
+"""The pods of a deployed version: whether they are ready or why not, what they measured and what they logged."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from ml_delivery.errors import CloudError, Refused, Unsettled
+from ml_delivery.records import Numbers
+from ml_delivery.targets.eks import prometheus, reasons
+from ml_delivery.targets.eks.names import CONTENT, METRICS_PORT, PORT, Paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ml_delivery.targets.eks.client import Client, Tree
+    from ml_delivery.targets.eks.reasons import Reason
+
+__all__ = ["LINES", "Pods"]
+
+LINES = 10  # of a container that exited, in the refusal
+
+
+class Pods:
+    """The pods of one deployed version.
+
+    Args:
+        node_seconds: for how long a pod may wait for a node, which a cluster that adds nodes takes a while to start.
+        start: the seconds within which a pod must be ready once it runs.
+        path: the path of the health check.
+    """
+
+    def __init__(
+        self, client: Client, namespace: str, deployed: str, *, node_seconds: float, start: int, path: str
+    ) -> None:
+        self.deployed, self._client, self._paths = deployed, client, Paths(namespace)
+        self._node_seconds, self._start, self._path = node_seconds, start, path
+        self._answer, self._pull = "", ""
+        self._running: dict[str, float] = {}  # since when each pod runs without being ready
+
+    def wait(self, replicas: int) -> None:
+        """Wait until at least ``replicas`` pods are available.
+
+        Raises:
+            Refused: they can't become so; the message has the cluster's reason.
+            Unsettled: it timed out.
+        """
+        began, pause = time.monotonic(), 0.1
+        limit = self._node_seconds + 2 * self._start + 60
+        while not self.available(replicas):
+            if why := self.reason(time.monotonic() - began):
+                raise Refused(
+                    f"{self.deployed} does not start: {self._told(why)}",
+                    next=f"fix what it names, then invoke deploy {self._client.where}",
+                )
+            if time.monotonic() - began > limit:
+                raise Unsettled(
+                    f"{self.deployed}: timed out after {limit:.0f} s{self._last_answer()}",
+                    next=f"kubectl describe pods --namespace {self._paths.namespace}, then run this again",
+                )
+            time.sleep(pause)
+            pause = min(pause * 1.2, 1.0)
+
+    def available(self, replicas: int) -> bool:
+        """Whether at least this many pods are ready."""
+        found = self._client.get(self._paths.deployments(self.deployed)) or {}
+        status = found.get("status", {})
+        seen = status.get("observedGeneration", 0) >= found.get("metadata", {}).get("generation", 0)
+        return seen and int(status.get("availableReplicas") or 0) >= replicas
+
+    def reason(self, waited: float = 0.0) -> Reason | None:
+        """Why the pods can't become ready, after they were ``waited`` for; None while nothing is known to be wrong."""
+        found = self._client.get(self._paths.deployments(self.deployed)) or {}
+        if why := reasons.of_deployment(found):
+            return why
+        for pod in self.current():
+            if why := reasons.of_pod(pod):
+                return why
+            if (unplaced := reasons.waits_for_node(pod)) and waited >= self._node_seconds:
+                return reasons.Reason(f"no node has room for it: {unplaced}")
+            self._pull = reasons.pull(pod) or self._pull
+            if self._ask(pod) > self._start:
+                return reasons.Reason(
+                    f"it is not ready after {self._start} s (function.start)", pod["metadata"]["name"]
+                )
+        return None
+
+    def why(self) -> str:
+        """The reason with the last lines of the process, in one sentence; empty while nothing is known to be wrong."""
+        found = self.reason(self._node_seconds)
+        return self._told(found) if found else ""
+
+    def current(self) -> list[Tree]:
+        """The pods of what is deployed now that are not being deleted."""
+        found = self._client.get(self._paths.deployments(self.deployed))
+        content = found["metadata"].get("annotations", {}).get(CONTENT, "") if found else ""
+        pods = self._client.items(self._paths.pods(self.deployed))
+        return [
+            pod
+            for pod in pods
+            if pod["metadata"]["labels"].get(CONTENT) == content and not pod["metadata"].get("deletionTimestamp")
+        ]
+
+    def numbers(self) -> Numbers:
+        """What the pods measured of users' requests since they started, restarts counted as errors."""
+        total, restarts = prometheus.Measured(), 0
+        for pod in self.current():
+            restarts += sum(int(one.get("restartCount", 0)) for one in pod["status"].get("containerStatuses", []))
+            reply = self._client.send("GET", self._proxied(pod, METRICS_PORT, "/metrics"), seconds=5, patience=0)
+            if reply.status == 200:
+                total += prometheus.read(reply.body.decode("utf-8", "replace"))
+            elif _ready(pod):
+                raise CloudError(
+                    f"the metrics of {pod['metadata']['name']} can't be read: {reply.body.decode('utf-8', 'replace')[:200]}",
+                    next=f"invoke doctor {self._client.where}, then run this again",
+                )
+        return Numbers(total.requests, restarts, total.p95, 0, total.failures)
+
+    def logs(self, since: float) -> Iterator[str]:
+        """The lines of all pods since ``since`` (seconds since 1970), oldest first."""
+        at = quote(datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        lines = []
+        for pod in self.current():
+            name = pod["metadata"]["name"]
+            reply = self._client.send("GET", f"{self._paths.core('pods', name)}/log?timestamps=true&sinceTime={at}")
+            if reply.status == 200:
+                lines += reply.body.decode("utf-8", "replace").splitlines()
+        return (line.partition(" ")[2] for line in sorted(lines))
+
+    # -- why
+
+    def _told(self, why: Reason) -> str:
+        """The reason with the last lines of the process, and what it last answered."""
+        lines = self._tail(why) if why.log else []
+        said = f"; its last lines: {' | '.join(lines)}" if lines else ""
+        pull = f"; {self._pull}" if self._pull and self._pull not in why.text else ""
+        return f"{why.text}{pull}{self._last_answer()}{said}"
+
+    def _last_answer(self) -> str:
+        return f"; it last answered {self._path} with {self._answer}" if self._answer else ""
+
+    def _tail(self, why: Reason) -> list[str]:
+        path = f"{self._paths.core('pods', why.log)}/log?tailLines={LINES}"
+        for previous in (why.previous, False):  # the previous container's log may be removed already
+            reply = self._client.send("GET", f"{path}&previous={'true' if previous else 'false'}")
+            if reply.status == 200:
+                return [line for line in reply.body.decode("utf-8", "replace").splitlines() if line.strip()]
+        return []
+
+    def _ask(self, pod: Tree) -> float:
+        """Remember what a pod that runs but isn't ready answers to the health check; for how many seconds it has been so."""
+        name, now = pod["metadata"]["name"], time.monotonic()
+        running = any("running" in one.get("state", {}) for one in pod["status"].get("containerStatuses", []))
+        if _ready(pod) or not running:
+            self._running.pop(name, None)
+            return 0.0
+        waited = now - self._running.setdefault(name, now)
+        try:
+            reply = self._client.send("GET", self._proxied(pod, PORT, self._path), seconds=2, patience=0)
+        except CloudError:
+            return waited  # the API server is away; what is asked next waits for it
+        if reply.document.get("kind") != "Status" and b"error trying to reach service" not in reply.body:
+            self._answer = f"{reply.status}: {reply.body.decode('utf-8', 'replace')[:200]}"
+        return waited
+
+    def _proxied(self, pod: Tree, port: int, path: str) -> str:
+        return f"{self._paths.core('pods', pod['metadata']['name'])}:{port}/proxy{path}"
+
+
+def _ready(pod: Tree) -> bool:
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", []))

@@ -1,0 +1,92 @@
+"""A tiny service whose target is a cluster: a WSGI application behind gunicorn, easy to break in one way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tiny import PYTHON, TEMPLATE, Tiny
+
+SLIM = f"public.ecr.aws/docker/library/python:{PYTHON}-slim"
+APP = """\
+import json, os, pathlib, sys, time
+
+RELEASE = json.loads((pathlib.Path(__file__).parent.parent / "release.json").read_text())
+
+
+def create_app():
+    print("starting", flush=True)
+    return answer
+
+
+def answer(environ, start_response):
+    path, status = environ["PATH_INFO"], "200 OK"
+    body = {"release": int(os.environ["RELEASE_NUMBER"]), "note": "first", **RELEASE}
+    if path == "/variables":
+        body = dict(os.environ)
+    if path == "/broken":
+        status = "500 Internal Server Error"
+    start_response(status, [("Content-Type", "application/json")])
+    return [json.dumps(body).encode()]
+"""
+CREATED = '    print("starting", flush=True)\n'
+# How a service breaks: the text to replace in APP, what to put there, and what the refusal says.
+FAULTS = {
+    "exits": (CREATED, CREATED + "    raise ValueError('no such luck')\n", "ValueError: no such luck"),
+    "is never ready": (
+        "= environ",
+        '= environ["PATH_INFO"], "503 Not Yet" #',
+        "function.start); it last answered /readyz with 503",
+    ),
+    "needs memory": (CREATED, CREATED + "    bytearray(10**9)\n", "used more than function.memory"),
+    "is another release": ("**RELEASE", '**RELEASE, "content": "sha256:0"', "is another release: /version has content"),
+}
+SETTINGS = """\
+cpu = 200
+memory = 96
+replicas = 1
+start = 15
+drain = 0
+"""
+GUNICORN = ("gunicorn", "packaging")
+
+
+def locked() -> str:
+    """gunicorn and what it needs, from the starter's own lockfile of its checks."""
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in (TEMPLATE / "starters/pricing/requirements/check.txt").read_text().splitlines():
+        if not line.startswith((" ", "#")):
+            name = line.partition("==")[0]
+        if name in GUNICORN and "# via" not in line and not line.strip().startswith("#"):
+            found.setdefault(name, []).append(line)
+    assert set(found) == set(GUNICORN)
+    return "\n".join(line for lines in found.values() for line in lines) + "\n"
+
+
+def pod(service: Tiny, cluster: str) -> None:
+    """Make the target of ``service`` a cluster, and commit."""
+    (service.root / "src/service/handler.py").unlink()
+    service.write("src/service/app.py", APP)
+    for file in ("serving.py", "__init__.py"):
+        shipped = Path(TEMPLATE, "src/ml_service", file).read_text(encoding="utf-8")
+        service.write(f"src/ml_service/{file}", shipped)
+    service.write("Dockerfile", (TEMPLATE / "Dockerfile").read_text(encoding="utf-8"))
+    service.write("requirements/serve.txt", locked())
+    service.replace("pyproject.toml", "dependencies = []", 'dependencies = ["gunicorn"]')
+    service.replace("pipeline.toml", 'target = "lambda-zip"', 'target = "eks"')
+    service.replace("pipeline.toml", "memory = 256\ntimeout = 3\n", f'cluster = "{cluster}"\n{SETTINGS}')
+    service.commit("Pod")
+
+
+def fault(service: Tiny, name: str) -> str:
+    """Break the service in one way and commit; what the refusal will say."""
+    old, new, says = FAULTS[name]
+    service.replace("src/service/app.py", old, new)
+    service.commit(f"Break: {name}")
+    return says
+
+
+def repair(service: Tiny, note: str) -> None:
+    """Put the good application back, with something changed, and commit."""
+    service.write("src/service/app.py", APP.replace('"first"', f'"{note}"'))
+    service.commit(f"Repair: {note}")
