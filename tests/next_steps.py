@@ -10,6 +10,7 @@ GITHUB = "not here: GitHub's settings, or its answer"
 SNYK = "not here: Snyk's own programs and its site"
 INDEX = "not here: locks are made from a package index"
 OUTSIDE = "not here: the network, or a service outside, must do its part first"
+CLUSTER = "not here: the cluster, or what is in it, must do its part first"
 ENGINE = "not here: an image's engine or registry must do its part first"
 CACHE = "not here: another program writes to the cache"
 FILE = "not here: the disk, or its file system, must do its part first"
@@ -167,6 +168,23 @@ STEPS: dict[str, tuple[str, ...]] = {
     "source.py clone": ("shallow",),
     "source.py require_clean": ("uncommitted",),
     "source.py start": (ABSENT,),
+    "containers/images.py name": ("not here: an image of another commit has the tag in ECR",),
+    "release/numbers.py numbered": ("elsewhere: test_eks.py::test_from_build_to_removal",),
+    "targets/eks/access.py _class": (CLUSTER,),
+    "targets/eks/access.py _ensure_cluster": (CLUSTER,),
+    "targets/eks/access.py checks.gateway": (CLUSTER,),
+    "targets/eks/access.py checks.namespace": (CLUSTER,),
+    "targets/eks/client.py Client._checked": (CLUSTER,),
+    "targets/eks/client.py Client.send": (CLUSTER,),
+    "targets/eks/client.py open_client": (CLUSTER, CLUSTER),
+    "targets/eks/deployer.py EksDeployer._apply": (CLUSTER, CLUSTER),
+    "targets/eks/deployer.py EksDeployer._foreign": (CLUSTER,),
+    "targets/eks/deployer.py EksDeployer.live": (CLUSTER,),
+    "targets/eks/pods.py Pods.numbers": (CLUSTER,),
+    "targets/eks/pods.py Pods.wait": (CLUSTER, CLUSTER),
+    "targets/eks/route.py Route._settle": (CLUSTER,),
+    "targets/eks/route.py Route._settle.carried_out": (CLUSTER,),
+    "targets/eks/route.py Route.require": (CLUSTER,),
     "targets/lambda_function/deployer.py LambdaDeployer.stage": ("not here: another tool changes the function",),
     "targets/lambda_function/function.py Convergence.step": (AWS,),
     "targets/lambda_function/function.py Convergence._require_same_package": (CHANGE,),

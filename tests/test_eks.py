@@ -26,7 +26,7 @@ from ml_delivery.targets.eks.deployer import EksDeployer
 from ml_delivery.targets.eks.names import Paths
 
 # What the emulator starts clusters with; read before the other tests hide the developer's settings.
-KUBERNETES = os.environ.get("PIPELINE_KUBERNETES", "")
+KUBERNETES = os.environ.get("PIPELINE_CLUSTER", "")
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +37,13 @@ def slim() -> None:
     except PipelineError as error:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"tests/engine.sh starts an engine for this: {error}")
     if not KUBERNETES:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("PIPELINE_KUBERNETES names no program of Kubernetes")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("PIPELINE_CLUSTER names no program of Kubernetes")
 
 
 @pytest.fixture
 def service(slim: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tiny]:
     """A tiny service whose target is the cluster of an emulator of its own."""
-    monkeypatch.setenv("PIPELINE_KUBERNETES", KUBERNETES)
+    monkeypatch.setenv("PIPELINE_CLUSTER", KUBERNETES)
     (tmp_path / "own").mkdir()
     made = Tiny(tmp_path / "service", tmp_path / "own", "podded")
     podded.pod(made, "services")
@@ -57,7 +57,7 @@ def test_from_build_to_removal(service: Tiny) -> None:
     service.git("tag", "v1.4.2")
     service.invoke("build")
     assert "  also as v1.4.2, from git's tag" in service.invoke("push")
-    assert "release 1 is verified: version podded-1 serves production on embedded" in service.invoke("deploy")
+    assert "release 1 is verified: podded-1 serves production on embedded" in service.invoke("deploy")
     assert json.loads(service.invoke("call", "/version"))["note"] == "first"
     assert "starting" in service.invoke("logs")
     assert service.invoke("plan") == "production: nothing to do\n"
@@ -81,6 +81,8 @@ def test_from_build_to_removal(service: Tiny) -> None:
     deployer = service.open().deployer
     assert isinstance(deployer, EksDeployer)
     assert deployer.client.get(Paths("podded-production").deployments("podded-1"))["spec"]["replicas"] == 0  # type: ignore[index]
+    assert "no release that can be rolled back to is v9.9.9" in service.invoke("rollback", "--to", "v9.9.9", code=1)
+    assert "v1.4.2" in service.invoke("releases", "--branch", "main")
     assert "release 1 is verified" in service.invoke("rollback", "--to", "v1.4.2")
     assert json.loads(service.invoke("call", "/variables"))["LOG_LEVEL"] == "INFO"
     assert set(service.open().deployer.deployed()) == {"podded-1"}  # what was rolled back from is not kept
