@@ -25,25 +25,20 @@ from ml_delivery.targets.eks.client import Rejected, open_client
 from ml_delivery.targets.eks.deployer import EksDeployer
 from ml_delivery.targets.eks.names import Paths
 
-# What the emulator starts clusters with; read before the other tests hide the developer's settings.
-KUBERNETES = os.environ.get("PIPELINE_CLUSTER", "")
-
 
 @pytest.fixture(scope="module")
 def slim() -> None:
-    """A container engine with Python's slim image, as ``tests/engine.sh`` starts one, and what clusters are started with."""
+    """A container engine with Python's slim image, as ``tests/engine.sh`` starts one."""
     try:
         engines.find().inspect(podded.SLIM)
     except PipelineError as error:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"tests/engine.sh starts an engine for this: {error}")
-    if not KUBERNETES:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("PIPELINE_CLUSTER names no program of Kubernetes")
 
 
 @pytest.fixture
-def service(slim: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tiny]:
+def service(slim: None, kubernetes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tiny]:
     """A tiny service whose target is the cluster of an emulator of its own."""
-    monkeypatch.setenv("PIPELINE_CLUSTER", KUBERNETES)
+    monkeypatch.setenv("PIPELINE_CLUSTER", kubernetes)
     (tmp_path / "own").mkdir()
     made = Tiny(tmp_path / "service", tmp_path / "own", "podded")
     podded.pod(made, "services")

@@ -30,7 +30,7 @@ class EksSettings(Function):
     memory: int = key("megabytes for each pod: 512", default=512, within=(32, 786_432))
     replicas: int = key("a number of pods: 2", default=2, within=(1, 1000))
     max_replicas: int = key("a number of pods, or 0 for no autoscaling: 10", default=0, within=(0, 1000))
-    start: int = key("seconds within which a pod must be ready: 60", default=60, within=(1, 3600))
+    start: int = key("seconds within which a pod must be ready: 60", default=60, within=(1, 300))
     drain: int = key("seconds that a stopped pod still serves: 25", default=25, within=(0, 900))
 
 
