@@ -52,7 +52,7 @@ def test_from_build_to_removal(service: Tiny) -> None:
     service.git("tag", "v1.4.2")
     service.invoke("build")
     assert "  also as v1.4.2, from git's tag" in service.invoke("push")
-    assert "release 1 is verified: podded-1 serves production on embedded" in service.invoke("deploy")
+    assert "release 1 is verified: deployed version podded-1 serves production on embedded" in service.invoke("deploy")
     assert json.loads(service.invoke("call", "/version"))["note"] == "first"
     assert "starting" in service.invoke("logs")
     assert service.invoke("plan") == "production: nothing to do\n"

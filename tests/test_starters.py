@@ -57,6 +57,16 @@ def test_locks_are_not_stale(starter: str) -> None:
     assert locks.stale(TEMPLATE / "starters" / starter) == []
 
 
+@pytest.mark.parametrize("starter", STARTERS)
+def test_bake_of_every_target_has_its_locks(tmp_path: Path, starter: str) -> None:
+    """What a target declares in place of the others' packages is what a bake's lockfiles hold."""
+    for target in CHOICES["target"]:
+        made = bake(tmp_path / target, starter=starter, target=target)
+        assert locks.stale(made) == [], target
+        pins = {pin.name for pin in locks.read(made / locks.SERVE)}
+        assert ("gunicorn" in pins, "apig-wsgi" in pins) == (target == "eks", target != "eks")
+
+
 def test_starters_lock_the_same_versions() -> None:
     """What two starters have in common they have in one version, so that one bump is one decision."""
 

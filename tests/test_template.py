@@ -26,8 +26,8 @@ LINKS = {"Dockerfile.lambda", "buildspec.yml", "requirements/uv.txt", "tox.ini"}
 
 
 def baked(path: Path) -> str:
-    """The name in a bake of a file of the template: a starter's files move to the top."""
-    return re.sub("^starters/[^/]+/", "", path.relative_to(TEMPLATE).as_posix())
+    """The name in a bake of a file of the template: a starter's files move to the top, as do those for one target."""
+    return re.sub("^starters/[^/]+/(eks/)?", "", path.relative_to(TEMPLATE).as_posix())
 
 
 def tracked(folder: Path = ROOT) -> list[Path]:
