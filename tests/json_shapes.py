@@ -56,7 +56,10 @@ PLAN = inspect.get_annotations(Plan, eval_str=True)
 STACK = _document("Stack", **inspect.get_annotations(InfraPlan, eval_str=True), applied=bool)
 # Each task that takes --json, with the version of its document, and what that is.
 SHAPES: dict[str, tuple[int, Any]] = {
-    "bootstrap": (1, _document("Bootstrap", stacks=list[STACK], DELIVERY=dict[str, dict[str, str]])),
+    "bootstrap": (
+        1,
+        _document("Bootstrap", stacks=list[STACK], established=list[str], DELIVERY=dict[str, dict[str, str]]),
+    ),
     "build": (1, Manifest),
     "build --on codebuild": (1, Done),
     "push": (1, Pushed),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OneService", "Route", "Routing", "routing"]
 
-# https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html (target groups per action)
+# Target groups of one forward action: AWS's guide to Application Load Balancers, "Quotas".
 MOST = 5
 NOTE = "ml-delivery/note"
 CHANGED = (404, 409, 422)
