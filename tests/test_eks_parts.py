@@ -13,7 +13,7 @@ from tiny import TARGETS, Tiny
 
 from ml_delivery import source
 from ml_delivery.cloud import Cloud
-from ml_delivery.keys import Environment, Probe, Request
+from ml_delivery.keys import Environment, Http, Probe, Request
 from ml_delivery.records import Artifact, Release
 from ml_delivery.targets.eks import access, client, manifests, prometheus, reasons
 from ml_delivery.targets.eks.settings import EksSettings
@@ -69,7 +69,7 @@ def test_objects_are_valid_in_every_supported_version(version: str) -> None:
 
 def environment(*methods: str) -> Environment:
     probe = Probe(requests=tuple(Request("/x", method) for method in methods))
-    return Environment("production", "main", "", "eks", EksSettings(), SimpleNamespace(), probe, {})  # type: ignore[arg-type]
+    return Environment("production", "main", "", "eks", EksSettings(), Http(), SimpleNamespace(), probe, {})  # type: ignore[arg-type]
 
 
 def test_settings_are_read_back_from_what_is_applied() -> None:

@@ -119,7 +119,7 @@ def rules(environment: Environment, stage: str) -> list[Tree]:
         return [
             allow("apps", "deployments", verbs=["get"]),
             allow("", "services", verbs=["get"]),
-            allow(gateway, "httproutes", verbs=["get"]),
+            allow(gateway, "httproutes", "gateways", verbs=["get"]),
         ]
     asked = {"GET", *(request.method for request in environment.probe.requests)}
     return [

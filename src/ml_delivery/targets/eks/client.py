@@ -19,6 +19,8 @@ from ml_delivery.cloud import code_of
 from ml_delivery.errors import CloudError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ml_delivery.cloud import Cloud
 
 __all__ = ["MANAGER", "Client", "Rejected", "Tree", "open_client", "token"]
@@ -187,6 +189,7 @@ class Client:
         kind: str = "application/json",
         seconds: float = 30.0,
         patience: float = PATIENCE,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """The response to one request, whatever its status; repeated while the API server doesn't answer or is overloaded.
 
@@ -198,7 +201,7 @@ class Client:
         end, pause = time.monotonic() + patience, 0.1
         while True:
             try:
-                reply = self._once(method, path, body, kind, seconds)
+                reply = self._once(method, path, body, {"Content-Type": kind, **(headers or {})}, seconds)
                 if reply.status not in (429, 500, 504) or not _overloaded(reply) or time.monotonic() > end:
                     return reply
             except (OSError, http.client.HTTPException) as error:
@@ -211,17 +214,20 @@ class Client:
             time.sleep(pause)
             pause = min(pause * 2, 2.0)
 
-    def _once(self, method: str, path: str, body: bytes | None, kind: str, seconds: float) -> Reply:
+    def _once(self, method: str, path: str, body: bytes | None, headers: dict[str, str], seconds: float) -> Reply:
         if self._connection is None:
             host, port = self._endpoint.hostname or "", self._endpoint.port or 443
             self._connection = http.client.HTTPSConnection(host, port, timeout=seconds, context=self._tls)
         self._connection.timeout = seconds
         if self._connection.sock is not None:
             self._connection.sock.settimeout(seconds)
-        headers = {"Authorization": f"Bearer {self._fresh()}", "User-Agent": MANAGER, "Accept": "*/*"}
-        if body is not None:
-            headers["Content-Type"] = kind
-        self._connection.request(method, self._endpoint.path.rstrip("/") + path, body, headers)
+        own = {
+            "Authorization": f"Bearer {self._fresh()}",
+            "User-Agent": MANAGER,
+        }  # the proxy passes on all but the first
+        names = {name.lower() for name in own}
+        sent = {"Accept": "*/*", **{name: value for name, value in headers.items() if name.lower() not in names}, **own}
+        self._connection.request(method, self._endpoint.path.rstrip("/") + path, body, sent)
         answer = self._connection.getresponse()
         return Reply(answer.status, answer.read())
 

@@ -17,9 +17,9 @@ from ml_delivery.targets.eks.pods import Pods
 from ml_delivery.targets.eks.route import routing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from ml_delivery.records import Artifact, Context, Cost, Numbers, Release, Removed, Settings, Traffic
+    from ml_delivery.records import Artifact, Context, Cost, Line, Numbers, Release, Removed, Settings, Traffic
     from ml_delivery.targets.eks.route import Routing
 
 __all__ = ["EksDeployer"]
@@ -117,7 +117,15 @@ class EksDeployer(Deployer):
     def stored(self, artifact: Artifact) -> str:
         return images.stored(self.context.cloud, artifact)
 
-    def call(self, path: str, deployed: str = "", *, method: str = "GET", body: str = "") -> Answer:
+    def call(
+        self,
+        path: str,
+        deployed: str = "",
+        *,
+        method: str = "GET",
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         began = time.perf_counter()
         if not deployed:
             traffic = self.traffic()
@@ -125,7 +133,7 @@ class EksDeployer(Deployer):
                 return Answer(0, "", "nothing is live", time.perf_counter() - began, gone=True)
             deployed = traffic.deployed
         place = f"{self._paths.core('services', deployed)}:http/proxy{path}"
-        reply = self.client.send(method, place, body.encode() if body else None, seconds=CALL_SECONDS)
+        reply = self.client.send(method, place, body or None, seconds=CALL_SECONDS, headers=headers)
         text, passed = reply.body.decode("utf-8", "replace"), time.perf_counter() - began
         refusal = reply.document
         if refusal.get("kind") != "Status" or refusal.get("apiVersion") != "v1":
@@ -171,11 +179,14 @@ class EksDeployer(Deployer):
         if (found := self.client.get(path)) and found["spec"].get("replicas", 0):
             self.client.scale(path, 0)
 
-    def logs(self, since: float) -> Iterator[str]:
+    def logs(self, since: float) -> Iterator[Line]:
         traffic = self.traffic()
         names = {*traffic.all} if traffic else set(self.deployed())
         for deployed in sorted(names):
             yield from self._pods(deployed).logs(since)
+
+    def address(self, made: str) -> str:
+        return self.routing.address()
 
     def discard(self, keep: set[str], before: float) -> list[Removed]:
         return images.discard(self.context.cloud, self.context.output("Repository"), keep, before)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ml_delivery.errors import CloudError, Refused, Unsettled
-from ml_delivery.records import Numbers
+from ml_delivery.records import Line, Numbers
 from ml_delivery.targets.eks import prometheus, reasons
 from ml_delivery.targets.eks.names import CONTENT, METRICS_PORT, PORT, Paths
 
@@ -118,7 +118,7 @@ class Pods:
                 )
         return Numbers(total.requests, restarts, total.p95, 0, total.failures)
 
-    def logs(self, since: float) -> Iterator[str]:
+    def logs(self, since: float) -> Iterator[Line]:
         """The lines of all pods since ``since`` (seconds since 1970), oldest first."""
         at = quote(datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
         lines = []
@@ -127,7 +127,7 @@ class Pods:
             reply = self._client.send("GET", f"{self._paths.core('pods', name)}/log?timestamps=true&sinceTime={at}")
             if reply.status == 200:
                 lines += reply.body.decode("utf-8", "replace").splitlines()
-        return (line.partition(" ")[2] for line in sorted(lines))
+        return (_line(*line.split(" ", 1)) for line in sorted(lines) if " " in line)
 
     # -- why
 
@@ -171,3 +171,8 @@ class Pods:
 
 def _ready(pod: Tree) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", []))
+
+
+def _line(at: str, text: str) -> Line:
+    """A line with its time, which has nanoseconds: ``2026-01-02T03:04:05.123456789Z``."""
+    return Line(datetime.fromisoformat(f"{at[:26].rstrip('Z')}+00:00").timestamp(), text)

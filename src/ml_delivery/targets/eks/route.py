@@ -68,6 +68,10 @@ class Routing(ABC):
         """
         return
 
+    def address(self) -> str:
+        """The URL at which users reach what is live; empty where only the cluster knows it."""
+        return ""
+
     def warm(self, deployed: str) -> None:
         """Prepare for a deployed version that gets no traffic yet."""
         return
@@ -109,6 +113,11 @@ class Route(Routing):
                 f"the Gateway {GATEWAY} of {self._paths.namespace} carries no traffic: {why}",
                 next=f"invoke doctor {self._client.where}; a new load balancer takes some minutes",
             ) from error
+
+    def address(self) -> str:
+        found = self._client.get(self._paths.group("gateway.networking.k8s.io/v1", "gateways", GATEWAY))
+        listed = found.get("status", {}).get("addresses", []) if found else []
+        return f"http://{listed[0]['value']}/" if listed else ""
 
     def traffic(self) -> Traffic | None:
         found = self._client.get(self._paths.routes(ROUTE))
