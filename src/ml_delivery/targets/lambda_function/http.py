@@ -31,7 +31,12 @@ def http_event(
         "routeKey": "$default",
         "rawPath": parts.path,
         "rawQueryString": parts.query,
-        "headers": {"host": "pipeline", "user-agent": "pipeline", "content-type": "application/json", **(headers or {})},
+        "headers": {
+            "host": "pipeline",
+            "user-agent": "pipeline",
+            "content-type": "application/json",
+            **(headers or {}),
+        },
         "requestContext": {
             "domainName": "pipeline",
             "http": {
