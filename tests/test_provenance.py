@@ -257,7 +257,9 @@ def test_verify_finds_false_provenance_and_another_bill(tiny: Tiny) -> None:
     assert "✓ its bill of materials" in printed
     key = f"artifacts/{pushed.version}/{made.sbom.removeprefix('sha256:')}.sbom.cdx.json"
     put(tiny.open(), key, b"{}")
-    assert "✗ its bill of materials: sha256:" in tiny.invoke("verify", code=1)
+    refused = tiny.invoke("verify", code=1)
+    assert "✗ its bill of materials: sha256:" in refused
+    assert "next: invoke cloud.reset" in refused  # a rollback would not bring it back
     put(tiny.open(), key, (tiny.root / "build/sbom.cdx.json").read_bytes())
     put(tiny.open(), next(iter(statements(tiny.open(), pushed.version))), b"{}")
     with pytest.raises(Refused, match="has no provenance that production accepts"):

@@ -88,8 +88,12 @@ def described(cloud: Cloud, bucket: str, key: str) -> Iterator[None]:
     try:
         yield
     except Damaged as error:
-        place = f"--bucket {bucket} --prefix {key} --region {cloud.region}"
-        remedy = f"restore its previous version, which S3 keeps: aws s3api list-object-versions {place}"
-        if cloud.name == "embedded":
-            remedy = "invoke cloud.reset, which deletes everything that the embedded AWS holds"
-        raise Damaged(error.message, next=remedy) from error.__cause__
+        raise Damaged(error.message, next=remedy(cloud, bucket, key)) from error.__cause__
+
+
+def remedy(cloud: Cloud, bucket: str, key: str) -> str:
+    """How an object that was damaged or replaced is restored, or dropped with the rest of a rehearsal."""
+    if cloud.name == "embedded":
+        return "invoke cloud.reset, which deletes everything that the embedded AWS holds"
+    place = f"--bucket {bucket} --prefix {key} --region {cloud.region}"
+    return f"restore its previous version, which S3 keeps: aws s3api list-object-versions {place}"

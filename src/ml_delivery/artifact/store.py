@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
     from ml_delivery.records import Context, Manifest
 
-__all__ = ["bill", "find", "keep", "known", "prune", "push", "record", "stored"]
+__all__ = ["bill", "bill_key", "find", "keep", "known", "prune", "push", "record", "stored"]
 
 
 def push(cloud: Cloud, bucket: str, archive: Path, manifest: Manifest) -> Pushed:
@@ -62,7 +62,7 @@ def keep(cloud: Cloud, bucket: str, version: str, bill: bytes) -> None:
     Raises:
         CloudError: S3 refused.
     """
-    objects.create(cloud, bucket, _bill(version, hashlib.sha256(bill).hexdigest()), bill)
+    objects.create(cloud, bucket, bill_key(version, hashlib.sha256(bill).hexdigest()), bill)
 
 
 def bill(cloud: Cloud, bucket: str, version: str, digest: str) -> str:
@@ -71,7 +71,7 @@ def bill(cloud: Cloud, bucket: str, version: str, digest: str) -> str:
     Raises:
         CloudError: S3 refused.
     """
-    found = objects.get(cloud, bucket, _bill(version, digest.removeprefix("sha256:")))
+    found = objects.get(cloud, bucket, bill_key(version, digest))
     return f"sha256:{hashlib.sha256(found[0]).hexdigest()}" if found else ""
 
 
@@ -174,5 +174,6 @@ def _name(version: str) -> str:
     return f"artifacts/{version}/artifact.json"
 
 
-def _bill(version: str, digest: str) -> str:
-    return f"artifacts/{version}/{digest}.sbom.cdx.json"
+def bill_key(version: str, digest: str) -> str:
+    """Where the bill of materials with this digest is kept."""
+    return f"artifacts/{version}/{digest.removeprefix('sha256:')}.sbom.cdx.json"

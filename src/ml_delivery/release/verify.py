@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_delivery import source
+from ml_delivery import objects, source
 from ml_delivery.artifact import provenance, store
 from ml_delivery.errors import Refused
 from ml_delivery.release import foreign, words
@@ -46,11 +46,11 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
         raise Refused("what is live was not deployed by this pipeline", next=f"invoke status {where}")
     recorded, number = release.artifact, release.number
 
-    def hold(kind: LinkKind, digest: str, wanted: str, subject: str = "") -> None:
+    def hold(kind: LinkKind, digest: str, wanted: str, subject: str = "", restore: str = "") -> None:
         link = Link(kind, digest, subject, number)
         if digest != wanted:
             refusal = f"{words.link(link)}: {digest or 'nothing'} is not {wanted}"
-            raise Refused(refusal, next=f"invoke rollback {where}")
+            raise Refused(refusal, next=restore or f"invoke rollback {where}")
         links.append(link)
         report(link)
 
@@ -60,8 +60,11 @@ def verify(delivery: Delivery, *, rebuild: bool, report: Callable[[Link], None])
     # A build of what is checked out now is another artifact, which must be live before it can be verified.
     made = provenance.check(delivery, pushed, after=f" && invoke deploy {where}")
     hold("provenance", made.digest, recorded.digest, made.invocation)
-    bill = store.bill(delivery.cloud, delivery.foundation.bucket, pushed.version, made.sbom)
-    hold("bill of materials", bill, made.sbom, pushed.version)
+    cloud, bucket = delivery.cloud, delivery.foundation.bucket
+    bill = store.bill(cloud, bucket, pushed.version, made.sbom)
+    # A rollback would not bring it back.
+    restore = objects.remedy(cloud, bucket, store.bill_key(pushed.version, made.sbom))
+    hold("bill of materials", bill, made.sbom, pushed.version, restore)
     hold("bytes", delivery.deployer.stored(pushed), pushed.digest, recorded.location)
     answer = delivery.deployer.call("/version")
     if answer.fault:
