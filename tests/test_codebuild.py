@@ -77,13 +77,18 @@ def test_a_failed_build_fails_the_command(service: Tiny) -> None:
     assert "has not been pushed" in service.invoke("deploy", code=1)
 
 
-def test_a_build_that_takes_too_long_fails_the_command(service: Tiny) -> None:
+def test_a_build_that_takes_too_long_fails_the_command(tiny_alone: Tiny) -> None:
     """A build that CodeBuild ends after the project's minutes is said to be that, with what to change."""
+    service = tiny_alone
     service.write("buildspec.yml", BUILDSPEC.replace(BUILD, "sleep 300"))
     service.commit("Slow")
     service.invoke("bootstrap")
-    aws = client(emulator.up(service.root), "codebuild", parameter_validation=False)  # AWS's own least is five minutes
-    aws.update_project(name=f"{service.name}-production", timeoutInMinutes=0.02)
+    aws = client(emulator.up(service.root), "codebuild")
+    aws.update_project(name=f"{service.name}-production", timeoutInMinutes=5)
+    emulator.down(service.root)
+    state = service.root / ".pipeline/cloud/state/codebuild.json"  # five minutes are the least that AWS, and its API here, take
+    assert '"timeoutInMinutes": 5' in state.read_text()
+    state.write_text(state.read_text().replace('"timeoutInMinutes": 5', '"timeoutInMinutes": 0.02'))
     output = service.invoke("build", "--on", "codebuild", code=1)
     assert "as TIMED_OUT in BUILD" in output
     assert "or raise TimeoutInMinutes in your own infra/delivery.yaml" in output
