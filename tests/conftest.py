@@ -51,7 +51,7 @@ def _cache() -> None:
     for name in [n for n in os.environ if n.startswith(hidden)]:
         if name != "AWS_CA_BUNDLE":
             del os.environ[name]
-    # Whoever started the tests in the background may have had them ignore Ctrl-C or a closed terminal, which what they start would inherit.
+    # Started in the background, the tests may ignore Ctrl-C or a closed terminal, and what they start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.environ["PIPELINE_CACHE"] = str(ROOT / ".pipeline" / "cache")
