@@ -291,4 +291,8 @@ def test_neutral_templates_name_no_target() -> None:
     for package in ("account", "monitoring"):
         for path in (INFRA.parent / package).glob("*.py"):
             assert [line for line in path.read_text().splitlines() if code.search(line)] == [], path.name
-    assert {path.parent.name for path in TARGETS.glob("*/foundation.yaml")} == {"lambda_function", "lambda_image", "eks"}
+    assert {path.parent.name for path in TARGETS.glob("*/foundation.yaml")} == {
+        "lambda_function",
+        "lambda_image",
+        "eks",
+    }

@@ -86,7 +86,9 @@ def test_a_build_that_takes_too_long_fails_the_command(tiny_alone: Tiny) -> None
     aws = client(emulator.up(service.root), "codebuild")
     aws.update_project(name=f"{service.name}-production", timeoutInMinutes=5)
     emulator.down(service.root)
-    state = service.root / ".pipeline/cloud/state/codebuild.json"  # five minutes are the least that AWS, and its API here, take
+    state = (
+        service.root / ".pipeline/cloud/state/codebuild.json"
+    )  # five minutes are the least that AWS, and its API here, take
     assert '"timeoutInMinutes": 5' in state.read_text()
     state.write_text(state.read_text().replace('"timeoutInMinutes": 5', '"timeoutInMinutes": 0.02'))
     output = service.invoke("build", "--on", "codebuild", code=1)
