@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -93,6 +94,7 @@ def test_a_build_that_takes_too_long_fails_the_command(tiny_alone: Tiny) -> None
     state.write_text(state.read_text().replace('"timeoutInMinutes": 5', '"timeoutInMinutes": 0.02'))
     output = service.invoke("build", "--on", "codebuild", code=1)
     assert "as TIMED_OUT in BUILD" in output
+    assert re.search(r"(?m)^  BUILD .* TIMED_OUT", output)
     assert "or raise TimeoutInMinutes in your own infra/delivery.yaml" in output
 
 

@@ -206,14 +206,6 @@ def test_a_stopped_build_ends_with_all_that_it_has_started(builds: Builds) -> No
     wait(lambda: None if Path(f"/proc/{number}/cmdline").exists() else True, what="the child's end", seconds=10)
 
 
-def test_a_build_that_takes_too_long_is_timed_out(builds: Builds) -> None:
-    """After its minutes the build ends as TIMED_OUT, and its phase with it."""
-    builds.aws = client(builds.running, "codebuild", parameter_validation=False)  # AWS's own least is five minutes
-    status, _, record = builds.run(spec("sleep 300"), timeoutInMinutesOverride=0.02)
-    assert status == "TIMED_OUT"
-    assert next(p for p in record["phases"] if p["phaseType"] == "BUILD")["phaseStatus"] == "TIMED_OUT"
-
-
 def test_the_role_is_all_that_a_build_may_do(builds: Builds) -> None:
     """Commands act as the project's role, and are refused what it may not; without its log right there is no build."""
     ask = (

@@ -78,7 +78,8 @@ def patch(app: Any, home: Path, ready: threading.Event) -> None:
                 services = app._build_persistence_save_dict()
                 save({name: state for name, state in services.items() if name not in durable.SERVICES})
                 with saving:
-                    durable.keep(app)  # a stack changes them, too
+                    if not deserted():
+                        durable.keep(app)  # a stack changes them, too
                 took = time.time() - began
                 with contextlib.suppress(FileNotFoundError):
                     os.utime(mark, (began, began))
