@@ -188,7 +188,7 @@ def test_newer_ledger_is_refused_in_words(tiny: Tiny) -> None:
     assert found[0] == body
 
 
-# Every field of format 3. To add, remove or rename one is a new format: raise FORMAT, and read this one too.
+# Every field of format 4. To add, remove or rename one is a new format: raise FORMAT, and read this one too.
 FIELDS = {
     Head: "revision token holder newest live kept owned work swept outbox",
     Holder: "who reason host pid at expires boot space began",
@@ -196,7 +196,7 @@ FIELDS = {
     Previous: "deployed release",
     Work: "verb release previous plan dropped step weight since due detached",
     Release: "number state artifact settings variables who at deployed cause seconds watched plan",
-    Artifact: "version commit dirty digest content model python architecture location size",
+    Artifact: "version commit dirty digest content model python architecture location size tag",
     Look: "weight requests errors p95 throttles alarms command breach failures",
 }
 
@@ -211,10 +211,16 @@ def test_release_of_format_2_is_read() -> None:
     assert (look.requests, look.failures) == (0, None)
 
 
+def test_artifact_of_format_3_is_read() -> None:
+    """Before semantic versions were recorded, an artifact had none."""
+    known = dict.fromkeys(FIELDS[Artifact].split()[:-1], "x")
+    assert formats.artifact("x", formats.read("x", json.dumps({**known, "format": 3}).encode())).tag == ""
+
+
 @pytest.mark.parametrize("kind", FIELDS, ids=lambda kind: kind.__name__)
 def test_format_has_exactly_its_fields(kind: type) -> None:
     """A record that gains or loses a field is of another format, which an older package must be able to refuse."""
-    assert formats.FORMAT == 3
+    assert formats.FORMAT == 4
     assert [field.name for field in dataclasses.fields(kind)] == FIELDS[kind].split()
 
 

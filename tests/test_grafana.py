@@ -67,7 +67,7 @@ def test_edited_dashboard_is_drift_until_it_is_uploaded_again(connected: Tiny, s
     assert "drift Grafana alert rules: as defined → changed" in printed
     assert "next: invoke monitor --upload" in printed
     found = json.loads(connected.invoke("plan", "--json", code=2))["drift"]
-    assert [drift["name"] for drift in found] == ["Grafana dashboard", "Grafana alert rules"]
+    assert [drift["name"] for drift in found] == ["dashboard", "alert rules"]
     assert connected.invoke("monitor", "--upload").count("was changed; written") == 2
     assert connected.invoke("plan") == "production: nothing to do\n"
 

@@ -2,7 +2,7 @@
 
 Every older format is read; a newer one is refused. Format 1 was written by services whose delivery code was copied from the
 template: it has no stamp, and other names for some fields. Format 2 did not record which plan a release carried out, and how
-many answers had a status of 5xx while it was watched.
+many answers had a status of 5xx while it was watched; format 3, which semantic version an artifact's commit has.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
     "require_known",
 ]
 
-FORMAT = 3
+FORMAT = 4
 # How deeply a record may be nested; none comes near it, and what Python can't read, or can't write again, is far above it.
 DEPTH = 20
 T = TypeVar("T")
