@@ -79,7 +79,7 @@ def test_commands_name_their_environment() -> None:
             continue
         for name, rest in re.findall(r"\binvoke ([a-z][a-z.]+)((?:(?!&&|invoke).)*)", text):
             assert name in known, f"{place}: {text}"
-            options = re.search(r"\{\w*\.?_?where(\(\w+\))?\}|--branch", rest)
+            options = re.search(r"\{[\w.]*where(\(\w+\))?\}|--branch", rest)
             assert name in anywhere or options, f"{place}: {text}"
             checked += 1
     assert checked > 40
