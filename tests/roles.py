@@ -279,7 +279,7 @@ class Roles:
         def interrupt(_: str) -> None:
             raise KeyboardInterrupt
 
-        with pytest.raises(Interrupted, match="is stopped"):
+        with pytest.raises(Interrupted, match="is stopped|had ended as"):
             codebuild.run(self.tiny.config, self.environment, opened, lambda phase: None, interrupt)
         self._tell()
 
