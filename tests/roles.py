@@ -277,9 +277,8 @@ class Roles:
         if not any("built" in line for line in lines):
             raise CloudError("the build left no log")
 
-        interrupt = Mock(side_effect=KeyboardInterrupt)
         with pytest.raises(Interrupted) as stopped:
-            codebuild.run(self.tiny.config, self.environment, opened, lambda phase: None, interrupt)
+            codebuild.run(self.tiny.config, self.environment, opened, Mock(), Mock(side_effect=KeyboardInterrupt))
         if "could not be stopped" in stopped.value.message:
             raise CloudError(stopped.value.message)
         self._tell()
