@@ -13,9 +13,9 @@ from ml_delivery.tasks import namespace
     [
         ("logs -m abc", "✗ --minutes: 'abc' is not a whole number"),
         ("logs -mabc", "✗ --minutes: 'abc' is not a whole number"),
-        ("rollback --to abc", "✗ --to: 'abc' is not a whole number"),
-        ("rollback --to=1.5", "✗ --to: '1.5' is not a whole number"),
-        ("rollback --to -1", "✗ --to: '-1' is not a number from 0 on"),
+        ("rollback --to abc", "✗ --to: 1 problem\n  'abc' is neither a release's number nor a version such as v1.4.2"),
+        ("rollback --to=1.5", "✗ --to: 1 problem\n  '1.5' is neither a release's number nor a version"),
+        ("rollback --to -1", "✗ --to: 1 problem\n  '-1' is neither a release's number nor a version"),
         ("plan --requests-per-second many", "✗ --requests-per-second: 'many' is not a number"),
         ("plan --requests-per-second nan", "✗ --requests-per-second: 'nan' is not a number from 0 on"),
         ("plan --requests-per-second inf", "✗ --requests-per-second: 'inf' is not a number from 0 on"),

@@ -10,7 +10,17 @@ from ml_delivery.source import SEMANTIC
 if TYPE_CHECKING:
     from ml_delivery.release.delivery import Delivery
 
-__all__ = ["numbered"]
+__all__ = ["numbered", "require"]
+
+
+def require(to: str) -> None:
+    """Check that ``to`` can name a release, which needs no cloud.
+
+    Raises:
+        ConfigError: it is neither a number nor a version.
+    """
+    if to and not to.isdecimal() and not SEMANTIC.fullmatch(to):
+        raise ConfigError("--to", [f"{to!r} is neither a release's number nor a version such as v1.4.2"])
 
 
 def numbered(delivery: Delivery, to: str) -> int:
@@ -20,10 +30,9 @@ def numbered(delivery: Delivery, to: str) -> int:
         ConfigError: it is neither a number nor a version.
         Refused: no kept release has this version.
     """
+    require(to)
     if not to or to.isdecimal():
         return int(to or 0)
-    if not SEMANTIC.fullmatch(to):
-        raise ConfigError("--to", [f"{to!r} is neither a release's number nor a version such as v1.4.2"])
     for kept in delivery.ledger.head().kept:  # newest first
         if delivery.ledger.read(kept.number).artifact.tag == to:
             return kept.number

@@ -145,6 +145,7 @@ def rollback(_: Any, branch: str = "", cloud: str = "", to: str = "", wait: int 
     from ml_delivery.release import deploy as deploying
     from ml_delivery.release import front, numbers
 
+    numbers.require(to)
     delivery = open_environment(branch, cloud)
     number = numbers.numbered(delivery, to)
     found = front.find(delivery)
