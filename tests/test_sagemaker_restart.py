@@ -56,12 +56,8 @@ def start_job(place: Place) -> None:
 
 
 @pytest.mark.parametrize("how", ["down", "kill"])
-def test_endpoint_serves_again_after_a_restart(alone: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    """Endpoints survive with weights and models, even of a deleted configuration; no process of the last server does.
-
-    Without an engine, whose own processes end later than the server that started them.
-    """
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
+def test_endpoint_serves_again_after_a_restart(alone: Path, how: str) -> None:
+    """Endpoints survive with weights and models, even of a deleted configuration; no process of the last server does."""
     running = emulator.up(alone)
     place = Place(running)
     place.model("one")

@@ -51,6 +51,20 @@ PATH=$CONTAINER_PATH
 unset CONTAINER_PATH
 exec /usr/bin/unshare --root="$root" --wd="$folder" "$@"
 """
+# Run beside an engine, whose containers outlive what started them: ENGINE NAME WORDS... runs the words, and removes the container
+# when the server ends, however it ends: that closes the pipe which is standard input here.
+WATCH = """
+engine=$1 name=$2; shift 2
+exec 3<&0
+"$@" < /dev/null 3<&- &
+runs=$!
+{ read -r _ <&3; "$engine" rm --force "$name"; } > /dev/null 2>&1 &
+watches=$!
+wait "$runs"
+code=$?
+kill "$watches" 2> /dev/null
+exit "$code"
+"""
 
 
 class NotRunnable(Exception):
@@ -166,7 +180,8 @@ class Container:
             loaded = client(self._engine, "load", input=run.image.archive())
             if loaded.returncode != 0:
                 raise NotRunnable(loaded.stderr.decode("utf-8", "replace").strip())
-        words = [self._engine, "run", "--rm", "--name", self._name, "--entrypoint", run.words[0]]
+        words = ["/bin/sh", "-c", WATCH, "watch", self._engine, self._name]
+        words += [self._engine, "run", "--rm", "--name", self._name, "--entrypoint", run.words[0]]
         words += ["--publish", f"127.0.0.1::{PORT}"] if run.serves else ["--network", "host"]
         for target, source in run.mounts.items():
             words += ["--volume", f"{source}:{target}"]
@@ -179,7 +194,7 @@ class Container:
     def _popen(self, words: list[str], variables: Mapping[str, str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
             words,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if self._engine else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
