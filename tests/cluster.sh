@@ -30,7 +30,9 @@ build() {
   install golang-1.19-go dpkg-dev rsync make golang-github-modern-go-reflect2-dev
   rm -rf "$work"
   mkdir -p "$work/lists/partial"
-  echo "deb-src http://deb.debian.org/debian bookworm main" > "$work/sources.list"
+  local mirror # that this machine uses; the first is the distribution's own, not that of its updates
+  mirror=$(apt-get indextargets --format '$(SITE)' 'Origin: Debian' 'Component: main' | head -n 1)
+  echo "deb-src $mirror bookworm main" > "$work/sources.list"
   local apt=(-o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$work/lists")
   apt-get "${apt[@]}" update
   (cd "$work" && apt-get "${apt[@]}" source --download-only kubernetes && dpkg-source --no-check -x kubernetes_*.dsc tree)

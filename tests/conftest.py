@@ -16,10 +16,12 @@ import pytest
 from botocore.exceptions import ClientError
 from clusters import Cluster
 from emulated import project
+from github_api import GitHub
 from tiny import BASE, Tiny
 
 from embedded_aws.kubernetes import machine
 from ml_delivery import emulator
+from ml_delivery.account import github
 from ml_delivery.containers import engines
 from ml_delivery.errors import PipelineError
 
@@ -165,3 +167,16 @@ def boxed(tiny: Tiny, engine: engines.Engine) -> Tiny:
     assert engine
     tiny.box()
     return tiny
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
+    """GitHub's API, without GitHub's CLI."""
+    server = GitHub()
+    monkeypatch.setenv("GITHUB_API_URL", server.url)
+    for name in ("GH_TOKEN", "GITHUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(github.shutil, "which", lambda name: None)
+    yield server
+    server.shutdown()
+    server.server_close()

@@ -8,27 +8,23 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-from unittest.mock import Mock
 
-import pytest
 from botocore import UNSIGNED
 from botocore.config import Config as Options
 from botocore.session import Session
 from issuer import Issuer
+from role_stages import Stages
 from tiny import BUILDSPEC, HANDLER, Tiny
 
-from ml_delivery import emulator, notify
 from ml_delivery.account import change_sets, stacks
-from ml_delivery.artifact import build, codebuild, store
+from ml_delivery.artifact import build, codebuild
 from ml_delivery.artifact import push as pushing
 from ml_delivery.cloud import Cloud
-from ml_delivery.errors import CloudError, Interrupted, PipelineError
-from ml_delivery.monitoring import drift
-from ml_delivery.records import Pushed, Removed
-from ml_delivery.release import delivery, deploy, plan, results, watch
-from ml_delivery.release.results import Pruned
+from ml_delivery.errors import PipelineError
+from ml_delivery.records import Pushed
+from ml_delivery.release import delivery
 
 ACCOUNT = "123456789012"
 REPOSITORY = "repo:an-owner/a-repository"
@@ -65,7 +61,7 @@ class Right:
         return f"{self.role}/{self.sid}/{self.value.replace(f':{ACCOUNT}', '')}"
 
 
-class Roles:
+class Roles(Stages):
     """A tiny service with all its stacks, three commits that are pushed, and an issuer that is believed."""
 
     def __init__(self, tiny: Tiny) -> None:
@@ -260,71 +256,3 @@ class Roles:
     def _delete(self, s3: Any, bucket: str, prefix: str) -> None:
         for entry in s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", []):
             s3.delete_object(Bucket=bucket, Key=entry["Key"])
-
-    def stages(self, role: str) -> None:
-        """All that ``role`` does in the shipped workflows and in CodeBuild; every call of it works, or this raises."""
-        with self.acting(role):
-            getattr(self, f"_{role}")()
-
-    def _opened(self) -> delivery.Delivery:
-        return delivery.open_delivery(self.tiny.config, "main", self.cloud)
-
-    def _build(self) -> None:
-        emulator.offer(self.tiny.root, self.name, "https://github.com/an-owner/a-repository.git", {})
-        opened = Cloud.open(self.tiny.config, self.environment, self.cloud)
-        lines: list[str] = []
-        codebuild.run(self.tiny.config, self.environment, opened, lambda phase: None, lines.append)
-        if not any("built" in line for line in lines):
-            raise CloudError("the build left no log")
-
-        with pytest.raises(Interrupted) as stopped:
-            codebuild.run(self.tiny.config, self.environment, opened, Mock(), Mock(side_effect=KeyboardInterrupt))
-        if "could not be stopped" in stopped.value.message:
-            raise CloudError(stopped.value.message)
-        self._tell()
-
-    def _codebuild(self) -> None:
-        assert self.push().uploaded
-        assert not self.push().uploaded
-
-    def _plan(self) -> None:
-        assert plan.make(self._opened()).changes
-        assert not drift.find(self._opened())
-        assert not drift.of_bucket(self._opened())
-
-    def _deploy(self) -> None:
-        self.head(self.commits["shy"])
-        try:
-            self.deploy()
-        except PipelineError as refusal:
-            if "AssertionError" not in str(refusal):
-                raise
-        self.head(self.commits["first"])
-        self.deploy()
-        self.head(self.commits["second"])
-        self.deploy()
-        opened = self._opened()
-        outcome = deploy.rollback(opened, 0, report=lambda step: None)
-        # A canary would look at the same, and retention would remove the same once it is old.
-        rules = replace(opened.environment.deploy, alarms=("none",))
-        watched = replace(opened, environment=replace(opened.environment, deploy=rules))
-        assert watch.look(watched, outcome.release.deployed, 10, time.time()).alarms == ("none (which does not exist)",)
-        assert store.prune(opened.cloud, opened.foundation.bucket, self.pushed, time.time() + 60) == [
-            Removed("artifact", "old")
-        ]
-        images = [Removed("image", "old")] if opened.config.service.target == "lambda-image" else []
-        assert opened.deployer.discard(self.pushed, time.time() + 60) == images
-        self._tell()
-
-    def _tell(self) -> None:
-        message = notify.Message("deploy", "", "verified", "tests", "", 1, "")
-        opened = Cloud.open(self.tiny.config, self.environment, self.cloud)
-        if problems := notify.send(self.tiny.config, self.environment, opened, message):
-            raise CloudError(f"is not authorized to perform: sns:Publish ({problems})")
-
-    def deploy(self) -> None:
-        outcome = deploy.deploy(self._opened(), report=lambda step: None)
-        assert isinstance(outcome, results.Outcome)
-        for step in outcome.steps:  # a release is verified even if nothing old could be removed
-            if isinstance(step.result, Pruned) and step.result.postponed:
-                raise PipelineError(step.result.postponed)

@@ -34,6 +34,7 @@ emulator        the only module that knows ``embedded_aws``, the emulator of AWS
 dependencies/   lockfiles, and what is installed from them
 config          ``pipeline.toml``, read
 keys            its keys
+declaring       how a key is declared
 sections        one table of it, checked against its keys
 plugin          finds the target that it names
 waiting         waits for a state

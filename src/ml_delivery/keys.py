@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery import plugin
+from ml_delivery.declaring import hook, key, variables_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,33 +34,6 @@ __all__ = [
 # The Python versions that the lockfiles are made for; a target may support fewer.
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 ARCHITECTURES = ("x86_64", "arm64")
-
-
-def key(
-    write: str,
-    *,
-    default: Any = dataclasses.MISSING,
-    pattern: str = "",
-    choices: tuple[str, ...] = (),
-    within: Any = (),
-    values: str = "",
-    scalars: bool = False,
-    of: Any = None,
-) -> Any:
-    """Declare a key: what to write, and what is allowed.
-
-    ``within``: minimum and maximum; ``values``: a pattern for a table's values; ``scalars``: whether a table's values may
-    also be numbers and booleans; ``of``: the class whose keys the tables of a list have.
-    """
-    limits = {"write": write, "pattern": pattern, "choices": choices, "within": within, "values": values}
-    limits |= {"scalars": scalars, "of": of}
-    if isinstance(default, dict):
-        return dataclasses.field(default_factory=lambda: dict(default), metadata=limits)
-    return dataclasses.field(default=default, metadata=limits)
-
-
-def variables_key() -> Any:
-    return key('a table of strings: LOG_LEVEL = "INFO"', default={}, pattern=r"[A-Za-z][A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True)
@@ -217,11 +190,6 @@ class Build:
     keep: tuple[str, ...] = key('a list of glob patterns: ["astropy/*/tests/*"]', default=(), pattern=r".+")
     budget: int = key("megabytes: 200", default=200, within=(1, 10_000))
     base: str = key('an image: "python:3.12-slim"', default="", pattern=r"([a-z0-9][\w./:@-]*)?")
-
-
-def hook() -> Any:
-    """A key for a command."""
-    return key('a command as a list: ["python", "notify.py"]', default=(), pattern=r".+")
 
 
 @dataclass(frozen=True)
