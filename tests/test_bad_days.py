@@ -172,7 +172,7 @@ def test_cloud_killed_in_mid_deploy(tiny_alone: Tiny) -> None:
     tiny_alone.invoke("build")
     tiny_alone.invoke("push")
     tiny_alone.invoke("deploy")
-    assert '"note": "mended"' in tiny_alone.invoke("call", "/version")
+    assert '"note": "fixed"' in tiny_alone.invoke("call", "/version")
 
 
 def test_no_request_fails_during_deploys(tiny: Tiny) -> None:

@@ -196,7 +196,7 @@ def test_bake_lives(service: Path) -> None:
         assert "is not the model that model.lock names" in run(service, "invoke", "build", code=1)
         run(service, "git", "checkout", "--quiet", "HEAD~1", "--", "model.lock", "models")
         (service / "pipeline.toml").write_text((service / "pipeline.toml").read_text().replace("1024", "512", 1))
-        commit(service, "Mend")
+        commit(service, "Fix")
         assert "release 3 is verified" in run(service, "make", "deploy")
         assert "release 1 is verified" in run(service, "make", "rollback")
     finally:
@@ -230,7 +230,7 @@ def test_bake_of_an_image_lives(service: Path, tmp_path: Path, engine: Engine) -
         assert json.loads(run(made, "invoke", "call", "/version"))["release"] == 1
         handler.write_text(good)
         settings.write_text(settings.read_text().replace('LOG_LEVEL = "INFO"', 'LOG_LEVEL = "DEBUG"'))
-        commit(made, "Mend")
+        commit(made, "Fix")
         run(made, "invoke", "build")
         run(made, "invoke", "push")
         assert "release 3 is verified" in run(made, "invoke", "deploy")

@@ -41,6 +41,13 @@ def test_blank_is_small_and_holds_nothing_of_pricing(tmp_path: Path, target: str
     assert not held
 
 
+def test_readme_counts_the_files_of_blank(tmp_path: Path) -> None:
+    """Of a bake with the default answers."""
+    found = files(bake(tmp_path / "out", starter="blank"))
+    readme = (TEMPLATE.parent / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"with `blank` (\d+) files", readme) == [str(len(found))]
+
+
 @pytest.mark.parametrize("starter", STARTERS)
 def test_settings_are_whole(tmp_path: Path, starter: str) -> None:
     """``pipeline.toml`` of each starter shows every key that there is, and its gate is the service's own."""

@@ -166,10 +166,10 @@ class Tiny:
         self.commit(f"Break: {name}")
         return says
 
-    def repair(self, note: str = "mended") -> None:
+    def repair(self, note: str = "fixed") -> None:
         """Put the good handler back, with something changed, and commit."""
         self.write("src/service/handler.py", HANDLER.replace('"first"', f'"{note}"'))
-        self.commit(f"Mend: {note}")
+        self.commit(f"Fix: {note}")
 
     # -- delivery, in this process
 

@@ -35,7 +35,7 @@ def reconcile(api: Api, cluster: str, account: str, region: str) -> bool:
                 path = _path({**item, "kind": kind})
                 if path not in wanted:
                     api.delete(path)
-    except Exception:
+    except Exception:  # whatever it is, this is tried again, and the server's log has the reason
         traceback.print_exc()
         return False
     return True

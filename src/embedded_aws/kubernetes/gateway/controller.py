@@ -8,7 +8,6 @@ has no other. The address of a gateway is its port on the machine's loopback, su
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
@@ -34,22 +33,31 @@ WATCHED = {
 }
 IN_EFFECT = "in effect"  # Kubernetes 1.20, built by a newer Go, takes an empty string for null
 PAUSE = 0.5  # seconds before an interrupted watch starts again
+SERVED = 30.0  # seconds until the API serves what was defined
 log = logging.getLogger("gateway")
 
 
 def install(api: Api) -> None:
-    """Define the resources, unless the cluster has them, and wait until the API serves them."""
+    """Define the resources, unless the cluster has them, and wait until the API serves them.
+
+    Raises:
+        ApiError: it refuses a definition, or does not serve one within ``SERVED`` seconds.
+    """
     for definition in definitions.all_definitions():
         try:
             api.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
         except ApiError as error:
             if error.status != 409:  # it is there
                 raise
+    end = time.monotonic() + SERVED
     for kind in ("classes", "gateways", "routes"):
-        for _ in range(200):
-            with contextlib.suppress(ApiError):
+        while True:
+            try:
                 api.get(WATCHED[kind])
                 break
+            except ApiError:
+                if time.monotonic() > end:
+                    raise
             time.sleep(0.05)
 
 
