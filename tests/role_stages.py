@@ -16,7 +16,7 @@ from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, Interrupted, PipelineError
 from ml_delivery.monitoring import drift
 from ml_delivery.records import Removed
-from ml_delivery.release import delivery, deploy, plan, results, watch
+from ml_delivery.release import delivery, deploy, front, plan, results, watch
 from ml_delivery.release.results import Pruned
 
 
@@ -94,6 +94,7 @@ class Stages:
             raise CloudError(f"is not authorized to perform: sns:Publish ({problems})")
 
     def deploy(self) -> None:
+        front.find(self._opened(), prepare=True)
         outcome = deploy.deploy(self._opened(), report=lambda step: None)
         assert isinstance(outcome, results.Outcome)
         for step in outcome.steps:  # a release is verified even if nothing old could be removed

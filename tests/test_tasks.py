@@ -10,6 +10,8 @@ import subprocess
 import pytest
 from tiny import TEMPLATE, Tiny
 
+from ml_delivery.formats import FORMAT
+
 README = (TEMPLATE / "README.md").read_text()
 
 
@@ -123,9 +125,9 @@ def test_ledger_of_a_later_version_is_one_message(tiny: Tiny) -> None:
     key = "releases/production/head.json"
     s3, bucket = opened.cloud.client("s3"), opened.foundation.bucket
     head = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
-    s3.put_object(Bucket=bucket, Key=key, Body=json.dumps({**head, "format": 4, "package": "9.0.0"}).encode())
+    s3.put_object(Bucket=bucket, Key=key, Body=json.dumps({**head, "format": FORMAT + 1, "package": "9.0.0"}).encode())
     said = tiny.invoke("status", code=1)
-    assert f"{key} was written by ml-delivery 9.0.0, in format 4" in said
+    assert f"{key} was written by ml-delivery 9.0.0, in format {FORMAT + 1}" in said
     assert "next: invoke upgrade" in said
 
 

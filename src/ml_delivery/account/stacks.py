@@ -15,13 +15,25 @@ if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
 
-__all__ = ["ISSUER", "WORKFLOWS", "Stack", "delivering", "front", "github", "names", "service", "subject", "workflows"]
+__all__ = [
+    "ISSUER",
+    "WORKFLOWS",
+    "Stack",
+    "delivering",
+    "front",
+    "github",
+    "may_have_front",
+    "names",
+    "service",
+    "subject",
+    "workflows",
+]
 
 INFRA = Path(__file__).parent.parent / "infra"
 ISSUER = "token.actions.githubusercontent.com"
 # The workflow files whose jobs take a role, by the role's stage.
 WORKFLOWS = {"build": "build_test.yml", "plan": "deploy.yml", "deploy": "deploy.yml"}
-# A deploy ends with the address, which it reads from the stack that makes it.
+# A deploy ends with the address, which it reads from the stack that makes it; and names one that [http] has no more.
 READ_FRONT: cloudformation.Tree = {
     "Sid": "ReadFront",
     "Effect": "Allow",
@@ -90,7 +102,7 @@ def delivering(config: Config, environment: Environment) -> Stack:
     }
     neutral, place = _neutral(config, "delivery.yaml")
     part = target.load(environment.target, config).infrastructure(config, environment)
-    if part.front:
+    if may_have_front(config, environment):
         part += cloudformation.Infrastructure(statements={"deploy": [READ_FRONT]})
     body = cloudformation.write(cloudformation.delivery(neutral, part, place))
     return Stack(names(config, environment)["delivery"], body, parameters, place)
@@ -103,6 +115,11 @@ def front(config: Config, environment: Environment) -> Stack | None:
         return None
     name = names(config, environment)["front"]
     return Stack(name, cloudformation.write(template), _named(config, environment), "pipeline.toml ([http])")
+
+
+def may_have_front(config: Config, environment: Environment) -> bool:
+    """Whether the environment's target can have an address that a stack makes."""
+    return set(target.load(environment.target, config).fronts) > {"none"}
 
 
 def names(config: Config, environment: Environment) -> dict[str, str]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ml_delivery.account import change_sets, stacks
+from ml_delivery.account.stacks import Stack
 
 if TYPE_CHECKING:
     from ml_delivery.account.change_sets import InfraPlan
-    from ml_delivery.account.stacks import Stack
     from ml_delivery.cloud import Cloud
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
@@ -24,7 +24,7 @@ class Front:
 
     Attributes:
         address: a URL; empty for none.
-        access: who may call it, as in ``[http]``: ``iam`` or ``open``.
+        access: who may call it, as in ``[http]``: ``iam`` or ``open``; empty for an address that ``[http]`` has no more.
         current: whether it is as ``[http]`` says; if not, ``invoke bootstrap`` makes it so.
     """
 
@@ -38,14 +38,19 @@ def find(delivery: Delivery, *, prepare: bool = False) -> Front:
 
     Args:
         delivery: the environment.
-        prepare: on the embedded cloud, create, update or remove its stack if necessary, as that of the foundation.
+        prepare: as a deploy does, look for one that ``[http]`` has no more; and on the embedded cloud create, update or
+            remove its stack if necessary, as that of the foundation.
     """
     config, environment, cloud = delivery.config, delivery.environment, delivery.cloud
     stack, access = stacks.front(config, environment), environment.http.access
     making = prepare and cloud.name == "embedded"
     if stack is None:
-        if making:
-            change_sets.delete(stacks.names(config, environment)["front"], cloud)
+        if prepare and stacks.may_have_front(config, environment):
+            name = stacks.names(config, environment)["front"]
+            if making:
+                change_sets.delete(name, cloud)
+            elif left := change_sets.outputs(Stack(name, "", {}, ""), cloud):
+                return Front(delivery.deployer.address(left[0].get("Address", "")), "", False)
         return Front(delivery.deployer.address(""), access, True)
     found = change_sets.outputs(stack, cloud)
     if making and not (found and found[1]) and delivery.deployer.traffic():
