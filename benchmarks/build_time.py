@@ -185,7 +185,7 @@ def _tool(name: str) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([find_uv_bin(), "venv", "--quiet", "--seed", "--python", PYTHON, folder], check=True)
-        words = [find_uv_bin(), "pip", "install", "--quiet", "--python", folder / "bin/python", TOOLS[name]]
+        words = [find_uv_bin(), "pip", "install", "--quiet", "--python", str(folder / "bin/python"), TOOLS[name]]
         subprocess.run(words, check=True)
     return folder / "bin"
 

@@ -54,7 +54,7 @@ def main() -> int:
             print(f"{'process':>9} {'calls':>6} {'in calls':>9} {'states':>7} {'ratio':>6}")
             ratios = []
             for run in range(RUNS):
-                tiny.mend(f"run {run}")
+                tiny.repair(f"run {run}")
                 tiny.push()
                 began = time.perf_counter()
                 done = subprocess.run(

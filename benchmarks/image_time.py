@@ -70,8 +70,7 @@ def main() -> int:
 def measure(service: Tiny, folder: Path) -> int:
     """Both, one after the other in each round, each with a change of its own."""
     ours(service)
-    delivery = service.open()
-    registry = Registry(delivery.cloud, delivery.foundation.outputs["Repository"])
+    registry = Registry(service.open())
     other = Other(service, folder / "other", registry)
     other.run(0)
     times: dict[str, list[float]] = {"ours": [], "other": []}
@@ -150,7 +149,8 @@ def travelled(registry: Registry, old: str, new: str) -> int:
     assert after is not None
     known = {blob["digest"] for blob in (before.manifest["config"], *before.manifest["layers"])}
     blobs = [after.manifest["config"], *after.manifest["layers"]]
-    return sum(blob["size"] for blob in blobs if blob["digest"] not in known) + len(json.dumps(after.manifest))
+    new_bytes: int = sum(blob["size"] for blob in blobs if blob["digest"] not in known)
+    return new_bytes + len(json.dumps(after.manifest))
 
 
 if __name__ == "__main__":

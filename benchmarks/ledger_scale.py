@@ -10,6 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -52,11 +53,12 @@ def fill(service: Service, size: int) -> None:
 def measure(service: Service, note: str) -> dict[str, tuple[int, float]]:
     """Calls and seconds of each command; polls of Lambda's state changes, as many as they take, are not counted."""
     found = {}
-    for name, command in {
+    commands: dict[str, Callable[[], object]] = {
         "deploy": lambda: service.deploy(NOTE=note),
         "status": lambda: (service.open().deployer.live(), service.open().ledger.head()),
         "rollback": service.rollback,
-    }.items():
+    }
+    for name, command in commands.items():
         with faults() as called:
             times = []
             for _ in range(STATUSES if name == "status" else 1):  # it is over so soon that one says little

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ sys.path[:0] = [
     for p in ("tests", "{{cookiecutter.project_slug}}/src", "{{cookiecutter.project_slug}}/starters/pricing/src")
 ]
 
-import joblib
+import joblib  # type: ignore[import-untyped]
 from tiny import PRICING, TEMPLATE, Tiny
 
 from ml_delivery.artifact import build
@@ -129,9 +130,9 @@ def main() -> int:
     return 1 if missed or unzipped >= UNZIPPED else 0
 
 
-def _said(words: list[str]) -> Any:
+def _said(words: Sequence[object]) -> Any:
     """What a serving process says of its requests."""
-    return json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    return json.loads(subprocess.run(list(map(str, words)), check=True, capture_output=True, text=True).stdout)
 
 
 def _artifact(folder: Path) -> Path:
@@ -167,7 +168,7 @@ def _others(folder: Path) -> dict[str, str]:
     joblib.dump((made, known), pickled)
     ways = {"joblib + scikit-learn": JOBLIB.format(file=pickled)}
     if importlib.util.find_spec("torch"):
-        import torch
+        import torch  # type: ignore[import-not-found]
 
         network = made.model._net  # type: ignore[attr-defined]
         layers: list[object] = []

@@ -19,6 +19,7 @@ from tiny import Tiny
 from ml_delivery.keys import Deploy
 from ml_delivery.records import ROLLED_BACK, VERIFIED
 from ml_delivery.release import delivery, deploy, results
+from ml_delivery.targets.lambda_function import settings
 
 from . import Fault, faults
 
@@ -186,7 +187,7 @@ def _told(read: int) -> bool:
 
 def _use(service: Service, rate: float, path: str, told: Callable[[], bool]) -> Met:
     opened, requests, failures = service.open(), 0, []
-    timeout = opened.environment.function.timeout + 15
+    timeout = settings.of(opened.environment).timeout + 15
     once = Options(retries={"total_max_attempts": 1}, read_timeout=timeout)  # a user has no second try
     cloud = opened.cloud
     cloud._clients["lambda", timeout] = cloud._session.create_client(
