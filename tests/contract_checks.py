@@ -54,6 +54,13 @@ def own(text: str) -> str:
     return f"[environments.other]\nbranch = 'other'\n[environments.other.variables]\n{text}\n"
 
 
+@check("apigateway.time")
+def behind_an_api(root: Path) -> None:
+    api = '\n[http]\nfront = "http-api"\n'
+    load(root, ("timeout = 3", "timeout = 30"), more=api)
+    refuses(root, "function.timeout: 31 s, and an HTTP API", ("timeout = 3", "timeout = 31"), more=api)
+
+
 @check("lambda.variables-size")
 def variables_size(root: Path) -> None:
     load(root, more=own(f"LARGE = '{'x' * 3900}'"))

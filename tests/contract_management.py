@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from contract import Account, Function, contract, refused
 
 ERROR = "ValidationError"
@@ -257,20 +260,13 @@ def project(at: Account) -> None:
         )
 
 
-@contract("apigateway.stage", runs=True)
-def stage(at: Account) -> None:
-    """A named stage is part of the path that a function sees; the default stage is not."""
+def behind_api(at: Account) -> tuple[Function, Callable[[str], str]]:
+    """A function that answers its path, behind the stages ``contract`` and ``$default`` of an API that may not call it yet."""
     made = Function(at, "def handler(event, context): return event['rawPath']")
     api = at.client("apigatewayv2")
     arn = made.aws.get_function_configuration(FunctionName=made.name)["FunctionArn"]
     found = api.create_api(Name=at.name(), ProtocolType="HTTP")
     at.undo.append(lambda: api.delete_api(ApiId=found["ApiId"]))
-    made.aws.add_permission(
-        FunctionName=made.name,
-        StatementId="contract",
-        Action="lambda:InvokeFunction",
-        Principal="apigateway.amazonaws.com",
-    )
     words = {"IntegrationType": "AWS_PROXY", "IntegrationUri": arn, "PayloadFormatVersion": "2.0"}
     integration = api.create_integration(ApiId=found["ApiId"], **words)["IntegrationId"]
     api.create_route(ApiId=found["ApiId"], RouteKey="ANY /v1/{proxy+}", Target=f"integrations/{integration}")
@@ -278,7 +274,35 @@ def stage(at: Account) -> None:
         api.create_stage(ApiId=found["ApiId"], StageName=one, AutoDeploy=True)
     host = f"{found['ApiId']}.execute-api.{'localhost' if at.endpoint else f'{at.region}.amazonaws.com'}"
     time.sleep(0 if at.endpoint else 5)
-    for path in ("/contract/v1/answer", "/v1/answer"):
+
+    def ask(path: str) -> str:
         request = urllib.request.Request(f"{at.endpoint or f'https://{host}'}{path}", headers={"Host": host})
         with urllib.request.urlopen(request, timeout=30) as answer:
-            assert answer.read().decode().strip('"') == path
+            return str(answer.read().decode().strip('"'))
+
+    return made, ask
+
+
+def permit(made: Function) -> None:
+    """Let API Gateway call it."""
+    words = {"Action": "lambda:InvokeFunction", "Principal": "apigateway.amazonaws.com"}
+    made.aws.add_permission(FunctionName=made.name, StatementId="contract", **words)
+
+
+@contract("apigateway.stage", runs=True)
+def stage(at: Account) -> None:
+    """A named stage is part of the path that a function sees; the default stage is not."""
+    made, ask = behind_api(at)
+    permit(made)
+    for path in ("/contract/v1/answer", "/v1/answer"):
+        assert ask(path) == path
+
+
+@contract("apigateway.permission", runs=True)
+def permission(at: Account) -> None:
+    """Until the function's policy lets API Gateway call it, the API answers with 500."""
+    made, ask = behind_api(at)
+    with pytest.raises(urllib.error.HTTPError, match="500"):
+        ask("/v1/answer")
+    permit(made)
+    assert ask("/v1/answer") == "/v1/answer"

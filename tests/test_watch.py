@@ -15,7 +15,7 @@ from tiny import Tiny
 from ml_delivery import emulator
 from ml_delivery.errors import Refused
 from ml_delivery.keys import Deploy
-from ml_delivery.release import deploy, rollout
+from ml_delivery.release import deploy, rollout, watch
 from ml_delivery.release.rollout import weights
 
 CANARY = Deploy(strategy="canary", weight=10, pause=12, period=3)
@@ -99,6 +99,17 @@ def test_every_line_can_be_crossed(tiny: Tiny, variables: dict[str, str], rules:
     with pytest.raises(Refused, match=says):
         service.deploy(**variables)
     users.stop()
+    assert (service.live(), service.problems()) == (1, [])
+
+
+def test_check_that_takes_too_long_stops_a_canary(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own command is ended after its time, and counts as failed."""
+    monkeypatch.setattr(watch, "COMMAND_SECONDS", 1)
+    sleep = (sys.executable, "-c", "import time; time.sleep(60)")
+    service = Service(tiny, replace(CANARY, pause=30, period=2, command=sleep))
+    service.deploy(NOTE="good")
+    with pytest.raises(Refused, match="exited with code 124"):
+        service.deploy(NOTE="better")
     assert (service.live(), service.problems()) == (1, [])
 
 

@@ -55,7 +55,7 @@ class Infrastructure:
         statements: IAM statements for the delivery roles (``build``, ``codebuild``, ``plan``, ``deploy``), by role.
         project: more properties of the CodeBuild project.
         front: a template for what makes the address: a stack of its own, since it needs what the first deploy creates. Its
-            parameters are ``Name`` and ``Environment``, its output is ``Address``; empty for none.
+            parameters are ``Name`` and ``Environment``, its outputs are for ``Deployer.address``; empty for none.
     """
 
     foundation: Tree = field(default_factory=dict)

@@ -134,8 +134,9 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
 
 def _with_others(environment: Environment, root: Path) -> list[str]:
     """What is wrong with an environment's settings in the light of its target, and of the service's files."""
-    fronts = plugin.find(environment.target, root).fronts
-    return [*environment.probe.problems(root), *environment.http.problems(fronts, environment.target)]
+    kind = plugin.find(environment.target, root)
+    own = environment.http.problems(kind.fronts, environment.target) or kind.problems(environment)
+    return [*environment.probe.problems(root), *own]
 
 
 def _functions(data: dict[str, Any], root: Path, problems: list[str]) -> dict[str, type[Function]]:
@@ -158,7 +159,7 @@ def _functions(data: dict[str, Any], root: Path, problems: list[str]) -> dict[st
         except plugin.Missing as error:
             problems.append(f"{place}: {error}")
             continue
-        if not all(hasattr(kind, name) for name in ("function", "pythons", "fronts")):
+        if not all(hasattr(kind, name) for name in ("function", "pythons", "fronts", "problems")):
             problems.append(f"{place}: {target} is no ml_delivery.target.Target")
             continue
         found[name] = kind.function

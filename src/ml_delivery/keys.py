@@ -123,7 +123,9 @@ class Probe:
 class Http:
     """The address at which what is live answers, who may call it there, and which web pages may."""
 
-    front: str = key('"none", or what the target offers: "function-url"', default="none", pattern=r"[a-z]+(-[a-z]+)*")
+    front: str = key(
+        '"none", or what the target offers: "function-url", "http-api"', default="none", pattern=r"[a-z]+(-[a-z]+)*"
+    )
     access: str = key('"iam" or "open"', default="iam", choices=("iam", "open"))
     callers: tuple[str, ...] = key(
         'a list of quoted 12-digit accounts, or ARNs of roles and users: ["123456789012"]',
@@ -134,6 +136,15 @@ class Http:
         'a list of origins, or "*": ["https://app.example.com"]',
         default=(),
         pattern=r"\*|https?://[^\s/?#*]+",
+    )
+    domain: str = key('a domain: "prices.example.com"', default="", pattern=r"([a-z0-9-]{1,63}\.)+[a-z]{2,63}|")
+    certificate: str = key(
+        "the ARN of the domain's certificate in ACM, in the service's region",
+        default="",
+        pattern=r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/[\w-]+|",
+    )
+    zone: str = key(
+        "the id of the hosted zone of Route 53 that gets the domain's record", default="", pattern=r"Z[A-Z0-9]{1,31}|"
     )
 
     def problems(self, fronts: tuple[str, ...], target: str) -> list[str]:

@@ -99,6 +99,10 @@ class Target(ABC):
     def open(self, context: Context) -> Deployer:
         """The deployer for this environment."""
 
+    def problems(self, environment: Environment) -> list[str]:
+        """What is wrong with an environment's settings taken together; one line each, which begins with the key."""
+        return []
+
     def glibc(self, python: str) -> int:
         """The minor version of glibc 2 that ``python`` runs on there; wheels for a newer one don't load."""
         return 34
@@ -246,12 +250,12 @@ class Deployer(ABC):
     def logs(self, since: float) -> Iterator[Line]:
         """The service's log lines since ``since`` (seconds since 1970), oldest first."""
 
-    def address(self, made: str) -> str:
+    def address(self, outputs: dict[str, str]) -> str:
         """The URL at which what is live answers HTTP requests, as this machine reaches it; empty for none.
 
-        ``made`` is the output ``Address`` of the stack of ``Infrastructure.front``; empty where that is not deployed.
+        ``outputs`` are those of the stack of ``Infrastructure.front``; empty where that is not deployed.
         """
-        return made
+        return outputs.get("Address", "")
 
     def discard(self, keep: set[str], before: float) -> list[Removed]:
         """Remove artifacts outside the bucket that were pushed before ``before`` (seconds since 1970), and return them.

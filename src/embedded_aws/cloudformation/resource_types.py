@@ -1,9 +1,10 @@
-"""A stack can hold an OpenID Connect provider and a Slack channel.
+"""A stack can hold an OpenID Connect provider, a Slack channel, and an HTTP API that pages may call.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-iam-oidcprovider.html
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-chatbot-slackchannelconfiguration.html
 ministack's IAM has such providers, its CloudFormation does not know the type. A Slack channel is a resource of the stack and
-receives nothing: there is no Slack here.
+receives nothing: there is no Slack here. ministack keeps an API's CORS settings as the template spells them, and reads them as
+its own API does: ``allowOrigins``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 TYPE = "AWS::IAM::OIDCProvider"
 SLACK = "AWS::Chatbot::SlackChannelConfiguration"
+API = "AWS::ApiGatewayV2::Api"
 
 
 def patch() -> None:
@@ -24,6 +26,20 @@ def patch() -> None:
         "update": lambda physical_id, old, new, stack: channel(new),
         "delete": lambda physical_id, properties: None,
     }
+    api = provisioners._RESOURCE_HANDLERS[API]
+    create_api, update_api = api["create"], api["update"]
+    provisioners._RESOURCE_HANDLERS[API] = {
+        **api,
+        "create": lambda logical_id, properties, stack: create_api(logical_id, _cors(properties), stack),
+        "update": lambda physical_id, old, new, *rest: update_api(physical_id, old, _cors(new), *rest),
+    }
+
+
+def _cors(properties: dict[str, Any]) -> dict[str, Any]:
+    """The properties with the names of ``CorsConfiguration`` as the API's own operations spell them."""
+    if not (given := properties.get("CorsConfiguration")):
+        return properties
+    return {**properties, "CorsConfiguration": {name[0].lower() + name[1:]: value for name, value in given.items()}}
 
 
 def channel(properties: dict[str, Any]) -> tuple[str, dict[str, str]]:

@@ -50,7 +50,7 @@ def patch(home: Path, kubernetes: str) -> None:
     """Apply the patches; where two replace the same function, the later one calls the earlier one."""
     from ministack import app
 
-    from embedded_aws import ecr, stages
+    from embedded_aws import ecr, http_apis
     from embedded_aws.aws_lambda import aliases, call_metrics, functions, images, limits, reports, updates, urls
     from embedded_aws.cloudformation import alarms as stack_alarms
     from embedded_aws.cloudformation import buckets, change_sets, resource_types
@@ -83,7 +83,7 @@ def patch(home: Path, kubernetes: str) -> None:
         stack_kubernetes.patch,
         resources.patch,
     )
-    late_loading.patch(app, "apigateway", stages.patch)
+    late_loading.patch(app, "apigateway", http_apis.patch)
     late_loading.patch(app, "eks", lambda: eks.patch(home, kubernetes))
     functions.patch(home / "tmp")
     ecr.patch(home)

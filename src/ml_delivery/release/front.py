@@ -50,14 +50,14 @@ def find(delivery: Delivery, *, prepare: bool = False) -> Front:
             if making:
                 change_sets.delete(name, cloud)
             elif left := change_sets.outputs(Stack(name, "", {}, ""), cloud):
-                return Front(delivery.deployer.address(left[0].get("Address", "")), "", False)
-        return Front(delivery.deployer.address(""), access, True)
+                return Front(delivery.deployer.address(left[0]), "", False)
+        return Front(delivery.deployer.address({}), access, True)
     found = change_sets.outputs(stack, cloud)
     if making and not (found and found[1]) and delivery.deployer.traffic():
         change_sets.ensure(stack, cloud)
         found = change_sets.outputs(stack, cloud)
     outputs, current = found or ({}, False)
-    return Front(delivery.deployer.address(outputs.get("Address", "")), access, current)
+    return Front(delivery.deployer.address(outputs), access, current)
 
 
 def wanted(config: Config, environment: Environment, cloud: Cloud) -> Stack | None:

@@ -185,7 +185,7 @@ class EksDeployer(Deployer):
         for deployed in sorted(names):
             yield from self._pods(deployed).logs(since)
 
-    def address(self, made: str) -> str:
+    def address(self, outputs: dict[str, str]) -> str:
         return self.routing.address()
 
     def discard(self, keep: set[str], before: float) -> list[Removed]:

@@ -194,8 +194,8 @@ class LambdaDeployer(Deployer):
                 for event in page["events"]:
                     yield Line(event["timestamp"] / 1000, event["message"].rstrip("\n"))
 
-    def address(self, made: str) -> str:
-        return front.address(self.context.cloud, made)
+    def address(self, outputs: dict[str, str]) -> str:
+        return front.address(self.context.cloud, outputs)
 
     def cost(self, requests_per_second: float) -> Cost | None:
         milliseconds = version_metrics.mean_duration(self.context.cloud, self.function, ALIAS)

@@ -1,4 +1,4 @@
-"""The address: a Function URL of the alias that serves, and who may call it.
+"""The address: a Function URL of the alias that serves, or an HTTP API in front of it; and who may call it.
 
 Since October 2025 a call needs both ``lambda:InvokeFunctionUrl`` and, by way of the URL, ``lambda:InvokeFunction``.
 https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ml_delivery.targets.lambda_function import http_api
 from ml_delivery.targets.lambda_function.alias import ALIAS
 
 if TYPE_CHECKING:
@@ -27,39 +28,52 @@ def template(http: Http) -> Tree:
     """The stack of the address; empty for none."""
     if http.front == "none":
         return {}
-    kind = {"open": "NONE", "iam": "AWS_IAM"}[http.access]
-    properties: Tree = {
-        "TargetFunctionArn": {"Fn::Sub": "${Name}-${Environment}"},
-        "Qualifier": ALIAS,
-        "AuthType": kind,
-    }
+    # https://docs.aws.amazon.com/lambda/latest/api/API_Cors.html; an HTTP API takes the same.
+    cors: Tree = {}
     if http.origins:
-        # https://docs.aws.amazon.com/lambda/latest/api/API_Cors.html
-        properties["Cors"] = {
-            "AllowOrigins": [*http.origins],
-            "AllowMethods": ["*"],
-            "AllowHeaders": HEADERS,
-            "MaxAge": 300,
-        }
-    resources: Tree = {"Url": {"Type": "AWS::Lambda::Url", "Properties": properties}}
-    for number, caller in enumerate(["*"] if http.access == "open" else http.callers, 1):
-        to = {"FunctionName": {"Fn::Sub": f"${{Name}}-${{Environment}}:{ALIAS}"}, "Principal": caller}
-        url = {**to, "Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": kind}
-        function = {**to, "Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True}
-        resources[f"Url{number}"] = {"Type": "AWS::Lambda::Permission", "Properties": url}
-        resources[f"Function{number}"] = {"Type": "AWS::Lambda::Permission", "Properties": function}
+        cors = {"AllowOrigins": [*http.origins], "AllowMethods": ["*"], "AllowHeaders": HEADERS, "MaxAge": 300}
+    make = http_api.template if http.front == "http-api" else _function_url
+    resources, outputs = make(http, {"Fn::Sub": f"${{Name}}-${{Environment}}:{ALIAS}"}, cors)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "The address of one environment of a service, and who may call it.",
         "Parameters": PARAMETERS,
         "Resources": resources,
-        "Outputs": {"Address": {"Value": {"Fn::GetAtt": ["Url", "FunctionUrl"]}}},
+        "Outputs": outputs,
     }
 
 
-def address(cloud: Cloud, made: str) -> str:
-    """The URL as this machine reaches it: the emulator serves it on loopback, below a path that names it."""
-    if not made or not cloud.endpoint:
-        return made
-    name = urlsplit(made).netloc.partition(".")[0]
-    return f"{cloud.endpoint}/_aws/lambda-url/{name}/"
+def _function_url(http: Http, alias: dict[str, str], cors: Tree) -> tuple[Tree, Tree]:
+    kind = {"open": "NONE", "iam": "AWS_IAM"}[http.access]
+    properties: Tree = {
+        "TargetFunctionArn": {"Fn::Sub": "${Name}-${Environment}"},
+        "Qualifier": ALIAS,
+        "AuthType": kind,
+        **({"Cors": cors} if cors else {}),
+    }
+    resources: Tree = {"Url": {"Type": "AWS::Lambda::Url", "Properties": properties}}
+    for number, caller in enumerate(["*"] if http.access == "open" else http.callers, 1):
+        to = {"FunctionName": alias, "Principal": caller}
+        url = {**to, "Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": kind}
+        function = {**to, "Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True}
+        resources[f"Url{number}"] = {"Type": "AWS::Lambda::Permission", "Properties": url}
+        resources[f"Function{number}"] = {"Type": "AWS::Lambda::Permission", "Properties": function}
+    return resources, {"Address": {"Value": {"Fn::GetAtt": ["Url", "FunctionUrl"]}}}
+
+
+def address(cloud: Cloud, outputs: dict[str, str]) -> str:
+    """The URL as this machine reaches it: the emulator serves it on loopback, below a path that names it.
+
+    Args:
+        cloud: the environment's.
+        outputs: those of the address's stack; empty for none.
+    """
+    if not outputs or not cloud.endpoint:
+        return outputs.get("Address", "")
+    if api := outputs.get("Api"):
+        return f"{cloud.endpoint}/_aws/execute-api/{_label(api)}/$default/"
+    return f"{cloud.endpoint}/_aws/lambda-url/{_label(outputs['Address'])}/"
+
+
+def _label(url: str) -> str:
+    return urlsplit(url).netloc.partition(".")[0]

@@ -25,7 +25,7 @@ class LambdaTarget(Target):
     """A function on AWS Lambda."""
 
     function: ClassVar[type[Function]] = LambdaSettings
-    fronts = ("none", "function-url")
+    fronts = ("none", "function-url", "http-api")
     # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
     pythons = ("3.11", "3.12", "3.13", "3.14")
     # Included in Lambda's Python: https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
@@ -43,12 +43,17 @@ class LambdaTarget(Target):
         Parity("executions at once", "two per processor and version; others wait", "1,000; others are throttled"),
         Parity("stored versions", "not limited", "75 GB of code in a region"),
         Parity("API requests per second", "not limited", "throttled: 15 to Lambda that change something"),
-        Parity("an HTTP API in front", "waits for function.timeout", "answers 503 after 30 s"),
+        Parity("an HTTP API's domain", "no name and no certificate; reached by the API", "at http.domain"),
         Parity("old Python versions", "run as long as this machine has them", "refused after their end"),
         Parity("metrics", "within a second", "by the minute, some minutes late"),
         Parity("alarms", "judged over the last seconds", "judged by the minute"),
         Parity("the address", "on loopback, below a path that names it", "HTTPS, at a name of AWS"),
     )
+
+    def problems(self, environment: Environment) -> list[str]:
+        from ml_delivery.targets.lambda_function import http_api
+
+        return http_api.problems(environment.http, settings.of(environment).timeout)
 
     def glibc(self, python: str) -> int:
         """Python 3.11 runs on Amazon Linux 2, later versions on Amazon Linux 2023.
