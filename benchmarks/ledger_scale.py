@@ -41,7 +41,7 @@ def fill(service: Service, size: int) -> None:
         for revision, state in ((10 * number, "staged"), (10 * number + 5, "verified")):
             event = replace(first, number=number, state=state)
             s3.put_object(
-                Bucket=bucket, Key=ledger.key(event, revision), Body=json.dumps(formats.plain_release(event)).encode()
+                Bucket=bucket, Key=ledger.key(event, revision), Body=json.dumps(formats.plain(event)).encode()
             )
 
     with ThreadPoolExecutor(8) as pool:

@@ -22,7 +22,7 @@ from ml_delivery.eject import Package
 from ml_delivery.findings import Finding
 from ml_delivery.monitoring.drift import Drift
 from ml_delivery.monitoring.page import Report
-from ml_delivery.records import Cost, Live, Manifest, Pushed, Release
+from ml_delivery.records import Cost, Experiment, Live, Manifest, Pushed, Reading, Release
 from ml_delivery.release.calling import Called
 from ml_delivery.release.head import Holder, Work
 from ml_delivery.release.results import Link, Outcome, Plan
@@ -54,6 +54,9 @@ _resolvable()
 RELEASED = _document("Outcome", **inspect.get_annotations(Outcome, eval_str=True), address=str)
 PLAN = inspect.get_annotations(Plan, eval_str=True)
 STACK = _document("Stack", **inspect.get_annotations(InfraPlan, eval_str=True), applied=bool)
+STATUS = _document(
+    "Status", live=Live | None, lock=Holder | None, work=Work | None, experiment=Experiment | None, address=str
+)
 # Each task that takes --json, with the version of its document, and what that is.
 SHAPES: dict[str, tuple[int, Any]] = {
     "bootstrap": (
@@ -64,11 +67,12 @@ SHAPES: dict[str, tuple[int, Any]] = {
     "build --on codebuild": (1, Done),
     "push": (1, Pushed),
     "plan": (2, _document("Planned", **PLAN, drift=list[Drift], cost=Cost | None)),
-    "deploy": (1, RELEASED),
-    "rollback": (1, RELEASED),
+    "deploy": (2, RELEASED),
+    "rollback": (2, RELEASED),
+    "ab": (1, _document("Compared", experiment=Experiment, reading=Reading | None)),
     "call": (1, Called),
-    "status": (1, _document("Status", live=Live | None, lock=Holder | None, work=Work | None, address=str)),
-    "releases": (1, list[Release]),
+    "status": (2, STATUS),
+    "releases": (2, list[Release]),
     "logs": (1, list[dict[str, str]]),
     "verify": (2, list[Link]),
     "config": (1, dict[str, dict[str, Any]]),

@@ -21,6 +21,9 @@ OWNER = "elsewhere: test_machine_settings.py::test_another_users_repository_is_n
 BYTES = "elsewhere: test_plans.py::test_bytes_that_differ_from_the_record_are_not_staged"
 ABSENT = "not here: the program is on every machine that runs tests"
 
+COMPARED = "elsewhere: test_ab.py::test_what_cannot_be_compared_is_refused"
+PAUSED = "elsewhere: test_ab.py::test_paused_deploy_is_finished_first"
+RUNS = "elsewhere: test_ab.py::test_deploy_is_refused_while_an_ab_runs"
 PROVENANCE = "elsewhere: test_provenance.py::test_production_may_take_only_what_codebuild_built"
 
 STEPS: dict[str, tuple[str, ...]] = {
@@ -132,15 +135,24 @@ STEPS: dict[str, tuple[str, ...]] = {
     "release/delivery.py Delivery.artifact": ("other Python",),
     "release/delivery.py open_delivery": ("no environment",),
     "release/delivery.py checked_out": ("detached",),
-    "release/deploy.py deploy": ("outdated stack", "paused", "not here: another tool made the split, and must end it"),
+    "release/comparing.py find": (COMPARED,),
+    "release/comparing.py start": (COMPARED, PAUSED, "not here: the target can't split traffic", COMPARED, COMPARED),
+    "release/comparing.py stop": (COMPARED, COMPARED, COMPARED),
+    "release/comparing.py _other": (COMPARED,),
+    "release/deploy.py deploy": (
+        "outdated stack",
+        "paused",
+        RUNS,
+        "not here: another tool made the split, and must end it",
+    ),
     "release/deploy.py rollback": ("moved", "nothing live"),
-    "release/deploy.py _carry_out": (
+    "release/deploy.py carry_out": (
         OUTSIDE,
         "elsewhere: test_bad_days.py::test_interrupted_deploy_puts_all_back",
         "elsewhere: test_cancels.py::test_fault_after_the_verdict_reports_a_verified_release",
         "does not work",
     ),
-    "release/deploy.py _goal": ("no verified release", "live already", "never verified", "pruned"),
+    "release/deploy.py goal": ("no verified release", "live already", "never verified", "pruned"),
     "release/deploy.py _repeated": ("elsewhere: test_plans.py::test_plan_is_carried_out_once",),
     "release/ledger.py Ledger.read": ("no such release",),
     "release/ledger.py Ledger.taken_over": ("elsewhere: test_bad_days.py::test_unlock_takes_the_lock_with_a_reason",),

@@ -71,7 +71,7 @@ def test_from_build_to_removal(service: Tiny) -> None:
     service.replace("pipeline.toml", 'LOG_LEVEL = "INFO"', 'LOG_LEVEL = "DEBUG"')
     service.commit("Canary")
     outcome = service.deploy()
-    assert [step.name for step in outcome.steps if step.name.startswith("shift")] == ["shift 10 %", "shift"]
+    assert [step.weight for step in outcome.steps if step.name == "shift"] == [10, 100]
     assert json.loads(service.invoke("call", "/variables"))["LOG_LEVEL"] == "DEBUG"
     deployer = service.open().deployer
     assert isinstance(deployer, EksDeployer)

@@ -13,7 +13,8 @@ from tiny import Tiny
 
 from ml_delivery import __version__, formats, objects
 from ml_delivery.errors import CloudError
-from ml_delivery.records import Artifact, Content, Look, Release
+from ml_delivery.records import Arm, Artifact, Content, Experiment, Look, Measured, Reading, Release, Rule, Took
+from ml_delivery.release import words
 from ml_delivery.release.head import Head, Holder, Kept, Previous, Work
 
 DATA = Path(__file__).parent / "data/ledger-format-1"
@@ -188,16 +189,22 @@ def test_newer_ledger_is_refused_in_words(tiny: Tiny) -> None:
     assert found[0] == body
 
 
-# Every field of format 4. To add, remove or rename one is a new format: raise FORMAT, and read this one too.
+# Every field of format 5. To add, remove or rename one is a new format: raise FORMAT, and read this one too.
 FIELDS = {
-    Head: "revision token holder newest live kept owned work swept outbox",
+    Head: "revision token holder newest live kept owned work swept experiment outbox",
     Holder: "who reason host pid at expires boot space began",
     Kept: "number deployed source at state",
     Previous: "deployed release",
     Work: "verb release previous plan dropped step weight since due detached",
-    Release: "number state artifact settings variables who at deployed cause seconds watched plan",
+    Release: "number state artifact settings variables who at deployed cause steps watched plan",
+    Took: "name seconds weight",
     Artifact: "version commit dirty digest content model python architecture location size tag",
     Look: "weight requests errors p95 throttles alarms command breach failures",
+    Experiment: "number state rule control challenger who at since ended winner cause reading",
+    Rule: "metric unit count hypothesis alpha effect split requests days",
+    Arm: "release deployed",
+    Reading: "at verdict control challenger low high evidence crossed share earlier unusable over",
+    Measured: "release units reported total mean deviation",
 }
 
 
@@ -206,7 +213,7 @@ def test_release_of_format_2_is_read() -> None:
     document = json.loads(EVENTS[4].read_text())
     names = FIELDS[Look].split()[:-1]
     known = {**dict.fromkeys(FIELDS[Release].split(), 1), "artifact": document["artifact"], "state": "verified"}
-    known["watched"] = [{**dict.fromkeys(names, 0), "alarms": []}]
+    known |= {"watched": [{**dict.fromkeys(names, 0), "alarms": []}], "steps": []}
     (look,) = formats.release("x", formats.read("x", json.dumps({**known, "format": 2}).encode())).watched
     assert (look.requests, look.failures) == (0, None)
 
@@ -217,10 +224,51 @@ def test_artifact_of_format_3_is_read() -> None:
     assert formats.artifact("x", formats.read("x", json.dumps({**known, "format": 3}).encode())).tag == ""
 
 
+def test_steps_of_format_4_are_read_in_their_order() -> None:
+    """They were stored by name, with the share of the traffic in it; now a step has its share, and its place is its order."""
+    order = [
+        "plan",
+        "stage",
+        "probe version",
+        "shift 5 %",
+        "watch 5 %",
+        "shift 50 %",
+        "watch 50 %",
+        "shift",
+        "probe live",
+        "of a later package",
+    ]
+    written = {**json.loads(EVENTS[4].read_text()), "seconds": dict.fromkeys(sorted(order), 1.0)}
+    steps = formats.release("x", written).steps
+    assert [words.step(one.name, one.weight) for one in steps] == order
+    assert [one.weight for one in steps] == [None, None, None, 5, 5, 50, 50, 100, None, None]
+    head = json.loads(HEAD.read_text())
+    head["work"]["step"] = "shift 10 %"
+    work = Head.decode("x", json.dumps(head).encode()).work
+    assert work
+    assert work.step == "shift"
+
+
+def test_head_of_format_4_is_read() -> None:
+    """Before there were A/Bs, an environment had none; with one, it is written and read again."""
+    document = {name: value for name, value in json.loads(Head(live=3).encode()).items() if name != "experiment"}
+    head = Head.decode("x", json.dumps({**document, "format": 4}).encode())
+    assert (head.live, head.experiment) == (3, None)
+    measured = Measured(1, 2, 1, 3.0, 1.5, 1.5)
+    reading = Reading(1.0, "undecided", measured, measured, -1.0, 1.0, 0.1, 0, 0.5, 0, 0, False)
+    rule = Rule("revenue", "request", "requests", "two-sided", 0.05, 5.0, 50, 1000, 1)
+    experiment = Experiment(1, "running", rule, Arm(1, "1"), Arm(2, "2"), "me", 1.0, 2.0, reading=reading)
+    compared = dataclasses.replace(head, experiment=experiment)
+    assert Head.decode("x", compared.encode()) == compared
+    damaged = {**json.loads(compared.encode()), "experiment": {"number": 1}}
+    with pytest.raises(CloudError, match="can't be read"):
+        Head.decode("x", json.dumps(damaged).encode())
+
+
 @pytest.mark.parametrize("kind", FIELDS, ids=lambda kind: kind.__name__)
 def test_format_has_exactly_its_fields(kind: type) -> None:
     """A record that gains or loses a field is of another format, which an older package must be able to refuse."""
-    assert formats.FORMAT == 4
+    assert formats.FORMAT == 5
     assert [field.name for field in dataclasses.fields(kind)] == FIELDS[kind].split()
 
 
@@ -231,7 +279,7 @@ def test_unknown_field_is_a_newer_packages(place: str) -> None:
     document = json.loads(head.encode())
     if place == "work":
         artifact = dict.fromkeys(FIELDS[Artifact].split(), "x")
-        release = {**dict.fromkeys(FIELDS[Release].split(), 1), "artifact": artifact, "watched": []}
+        release = {**dict.fromkeys(FIELDS[Release].split(), 1), "artifact": artifact, "watched": [], "steps": []}
         document["work"] = {**dict.fromkeys(FIELDS[Work].split()), "release": release, "dropped": [], "newer": 1}
     else:
         (document[place] if place else document)["newer"] = 1

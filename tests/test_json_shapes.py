@@ -16,6 +16,7 @@ from ml_delivery.tasks import namespace
 
 # What is checked where the rest of it is set up.
 ELSEWHERE = {
+    "ab": "test_ab.py",
     "build --on codebuild": "test_codebuild.py",
     "eject": "test_extending.py",
     "upgrade": "test_upgrade.py",

@@ -16,7 +16,7 @@ from tiny import Tiny
 from ml_delivery.artifact import build
 from ml_delivery.artifact import push as pushing
 from ml_delivery.errors import ConfigError, Refused
-from ml_delivery.records import Artifact, Release
+from ml_delivery.records import Artifact, Release, Took
 from ml_delivery.release import deploy, history, plan
 from ml_delivery.targets.lambda_function import costs
 
@@ -197,21 +197,13 @@ def test_cost_follows_rate_memory_and_time(tiny: Tiny) -> None:
 
 
 def test_history_has_the_steps_in_their_order_of_time() -> None:
-    """The ledger's records are sorted by name; the page shows what came first, first."""
-    order = [
-        "plan",
-        "stage",
-        "probe version",
-        "shift 5 %",
-        "watch 5 %",
-        "shift 50 %",
-        "watch 50 %",
-        "shift",
-        "probe live",
-    ]
+    """The page shows what came first, first, with its share of the traffic."""
+    order = [("probe version", None), ("shift", 5), ("watch", 5), ("shift", 100), ("probe live", None)]
     artifact = Artifact("v", "c", False, "sha256:0", "", "", "3.12", "x86_64", "a.zip", 1)
-    release = Release(1, "verified", artifact, {}, {}, "me", 0.0, seconds=dict.fromkeys(sorted(order), 1.0))
-    assert re.findall(r"<title>(.*?): 1.00 s</title>", history.page("t", [release])) == order
+    steps = tuple(Took(name, 1.0, weight) for name, weight in order)
+    release = Release(1, "verified", artifact, {}, {}, "me", 0.0, steps=steps)
+    shown = ["probe version", "shift 5 %", "watch 5 %", "shift", "probe live"]
+    assert re.findall(r"<title>(.*?): 1.00 s</title>", history.page("t", [release])) == shown
 
 
 def test_history_is_one_page_that_needs_nothing_else(tiny: Tiny, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_status_shows_a_canary(measured: Service) -> None:
     measured.deploy(NOTE="better", detach=True)
     printed = measured.tiny.invoke("status", "--watch", "--looks", "1")
     assert "deployed version 2 (release 2) has 10 % of the traffic" in printed
-    assert "a deploy of release 2, at shift 10 %, 10 % of the traffic is paused; continue with invoke deploy" in printed
+    assert "a deploy of release 2, at shift, 10 % of the traffic is paused; continue with invoke deploy" in printed
     assert re.search(r"^  2 +2 +10 % +0 +0 +0", printed, re.M)
     assert re.search(r"^  1 +1 +90 % +\d+ +0 +0 ", printed, re.M)
     assert "(release 2) has 10 % of the traffic" in measured.tiny.invoke("status")

@@ -7,6 +7,7 @@ targets/        where releases run, a folder for each; found by name only
 local           the service on this machine: served, and as a shell
 contract        checks what delivery expects of the service
 monitoring/     one definition of panels and alarms, and everything that is made from it
+experiments/    what an A/B has measured so far, and what follows from it
 release/        artifact + configuration + model in one environment: planned, deployed, watched, recorded, rolled back
 containers/     images: built by this machine's engine, pushed to ECR
 account/        an environment's infrastructure in its account: created, checked, removed

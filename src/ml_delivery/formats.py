@@ -2,12 +2,14 @@
 
 Every older format is read; a newer one is refused. Format 1 was written by services whose delivery code was copied from the
 template: it has no stamp, and other names for some fields. Format 2 did not record which plan a release carried out, and how
-many answers had a status of 5xx while it was watched; format 3, which semantic version an artifact's commit has.
+many answers had a status of 5xx while it was watched; format 3, which semantic version an artifact's commit has; format 4 knew
+no A/B, and a step had its share of the traffic in its name.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +28,7 @@ from ml_delivery.records import (
 )
 
 if TYPE_CHECKING:
-    from ml_delivery.records import Release
+    from ml_delivery.records import Experiment, Release
 
 __all__ = [
     "FORMAT",
@@ -34,14 +36,16 @@ __all__ = [
     "artifact",
     "differences",
     "dump",
+    "experiment",
     "manifest",
-    "plain_release",
+    "plain",
     "read",
     "release",
     "require_known",
+    "step",
 ]
 
-FORMAT = 4
+FORMAT = 5
 # How deeply a record may be nested; none comes near it, and what Python can't read, or can't write again, is far above it.
 DEPTH = 20
 T = TypeVar("T")
@@ -104,19 +108,64 @@ def release(place: str, found: dict[str, Any]) -> Release:
     Raises:
         CloudError: a field is missing.
     """
-    from ml_delivery.records import Look, Release
+    from ml_delivery.records import Look, Release, Took
 
     try:
         known = {"deployed" if name == "version" else name: value for name, value in found.items()}
         known["artifact"] = artifact(place, known["artifact"])
         known["watched"] = tuple(Look(**{**look, "alarms": tuple(look["alarms"])}) for look in known.get("watched", ()))
+        steps = known["steps"] if "steps" in known else _ordered(known.get("seconds", {}))
+        known["steps"] = tuple(Took(**one) for one in steps)
     except (KeyError, TypeError, AttributeError) as error:
         raise damaged(place, error) from error
     return _made(place, Release, known)
 
 
-def plain_release(one: Release) -> dict[str, Any]:
-    """A release's fields with their stamp, to be stored inside another document; no secret is in its cause."""
+# The steps in the order of a deploy: until format 4 they were stored by name. "shift" alone is the one to all traffic.
+_ORDER = ("plan", "stage", "probe version", "shift", "watch", "probe live", "prune", "restore", "recover")
+
+
+def step(name: str) -> tuple[str, int | None]:
+    """A step's name and its percent of the traffic, from the name that it had until format 4, such as ``shift 10 %``."""
+    found = re.fullmatch(r"(shift|watch) (\d+) %", name)
+    return (found[1], int(found[2])) if found else (name, 100 if name == "shift" else None)
+
+
+def _ordered(seconds: dict[str, float]) -> list[dict[str, Any]]:
+    """The steps of a release until format 4, each share of the traffic shifted and then watched."""
+    steps = [(*step(name), took) for name, took in seconds.items()]
+    place = {name: number for number, name in enumerate(_ORDER)}
+    first = place["shift"]
+    steps.sort(key=lambda one: (first, one[1], place[one[0]]) if one[1] else (place.get(one[0], len(place)), 0, 0))
+    return [{"name": name, "seconds": took, "weight": weight} for name, weight, took in steps]
+
+
+def experiment(place: str, found: dict[str, Any]) -> Experiment:
+    """An A/B from its fields.
+
+    Raises:
+        CloudError: a field is missing, or was written by a newer package.
+    """
+    from ml_delivery.records import Arm, Experiment, Measured, Reading, Rule
+
+    def made(kind: type[T], fields: dict[str, Any]) -> T:
+        require_known(place, kind, fields)
+        return kind(**fields)
+
+    try:
+        known = {name: value for name, value in found.items() if name not in ("format", "package")}
+        arms = {name: made(Arm, known[name]) for name in ("control", "challenger")}
+        reading = known["reading"]
+        if reading:
+            measured = {name: made(Measured, reading[name]) for name in ("control", "challenger")}
+            reading = made(Reading, {**reading, **measured})
+        return made(Experiment, {**known, **arms, "rule": made(Rule, known["rule"]), "reading": reading})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise damaged(place, error) from error
+
+
+def plain(one: Release | Experiment) -> dict[str, Any]:
+    """A record's fields with their stamp, to be stored inside another document; no secret is in its cause."""
     return {**_stamp(), **asdict(one), "cause": masked(one.cause)}
 
 

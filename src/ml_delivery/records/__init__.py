@@ -3,9 +3,10 @@
 Each record is made in one place and read by later stages; none refers to a later one. ``formats.py`` writes and reads those
 that are stored in the ledger and the bucket.
 
-context     one environment, opened
-releases    releases, and what a target reports about them
-artifacts   what is built, and from what
+context      one environment, opened
+experiments  an A/B of two releases
+releases     releases, and what a target reports about them
+artifacts    what is built, and from what
 """
 
 from importlib import import_module
@@ -29,6 +30,18 @@ from ml_delivery.records.artifacts import (
 from ml_delivery.records.context import Context, Foundation
 
 if TYPE_CHECKING:
+    from ml_delivery.records.experiments import (
+        RUNNING,
+        STARTING,
+        STOPPED,
+        STOPPING,
+        Arm,
+        Experiment,
+        Measured,
+        Reading,
+        Rule,
+        Verdict,
+    )
     from ml_delivery.records.releases import (
         DIGEST_VARIABLE,
         FAILED,
@@ -45,15 +58,28 @@ if TYPE_CHECKING:
         Release,
         Removed,
         Settings,
+        Took,
         Traffic,
     )
 else:
+    _EXPERIMENTS = {
+        "RUNNING",
+        "STARTING",
+        "STOPPED",
+        "STOPPING",
+        "Arm",
+        "Experiment",
+        "Measured",
+        "Reading",
+        "Rule",
+        "Verdict",
+    }
 
     def __getattr__(name):
-        """What ``releases`` has; imported when it is first used, since a build needs none of it."""
-        if name == "releases" or name.startswith("__"):
+        """What ``releases`` and ``experiments`` have; imported when it is first used, since a build needs none of it."""
+        if name in ("releases", "experiments") or name.startswith("__"):
             raise AttributeError(name)
-        return getattr(import_module(f"{__name__}.releases"), name)
+        return getattr(import_module(f"{__name__}.{'experiments' if name in _EXPERIMENTS else 'releases'}"), name)
 
 
 __all__ = [
@@ -61,14 +87,20 @@ __all__ = [
     "FAILED",
     "RELEASE_VARIABLE",
     "ROLLED_BACK",
+    "RUNNING",
     "STAGED",
+    "STARTING",
+    "STOPPED",
+    "STOPPING",
     "VERIFIED",
     "Answer",
+    "Arm",
     "Artifact",
     "Content",
     "Context",
     "Cost",
     "Differences",
+    "Experiment",
     "Foundation",
     "Layer",
     "Limit",
@@ -76,16 +108,21 @@ __all__ = [
     "Live",
     "Look",
     "Manifest",
+    "Measured",
     "Numbers",
     "Packed",
     "Provenance",
     "Pruned",
     "Pushed",
+    "Reading",
     "Release",
     "Removed",
     "Replaced",
+    "Rule",
     "Settings",
     "Source",
+    "Took",
     "Traffic",
     "Unimported",
+    "Verdict",
 ]

@@ -24,6 +24,7 @@ __all__ = [
     "Release",
     "Removed",
     "Settings",
+    "Took",
     "Traffic",
 ]
 
@@ -58,6 +59,15 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Took:
+    """How many seconds a step took; ``weight`` is the percent of the traffic that it was about, None for none."""
+
+    name: str
+    seconds: float
+    weight: int | None = None
+
+
+@dataclass(frozen=True)
 class Release:
     """Artifact + configuration + model in one environment, numbered.
 
@@ -70,7 +80,7 @@ class Release:
         who, at: who staged it, and when (seconds since 1970).
         deployed: the target's name for it (the deployed version); empty until it is staged.
         cause: why it failed or was rolled back.
-        seconds: how long each step took.
+        steps: how long each step took, in their order.
         watched: the metrics at each weight while traffic was shifted.
         plan: digest of the plan that it carried out; empty where that was not recorded.
     """
@@ -84,7 +94,7 @@ class Release:
     at: float
     deployed: str = ""
     cause: str = ""
-    seconds: dict[str, float] = field(default_factory=dict)
+    steps: tuple[Took, ...] = ()
     watched: tuple[Look, ...] = ()
     plan: str = ""
 

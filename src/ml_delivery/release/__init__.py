@@ -2,10 +2,12 @@
 
 verify                                proves that what is live is what its commit's build made
 rebuild                               builds a clone in a process of its own
+comparing                             an A/B: two releases share the traffic, and one of them gets all of it
 deploy                                deploy, resume and rollback, from taking the lock to the record
 numbers                               a release's number, from what a user types
 machine                               the sequence of steps that they share
 plan, probing, watch, retention       what would change; the health check; live metrics; what can be removed
+serving                               what serves after the previous state was restored
 rollout                               how traffic shifts, and for how long
 front                                 the address of what is live
 following                             the log, as it is written

@@ -1,4 +1,5 @@
-"""The verbs of delivery: deploy, resume, rollback. The sequence of steps that they share is in ``machine.py``.
+"""The verbs of delivery: deploy, resume, rollback. The sequence of steps that they share is in ``machine.py``; an A/B's verbs,
+which share it too, are in ``comparing.py``.
 
 A deploy succeeds only if the release is *verified*: it gets traffic only after it answered as itself, and if anything stops
 the deploy, Ctrl-C included, all traffic goes back to what served before.
@@ -15,7 +16,7 @@ from ml_delivery.errors import CloudError, Interrupted, LockHeld, PipelineError,
 from ml_delivery.records import ROLLED_BACK, VERIFIED
 from ml_delivery.release import foreign, rollout, words
 from ml_delivery.release import plan as planning
-from ml_delivery.release.head import Previous
+from ml_delivery.release.head import COMPARE, DECIDE, Previous
 from ml_delivery.release.machine import Machine
 from ml_delivery.release.results import Outcome, Planned, Run
 from ml_delivery.signals import uninterrupted
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ml_delivery.release.head import Head, Work
     from ml_delivery.release.results import Plan, Restored, Step
 
-__all__ = ["deploy", "resume", "rollback"]
+__all__ = ["carry_out", "deploy", "goal", "resume", "rollback"]
 
 # Among how many of the newest releases an approved plan is looked for, and in which states they were live.
 RECENT, DEPLOYED = 20, (VERIFIED, ROLLED_BACK)
@@ -73,9 +74,13 @@ def deploy(
                 f"a {words.work(left)} is paused", next=f"invoke deploy --resume {where}, or invoke rollback {where}"
             )
         if left and _same(delivery, left, approved):
-            return _carry_out(machine, run, delivery, detach)
+            return carry_out(machine, run, delivery, detach)
         if left:
-            machine.put_back("abandoned: its deploy exited without reporting a result", abandoned=True)
+            machine.put_back("abandoned: its command exited without reporting a result", abandoned=True)
+        if (compared := lease.head.experiment) and compared.open:
+            raise Refused(
+                f"{words.experiment(compared)}, and its traffic stays split", next=f"invoke ab --stop {where}"
+            )
         with run.step("plan") as results:
             plan = planning.make(delivery)
             repeated = approved is not None and _repeated(delivery, plan, approved)
@@ -97,7 +102,7 @@ def deploy(
             rollout.require_time_for_alarms(delivery)
         before()
         machine.begin_deploy(plan, who)
-        return _carry_out(machine, run, delivery, detach)
+        return carry_out(machine, run, delivery, detach)
 
 
 def resume(delivery: Delivery, report: Callable[[Step], None], *, wait: float = 0.0, detach: bool = False) -> Outcome:
@@ -113,13 +118,14 @@ def resume(delivery: Delivery, report: Callable[[Step], None], *, wait: float = 
             return Outcome(
                 delivery.environment.name, None, live.release if live else 0, time.perf_counter() - run.began
             )
-        return _carry_out(Machine(delivery, lease, run), run, delivery, detach)
+        return carry_out(Machine(delivery, lease, run), run, delivery, detach)
 
 
 def rollback(delivery: Delivery, to: int, report: Callable[[Step], None], *, wait: float = 0.0) -> Outcome:
     """Roll back to a verified release: code, configuration and model, which are all in its deployed version.
 
-    A deploy that is under way is undone first. If it already had traffic, undoing it is the rollback.
+    A deploy that is under way is undone first. If it already had traffic, undoing it is the rollback. So is the end of an A/B,
+    by which its control gets all traffic.
 
     Args:
         delivery: the environment.
@@ -135,7 +141,10 @@ def rollback(delivery: Delivery, to: int, report: Callable[[Step], None], *, wai
     with delivery.ledger.locked(who, "rollback", wait) as lease:
         machine, left = Machine(delivery, lease, run), lease.head.work
         if left and left.verb == "rollback" and to in (0, left.release.number):
-            return _carry_out(machine, run, delivery, detach=False)
+            return carry_out(machine, run, delivery, detach=False)
+        if left is None and (compared := lease.head.experiment) and compared.open:
+            machine.begin_decide(compared, delivery.ledger.read(compared.control.release), 0, None)
+            left = machine.work
         if left:
             restored = machine.put_back(f"rolled back by {who}", abandoned=True)
             if restored.unread or not restored.whole:
@@ -144,27 +153,34 @@ def rollback(delivery: Delivery, to: int, report: Callable[[Step], None], *, wai
                 )
                 raise Refused(_serves(restored), next=back)
             previous = left.previous.release if left.previous else 0
-            if left.verb == "deploy" and left.weight and previous and to in (0, previous):
+            if left.verb != "rollback" and left.weight and previous and to in (0, previous):
                 return _outcome(delivery, previous, run)
         with run.step("plan") as results:
             live = delivery.deployer.live()
             if live is None:
                 raise Refused("nothing is live, so there is nothing to roll back", next=f"invoke deploy {where}")
-            release = _goal(delivery, lease.head, live, to)
+            release = goal(delivery, lease.head, live, to)
             results.append(Planned(live=live.release, wanted=release.number))
         machine.begin_rollback(release, Previous(live.deployed, live.release))
-        return _carry_out(machine, run, delivery, detach=False)
+        return carry_out(machine, run, delivery, detach=False)
 
 
-def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> Outcome:
-    """Carry out all of the work, or restore everything on any error."""
+def carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> Outcome:
+    """Carry out all of the work, or restore everything on any error.
+
+    Raises:
+        Refused, LockHeld, Interrupted, CloudError: as ``deploy``.
+    """
     begun = machine.work
     previous = begun.previous.release if begun.previous else 0
-    to = f" --to {begun.release.number}" if begun.verb == "rollback" else ""
-    again = f"invoke {begun.verb}{to} --branch {delivery.environment.branch}{delivery.where}"
+    verb = {"rollback": f"rollback --to {begun.release.number}", COMPARE: "ab --start", DECIDE: "ab --status"}.get(
+        begun.verb, "deploy"
+    )
+    again = f"invoke {verb} --branch {delivery.environment.branch}{delivery.where}"
     try:
         if machine.carry_out(detach):
-            return _outcome(delivery, begun.release.number, run, previous=previous)
+            weight = machine.experiment.rule.split if begun.verb == COMPARE else 100
+            return _outcome(delivery, begun.release.number, run, previous=previous, weight=weight)
         work = machine.work
         return _outcome(delivery, begun.release.number, run, previous=previous, weight=work.weight, due=work.due)
     except LockHeld:
@@ -184,7 +200,7 @@ def _carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> 
                     "the step where it stopped is recorded",
                     next=f"{second.next or 'check that the cloud answers'}, then {again}",
                 ) from fault
-        if restored.verified and begun.verb == "rollback":  # which would be refused, since it is live; a deploy prunes
+        if restored.verified and begun.verb != "deploy":  # which would be refused, since it is live; a deploy prunes
             again = f"invoke status --branch {delivery.environment.branch}{delivery.where}"
         if interrupted:
             raise Interrupted(f"interrupted; {_serves(restored)}", next=again) from fault
@@ -237,7 +253,7 @@ def _repeated(delivery: Delivery, plan: Plan, approved: str) -> bool:
     return done is not None and not plan.changes
 
 
-def _goal(delivery: Delivery, head: Head, live: Live, to: int) -> Release:
+def goal(delivery: Delivery, head: Head, live: Live, to: int) -> Release:
     """The release to roll back to.
 
     Raises:

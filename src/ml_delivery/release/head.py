@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from ml_delivery import formats
 
 if TYPE_CHECKING:
-    from ml_delivery.records import Release
+    from ml_delivery.records import Experiment, Release
 
-__all__ = ["Head", "Holder", "Kept", "Previous", "Work"]
+__all__ = ["COMPARE", "DECIDE", "Head", "Holder", "Kept", "Previous", "Work"]
 
 # A holder that wrote nothing for this many seconds is considered dead. The longest time without a write is one request of a
 # health check, for which a target may allow 15 minutes.
 LOCK_SECONDS = 1200
+COMPARE, DECIDE = "compare", "decide"  # how an A/B begins and ends, as ``Work.verb``
 
 
 @dataclass(frozen=True)
@@ -132,10 +133,11 @@ class Kept:
 
 @dataclass(frozen=True)
 class Work:
-    """A deploy or rollback that is under way, with everything that another process needs to continue it.
+    """A deploy, a rollback, or the start or end of an A/B, that is under way, with all that another process needs to continue it.
 
     Attributes:
-        verb: ``deploy`` or ``rollback``.
+        verb: ``deploy``, ``rollback``, ``compare`` (``release`` gets its share in an A/B) or ``decide`` (an A/B ends, and
+            ``release`` gets all traffic).
         release: the one that is to serve.
         previous: what served before; None when nothing did.
         plan: digest of the plan that it carries out.
@@ -173,6 +175,7 @@ class Head:
         owned: names of variables that this pipeline set and that may still exist.
         work: what is under way.
         swept: whether everything that retention removes has been removed.
+        experiment: the newest A/B, which may have ended; None where there was none.
         outbox: events as JSON, by key, that may not have been copied to their own objects yet.
     """
 
@@ -185,6 +188,7 @@ class Head:
     owned: tuple[str, ...] = ()
     work: Work | None = None
     swept: bool = True
+    experiment: Experiment | None = None
     outbox: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def encode(self) -> bytes:
@@ -200,7 +204,7 @@ class Head:
         """
         found = formats.read(place, body)
         try:
-            holder, work = found["holder"], found["work"]
+            holder, work, experiment = found["holder"], found["work"], found.get("experiment")
             listed = [{_NOW.get(name, name): value for name, value in one.items()} for one in found["kept"]]
             formats.require_known(place, cls, found)
             formats.require_known(place, Holder, holder or {})
@@ -214,6 +218,7 @@ class Head:
                     "work": work and _work(place, work),
                     "kept": kept,
                     "owned": tuple(found["owned"]),
+                    "experiment": experiment and formats.experiment(place, experiment),
                 }
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -231,4 +236,5 @@ def _work(place: str, found: dict[str, Any]) -> Work:
     if previous:
         previous = Previous(**{_NOW.get(name, name): value for name, value in previous.items()})
     release = formats.release(place, known["release"])
-    return Work(**{**known, "release": release, "previous": previous, "dropped": tuple(known["dropped"])})
+    step, _ = formats.step(known.get("step") or "")
+    return Work(**{**known, "release": release, "previous": previous, "dropped": tuple(known["dropped"]), "step": step})

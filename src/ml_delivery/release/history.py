@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 import time
 from typing import TYPE_CHECKING
 
@@ -12,25 +11,20 @@ from ml_delivery.release import words
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ml_delivery.records import Release
+    from ml_delivery.records import Release, Took
 
 __all__ = ["page"]
 
 WIDTH = 360
-# In the order of a deploy; the ledger's records are sorted by name. "shift" is the last one, to all traffic.
-STEPS = (
-    "plan",
-    "stage",
-    "probe version",
-    "shift N %",
-    "watch N %",
-    "shift",
-    "probe live",
-    "prune",
-    "restore",
-    "recover",
-)
-COLOURS = {"stage": "#4477aa", "probe": "#66ccee", "shift": "#228833", "watch": "#ccbb44", "restore": "#ee6677"}
+PROBE = "#66ccee"
+COLOURS = {
+    "stage": "#4477aa",
+    "probe version": PROBE,
+    "probe live": PROBE,
+    "shift": "#228833",
+    "watch": "#ccbb44",
+    "restore": "#ee6677",
+}
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --faint: #777 }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem }
@@ -50,7 +44,7 @@ def page(title: str, releases: Iterable[Release], live: int = 0) -> str:
         live: the number of the one that serves, which is marked; 0 for none.
     """
     found = list(releases)
-    longest = max((sum(release.seconds.values()) for release in found), default=0.0)
+    longest = max((sum(step.seconds for step in release.steps) for release in found), default=0.0)
     rows = "\n".join(_row(release, longest, release.number == live) for release in found)
     legend = "".join(f'<i style="background:{colour}"></i>{name}' for name, colour in COLOURS.items())
     heads = "".join(
@@ -79,27 +73,19 @@ def _row(release: Release, longest: float, live: bool) -> str:
         when,
         html.escape(release.who),
         what,
-        _bar(release.seconds, longest),
+        _bar(release.steps, longest),
         notes,
     ]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _order(step: tuple[str, float]) -> tuple[int, int, int]:
-    """Where a step comes in a deploy: the shares of traffic one after the other, each shifted and then watched."""
-    percent = re.search(r"\d+", step[0])
-    place = STEPS.index(kind) if (kind := re.sub(r"\d+", "N", step[0])) in STEPS else len(STEPS)
-    shares = STEPS.index("shift N %")
-    return (shares, int(percent[0]), place) if percent else (place, 0, 0)
-
-
-def _bar(seconds: dict[str, float], longest: float) -> str:
+def _bar(steps: tuple[Took, ...], longest: float) -> str:
     """The steps' times as one bar, on one scale for all releases."""
-    total, at, parts = sum(seconds.values()), 0.0, []
-    for name, took in sorted(seconds.items(), key=_order):
-        width = took / longest * WIDTH if longest else 0.0
-        colour = COLOURS.get(name.split(" ")[0], "#bbbbbb")
-        shown = f"{html.escape(name)}: {took:.2f} s"
+    total, at, parts = sum(step.seconds for step in steps), 0.0, []
+    for step in steps:
+        width = step.seconds / longest * WIDTH if longest else 0.0
+        colour = COLOURS.get(step.name, "#bbbbbb")
+        shown = f"{html.escape(words.step(step.name, step.weight))}: {step.seconds:.2f} s"
         parts.append(
             f'<rect x="{at:.1f}" width="{width:.1f}" height="12" fill="{colour}"><title>{shown}</title></rect>'
         )

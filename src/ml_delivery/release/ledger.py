@@ -2,7 +2,8 @@
 
 ``releases/<environment>/head.json`` is the environment's current state (``head.py``). An event,
 ``releases/<environment>/<number>/<revision>-<state>.json``, is the whole release as it was then; it is written once and
-never changed. However many releases there are, a deploy reads only the head and the releases that the head names.
+never changed. Those of an A/B are in ``releases/<environment>/experiments/``, by its own number. However many releases there
+are, a deploy reads only the head and the releases that the head names.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_delivery import formats, objects
 from ml_delivery.errors import CloudError, LockHeld, Refused
-from ml_delivery.records import VERIFIED
+from ml_delivery.records import VERIFIED, Experiment
 from ml_delivery.release import words
 from ml_delivery.release.head import Head, Holder, Kept
 from ml_delivery.signals import uninterrupted
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Lease", "Ledger"]
 
 POLL_SECONDS = 1.0
-EVENT = re.compile(r"(\d{8})/(\d{8})-([a-z-]+)\.json")  # what ``Ledger.key`` makes
+EVENT = re.compile(r"(experiments/)?(\d{8})/(\d{8})-([a-z-]+)\.json")  # what ``Ledger.key`` makes
 
 
 class Lease:
@@ -47,16 +48,17 @@ class Lease:
         self._unpublished: dict[str, Any] = {}
         self._swept = False
 
-    def write(self, *events: Release, **changes: Any) -> None:
-        """Change the head, record ``events`` in the same write, and renew the lock.
+    def write(self, *events: Release | Experiment, **changes: Any) -> None:
+        """Change the head, record ``events`` in the same write, and renew the lock. An A/B is also the head's.
 
         Raises:
             LockHeld: the lock was taken over; nothing was written.
         """
         revision = self.head.revision + 1
-        outbox = self._unpublished | {
-            self._ledger.key(event, revision): formats.plain_release(event) for event in events
-        }
+        outbox = self._unpublished | {self._ledger.key(event, revision): formats.plain(event) for event in events}
+        for event in events:
+            if isinstance(event, Experiment):
+                changes = {"experiment": event, **changes}
         holder = self.head.holder and self.head.holder.renewed()
         if self._swept:
             changes, self._swept = {"swept": True, **changes}, False
@@ -195,16 +197,17 @@ class Ledger:
             note = replace(
                 head.work.release, cause=f"unlocked by {who}: {reason}; was held by {words.holder(head.holder)}"
             )
-            outbox[self.key(note, revision)] = formats.plain_release(note)
+            outbox[self.key(note, revision)] = formats.plain(note)
         new = replace(head, revision=revision, token=head.token + 1, holder=None, outbox=outbox)
         if self.swap(new, etag) is None:
             raise self.taken_over()
         self.publish(new)
         return head.holder
 
-    def key(self, event: Release, revision: int) -> str:
+    def key(self, event: Release | Experiment, revision: int) -> str:
         """The key of ``event``, which the head's ``revision`` made true."""
-        return f"{self._prefix}{event.number:08d}/{revision:08d}-{event.state}.json"
+        folder = f"{self._prefix}experiments/" if isinstance(event, Experiment) else self._prefix
+        return f"{folder}{event.number:08d}/{revision:08d}-{event.state}.json"
 
     def publish(self, head: Head) -> None:
         """Write each event of the outbox to its own object, unless that exists already."""
@@ -265,29 +268,45 @@ class Ledger:
     def _rebuilt(self) -> Head:
         """The head, rebuilt from the events: empty for a new environment, and sufficient if the object was lost."""
         last: dict[int, tuple[int, str, str]] = {}
+        compared: tuple[int, str] | None = None  # the revision and key of the newest A/B
         with self._cloud.faults():
             pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
             for key in (entry["Key"] for page in pages for entry in page.get("Contents", [])):
                 if event := self._parsed(key):
                     number, revision, state = event
                     last[number] = (revision, state, key)
-        revision = max((event[0] for event in last.values()), default=0)
+                elif found := EVENT.fullmatch(key.removeprefix(self._prefix)):
+                    compared = (int(found[3]), key)  # they are listed in their order
+        revision = max([event[0] for event in last.values()] + ([compared[0]] if compared else []), default=0)
         names = [last[number][2] for number in sorted(last, reverse=True) if last[number][1] == VERIFIED]
         releases = [self._event(name) for name in names[:100]]
         kept = tuple(Kept.of(release) for release in releases if release)
         newest = self._event(last[max(last)][2]) if last else None  # a deploy that failed has set its variables, too
         owned = tuple(sorted({name for one in (newest, *releases[:1]) if one for name in one.variables}))
-        return Head(revision=revision, token=revision, newest=max(last, default=0), kept=kept, owned=owned)
+        experiment = self._experiment(compared[1]) if compared else None
+        return Head(
+            revision=revision,
+            token=revision,
+            newest=max(last, default=0),
+            kept=kept,
+            owned=owned,
+            experiment=experiment,
+        )
 
     def _parsed(self, key: str) -> tuple[int, int, str] | None:
-        """An event's release, revision and state; None for the head, and for what is not the ledger's."""
+        """An event's release, revision and state; None for the head, for an A/B's, and for what is not the ledger's."""
         found = EVENT.fullmatch(key.removeprefix(self._prefix))
-        return (int(found[1]), int(found[2]), found[3]) if found else None
+        return (int(found[2]), int(found[3]), found[4]) if found and not found[1] else None
 
     def _event(self, key: str) -> Release | None:
         found = objects.get(self._cloud, self._bucket, key)
         with objects.described(self._cloud, self._bucket, key):
             return formats.release(key, formats.read(key, found[0])) if found else None
+
+    def _experiment(self, key: str) -> Experiment | None:
+        found = objects.get(self._cloud, self._bucket, key)
+        with objects.described(self._cloud, self._bucket, key):
+            return formats.experiment(key, formats.read(key, found[0])) if found else None
 
     @property
     def _s3(self) -> Any:

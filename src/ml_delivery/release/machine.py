@@ -1,4 +1,4 @@
-"""The one state machine of deploys and rollbacks: stage, health check, shift and watch, shift all, check again, record.
+"""The one state machine of deploys, rollbacks and A/Bs: stage, health check, shift and watch, shift all, check again, record.
 
 Each step is recorded in the environment's head before it starts, and each is idempotent. So a command on any machine that
 finds unfinished work of a process that has ended continues from the recorded step, or restores the previous state. One
@@ -11,12 +11,25 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ml_delivery.errors import CloudError, LockHeld, Moved, PipelineError, Refused
-from ml_delivery.records import FAILED, ROLLED_BACK, STAGED, VERIFIED, Release, Traffic
-from ml_delivery.release import retention, rollout
-from ml_delivery.release.head import Kept, Previous, Work
+from ml_delivery.errors import CloudError, LockHeld, Moved, Refused
+from ml_delivery.records import (
+    FAILED,
+    ROLLED_BACK,
+    RUNNING,
+    STAGED,
+    STOPPED,
+    STOPPING,
+    VERIFIED,
+    Experiment,
+    Reading,
+    Release,
+    Traffic,
+)
+from ml_delivery.release import retention, rollout, words
+from ml_delivery.release.head import COMPARE, DECIDE, Kept, Previous, Work
 from ml_delivery.release.probing import probe, send
 from ml_delivery.release.results import Pruned, Restored, Shifted, Staged, Watched
+from ml_delivery.release.serving import serving
 from ml_delivery.release.watch import look
 
 if TYPE_CHECKING:
@@ -47,6 +60,13 @@ class Machine:
         assert found is not None
         return found
 
+    @property
+    def experiment(self) -> Experiment:
+        """The newest A/B."""
+        found = self._lease.head.experiment
+        assert found is not None
+        return found
+
     def begin_deploy(self, plan: Plan, who: str) -> None:
         """Claim the next number and record its release as staged."""
         number, live = self._lease.head.newest + 1, plan.live
@@ -61,6 +81,18 @@ class Machine:
     def begin_rollback(self, release: Release, previous: Previous) -> None:
         """Record that ``release`` is to serve again."""
         self._lease.write(work=Work("rollback", release, previous, step="probe version"), swept=False)
+
+    def begin_compare(self, experiment: Experiment, release: Release) -> None:
+        """Record an A/B by its rule, before ``release``, its challenger, gets any traffic."""
+        previous = Previous(experiment.control.deployed, experiment.control.release)
+        self._lease.write(experiment, work=Work(COMPARE, release, previous, step="probe version"), swept=False)
+
+    def begin_decide(self, experiment: Experiment, release: Release, winner: int, reading: Reading | None) -> None:
+        """Record that an A/B ends, and that ``release``, one of its two, is to get all traffic."""
+        control, split = experiment.control, experiment.rule.split
+        work = Work(DECIDE, release, Previous(control.deployed, control.release), step="shift", weight=split)
+        stopping = replace(experiment, state=STOPPING, winner=winner, reading=reading)
+        self._lease.write(stopping, work=replace(work, since=experiment.since), swept=False)
 
     def carry_out(self, detach: bool) -> bool:
         """Do the rest of the work. Returns True when it is finished, False when it is paused until ``--resume``.
@@ -83,6 +115,10 @@ class Machine:
                 probed = probe(self._delivery, release, release.deployed, alive=self._note)
                 sent = send(self._delivery, release.deployed, alive=self._note)
                 results.append(replace(probed, asked=(*probed.asked, *sent)))
+        if self.work.verb == COMPARE:
+            self._shift(self.experiment.rule.split)
+            self._started()
+            return True
         for weight in self._weights():
             if weight >= self.work.weight:
                 self._shift(weight)
@@ -92,6 +128,8 @@ class Machine:
         self._note(step="probe live")
         with self._run.step("probe live") as results:
             before = self.work.previous.release if self.work.previous else 0
+            if before == self.work.release.number:  # the control of an A/B: it is the challenger that may still answer
+                before = self.experiment.challenger.release
             results.append(probe(self._delivery, self.work.release, previous=before, alive=self._note))
         self._finish()
         self.prune()
@@ -123,7 +161,7 @@ class Machine:
         if self._lease.head.work is None:  # the error came after the write that made the release verified
             number = self._lease.head.live
             deployed = next(one.deployed for one in self._lease.head.kept if one.number == number)
-            return replace(self._serving(deployed, whole=True, settle=0.0), verified=number)
+            return replace(serving(self._delivery, deployed, whole=True, settle=0.0), verified=number)
         work, previous, whole = self.work, self.work.previous, True
         number = work.release.number
         with self._run.step("recover" if abandoned else "restore") as results:
@@ -132,43 +170,26 @@ class Machine:
                     self._route(Traffic(previous.deployed) if previous else None)
                 except Refused:
                     whole = False
+            failed: Release | Experiment
             if work.verb == "deploy":
-                failed = replace(work.release, state=FAILED, cause=cause, seconds=self._run.seconds)
+                failed = replace(work.release, state=FAILED, cause=cause, steps=self._run.took)
+            elif work.verb in (COMPARE, DECIDE):
+                failed = replace(self.experiment, state=STOPPED, ended=time.time(), winner=0, cause=cause)
             else:
                 failed = replace(work.release, cause=f"a rollback to it was refused: {cause}")
             self._lease.write(failed, work=None)
             settle = SETTLE_SECONDS if work.weight and whole else 0.0
-            restored = self._serving(previous.deployed if previous else "", whole, settle)
+            restored = serving(self._delivery, previous.deployed if previous else "", whole, settle)
             restored = replace(restored, abandoned=number if abandoned and work.verb == "deploy" else 0)
             results.append(restored)
         if not work.weight:  # else requests to it may still be in flight; the next deploy removes it
             self.prune()
         return restored
 
-    def _serving(self, before: str, whole: bool, settle: float) -> Restored:
-        """What serves now, as reported by the target, which may be out of date for ``settle`` seconds.
-
-        Args:
-            before: the deployed version that should serve; empty for nothing.
-            whole: what to return if the target can't be read.
-            settle: how many seconds to read again while it reports something else.
-        """
-        end = time.monotonic() + settle
-        while True:
-            try:
-                live = self._delivery.deployer.live()
-            except PipelineError as error:  # everything is recorded already; only the report lacks this
-                return Restored(0, "", whole=whole, unread=error.message)
-            restored = Restored(live.release, live.deployed) if live else Restored(0, "")
-            whole = restored.deployed == before and not (live and live.traffic.weights)
-            if whole or time.monotonic() >= end:
-                return replace(restored, whole=whole)
-            time.sleep(0.1)
-
     # -- traffic
 
     def _weights(self) -> tuple[int, ...]:
-        """The percentages before 100: none for a first release, or for a rollback, which must be quick."""
+        """The percentages before 100: none for a first release, for a rollback, which must be quick, or after an A/B."""
         work = self.work
         return self._rollout.weights if work.verb == "deploy" and work.previous else ()
 
@@ -178,8 +199,8 @@ class Machine:
         # A resumed step continues its pause; a new one starts a full pause.
         due = work.due if weight == work.weight else now + self._rollout.pause
         wanted = Traffic(new) if weight == 100 else Traffic(old, {new: weight})
-        with self._run.step("shift" if weight == 100 else f"shift {weight} %") as results:
-            self._route(wanted, step=f"shift {weight} %", weight=weight, since=work.since or now, due=due)
+        with self._run.step("shift", weight) as results:
+            self._route(wanted, step="shift", weight=weight, since=work.since or now, due=due)
             results.append(Shifted(old, new, weight))
 
     def _route(self, wanted: Traffic | None, **changes: Any) -> None:
@@ -195,12 +216,14 @@ class Machine:
         """
         deployer, work = self._delivery.deployer, self.work
         ours = {work.release.deployed, work.previous.deployed if work.previous else ""}
+        if work.verb in (COMPARE, DECIDE):
+            ours |= {self.experiment.control.deployed, self.experiment.challenger.deployed}
         where = f"--branch {self._delivery.environment.branch}{self._delivery.where}"
         for turn in range(SHIFT_TRIES):
             seen = deployer.traffic()
             if seen and (others := sorted(seen.all - ours)):
                 raise Refused(
-                    f"deployed version {', '.join(others)} has traffic, which this {work.verb} did not shift to it",
+                    f"deployed version {', '.join(others)} has traffic, which this {words.verb(work)} did not shift to it",
                     next=f"invoke plan {where}",
                 )
             self._note(**changes)
@@ -222,7 +245,7 @@ class Machine:
             Refused: a metric exceeded its limit.
         """
         deployed = self.work.release.deployed
-        with self._run.step(f"watch {weight} %") as results:
+        with self._run.step("watch", weight) as results:
             while True:
                 seen = look(self._delivery, deployed, weight, self.work.since)
                 before = tuple(one for one in self.work.release.watched if one.weight != weight)
@@ -245,20 +268,29 @@ class Machine:
 
     # -- the record
 
+    def _started(self) -> None:
+        """Record that the A/B runs. What was requested before traffic was split, by metrics of its minute too, doesn't count."""
+        now, period = time.time(), self._delivery.deployer.least_period
+        since = (now + SETTLE_SECONDS) // period * period + period if period else now
+        self._lease.write(replace(self.experiment, state=RUNNING, since=since), work=None)
+
     def _note(self, **changes: Any) -> None:
         self._lease.write(work=replace(self.work, **changes))
 
     def _finish(self) -> None:
         """Record in one atomic write that the release is verified and the work is finished."""
         head, work = self._lease.head, self.work
-        verified = replace(work.release, state=VERIFIED, seconds=self._run.seconds)
-        events, owned = [verified], head.owned
+        verified = replace(work.release, state=VERIFIED, steps=self._run.took)
+        events: list[Release | Experiment] = [verified]
+        owned = head.owned
         if work.verb == "deploy":
             owned = tuple(sorted(work.release.variables))
         else:
-            verified = replace(verified, cause="", seconds=work.release.seconds)
+            verified = replace(verified, cause="", steps=work.release.steps)
             events = [verified] if work.release.state != VERIFIED else []
-            if work.previous and (left := self._delivery.ledger.find(work.previous.release)):
+            if work.verb == DECIDE:
+                events.append(replace(self.experiment, state=STOPPED, ended=time.time()))
+            elif work.previous and (left := self._delivery.ledger.find(work.previous.release)):
                 who = head.holder.who if head.holder else "an unknown user"
                 cause = f"rolled back to release {verified.number} by {who}"
                 events.append(replace(left, state=ROLLED_BACK, cause=cause))

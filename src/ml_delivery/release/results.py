@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ml_delivery.records import Look, Removed
+from ml_delivery.records import Look, Removed, Took
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -207,11 +207,15 @@ Result = Planned | Staged | Probed | Shifted | Watched | Restored | Pruned
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its name, its duration in seconds, and its result; None when it failed."""
+    """One step: its name, its duration in seconds, its result (None when it failed), and the percent of the traffic it is about.
+
+    ``weight`` is None for a step that is about no share of the traffic.
+    """
 
     name: str
     seconds: float
     result: Result | None
+    weight: int | None = None
 
 
 @dataclass(frozen=True)
@@ -250,23 +254,23 @@ class Run:
         self._report = report
 
     @contextmanager
-    def step(self, name: str) -> Iterator[list[Result]]:
+    def step(self, name: str, weight: int | None = None) -> Iterator[list[Result]]:
         """Time a step; the body appends its result to the list. A step that succeeds without a result is not reported."""
         results: list[Result] = []
         began = time.perf_counter()
         try:
             yield results
         except BaseException:
-            self._add(Step(name, time.perf_counter() - began, None))
+            self._add(Step(name, time.perf_counter() - began, None, weight))
             raise
         if results:
-            self._add(Step(name, time.perf_counter() - began, results[0]))
+            self._add(Step(name, time.perf_counter() - began, results[0], weight))
 
     def _add(self, step: Step) -> None:
         self.steps.append(step)
         self._report(step)
 
     @property
-    def seconds(self) -> dict[str, float]:
-        """How long each step took so far, in seconds."""
-        return {step.name: round(step.seconds, 3) for step in self.steps}
+    def took(self) -> tuple[Took, ...]:
+        """How long each step took so far."""
+        return tuple(Took(step.name, round(step.seconds, 3), step.weight) for step in self.steps)

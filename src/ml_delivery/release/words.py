@@ -6,11 +6,29 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ml_delivery.records import Live, Look
+    from ml_delivery.records import Experiment, Live, Look
     from ml_delivery.release.head import Head, Holder, Previous, Work
     from ml_delivery.release.results import Change, Link, Plan, Rollout
 
-__all__ = ["change", "failed", "holder", "link", "look", "previous", "rollout", "serving", "split", "state", "work"]
+__all__ = [
+    "change",
+    "experiment",
+    "failed",
+    "holder",
+    "link",
+    "look",
+    "previous",
+    "rollout",
+    "serving",
+    "split",
+    "state",
+    "step",
+    "verb",
+    "work",
+]
+
+# What ``Work.verb`` names, and with which word it refers to its release.
+VERBS = {"compare": ("start of an A/B", "with"), "decide": ("end of an A/B", "with")}
 
 
 def holder(one: Holder) -> str:
@@ -24,9 +42,27 @@ def previous(one: Previous) -> str:
     return f"release {one.release}" if one.release else f"deployed version {one.deployed}"
 
 
+def verb(one: Work) -> str:
+    """What kind of work it is."""
+    return VERBS.get(one.verb, (one.verb, ""))[0]
+
+
+def step(name: str, weight: int | None) -> str:
+    """A step's name, with its share of the traffic unless that is all of it."""
+    return name if weight in (None, 100) else f"{name} {weight} %"
+
+
+def experiment(one: Experiment) -> str:
+    """An A/B: its number, its releases, and how far it is."""
+    shares = f"{100 - one.rule.split} % to {one.rule.split} %"
+    releases = f"release {one.control.release} (control) and release {one.challenger.release} (challenger)"
+    return f"A/B {one.number} of {releases}, {shares}, is {one.state}"
+
+
 def work(one: Work) -> str:
     """What is under way."""
-    how = f"{one.verb} of release {one.release.number}, at {one.step or 'its start'}"
+    what, joined = VERBS.get(one.verb, (one.verb, "of"))
+    how = f"{what} {joined} release {one.release.number}, at {one.step or 'its start'}"
     return f"{how}, {one.weight} % of the traffic" if one.weight else how
 
 
@@ -113,6 +149,8 @@ def state(live: Live | None, head: Head, where: str) -> list[str]:
     if head.work:
         how = "paused; continue with" if head.work.detached else "under way; if it was interrupted, continue with"
         found.append(f"a {work(head.work)} is {how} invoke deploy --resume {where}")
+    if head.experiment and head.experiment.open:
+        found.append(f"{experiment(head.experiment)}; invoke ab --status {where}")
     if head.holder:
         found.append(f"locked by {holder(head.holder)}")
     return found

@@ -1,6 +1,6 @@
 """What ``invoke`` runs: options, order, printing and exit codes; the work itself is in the modules next to this package.
 
-account, artifacts, cloud, models, monitor, package, releases, reports, service, upgrade    the tasks, by what they are about
+account, artifacts, cloud, experiments, models, monitor, package, releases, reports, service, upgrade    the tasks, by subject
 findings        the sentences of `doctor`'s findings
 reporting       notifications of how a build, deploy or rollback ended
 base            what every task has in common: errors end as one message and an exit code
@@ -17,6 +17,7 @@ from ml_delivery.tasks import (
     account,
     artifacts,
     cloud,
+    experiments,
     models,
     monitor,
     package,
@@ -42,6 +43,7 @@ namespace = Collection(
     releases.ship,
     releases.rollback,
     releases.unlock,
+    experiments.ab,
     account.bootstrap,
     account.doctor,
     package.eject,

@@ -110,7 +110,10 @@ def body(text: str) -> None:
 
 def step(done: Step) -> None:
     """Print a step of a deploy or rollback that is done, or that failed."""
-    say(f"  {done.name:<14} {done.seconds:6.2f} s  {_words(done.result) if done.result else 'stopped here'}")
+    from ml_delivery.release import words
+
+    name, what = words.step(done.name, done.weight), _words(done.result) if done.result else "stopped here"
+    say(f"  {name:<14} {done.seconds:6.2f} s  {what}")
 
 
 def _words(result: Result) -> str:
@@ -162,6 +165,11 @@ def outcome(done: Outcome, delivery: Delivery) -> None:
     """Print the result of a deploy or rollback."""
     assert done.release is not None
     where = f"{done.environment} on {delivery.cloud.name}"
+    if done.weight < 100 and not done.due:
+        typed = f"invoke ab --status --branch {delivery.environment.branch}{delivery.where}"
+        return say(
+            f"release {done.release.number} has {done.weight} % of the traffic of {where}, in an A/B; next: {typed}"
+        )
     if done.weight < 100:
         due = time.strftime("%H:%M:%S", time.localtime(done.due))
         branch = delivery.environment.branch

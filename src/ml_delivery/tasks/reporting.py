@@ -74,7 +74,8 @@ def reporting_release(what: str, delivery: Delivery) -> Iterator[Callable[[Outco
                 if done.weight == 100:
                     how = f"is verified: deployed version {release.deployed} serves"
                 else:
-                    how = f"has {done.weight} % of the traffic as deployed version {release.deployed}, paused until --resume"
+                    how = f"has {done.weight} % of the traffic as deployed version {release.deployed}, "
+                    how += "paused until --resume" if done.due else "in an A/B"
                 report(
                     result=f"release {release.number} {how}",
                     new=release.artifact.commit,

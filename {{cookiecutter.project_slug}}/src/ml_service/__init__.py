@@ -3,6 +3,7 @@
 release      the release that this process belongs to: number, commit, version, model, content
 models       the promoted models, verified by digest before they are opened
 telemetry    the log line of a request, which carries its metrics, too
+outcomes     what came of requests, written to the log, for A/Bs
 problems     error answers as problem documents (RFC 9457)
 secrets      secrets by reference, read when they are needed
 cache        cached answers, in Redis

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_service import models, stages
+from ml_service import models, outcomes, stages
 from service import model, training
 from service.app import create_app
 
@@ -80,3 +80,13 @@ def test_fault_is_logged_and_answered(
     fault, line = (json.loads(text) for text in capsys.readouterr().out.splitlines()[-2:])
     assert fault["message"].startswith("ZeroDivisionError")
     assert (line["status"], line["Failures"]) == (500, 1)
+
+
+def test_outcomes_are_taken_for_the_release_that_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each answer names its release; what came of it is written to the log, and what is no outcome is refused."""
+    client = create_app().test_client()
+    release = client.get("/v1/predict?kilometres=12.5").headers[outcomes.HEADER]
+    assert release == "0"  # of a checkout
+    assert client.post(outcomes.PATH, json={"request": "a", "release": 3, "revenue": 1.5}).status_code == 202
+    assert '"outcome": {"request": "a", "release": 3, "revenue": 1.5}' in capsys.readouterr().out
+    assert client.post(outcomes.PATH, json={"request": "a", "release": 3, "revenue": -1}).status_code == 400

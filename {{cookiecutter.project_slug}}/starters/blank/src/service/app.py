@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask, Response, abort, g, json, request
 from werkzeug.exceptions import HTTPException
 
-from ml_service import models, problems, release, telemetry
+from ml_service import models, outcomes, problems, release, telemetry
 from service import model
 
 __all__ = ["create_app"]
@@ -45,6 +45,10 @@ def create_app() -> Flask:
             abort(422, "kilometres must be a number from 0 to 1000")
         return {"minutes": round(opened.predict(kilometres), 2), "model": promoted.digest}
 
+    @app.post(outcomes.PATH)
+    def outcome() -> tuple[dict[str, Any], int]:
+        return outcomes.record(request.get_data())
+
     @app.before_request
     def begin() -> None:
         g.began = time.perf_counter()
@@ -64,6 +68,7 @@ def create_app() -> Flask:
         )
         print(line, flush=True)
         cold.clear()
+        response.headers[outcomes.HEADER] = str(built.number)
         return response
 
     @app.errorhandler(HTTPException)

@@ -16,7 +16,7 @@ from uuid import uuid4
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from ml_service import cache, problems, release
+from ml_service import cache, outcomes, problems, release
 from ml_service.telemetry import trace
 from service import artifact, inputs, pricing, telemetry
 
@@ -103,6 +103,11 @@ def create_app() -> Flask:
         _answered(found["model"], known={one.stockcode for one in asked} <= models[0].products.keys())
         return _json(found)
 
+    @app.post(outcomes.PATH)
+    def outcome() -> Response:
+        document, status = outcomes.record(request.get_data())
+        return _json(document, status) if status < 400 else _problem(status, "Not an outcome", document["detail"])
+
     @app.before_request
     def begin() -> None:
         g.began = time.perf_counter()
@@ -113,6 +118,7 @@ def create_app() -> Flask:
     @app.after_request
     def finish(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request
+        response.headers[outcomes.HEADER] = str(built.number)
         response.headers["X-Content-Type-Options"] = "nosniff"
         if origins:
             _allow(response, origins)
@@ -200,7 +206,7 @@ def _allow(response: Response, origins: set[str]) -> None:
     response.headers.add("Vary", "Origin")
     if origin and (origin in origins or "*" in origins):
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Expose-Headers"] = "X-Request-Id"
+        response.headers["Access-Control-Expose-Headers"] = f"X-Request-Id, {outcomes.HEADER}"
         if request.method == "OPTIONS":
             response.headers["Access-Control-Allow-Methods"] = "GET, POST"
             response.headers["Access-Control-Allow-Headers"] = "Content-Type, X-Request-Id"
