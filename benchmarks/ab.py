@@ -21,7 +21,7 @@ from revenue_stream import compare, largest_evidence
 
 from ml_delivery.experiments.reading import SPLIT_ALPHA
 
-RUNS = 2_000
+RUNS = 1_000
 SPLIT_RUNS = 500
 # Split, lift, and the promise: at most or at least so many percent decide for the challenger, or at all.
 CASES = ((0.5, 0.0), (0.1, 0.0), (0.5, 0.05), (0.5, 0.1), (0.1, 0.1))
