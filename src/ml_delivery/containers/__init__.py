@@ -1,6 +1,11 @@
 """Container images.
 
-packer      builds the image of a service
+packer      makes the image of a service: as files, or in an engine
+dockerfile  reads the Dockerfile, and what in it needs an engine
+bases       base images, kept by digest
+reading     reads from any registry
+layers      writes layers, with the same bytes on any machine
+layouts     an image as files
 registry    images in ECR, by version and by digest
 images      images in ECR: compared, named and removed
 engines     the container engines on this machine
