@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ml_delivery.containers.reading import Name, Reader
+from ml_delivery.containers.reading import DIGEST, Name, Reader
 from ml_delivery.dependencies import envs
 from ml_delivery.errors import BuildError, SetupError
 from ml_delivery.packing.bundle import altered
@@ -83,7 +83,9 @@ def read(root: Path, name: str, architecture: str) -> Base:
             manifest = json.loads(kept.document(reader, f"manifests/{one}", one))
         digest = manifest["config"]["digest"]
         config = json.loads(kept.document(reader, f"blobs/{digest}", digest))
-        layers = tuple(Descriptor(LAYERS[one["mediaType"]], one["digest"], one["size"]) for one in manifest["layers"])
+        layers = tuple(
+            Descriptor(LAYERS[one["mediaType"]], _digest(one["digest"]), int(one["size"])) for one in manifest["layers"]
+        )
         whole = len(config["rootfs"]["diff_ids"]) == len(layers) and not any(
             "urls" in one for one in manifest["layers"]
         )
@@ -136,7 +138,7 @@ class _Kept:
         self._folder = envs.cache(root) / "bases"
 
     def path(self, digest: str) -> Path:
-        return self._folder / "blobs" / digest.replace(":", "-")
+        return self._folder / "blobs" / _digest(digest).replace(":", "-")
 
     def document(self, reader: Reader, path: str, digest: str) -> bytes:
         """A manifest or a configuration."""
@@ -152,6 +154,13 @@ class _Kept:
 
     def tag(self, image: Name) -> Path:
         return self._folder / "tags" / hashlib.sha256(str(image).encode()).hexdigest()
+
+
+def _digest(text: str) -> str:
+    """The text, which must be a sha256 with its name: it becomes a part of addresses and file names."""
+    if not DIGEST.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is not a sha256")
+    return text
 
 
 def _named(reader: Reader, kept: _Kept) -> str:

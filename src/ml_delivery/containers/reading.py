@@ -21,7 +21,7 @@ from ml_delivery.errors import BuildError, SetupError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Name", "Reader"]
+__all__ = ["DIGEST", "Name", "Reader"]
 
 SECONDS = 10  # for an answer to begin, and between two parts of it
 TRIES = 3  # of a download that is interrupted
