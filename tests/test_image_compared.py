@@ -61,8 +61,8 @@ def test_docker_pulls_what_it_would_have_built(
 ) -> None:
     """Of one commit and one Dockerfile, both have the same files, owners, modes and settings; and docker runs ours."""
     monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
-    if target == "eks":
-        boxed.write("Dockerfile.lambda", (TEMPLATE / "Dockerfile").read_text().replace("/srv/service", "/var/task"))
+    file = {"lambda-image": "Dockerfile.lambda", "eks": "Dockerfile"}[target]
+    boxed.write("Dockerfile.lambda", (TEMPLATE / file).read_text().replace("/srv/service", "/var/task"))
     boxed.write(
         "pipeline.toml", f'{(boxed.root / "pipeline.toml").read_text()}\n[build]\nbase = "{registry.host}/base:1"\n'
     )

@@ -170,7 +170,9 @@ def test_altered_parts_are_refused(service: Tiny, tmp_path: Path) -> None:
         with pytest.raises(BuildError, match="was altered after it was made; it is removed"):
             build.build(service.config)
     build.build(service.config)
-    for blob in (service.root / "build/image/blobs/sha256").iterdir():
+    found = image(service, made)[0]
+    for digest in (made.digest, found["config"]["digest"], found["layers"][-1]["digest"]):
+        blob = service.root / "build/image/blobs" / digest.replace(":", "/")
         content = blob.read_bytes()
         blob.unlink()
         blob.write_bytes(content[:-1] + b"!")
