@@ -78,6 +78,19 @@ def test_what_a_digest_names_is_read_once(registry: BaseRegistry, tmp_path: Path
     assert bases.read(tmp_path, name, "amd64") == first
 
 
+def test_tag_that_is_kept_serves_only_while_its_registry_is_silent(registry: BaseRegistry, tmp_path: Path) -> None:
+    """Limited or down, the last digest of a tag is used; a tag that is gone, or not for everyone any more, is an error."""
+    name = f"{registry.host}/base:1"
+    first = bases.read(tmp_path, name, "amd64")
+    for status in (429, 500, 503):
+        registry.harm = lambda method, path, status=status: (status, {}, b"")  # type: ignore[misc]
+        assert bases.read(tmp_path, name, "amd64") == first
+    for status in (403, 404):
+        registry.harm = lambda method, path, status=status: (status, {}, b"")  # type: ignore[misc]
+        with pytest.raises(SetupError, match=f"the base image {name} "):
+            bases.read(tmp_path, name, "amd64")
+
+
 def test_layer_is_downloaded_once_and_resumed(registry: BaseRegistry, tmp_path: Path) -> None:
     """A download that breaks off continues where it stopped; the file is kept, and compared with its digest again."""
     base = bases.read(tmp_path, f"{registry.host}/base:1", "amd64")

@@ -17,13 +17,15 @@ from typing import Any
 import pytest
 from base_registry import BaseRegistry
 from made_images import layer
+from relay import RegistryRelay, drops_layers
 from tiny import Tiny
 
 from ml_delivery.artifact import build, store
 from ml_delivery.artifact import push as pushing
+from ml_delivery.cloud import Cloud
 from ml_delivery.containers import packer
 from ml_delivery.containers.registry import Registry
-from ml_delivery.errors import BuildError, Refused, SetupError
+from ml_delivery.errors import BuildError, CloudError, Refused, SetupError
 from ml_delivery.records import Manifest
 
 NOWHERE = "unix:///nowhere.sock"
@@ -232,6 +234,41 @@ def test_interrupted_push_records_nothing_and_is_completed(service: Tiny, regist
     assert Registry(opened).find(made.version) is None
     registry.harm = lambda method, path: None
     assert pushing.push(opened, made).artifact.digest == made.digest
+
+
+def test_refused_or_dropped_uploads_are_reported(service: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request that the role may not make is named by its permission; a layer that is not kept fails the push."""
+    made = build.build(service.config)
+    opened = service.open()
+    host = opened.cloud.registry(opened.foundation.outputs["Repository"])[0].partition("/")[0]
+    address = Cloud.registry
+    refused = {
+        ("POST", "/blobs/"): "InitiateLayerUpload",
+        ("PATCH", "/blobs/"): "UploadLayerPart",
+        ("PUT", "/blobs/"): "CompleteLayerUpload",
+        ("PUT", "/manifests/"): "PutImage",
+    }
+    for (verb, part), right in refused.items():
+        relay = RegistryRelay(
+            host, lambda method, path, at=(verb, part): (403, {}) if method == at[0] and at[1] in path else None
+        )  # type: ignore[misc]
+        monkeypatch.setattr(
+            Cloud, "registry", lambda self, uri, to=relay.host: (address(self, uri)[0].replace(host, to), False)
+        )
+        with pytest.raises(CloudError, match=f"not authorized to perform: ecr:{right}\n") as fault:
+            pushing.push(opened, made)
+        assert "invoke doctor" in fault.value.next
+    dropping = RegistryRelay(host, drops_layers)
+    monkeypatch.setattr(
+        Cloud, "registry", lambda self, uri: (address(self, uri)[0].replace(host, dropping.host), False)
+    )
+    service.repair("other layers")
+    other = build.build(service.config)
+    with pytest.raises(CloudError, match="refused PUT manifests/"):
+        pushing.push(opened, other)
+    assert store.known(opened.cloud, opened.foundation.bucket, other.version) is None
+    monkeypatch.setattr(Cloud, "registry", address)
+    assert pushing.push(opened, other).artifact.digest == other.digest
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run an image without an engine")
