@@ -9,14 +9,12 @@ Needs an engine: ``tests/engine.sh make bench``.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -65,7 +63,8 @@ def main() -> int:
         service.box()
         service.write("src/service/handler.py", HANDLER)
         service.write("requirements/serve.txt", (PRICING / "requirements/serve.txt").read_text())
-        bases = served()
+        bases = BaseRegistry(token=True)
+        bases.put_saved("1", BASE)
         base = f"{bases.host}/base:1"
         docker("tag", BASE, base)
         service.write("pipeline.toml", f'{(service.root / "pipeline.toml").read_text()}\n[build]\nbase = "{base}"\n')
@@ -76,18 +75,6 @@ def main() -> int:
             docker("rmi", base)
             bases.close()
             emulator.down(service.root)
-
-
-def served() -> BaseRegistry:
-    """A registry on loopback with the engine's base image."""
-    registry = BaseRegistry(token=True)
-    saved = subprocess.run(["docker", "save", BASE], check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
-        content = {entry.name: archive.extractfile(entry).read() for entry in archive if entry.isfile()}  # type: ignore[union-attr]
-    (listed,) = json.loads(content["manifest.json"])
-    settings = json.loads(content[listed["Config"]])["config"]
-    registry.put("1", [content[name] for name in listed["Layers"]], docker=True, **settings)
-    return registry
 
 
 def measure(service: Tiny, folder: Path) -> int:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import subprocess
+import tarfile
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -125,6 +128,15 @@ class BaseRegistry:
             found = self._keep(f"{OCI}.index.v1+json", json.dumps(index).encode())
         self.tags[tag] = found
         return f"{self.host}/base@{found}"
+
+    def put_saved(self, tag: str, image: str) -> str:
+        """Add an image that docker has."""
+        saved = subprocess.run(["docker", "save", image], check=True, capture_output=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
+            content = {one.name: archive.extractfile(one).read() for one in archive if one.isfile()}  # type: ignore[union-attr]
+        (listed,) = json.loads(content["manifest.json"])
+        settings = json.loads(content[listed["Config"]])["config"]
+        return self.put(tag, [content[name] for name in listed["Layers"]], docker=True, **settings)
 
     def put_lambda(self, tag: str) -> str:
         """Add a base image that runs a handler as Lambda's does, with this Python."""

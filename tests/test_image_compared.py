@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import podded
 import pytest
 from base_registry import BaseRegistry
 from test_image import docker
@@ -21,6 +22,7 @@ from ml_delivery.artifact import push as pushing
 from ml_delivery.containers import engines
 from ml_delivery.containers.registry import Registry
 
+TARGETS = {"lambda-image": "Dockerfile.lambda", "eks": "Dockerfile"}
 SETTINGS = ("User", "Env", "Cmd", "Entrypoint", "WorkingDir", "ExposedPorts")
 
 
@@ -29,15 +31,12 @@ def registry(engine: engines.Engine) -> Iterator[BaseRegistry]:
     """A registry with the engine's own base image, which the engine knows by the registry's name too."""
     assert engine
     made = BaseRegistry()
-    saved = subprocess.run(["docker", "save", BASE], check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(saved)) as archive:
-        (listed,) = json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
-        layers = [archive.extractfile(name).read() for name in listed["Layers"]]  # type: ignore[union-attr]
-        config = json.load(archive.extractfile(listed["Config"]))["config"]  # type: ignore[arg-type]
-    made.put("1", layers, docker=True, **config)
-    docker("tag", BASE, f"{made.host}/base:1")
+    for tag in TARGETS:
+        made.put_saved(tag, BASE)
+        docker("tag", BASE, f"{made.host}/base:{tag}")
     yield made
-    docker("rmi", f"{made.host}/base:1")
+    for tag in TARGETS:
+        docker("rmi", f"{made.host}/base:{tag}")
     made.close()
 
 
@@ -55,17 +54,17 @@ def files(image: str) -> dict[str, tuple[str, int, int, str]]:
     return found
 
 
-@pytest.mark.parametrize("target", ["lambda-image", "eks"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_docker_pulls_what_it_would_have_built(
-    boxed: Tiny, registry: BaseRegistry, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    boxed: Tiny, registry: BaseRegistry, target: str, tmp_path: Path
 ) -> None:
     """Of one commit and one Dockerfile, both have the same files, owners, modes and settings; and docker runs ours."""
-    monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
-    file = {"lambda-image": "Dockerfile.lambda", "eks": "Dockerfile"}[target]
-    boxed.write("Dockerfile.lambda", (TEMPLATE / file).read_text().replace("/srv/service", "/var/task"))
-    boxed.write(
-        "pipeline.toml", f'{(boxed.root / "pipeline.toml").read_text()}\n[build]\nbase = "{registry.host}/base:1"\n'
-    )
+    boxed.write("Dockerfile.lambda", (TEMPLATE / TARGETS[target]).read_text().replace("/srv/service", "/var/task"))
+    if target == "eks":  # with a dependency, whose files are compressed in its wheel
+        boxed.write("requirements/serve.txt", podded.locked())
+        boxed.replace("pyproject.toml", "dependencies = []", 'dependencies = ["gunicorn"]')
+    base = f"{registry.host}/base:{target}"
+    boxed.write("pipeline.toml", f'{(boxed.root / "pipeline.toml").read_text()}\n[build]\nbase = "{base}"\n')
     boxed.commit("Base")
     registry.harm = lambda method, path: (503, {}, b"")
     by_docker = build.build(boxed.config)
