@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import emulated
+import made_images
 import pytest
 from base_registry import OCI, BaseRegistry
 from made_images import digest, layer
 
+from ml_delivery import emulator
 from ml_delivery.containers import bases
-from ml_delivery.containers.reading import Name
+from ml_delivery.containers.reading import Name, Reader
 from ml_delivery.errors import BuildError, SetupError
 
 BIG = layer({"/etc/big": bytes(range(256)) * 20_000})
@@ -187,3 +191,35 @@ def test_what_is_no_image_is_refused(registry: BaseRegistry, tmp_path: Path, doc
     with pytest.raises(BuildError, match="can't be read: ") as fault:
         bases.read(tmp_path, f"{registry.host}/base:odd", "amd64")
     assert fault.value.next
+
+
+def test_base_in_ecr_is_read_with_the_credentials_for_aws(
+    running: emulator.Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ECR's registry asks for its own token, which whoever has credentials gets; without any, the message says so."""
+    monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
+    aws = made_images.Registry(running, "bases")
+    uri = aws.push("1", "pass")
+    addresses = Reader.__init__
+
+    def here(self: Reader, image: Name) -> None:
+        addresses(self, image)
+        self._base = f"{running.endpoint}/v2/{image.repository}"  # where the emulator serves its registry
+
+    monkeypatch.setattr(Reader, "__init__", here)
+    reader = Reader(Name.parse(uri))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    with pytest.raises(SetupError, match=r"can't be read without signing in: .* answered 401") as fault:
+        reader.digest(bases.MANIFESTS)
+    assert fault.value.next.startswith("sign in to AWS")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", running.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", running.secret_key)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
+    assert (
+        reader.digest(bases.MANIFESTS)
+        == emulated.client(running, "ecr").describe_images(repositoryName="bases")["imageDetails"][0]["imageDigest"]
+    )

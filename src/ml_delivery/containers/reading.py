@@ -1,4 +1,4 @@
-"""Reads from any registry, as everyone may: with no credentials, or with the token that it gives to everyone.
+"""Reads from any registry: with no credentials, with the token that it gives to everyone, or ECR's with those for AWS.
 
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md and
 https://distribution.github.io/distribution/spec/auth/token/, which public.ecr.aws and docker.io use.
@@ -16,6 +16,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ml_delivery import masking
 from ml_delivery.errors import BuildError, SetupError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ CHUNK = 1 << 20
 LOOPBACK = re.compile(r"(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 DOCKER = "docker.io"
+ECR = re.compile(r"\d{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?")
 BROKEN = (OSError, http.client.HTTPException)
 PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
@@ -76,7 +78,7 @@ class Reader:
 
     def __init__(self, image: Name) -> None:
         self.image, self.unanswered = image, False
-        self._token = ""
+        self._authorization = ""
         local = LOOPBACK.fullmatch(image.host)  # which engines too take without TLS
         host = "registry-1.docker.io" if image.host == DOCKER else image.host
         self._base = f"{'http' if local else 'https'}://{host}/v2/{image.repository}"
@@ -156,8 +158,8 @@ class Reader:
         self.unanswered = False
         headers = {"Accept": ", ".join(accept), **(more or {})}
         request = urllib.request.Request(f"{self._base}/{path}", method=method, headers=headers)  # noqa: S310
-        if self._token:  # not sent along to where a blob's request is redirected to
-            request.add_unredirected_header("Authorization", f"Bearer {self._token}")
+        if self._authorization:  # not sent along to where a blob's request is redirected to
+            request.add_unredirected_header("Authorization", self._authorization)
         try:
             return self._opener.open(request, timeout=SECONDS)
         except urllib.error.HTTPError as error:
@@ -169,7 +171,10 @@ class Reader:
         return self._open(path, accept, method, more, tries - 1)
 
     def _sign_in(self, challenge: str) -> bool:
-        """Fetch the token that the registry gives to everyone; whether there is one."""
+        """Fetch the token that the registry gives to everyone, or ECR to this user; whether there is one."""
+        if found := ECR.fullmatch(self.image.host):
+            self._authorization = _of_ecr(found[1])
+            return bool(self._authorization)
         kind, _, rest = challenge.partition(" ")
         fields = dict(PARAMETER.findall(rest))
         realm = fields.pop("realm", "")
@@ -184,8 +189,9 @@ class Reader:
                 raise self._refused(error) from error
         except (*BROKEN, ValueError) as error:
             raise self._silent(error) from error
-        self._token = str(found.get("token") or found.get("access_token") or "") if isinstance(found, dict) else ""
-        return bool(self._token)
+        token = str(found.get("token") or found.get("access_token") or "") if isinstance(found, dict) else ""
+        self._authorization = f"Bearer {token}"
+        return bool(token)
 
     def _refused(self, error: urllib.error.HTTPError) -> SetupError:
         image, code = self.image, error.code
@@ -197,7 +203,9 @@ class Reader:
         if code in (401, 403):
             return SetupError(
                 f"the base image {image} can't be read without signing in: {image.host} answered {code}",
-                next=f"docker login {image.host}, with docker running, which then builds the image",
+                next="sign in to AWS as one who may pull it (aws sts get-caller-identity shows who you are), then run this again"
+                if ECR.fullmatch(image.host)
+                else f"docker login {image.host}, with docker running, which then builds the image",
             )
         self.unanswered = True
         if code == 429:
@@ -222,3 +230,17 @@ class Reader:
             f"{self.image.host} returned {found} for {digest} of the base image {self.image}",
             next="run this again; if it persists, check the proxy, or set build.base in pipeline.toml to another registry's",
         )
+
+
+def _of_ecr(region: str) -> str:
+    """The authorization for ECR's registries in ``region``, of this machine's credentials for AWS; empty without any."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.session import Session
+
+    try:
+        client = Session().create_client("ecr", region_name=region)
+        token = str(client.get_authorization_token()["authorizationData"][0]["authorizationToken"])
+    except (BotoCoreError, ClientError):
+        return ""
+    masking.learn(token)
+    return f"Basic {token}"
