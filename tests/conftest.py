@@ -163,9 +163,9 @@ def cluster(kubernetes: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def boxed(tiny: Tiny, engine: engines.Engine) -> Tiny:
-    """A tiny service whose target is a container image."""
+    """A tiny service whose target is a container image, which an engine builds."""
     assert engine
-    tiny.box()
+    tiny.box(by_engine=True)
     return tiny
 
 

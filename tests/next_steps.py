@@ -12,6 +12,7 @@ INDEX = "not here: locks are made from a package index"
 OUTSIDE = "not here: the network, or a service outside, must do its part first"
 CLUSTER = "not here: the cluster, or what is in it, must do its part first"
 ENGINE = "not here: an image's engine or registry must do its part first"
+LAYOUT = "elsewhere: test_image_files.py::test_altered_parts_are_refused"
 CACHE = "not here: another program writes to the cache"
 FILE = "not here: the disk, or its file system, must do its part first"
 UPGRADE = "not here: a newer template is needed"
@@ -88,10 +89,21 @@ STEPS: dict[str, tuple[str, ...]] = {
     "commands.py environment": (CHANGE,),
     "config.py Config.environment": ("unknown branch",),
     "config.py load": (CHANGE, CHANGE),
+    "containers/bases.py _strange": (CHANGE,),
+    "containers/bases.py other_architecture": (CHANGE,),
     "containers/engines.py Engine.inspect": (ENGINE, ENGINE),
     "containers/engines.py Engine._fault": (ENGINE, ENGINE, ENGINE),
     "containers/engines.py find": (ENGINE,),
+    "containers/layouts.py _altered": (LAYOUT,),
+    "containers/layouts.py _checked": (LAYOUT,),
+    "containers/packer.py _Image.by_engine": (ENGINE,),
+    "containers/packer.py check": (ENGINE,),
+    "containers/reading.py Name.parse": (CHANGE,),
+    "containers/reading.py Reader._other": (OUTSIDE,),
+    "containers/reading.py Reader._refused": (CHANGE, ENGINE, OUTSIDE, OUTSIDE),
+    "containers/reading.py Reader._silent": (OUTSIDE,),
     "containers/registry.py Registry._open": (ENGINE, ENGINE, ENGINE),
+    "containers/registry.py Registry._place": (OUTSIDE,),
     "containers/registry.py _push": (ENGINE, ENGINE),
     "contract.py _command": (CHANGE, CHANGE, CHANGE),
     "contract.py _version": (CODE, CODE),
@@ -201,7 +213,6 @@ STEPS: dict[str, tuple[str, ...]] = {
     "targets/lambda_function/function.py Convergence.step": (AWS,),
     "targets/lambda_function/function.py Convergence._require_same_package": (CHANGE,),
     "targets/lambda_function/function.py _settled": (AWS,),
-    "containers/packer.py pack": (CHANGE,),
     "upgrade.py update": (UPGRADE, UPGRADE),
     "upgrade.py propose": (GITHUB, GITHUB),
     "upgrade.py _require_clean": (UPGRADE,),

@@ -14,10 +14,12 @@ from pathlib import Path
 import emulated
 import podded
 import pytest
+from base_registry import BaseRegistry
 from botocore.session import Session
 from tiny import Tiny
 
 from ml_delivery import emulator
+from ml_delivery.artifact import build
 from ml_delivery.cloud import Cloud
 from ml_delivery.containers import engines
 from ml_delivery.errors import CloudError, PipelineError, Refused
@@ -172,3 +174,18 @@ def _as(service: Tiny, keys: dict[str, str], *words: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_image_that_no_engine_built_runs_in_the_cluster(service: Tiny) -> None:
+    """Built and pushed above a base in a registry, without an engine, it is pulled by its digest, and answers."""
+    registry = BaseRegistry(token=True)
+    registry.put_saved("slim", podded.SLIM)
+    settings = (service.root / "pipeline.toml").read_text()
+    service.write("pipeline.toml", f'{settings}\n[build]\nbase = "{registry.host}/base:slim"\n')
+    service.commit("Base")
+    manifest = build.build(service.config)
+    assert manifest.engine == ""
+    outcome = service.deploy()
+    registry.close()
+    assert outcome.release.artifact.digest == manifest.digest  # type: ignore[union-attr]
+    assert json.loads(service.open().deployer.call("/version").body)["content"] == manifest.content

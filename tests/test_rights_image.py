@@ -20,7 +20,7 @@ OF_IMAGES = {
 def roles(tmp_path_factory: pytest.TempPathFactory, shared: Path, engine: engines.Engine) -> Roles:
     assert engine
     tiny = Tiny(tmp_path_factory.mktemp("rights") / "service", shared, "boxed")
-    tiny.box()
+    tiny.box(by_engine=True)
     return Roles(tiny)
 
 

@@ -153,9 +153,10 @@ class Tiny:
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
         return self.git("rev-parse", "HEAD")
 
-    def box(self) -> None:
-        """Make the target a container image, and commit."""
-        self.write("Dockerfile.lambda", (TEMPLATE / "Dockerfile.lambda").read_text(encoding="utf-8"))
+    def box(self, *, by_engine: bool = False) -> None:
+        """Make the target a container image, and commit; ``by_engine``: one that only a container engine builds."""
+        more = "HEALTHCHECK NONE\n" if by_engine else ""
+        self.write("Dockerfile.lambda", (TEMPLATE / "Dockerfile.lambda").read_text(encoding="utf-8") + more)
         self.replace("pipeline.toml", 'target = "lambda-zip"', 'target = "lambda-image"')
         self.commit("Box")
 

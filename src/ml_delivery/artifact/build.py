@@ -121,6 +121,7 @@ def _build(config: Config, branch: str) -> Manifest:
             differences=made.differences(config.service.name),
             base=packed.base,
             base_layers=packed.base_layers,
+            engine=packed.engine,
             **provenance.here(),
         )
         (folder / "manifest.json").unlink(missing_ok=True)  # never next to an artifact that it does not describe

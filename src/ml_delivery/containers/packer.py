@@ -1,33 +1,27 @@
-"""Packs a container image: three archives, one layer each, which the service's Dockerfile adds to its base image."""
+"""Packs a container image: three archives, one layer each, which the service's Dockerfile adds to its base image.
+
+Where the Dockerfile only adds them and sets the configuration, and the base image can be read from its registry, the image is
+written here, without a container engine: the same bytes on any machine. Else this machine's engine builds it.
+"""
 
 from __future__ import annotations
 
-import gzip
-import os
-import shutil
-import tarfile
-import zipfile
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TYPE_CHECKING
 
-from ml_delivery.containers import engines
-from ml_delivery.dependencies.wheels import sha256
-from ml_delivery.errors import BuildError
-from ml_delivery.packing.bundle import altered
+from ml_delivery.containers import bases, dockerfile, engines, layers, layouts
+from ml_delivery.errors import BuildError, SetupError
 from ml_delivery.records import Layer, Packed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from ml_delivery.config import Config
-    from ml_delivery.packing.bundle import Bundle
     from ml_delivery.packing.ingredients import Ingredients
 
-__all__ = ["Recipe", "pack"]
+__all__ = ["Recipe", "check", "pack"]
 
-DATE = 315532800  # 1 January 1980, as in the ZIP
+ARCHIVES = {"dependencies": "dependencies.tar.gz", "model": "model.tar", "source": "source.tar"}
 PLATFORMS = {"x86_64": "amd64", "arm64": "arm64"}
 
 
@@ -47,45 +41,125 @@ class Recipe:
 
 
 def pack(config: Config, made: Ingredients, scratch: Path, recipe: Recipe) -> Packed:
-    """Build the image ``<service>:<version>`` with this machine's container engine.
+    """Make the image ``<service>:<version>``: as files in ``scratch``, or in this machine's container engine.
 
     Raises:
-        SetupError: no engine answers, or it stopped answering, or its disk is full.
-        BuildError: the base image can't be had, the engine could not build, or the kept dependencies were altered.
+        SetupError: an engine is needed and none answers, it stopped answering, or its disk is full; or the base image can't be
+            had, neither from its registry nor by an engine.
+        BuildError: the base image is for another architecture or damaged, the engine could not build, or the kept dependencies
+            were altered.
     """
-    service = config.service
-    engine = engines.find(made.time)
-    _share(_dependencies(made.bundle, recipe.folder), scratch / "dependencies.tar.gz")
+    found: dict[str, layers.Archive] = {"dependencies": layers.dependencies(made.bundle, recipe.folder)}
     for name, files in (("model", made.model), ("source", made.source)):
-        _write(scratch / f"{name}.tar", files, made.programs, recipe.folder)
-    layers = made.weights()
-    tag = f"{service.name}:{made.version}"
-    arguments = {"PYTHON": service.python, "PLATFORM": f"linux/{PLATFORMS[service.architecture]}"}
-    if config.build.base:
-        arguments["BASE"] = config.build.base
+        members = (layers.Member(path, data, path in made.programs) for path, data in sorted(files))
+        found[name] = layers.write(scratch / ARCHIVES[name], members, recipe.folder)
     labels = {
-        "org.opencontainers.image.title": service.name,
+        "org.opencontainers.image.title": config.service.name,
         "org.opencontainers.image.revision": made.commit,
         "org.opencontainers.image.version": made.version,
     }
-    file = scratch / recipe.file
-    file.write_bytes(made.files.one(recipe.file))
-    image = engine.build(file, scratch, tag, arguments, labels)
-    if image.architecture != PLATFORMS[service.architecture]:
-        raise BuildError(
-            f"the base image is for {image.architecture}, service.architecture is {service.architecture}",
-            next="set build.base in pipeline.toml to an image for it, or change service.architecture",
+    image = _Image(config, made, scratch, recipe, found, labels)
+    plan = _plan(config, made.files.one(recipe.file))
+    if isinstance(plan, dockerfile.Needs):
+        return image.by_engine(_needed(recipe, plan))
+    try:
+        base = bases.read(config.root, plan.base, PLATFORMS[config.service.architecture])
+    except SetupError as error:
+        return image.by_engine(error)
+    return image.as_files(plan, base)
+
+
+def check(config: Config, recipe: Recipe) -> dict[str, str]:
+    """What ``invoke doctor`` reports of the engine: which one answers; or that the Dockerfile in the tree needs none.
+
+    Raises:
+        SetupError: it needs one, and none answers.
+    """
+    plan = _plan(config, (config.root / recipe.file).read_bytes())
+    try:
+        return {"answers": engines.find().name}
+    except SetupError as error:
+        if isinstance(plan, dockerfile.Needs):
+            raise SetupError(f"{_needed(recipe, plan).message}\n  {error.message}", next=error.next) from error
+        return {"answers": "none", "needed": f"no, while the registry of {plan.base} answers"}
+
+
+def _plan(config: Config, text: bytes) -> dockerfile.Plan | dockerfile.Needs:
+    return dockerfile.read(text.decode("utf-8-sig", "replace"), _arguments(config), frozenset(ARCHIVES.values()))
+
+
+def _needed(recipe: Recipe, reason: dockerfile.Needs) -> SetupError:
+    return SetupError(f"{recipe.file}, line {reason.line}, needs a container engine: {reason.what}")
+
+
+def _arguments(config: Config) -> dict[str, str]:
+    return {"PYTHON": config.service.python, **({"BASE": config.build.base} if config.build.base else {})}
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image that is to be made: of what, with which layers and labels."""
+
+    config: Config
+    made: Ingredients
+    scratch: Path
+    recipe: Recipe
+    archives: dict[str, layers.Archive]
+    labels: dict[str, str]
+
+    @property
+    def tag(self) -> str:
+        return f"{self.config.service.name}:{self.made.version}"
+
+    def as_files(self, plan: dockerfile.Plan, base: bases.Base) -> Packed:
+        """The image as an OCI layout."""
+        done = dockerfile.configured(plan, base.config.get("config") or {}, self.recipe.folder, self.labels)
+        if isinstance(done, dockerfile.Needs):
+            return self.by_engine(_needed(self.recipe, done))
+        by_file = {ARCHIVES[name]: archive for name, archive in self.archives.items()}
+        folder = self.scratch / layouts.LAYOUT
+        digest = layouts.write(folder, base, by_file, *done, self.made.time, self.tag)
+        names = {file: name for name, file in ARCHIVES.items()}
+        sizes = self.made.weights()
+        added = [Layer(names[file], by_file[file].unpacked, sizes[names[file]]) for file in plan.archives]
+        return Packed(
+            digest=digest,
+            size=sum(layer.size for layer in added),
+            contents=self.made.contents(self.config.service.name),
+            files=((folder, layouts.LAYOUT),),
+            image=self.tag,
+            layers=tuple(added),
+            base=base.name,
+            base_layers=base.unpacked,
         )
-    ours = image.layers[-len(layers) :]
-    return Packed(
-        digest=image.id,
-        size=sum(layers.values()),
-        contents=made.contents(service.name),
-        image=tag,
-        layers=tuple(Layer(name, digest, size) for (name, size), digest in zip(layers.items(), ours, strict=True)),
-        base=_resolved(engine, config.build.base or recipe.base.format(service.python), image.layers[: -len(layers)]),
-        base_layers=image.layers[: -len(layers)],
-    )
+
+    def by_engine(self, reason: SetupError) -> Packed:
+        """The image in this machine's engine, which is needed for ``reason``."""
+        try:
+            engine = engines.find(self.made.time)
+        except SetupError as error:
+            raise SetupError(f"{reason.message}\n  {error.message}", next=reason.next or error.next) from error
+        service, platform = self.config.service, PLATFORMS[self.config.service.architecture]
+        if not (kept := self.scratch / ARCHIVES["dependencies"]).exists():
+            layouts.share(self.archives["dependencies"].path, kept)
+        file = self.scratch / self.recipe.file
+        file.write_bytes(self.made.files.one(self.recipe.file))
+        arguments = {**_arguments(self.config), "PLATFORM": f"linux/{platform}"}
+        image = engine.build(file, self.scratch, self.tag, arguments, self.labels)
+        if image.architecture != platform:
+            raise bases.other_architecture(image.architecture, platform)
+        sizes = self.made.weights()
+        above, ours = image.layers[: -len(sizes)], image.layers[-len(sizes) :]
+        return Packed(
+            digest=image.id,
+            size=sum(sizes.values()),
+            contents=self.made.contents(service.name),
+            image=self.tag,
+            engine=engine.name,
+            layers=tuple(Layer(name, digest, size) for (name, size), digest in zip(sizes.items(), ours, strict=True)),
+            base=_resolved(engine, self.config.build.base or self.recipe.base.format(service.python), above),
+            base_layers=above,
+        )
 
 
 def _resolved(engine: engines.Engine, base: str, layers: tuple[str, ...]) -> str:
@@ -100,59 +174,3 @@ def _resolved(engine: engines.Engine, base: str, layers: tuple[str, ...]) -> str
     if found.layers != layers:
         return ""
     return base if "@" in base or not found.digest else f"{base}@{found.digest}"
-
-
-def _dependencies(bundle: Bundle, folder: str) -> Path:
-    """The bundle as an archive for the image; made once, and kept next to the bundle.
-
-    It is compressed because the engine's client sends it again for each build.
-    """
-    path = bundle.archive.with_suffix(f".{folder.replace('/', '-')}.tar.gz")
-    seal = path.with_name(f"{path.name}.sha256")
-    if not (path.exists() and seal.exists()):
-        plain = path.with_name(f"{path.name}.{os.getpid()}")
-        with zipfile.ZipFile(bundle.checked()) as archive:
-            files = ((name, archive.read(name)) for name in sorted(archive.namelist()))
-            programs = frozenset(m.filename for m in archive.infolist() if m.external_attr >> 16 & 0o111)
-            _write(plain, files, programs, folder)
-        packed = plain.with_suffix(".new")
-        with plain.open("rb") as content, packed.open("wb") as file, gzip.GzipFile("", "wb", 6, file, DATE) as out:
-            shutil.copyfileobj(content, out, 1 << 20)
-        plain.unlink()
-        written = seal.with_name(f"{seal.name}.{os.getpid()}")
-        written.write_text(sha256(packed))
-        packed.replace(path)
-        written.replace(seal)
-    if sha256(path) != seal.read_text():
-        raise altered(path)
-    return path
-
-
-def _write(path: Path, files: Iterable[tuple[str, bytes]], programs: frozenset[str], root: str) -> None:
-    """Write an archive of ``files`` below ``root``, each folder before its contents; dates, owners, modes are fixed."""
-    # Belong to the base image, and an entry here would change them.
-    known = {"/".join(root.split("/")[:depth]) for depth in range(1, root.count("/") + 1)}
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
-
-        def add(name: str, kind: bytes, mode: int, data: bytes = b"") -> None:
-            entry = tarfile.TarInfo(name)
-            entry.type, entry.mode, entry.size, entry.mtime = kind, mode, len(data), DATE
-            archive.addfile(entry, BytesIO(data))
-
-        known.add(root)
-        add(root, tarfile.DIRTYPE, 0o755)  # an empty archive would be treated as a file
-        for name, data in sorted(files):
-            folders = f"{root}/{name}".split("/")[:-1]
-            for depth in range(1, len(folders) + 1):
-                if (folder := "/".join(folders[:depth])) not in known:
-                    known.add(folder)
-                    add(folder, tarfile.DIRTYPE, 0o755)
-            add(f"{root}/{name}", tarfile.REGTYPE, 0o755 if name in programs else 0o644, data)
-
-
-def _share(kept: Path, path: Path) -> None:
-    """Make the kept file available at ``path``: as a hard link if the file system supports it, else as a copy."""
-    try:
-        path.hardlink_to(kept)
-    except OSError:
-        shutil.copyfile(kept, path)

@@ -115,15 +115,16 @@ class Manifest:
     Attributes:
         version: the source's (``Source.version``); ``commit``, ``tree`` and ``dirty`` are its parts.
         target: the target that it was built for.
-        digest: sha256 of the file that was built, or the image's id in the engine.
+        digest: sha256 of the file that was built; of an image, its manifest's, or its id in the engine that built it.
         size, unzipped: in bytes; for an image, what the service adds to its base image.
         content: digest of its contents, which the service returns at ``/version``.
         lock, sbom: digests of the lockfile ``requirements/serve.txt`` and of the bill of materials.
         model: digest of the primary model; empty for a service without one.
         interpreter: what compiled its bytecode, with the patch version: ``CPython 3.12.1``; empty where that was not recorded.
-        image: its name in the engine, and ``layers`` those that the service adds; both empty for a ZIP.
+        image: its name, and ``layers`` those that the service adds; both empty for a ZIP.
+        engine: the container engine that built the image and has it; empty where ``build/image`` is the image, or for a ZIP.
         differences: from what pip would install.
-        base: the name of an image's base, with ``@`` and its digest, as far as the engine knows them.
+        base: the name of an image's base, with ``@`` and its digest, as far as an engine knows them.
         base_layers: the digests of the base's unpacked layers.
         builder: who built it: the ARN of a CodeBuild project; empty for any other machine.
         invocation: CodeBuild's ARN of the build, and when it ``started`` (seconds since 1970).
@@ -153,6 +154,7 @@ class Manifest:
     builder: str = ""
     invocation: str = ""
     started: float = 0.0
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -251,3 +253,4 @@ class Packed:
     layers: tuple[Layer, ...] = ()
     base: str = ""
     base_layers: tuple[str, ...] = ()
+    engine: str = ""

@@ -57,6 +57,10 @@ def _built(config: Config, manifest: Manifest, seconds: float) -> None:
         console.say(f"  model  {manifest.model}")
     for layer in manifest.layers:
         console.say(f"  layer  {layer.digest}, {layer.name}, {console.megabytes(layer.size)} unpacked")
+    if manifest.image:
+        console.say(f"  image  {manifest.image}, in {manifest.engine or 'build/image'}")
+    if manifest.base:
+        console.say(f"  base   {manifest.base}")
     _differences(manifest.differences)
     for line in target.load(manifest.target, config).advice(manifest):
         console.warn(line)

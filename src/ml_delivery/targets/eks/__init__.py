@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
     from ml_delivery.cloudformation import Infrastructure
     from ml_delivery.config import Config
+    from ml_delivery.containers.packer import Recipe
     from ml_delivery.keys import Environment, Function
     from ml_delivery.packing.ingredients import Ingredients
     from ml_delivery.records import Context, Manifest, Packed, Pushed
@@ -40,7 +41,8 @@ class Eks(Target):
     """The target ``eks``."""
 
     function: ClassVar[type[Function]] = EksSettings
-    # The digest in the registry is that of the image's manifest, which depends on the engine; the layers' contents don't.
+    # The digest in the registry is that of the image's manifest, which depends on the engine, if one builds it, and on what the
+    # base's tag names; the layers' contents don't.
     same_bytes = False
     probe = Path(__file__).with_name("probe.py")
     entry = ("src/service/app.py", "create_app()")
@@ -65,8 +67,7 @@ class Eks(Target):
     def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:
         from ml_delivery.containers import packer
 
-        recipe = packer.Recipe("Dockerfile", "public.ecr.aws/docker/library/python:{}-slim", "srv/service")
-        return packer.pack(config, made, scratch, recipe)
+        return packer.pack(config, made, scratch, _recipe())
 
     def push(self, context: Context, manifest: Manifest) -> Pushed:
         from ml_delivery.containers import registry
@@ -80,9 +81,9 @@ class Eks(Target):
 
     def checks(self, config: Config) -> dict[str, Callable[[], dict[str, str]]]:
         def engine() -> dict[str, str]:
-            from ml_delivery.containers import engines
+            from ml_delivery.containers import packer
 
-            return {"answers": engines.find().name}
+            return packer.check(config, _recipe())
 
         return {"engine": engine}
 
@@ -118,6 +119,12 @@ class Eks(Target):
             f"the images {name}": lambda: cloud.client("ecr").delete_repository(repositoryName=name, force=True),
             f"the parameter {parameter}": lambda: cloud.client("ssm").delete_parameter(Name=parameter),
         }
+
+
+def _recipe() -> Recipe:
+    from ml_delivery.containers import packer
+
+    return packer.Recipe("Dockerfile", "public.ecr.aws/docker/library/python:{}-slim", "srv/service")
 
 
 def _parameter(config: Config, environment: Environment) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
     from ml_delivery.cloudformation import Infrastructure
     from ml_delivery.config import Config
+    from ml_delivery.containers.packer import Recipe
     from ml_delivery.keys import Environment
     from ml_delivery.packing.ingredients import Ingredients
     from ml_delivery.records import Context, Manifest, Packed, Pushed
@@ -29,7 +30,8 @@ UNCOMPRESSED_LIMIT = 10 * 1024**3
 class LambdaImage(LambdaTarget):
     """The target ``lambda-image``."""
 
-    # The digest in the registry is that of the image's manifest, which depends on the engine; the layers' contents don't.
+    # The digest in the registry is that of the image's manifest, which depends on the engine, if one builds it, and on what the
+    # base's tag names; the layers' contents don't.
     same_bytes = False
     parity = (
         *LambdaTarget.parity,
@@ -43,9 +45,7 @@ class LambdaImage(LambdaTarget):
     def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:
         from ml_delivery.containers import packer
 
-        # https://docs.aws.amazon.com/lambda/latest/dg/python-image.html (Lambda's folder in its images)
-        recipe = packer.Recipe("Dockerfile.lambda", "public.ecr.aws/lambda/python:{}", "var/task")
-        return packer.pack(config, made, scratch, recipe)
+        return packer.pack(config, made, scratch, _recipe())
 
     def push(self, context: Context, manifest: Manifest) -> Pushed:
         from ml_delivery.containers import registry
@@ -59,9 +59,9 @@ class LambdaImage(LambdaTarget):
 
     def checks(self, config: Config) -> dict[str, Callable[[], dict[str, str]]]:
         def engine() -> dict[str, str]:
-            from ml_delivery.containers import engines
+            from ml_delivery.containers import packer
 
-            return {"answers": engines.find().name}
+            return packer.check(config, _recipe())
 
         return {"engine": engine}
 
@@ -77,6 +77,13 @@ class LambdaImage(LambdaTarget):
             f"the images {name}": lambda: cloud.client("ecr").delete_repository(repositoryName=name, force=True),
             f"the parameter {parameter}": lambda: cloud.client("ssm").delete_parameter(Name=parameter),
         }
+
+
+def _recipe() -> Recipe:
+    from ml_delivery.containers import packer
+
+    # https://docs.aws.amazon.com/lambda/latest/dg/python-image.html (Lambda's folder in its images)
+    return packer.Recipe("Dockerfile.lambda", "public.ecr.aws/lambda/python:{}", "var/task")
 
 
 def _parameter(config: Config, environment: Environment) -> str:
