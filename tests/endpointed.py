@@ -57,6 +57,7 @@ def _archive() -> bytes:
         "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()],
         "os": "linux",
         "config": {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]},
+        "history": [{"created": "1980-01-01T00:00:00Z", "created_by": "tests"} for _ in layers],
         "rootfs": {"type": "layers", "diff_ids": [digest(one) for one in layers]},
     }
     names = [f"{number}.tar" for number in range(len(layers))]

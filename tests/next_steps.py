@@ -191,18 +191,14 @@ STEPS: dict[str, tuple[str, ...]] = {
     "targets/lambda_function/function.py _settled": (AWS,),
     "targets/sagemaker/__init__.py Sagemaker.account_checks.endpoint": (AWS,),
     "targets/sagemaker/deployer.py SagemakerDeployer._require_own": (
-        "elsewhere: test_sagemaker_target.py::test_endpoint_of_others_is_not_touched",
+        "elsewhere: test_sagemaker_target.py::_changes_by_hand_are_noticed",
     ),
     "targets/sagemaker/deployer.py SagemakerDeployer._unhealthy": (
         "elsewhere: test_sagemaker_target.py::test_from_build_to_removal",
     ),
     "targets/sagemaker/deployer.py SagemakerDeployer.live": ("not here: another tool deletes the model that serves",),
-    "targets/sagemaker/models.py Models._create": (
-        "elsewhere: test_sagemaker_target.py::test_role_and_image_are_refused_with_their_reason",
-    ),
-    "targets/sagemaker/models.py Models.create": (
-        "elsewhere: test_sagemaker_target.py::test_model_of_the_same_name_is_not_used",
-    ),
+    "targets/sagemaker/models.py Models._create": ("elsewhere: test_sagemaker_target.py::_role_and_image_are_refused",),
+    "targets/sagemaker/models.py Models.create": ("elsewhere: test_sagemaker_target.py::_role_and_image_are_refused",),
     "targets/sagemaker/variants.py Variants.add": ("not here: another tool changes the endpoint",),
     "containers/packer.py pack": (CHANGE,),
     "upgrade.py update": (UPGRADE, UPGRADE),

@@ -27,7 +27,9 @@ def test_longest_names_are_within_sagemakers_limit() -> None:
 def test_only_a_releases_names_are_taken_for_them() -> None:
     """What another service or a person named alike is not counted as a release's, nor swept."""
     names = Names("shop-production")
-    found = {name: names.variant(name) for name in ("shop-production-r7", "shop-production-r7-old", "my-shop-production-r7")}
+    found = {
+        name: names.variant(name) for name in ("shop-production-r7", "shop-production-r7-old", "my-shop-production-r7")
+    }
     assert list(found.values()) == ["r7", "", ""]
     assert [number_of(name) for name in ("r12", "AllTraffic", "r", "xr1")] == [12, 0, 0, 0]
     made = names.config([{"VariantName": "r1"}])

@@ -253,19 +253,25 @@ class SagemakerDeployer(Deployer):
         except Busy as error:
             raise Moved(f"the endpoint is being changed, not by this deploy: {error}") from error
         after = self.endpoint.settle()
-        if after is None or after.config != state.config or split != {
-            one.name: one.weight for one in after.variants.values()
-        }:
+        if (
+            after is None
+            or after.config != state.config
+            or split != {one.name: one.weight for one in after.variants.values()}
+        ):
             raise Moved("the traffic split was changed in the meantime, not by this deploy")
 
     def _woken(self, deployed: str, answer: Answer) -> Answer:
         """The answer of a variant that was not found: it is added to the endpoint again if its model exists."""
         state = self.endpoint.read()
-        if state is None or (state.settled and deployed in state.variants):
-            return answer
         waking = Answer(0, "", f"{deployed} is being started", answer.seconds, waking=True)
+        if state is None:
+            return answer
         if not state.settled:
             return waking
+        if deployed in state.variants:  # since just now, or what was refused is the request itself
+            ready = deployed in self._waking
+            self._waking.discard(deployed)
+            return waking if ready else answer
         if deployed in self._waking:
             return Answer(0, "", f"SageMaker could not start {deployed}: {state.reason}", answer.seconds)
         model = self.models.read(self.names.model(deployed))
@@ -281,6 +287,4 @@ class SagemakerDeployer(Deployer):
         return reasons.explained(self.context.cloud, self.names, deployed, reason, began)
 
     def _unhealthy(self, deployed: str, why: str) -> Refused:
-        return Refused(
-            f"{deployed} does not start: {why}", next=f"fix what it names, then invoke deploy {self._where}"
-        )
+        return Refused(f"{deployed} does not start: {why}", next=f"fix what it names, then invoke deploy {self._where}")
