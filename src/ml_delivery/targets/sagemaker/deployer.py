@@ -284,7 +284,7 @@ class SagemakerDeployer(Deployer):
 
     def _why(self, deployed: str, state: State | None, began: float) -> str:
         reason = state.reason if state else "the endpoint was deleted"
-        return reasons.explained(self.context.cloud, self.names, deployed, reason, began)
+        return reasons.explained(self.context, self.names, deployed, reason, began)
 
     def _unhealthy(self, deployed: str, why: str) -> Refused:
         return Refused(f"{deployed} does not start: {why}", next=f"fix what it names, then invoke deploy {self._where}")
