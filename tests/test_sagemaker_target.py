@@ -274,6 +274,7 @@ def test_standby_is_rolled_back_to_without_an_update(service: Tiny) -> None:
     with pytest.raises(Refused) as refusal:
         service.deploy()
     assert says in str(refusal.value)
+    assert "r3 does not start: " in str(refusal.value)
     assert "within 60 seconds" in str(refusal.value)
     assert variants(service) == {"r1": 0.0, "r2": 100.0}
     names: list[str] = []
