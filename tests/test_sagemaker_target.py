@@ -19,8 +19,10 @@ from tiny import Tiny
 from ml_delivery import emulator
 from ml_delivery.containers import engines
 from ml_delivery.errors import Moved, PipelineError, Refused
+from ml_delivery.observed import Place
 from ml_delivery.records import Traffic
 from ml_delivery.release import deploy
+from ml_delivery.targets.sagemaker import observing
 from ml_delivery.targets.sagemaker.deployer import SagemakerDeployer
 from ml_delivery.targets.sagemaker.endpoint import Busy
 
@@ -157,6 +159,23 @@ def _requests_arrive_as_they_are_meant(service: Tiny) -> None:
     numbers = deployer.numbers("r2", time.time() - 60)
     assert (numbers.failures, numbers.errors) == (1, 0)
     assert deployer.call("/version", "r9").gone
+    assert _shown(service)["failures-by-version"] == {"r2": 1}
+    assert 0 < _shown(service)["latency-by-version"]["r2"] < 60_000
+
+
+def _shown(service: Tiny) -> dict[str, dict[str, float]]:
+    """What the panels show of each variant."""
+    opened, now = service.open(), time.time()
+    found = observing.observe(Place(opened.config, opened.environment, opened.cloud.account))
+    shown: dict[str, dict[str, float]] = {}
+    for panel in found.panels:
+        (query,) = panel.queries
+        asked = {"Id": query.id, "Label": query.label, "Expression": query.expression.replace("{period}", "86400")}
+        answer = opened.cloud.client("cloudwatch").get_metric_data(
+            MetricDataQueries=[asked], StartTime=now - 3600, EndTime=now + 60
+        )
+        shown[panel.id] = {one["Label"]: max(one["Values"]) for one in answer["MetricDataResults"] if one["Values"]}
+    return shown
 
 
 def _role_and_image_are_refused(service: Tiny) -> None:
