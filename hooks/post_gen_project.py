@@ -31,9 +31,10 @@ for pattern in Path(".gitignore").read_text(encoding="utf-8").split():
     for left in shipped.rglob(pattern.rstrip("/")):
         drop(left)
 
-# Its parts are in the files that every starter shares: pipeline.toml and README.md include them. What differs with the target
-# is in a folder of that name, and takes the place of what it has in common with the others.
-for folder in (Path("starters", starter), Path("starters", starter, target)):
+# Its parts are in the files that every starter shares: pipeline.toml and README.md include them. What differs where gunicorn
+# serves, in place of a handler, is in the folder eks, and takes the place of what it has in common with the others.
+served = target in ("eks", "sagemaker")
+for folder in (Path("starters", starter), *([Path("starters", starter, "eks")] if served else [])):
     for path in (shipped / folder).rglob("*"):
         here = path.relative_to(shipped / folder)
         if here.parts[0] not in ("parts", "eks") and (copied := folder / here).is_file():
@@ -46,7 +47,10 @@ if target != "lambda-image":
 if target != "eks":
     drop(shipped / "Dockerfile")
     drop(shipped / "src/ml_service/serving.py")
-else:
+if target != "sagemaker":
+    drop(shipped / "Dockerfile.sagemaker")
+    drop(shipped / "src/ml_service/invocations.py")
+if served:
     for name in ("src/service/handler.py", "tests/test_handler.py"):
         Path(name).unlink(missing_ok=True)
 

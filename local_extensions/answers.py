@@ -47,7 +47,7 @@ REGIONS = [
 # Of the questions with a fixed set of answers. cookiecutter would refuse any other itself, but with a traceback.
 CHOICES = {
     "starter": ("pricing", "blank"),
-    "target": ("lambda-zip", "lambda-image", "eks"),
+    "target": ("lambda-zip", "lambda-image", "eks", "sagemaker"),
     "licence": ("MIT", "BSD-3-Clause", "Apache-2.0", "Proprietary"),
 }
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html

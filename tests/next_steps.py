@@ -213,6 +213,17 @@ STEPS: dict[str, tuple[str, ...]] = {
     "targets/lambda_function/function.py Convergence.step": (AWS,),
     "targets/lambda_function/function.py Convergence._require_same_package": (CHANGE,),
     "targets/lambda_function/function.py _settled": (AWS,),
+    "targets/sagemaker/__init__.py Sagemaker.account_checks.endpoint": (AWS,),
+    "targets/sagemaker/deployer.py SagemakerDeployer._require_own": (
+        "elsewhere: test_sagemaker_target.py::_changes_by_hand_are_noticed",
+    ),
+    "targets/sagemaker/deployer.py SagemakerDeployer._unhealthy": (
+        "elsewhere: test_sagemaker_target.py::test_from_build_to_removal",
+    ),
+    "targets/sagemaker/deployer.py SagemakerDeployer.live": ("not here: another tool deletes the model that serves",),
+    "targets/sagemaker/models.py Models._create": ("elsewhere: test_sagemaker_target.py::_role_and_image_are_refused",),
+    "targets/sagemaker/models.py Models.create": ("elsewhere: test_sagemaker_target.py::_role_and_image_are_refused",),
+    "targets/sagemaker/variants.py Variants.add": ("not here: another tool changes the endpoint",),
     "upgrade.py update": (UPGRADE, UPGRADE),
     "upgrade.py propose": (GITHUB, GITHUB),
     "upgrade.py _require_clean": (UPGRADE,),

@@ -119,7 +119,7 @@ def test_core_names_no_target() -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("removed", ["lambda_zip", "lambda_image", "eks", "all"])
+@pytest.mark.parametrize("removed", ["lambda_zip", "lambda_image", "eks", "sagemaker", "all"])
 def test_core_works_with_a_target_removed(tmp_path: Path, removed: str) -> None:
     """Without a target's folder every module outside of it can be imported, and the others can be chosen."""
     shutil.copytree(SRC, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
@@ -138,5 +138,6 @@ def test_core_works_with_a_target_removed(tmp_path: Path, removed: str) -> None:
         [sys.executable, "-c", code, *names], env={"PYTHONPATH": str(tmp_path / "src")}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    left = {"eks", "lambda-image", "lambda-zip"} - {removed.replace("_", "-")} if removed != "all" else set()
+    built_in = {"eks", "lambda-image", "lambda-zip", "sagemaker"}
+    left = built_in - {removed.replace("_", "-")} if removed != "all" else set()
     assert set(ast.literal_eval(done.stdout)) == left

@@ -36,9 +36,13 @@ EXACT = {
     f"vendor/ml_delivery-{__version__}-py3-none-any.whl",
     *(f"requirements/{lock}.txt" for lock in ("check", "delivery", "lint", "nox", "serve", "train", "uv")),
     *(path.relative_to(TEMPLATE).as_posix() for path in (TEMPLATE / "src/ml_service").glob("*.py")),
-} - {"src/ml_service/serving.py"}  # fmt: skip
+} - {"src/ml_service/serving.py", "src/ml_service/invocations.py"}  # fmt: skip
 # What only some targets have.
-OF_TARGET = {"lambda-image": {"Dockerfile.lambda"}, "eks": {"Dockerfile", "src/ml_service/serving.py"}}
+OF_TARGET = {
+    "lambda-image": {"Dockerfile.lambda"},
+    "eks": {"Dockerfile", "src/ml_service/serving.py"},
+    "sagemaker": {"Dockerfile.sagemaker", "src/ml_service/invocations.py"},
+}
 OWNED = ("data/", "infra/", "models/", "model.lock", "src/service/", "tests/")  # what a starter brings
 
 
@@ -55,7 +59,7 @@ def test_bake_is_whole_and_valid(tmp_path: Path, answers: dict[str, str]) -> Non
     found = files(made)
     top = {name for name in found if not name.startswith(OWNED)}
     assert top == EXACT | OF_TARGET.get(answers["target"], set())
-    assert ("src/service/handler.py" in found) == (answers["target"] != "eks")
+    assert ("src/service/handler.py" in found) == (answers["target"] not in ("eks", "sagemaker"))
     # The package has every target; nothing else of a bake is named after another one than its own.
     others = {form for t in CHOICES["target"] for form in (t, t.replace("-", "_")) if t != answers["target"]}
     for name, content in found.items():

@@ -33,10 +33,10 @@ BAD = [
     ({"project_name": 'a "quoted" name'}, "project_name: quotes, backslashes"),
     ({"description": "two\nlines"}, "description: quotes, backslashes"),
     ({"author": " "}, "author: it is empty; write for example 'The Demand Pricing team'"),
-    ({"target": "ecs"}, "target: 'ecs' is none of lambda-zip, lambda-image, eks"),
+    ({"target": "ecs"}, "target: 'ecs' is none of lambda-zip, lambda-image, eks, sagemaker"),
     (
         {"target": "lambda-zap"},
-        "target: 'lambda-zap' is none of lambda-zip, lambda-image, eks; did you mean lambda-zip?",
+        "target: 'lambda-zap' is none of lambda-zip, lambda-image, eks, sagemaker; did you mean lambda-zip?",
     ),
     ({"licence": "WTFPL"}, "licence: 'WTFPL' is none of MIT, BSD-3-Clause, Apache-2.0, Proprietary"),
     ({"starter": "princing"}, "starter: 'princing' is none of pricing, blank; did you mean pricing?"),

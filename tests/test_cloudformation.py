@@ -295,4 +295,5 @@ def test_neutral_templates_name_no_target() -> None:
         "lambda_function",
         "lambda_image",
         "eks",
+        "sagemaker",
     }

@@ -15,6 +15,7 @@ from tiny import PRICING, TEMPLATE
 from ml_delivery import keys, plugin
 from ml_delivery.targets.eks.settings import EksSettings
 from ml_delivery.targets.lambda_function.settings import LambdaSettings
+from ml_delivery.targets.sagemaker.settings import SagemakerSettings
 
 ROOT_README = (ROOT / "README.md").read_text()
 SERVICE_README = (TEMPLATE / "README.md").read_text()
@@ -64,7 +65,9 @@ def test_named_tests_exist() -> None:
         assert f"def {name}" in (ROOT / "tests" / file).read_text(), (file, name)
 
 
-@pytest.mark.parametrize(("target", "function"), [("lambda-zip", LambdaSettings), ("eks", EksSettings)])
+@pytest.mark.parametrize(
+    ("target", "function"), [("lambda-zip", LambdaSettings), ("eks", EksSettings), ("sagemaker", SagemakerSettings)]
+)
 def test_every_setting_is_in_the_commented_file(target: str, function: type) -> None:
     """``pipeline.toml`` shows every key that there is for its target, and no other."""
     answers = {"starter": "pricing", "target": target, "project_slug": "x", "python_version": "3.12"}

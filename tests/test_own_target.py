@@ -106,7 +106,7 @@ def test_own_target_works_from_the_command_line(own: Tiny) -> None:
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("lambda-zap", "'lambda-zap' is not one of eks, lambda-image, lambda-zip, nor a dotted path"),
+        ("lambda-zap", "'lambda-zap' is not one of eks, lambda-image, lambda-zip, sagemaker, nor a dotted path"),
         ("no_such_module:Target", "'no_such_module:Target' can't be loaded: No module named 'no_such_module'"),
         ("json:Target", "'json:Target' can't be loaded: module 'json' has no attribute 'Target'"),
         (

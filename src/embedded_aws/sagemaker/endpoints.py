@@ -22,6 +22,7 @@ from embedded_aws.sagemaker.refusal import Refusal
 from embedded_aws.sagemaker.store import Record
 
 IN_SERVICE, CREATING, UPDATING, DELETING, FAILED = "InService", "Creating", "Updating", "Deleting", "Failed"
+END_SECONDS = 3.0  # that containers have to finish when the emulator ends
 home = Path()  # of the emulator's temporary files; set when it starts
 _fleets: dict[str, Fleet] = {}  # by the endpoint's ARN
 
@@ -249,12 +250,14 @@ def _continue(record: Record) -> None:
 
 
 def stop_all() -> None:
-    """End every container, as the emulator ends."""
-    for serving in list(_fleets.values()):
-        for variant in serving.variants.values():
-            for instance in variant.instances:
-                threading.Thread(target=instance.kill, daemon=True).start()
-    time.sleep(0.2 if _fleets else 0)  # SIGTERM is sent; what still runs then ends with this process
+    """End every container, as the emulator ends; wait for that, since one that runs as its image's user outlives this process."""
+    running = [one for made in list(_fleets.values()) for v in made.variants.values() for one in v.instances]
+    threads = [threading.Thread(target=instance.kill, daemon=True) for instance in running]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + END_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
 
 
 def _background(act: Callable[..., None], record: Record, *arguments: Any) -> None:

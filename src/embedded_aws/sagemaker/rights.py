@@ -44,7 +44,8 @@ def patch() -> None:
             request = json.loads(body or b"{}")
         except ValueError:
             return "*"
-        if not isinstance(request, dict) or operation.startswith("List"):
+        # https://docs.aws.amazon.com/sagemaker/latest/dg/api-permissions-reference.html: of the lists, tags alone are a resource's
+        if not isinstance(request, dict) or (operation.startswith("List") and operation != "ListTags"):
             return "*"
         resource, *others = _resources(operation, request, f"arn:aws:sagemaker:{where[0]}:{where[1]}")
         require(*_more(operation, request, resource, others))

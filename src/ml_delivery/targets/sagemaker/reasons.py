@@ -1,0 +1,43 @@
+"""Why a variant does not start: SageMaker's reason, and what its containers logged last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ml_delivery.cloud import code_of
+from ml_delivery.release import foreign
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ml_delivery.cloud import Cloud
+    from ml_delivery.records import Context
+    from ml_delivery.targets.sagemaker.names import Names
+
+__all__ = ["LINES", "events", "explained"]
+
+LINES, MOST = 10, 1000  # lines, and characters, of a variant's containers in the refusal
+
+
+def explained(context: Context, names: Names, variant: str, reason: str, since: float) -> str:
+    """SageMaker's ``reason``, with the last lines of the variant's containers since ``since`` (seconds since 1970).
+
+    Of a traceback its last line is shown, and no line if the service's secrets can't be read, to be masked.
+    """
+    try:
+        lines = [one["message"].rstrip() for one in events(context.cloud, names.log_group, since, f"{variant}/")]
+    except Exception as error:
+        if code_of(error) != "ResourceNotFoundException":
+            raise
+        lines = []
+    kept = [line for line in lines if line and not line.startswith((" ", "Traceback"))][-LINES:]
+    found = f"; its last lines: {foreign.shown(context, ' | '.join(kept), MOST)}" if kept else ""
+    return f"{reason or 'no reason given'}{found}"
+
+
+def events(cloud: Cloud, group: str, since: float, streams: str = "") -> Iterator[dict[str, Any]]:
+    """The events of a log group since ``since`` (seconds since 1970), of streams whose name begins with ``streams``."""
+    options = {"logStreamNamePrefix": streams} if streams else {}
+    pages = cloud.client("logs").get_paginator("filter_log_events")
+    for page in pages.paginate(logGroupName=group, startTime=int(since * 1000), **options):
+        yield from page["events"]

@@ -1,0 +1,134 @@
+"""The target sagemaker without an endpoint: names, settings, the requests that its middleware makes, costs."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from types import ModuleType
+from typing import Any
+
+import pytest
+from tiny import TEMPLATE
+
+from ml_delivery.targets.sagemaker import costs, settings
+from ml_delivery.targets.sagemaker.endpoint import State, Variant
+from ml_delivery.targets.sagemaker.names import LIVE, Names, number_of
+from ml_delivery.targets.sagemaker.settings import SagemakerSettings
+from ml_delivery.targets.sagemaker.variants import shares_of
+
+LONGEST = Names(f"{'s' * 32}-{'e' * 16}")
+
+
+def test_longest_names_are_within_sagemakers_limit() -> None:
+    """63 characters are allowed: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModel.html."""
+    assert max(len(LONGEST.model("r999999")), len(LONGEST.config([]))) <= 63
+
+
+def test_only_a_releases_names_are_taken_for_them() -> None:
+    """What another service or a person named alike is not counted as a release's, nor swept."""
+    names = Names("shop-production")
+    found = {
+        name: names.variant(name) for name in ("shop-production-r7", "shop-production-r7-old", "my-shop-production-r7")
+    }
+    assert list(found.values()) == ["r7", "", ""]
+    assert [number_of(name) for name in ("r12", "AllTraffic", "r", "xr1")] == [12, 0, 0, 0]
+    made = names.config([{"VariantName": "r1"}])
+    assert names.is_config(made)
+    assert made != names.config([{"VariantName": "r2"}])
+    assert not any(map(names.is_config, ("shop-production-canary", "shop-production-r7", f"x{made}")))
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "found"),
+    [("ml.m5.large", "x86_64"), ("ml.m6g.large", "arm64"), ("ml.c6gn.xlarge", "arm64"), ("ml.g5.xlarge", "x86_64")],
+)
+def test_processors_are_known_by_the_instance_type(instance_type: str, found: str) -> None:
+    """Graviton has a g after the generation, a family of that letter is something else."""
+    assert settings.architecture(instance_type) == found
+
+
+def test_variables_that_sagemaker_refuses_are_named() -> None:
+    """One that is too long, all that are too large together, and one that the target itself sets."""
+    own = SagemakerSettings()
+    assert own.problems({"A": "x" * 1024}) == []
+    assert "A: SageMaker allows 1024 characters" in own.problems({"A": "x" * 1025})[0]
+    assert "all variables have" in own.problems({f"A{i}": "x" * 1000 for i in range(33)})[0]
+    assert "PING_PATH: this target sets it" in own.problems({"PING_PATH": "/"})[0]
+
+
+def split(*variants: Variant, live: bool = True, **more: Any) -> State:
+    tags = {LIVE: "release 1"} if live else {}
+    return State("arn", "InService", "c", variants={one.name: one for one in variants}, tags=tags, **more)
+
+
+def test_traffic_is_what_has_a_weight() -> None:
+    """The oldest release gets the rest; a variant without a weight has none; before the first shift nothing counts."""
+    old, new, none = Variant("r9", 90, 1), Variant("r10", 10, 1), Variant("r8", 0, 1)
+    found = shares_of(split(new, old, none))
+    assert found is not None
+    assert (found.deployed, found.weights) == ("r9", {"r10": 10})
+    assert shares_of(split(old, live=False)) is None
+    assert shares_of(split(none)) is None
+    assert shares_of(None) is None
+
+
+def test_revision_changes_with_whatever_changes_the_split() -> None:
+    """Weights, configuration and the time of the last change count; so does what is under way."""
+    one = split(Variant("r1", 100, 1))
+    others = [
+        split(Variant("r1", 99, 1)),
+        split(Variant("r1", 100, 1), changed="later"),
+        State("arn", "Updating", "c", variants=one.variants),
+        State("arn", "InService", "d", variants=one.variants),
+    ]
+    assert len({state.revision for state in (one, *others)}) == 5
+
+
+def test_cost_is_that_of_the_instances() -> None:
+    """Whatever the rate of requests; of a type without a price it is not known."""
+    found = costs.estimate(5, "ml.m5.large", 2, 0.0)
+    assert found is not None
+    assert round(found.dollars, 2) == 165.6
+    assert costs.estimate(5, "ml.p99.huge", 2, 0.0) is None
+
+
+@pytest.fixture(scope="module")
+def invocations() -> ModuleType:
+    """The template's middleware."""
+    spec = importlib.util.spec_from_file_location("invocations", TEMPLATE / "src/ml_service/invocations.py")
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "attributes", "meant"),
+    [
+        ("/invocations", "GET /version", ("GET", "/version", "")),
+        ("/invocations", "PUT /a%20b?c=d?e", ("PUT", "/a b", "c=d?e")),
+        ("/invocations", "POST /%C3%BC", ("POST", "/\u00c3\u00bc", "")),
+        ("/invocations", "", ("POST", "/invocations", "")),
+        ("/invocations", "user 7", ("POST", "/invocations", "")),
+        ("/invocations", "GET version", ("POST", "/invocations", "")),
+        ("/invocations", "HEAD /version", ("POST", "/invocations", "")),
+        ("/ping", "GET /version", ("GET", "/healthz", "")),
+        ("/other", "GET /version", ("POST", "/other", "")),
+    ],
+)
+def test_request_is_the_one_that_is_meant(
+    invocations: ModuleType, path: str, attributes: str, meant: tuple[str, str, str]
+) -> None:
+    """CustomAttributes name method and path, as WSGI has them; anything else reaches the application as it came."""
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "CONTENT_LENGTH": "4",
+        "wsgi.input": io.BytesIO(b"body"),
+        "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES": attributes,
+    }
+    found = invocations.meant(environ, "/healthz")
+    assert (found["REQUEST_METHOD"], found["PATH_INFO"], found["QUERY_STRING"]) == meant
+    assert found["wsgi.input"].read(int(found["CONTENT_LENGTH"])) == (b"" if meant[0] == "GET" else b"body")
