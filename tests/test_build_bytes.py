@@ -156,14 +156,14 @@ def test_kept_layer_that_was_altered_is_named_and_removed(service: Tiny) -> None
     made = bundle.make(
         service.config, service.root / "requirements/serve.txt", envs.find_python(PYTHON), 34, frozenset()
     )
-    layer = packer._dependencies(made, "var/task")
+    layer = packer.dependencies(made, "var/task")
     whole = layer.read_bytes()
-    assert packer._dependencies(made, "var/task") == layer
+    assert packer.dependencies(made, "var/task") == layer
     layer.write_bytes(flipped(whole))
     with pytest.raises(BuildError, match=f"{layer.name} was altered after it was made; it is removed"):
-        packer._dependencies(made, "var/task")
-    assert packer._dependencies(made, "var/task").read_bytes() == whole
+        packer.dependencies(made, "var/task")
+    assert packer.dependencies(made, "var/task").read_bytes() == whole
     layer.unlink()
     made.archive.write_bytes(flipped(made.archive.read_bytes()))
     with pytest.raises(BuildError, match=f"{made.archive.name} was altered"):
-        packer._dependencies(made, "var/task")
+        packer.dependencies(made, "var/task")

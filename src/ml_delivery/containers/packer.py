@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ml_delivery.packing.bundle import Bundle
     from ml_delivery.packing.ingredients import Ingredients
 
-__all__ = ["Recipe", "pack"]
+__all__ = ["DATE", "Recipe", "dependencies", "pack", "share"]
 
 DATE = 315532800  # 1 January 1980, as in the ZIP
 PLATFORMS = {"x86_64": "amd64", "arm64": "arm64"}
@@ -55,7 +55,7 @@ def pack(config: Config, made: Ingredients, scratch: Path, recipe: Recipe) -> Pa
     """
     service = config.service
     engine = engines.find(made.time)
-    _share(_dependencies(made.bundle, recipe.folder), scratch / "dependencies.tar.gz")
+    share(dependencies(made.bundle, recipe.folder), scratch / "dependencies.tar.gz")
     for name, files in (("model", made.model), ("source", made.source)):
         _write(scratch / f"{name}.tar", files, made.programs, recipe.folder)
     layers = made.weights()
@@ -102,7 +102,7 @@ def _resolved(engine: engines.Engine, base: str, layers: tuple[str, ...]) -> str
     return base if "@" in base or not found.digest else f"{base}@{found.digest}"
 
 
-def _dependencies(bundle: Bundle, folder: str) -> Path:
+def dependencies(bundle: Bundle, folder: str) -> Path:
     """The bundle as an archive for the image; made once, and kept next to the bundle.
 
     It is compressed because the engine's client sends it again for each build.
@@ -150,7 +150,7 @@ def _write(path: Path, files: Iterable[tuple[str, bytes]], programs: frozenset[s
             add(f"{root}/{name}", tarfile.REGTYPE, 0o755 if name in programs else 0o644, data)
 
 
-def _share(kept: Path, path: Path) -> None:
+def share(kept: Path, path: Path) -> None:
     """Make the kept file available at ``path``: as a hard link if the file system supports it, else as a copy."""
     try:
         path.hardlink_to(kept)
