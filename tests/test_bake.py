@@ -39,7 +39,7 @@ EXACT = {
 } - {"src/ml_service/serving.py"}  # fmt: skip
 # What only some targets have.
 OF_TARGET = {"lambda-image": {"Dockerfile.lambda"}, "eks": {"Dockerfile", "src/ml_service/serving.py"}}
-OWNED = ("data/", "infra/", "models/", "model.lock", "src/service/", "tests/")  # what a starter brings
+OWNED = ("data/", "infra/", "models/", "model.lock", "notebooks/", "src/service/", "tests/")  # what a starter brings
 
 
 def test_matrix_covers_every_choice() -> None:
