@@ -153,8 +153,7 @@ def test_source_in_s3_has_its_version(service: Training) -> None:
     s3, place = client(service.running, "s3"), f"s3://{opened.foundation.bucket}/raw/rows.txt"
     put = s3.put_object(Bucket=opened.foundation.bucket, Key="raw/rows.txt", Body=b"7 8")
     cloud = Cloud.open(service.tiny.config, opened.environment, "embedded")
-    made = preparing.here(service.tiny.config, {"source": "", "other": place}, cloud, print)
-    (source,) = made.sources
+    (source,) = preparing.origins(service.tiny.config, {"source": "", "other": place}, cloud)
     assert (source.place, source.version, source.etag) == (place, put["VersionId"], put["ETag"].strip('"'))
     with pytest.raises(ModelError, match="other: there is no s3://nowhere"):
         preparing.here(service.tiny.config, {"other": "s3://nowhere-at-all/x"}, cloud, print)
