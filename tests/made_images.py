@@ -77,9 +77,9 @@ class Registry:
         self.arn = f"arn:aws:ecr:eu-west-1:{running.account}:repository/{name}"
         self._token = aws.get_authorization_token()["authorizationData"][0]["authorizationToken"]
 
-    def push(self, tag: str, code: str, **config: Any) -> str:
-        """Push an image whose entrypoint runs ``code``; its URI."""
-        layers = [interpreter(), layer({PROGRAM: code.encode()})]
+    def push(self, tag: str, code: str, more: dict[str, bytes | Path] | None = None, **config: Any) -> str:
+        """Push an image whose entrypoint runs ``code``, with ``more`` files by their path; its URI."""
+        layers = [interpreter(), layer({PROGRAM: code.encode(), **(more or {})})]
         settings = {"Entrypoint": [PYTHON, "-u", PROGRAM], "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"], **config}
         document = {"architecture": "amd64", "os": "linux", "config": settings}
         document["rootfs"] = {"type": "layers", "diff_ids": [digest(x) for x in layers]}

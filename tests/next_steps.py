@@ -27,6 +27,9 @@ PAUSED = "elsewhere: test_ab.py::test_paused_deploy_is_finished_first"
 RUNS = "elsewhere: test_ab.py::test_deploy_is_refused_while_an_ab_runs"
 PROVENANCE = "elsewhere: test_provenance.py::test_production_may_take_only_what_codebuild_built"
 
+DATASET = "elsewhere: test_jobs_training.py::test_dataset_is_named_by_its_digest"
+ROLE = "elsewhere: test_jobs_training.py::test_environment_from_before_jobs_is_named"
+
 STEPS: dict[str, tuple[str, ...]] = {
     "account/doctor.py github.ids": (GITHUB,),
     "account/doctor.py github.protected": (GITHUB,) * 6,
@@ -85,12 +88,35 @@ STEPS: dict[str, tuple[str, ...]] = {
     "cloudformation.py read": (CHANGE,),
     "cloudformation.py write": (CHANGE,),
     "cloudformation.py delivery": (CHANGE,),
-    "commands.py run": (CHANGE, CHANGE, CODE),
+    "commands.py named": (CHANGE,),
+    "commands.py execute": (CHANGE, CODE),
     "commands.py environment": (CHANGE,),
     "config.py Config.environment": ("unknown branch",),
     "config.py load": (CHANGE, CHANGE),
     "containers/bases.py _strange": (CHANGE,),
     "containers/bases.py other_architecture": (CHANGE,),
+    "jobs/datasets.py require": (DATASET,),
+    "jobs/datasets.py _fetch": (DATASET, DATASET),
+    "jobs/datasets.py _described": (FILE,),
+    "jobs/images.py find": (ENGINE,),
+    "jobs/images.py _require": (CHANGE,),
+    "jobs/images.py _tag": (CHANGE,),
+    "jobs/prepare.py _job": (CHANGE, CHANGE),
+    "jobs/prepare.py _run": (CODE,),
+    "jobs/prepare.py _object": (CHANGE, CHANGE),
+    "jobs/prepare.py kept": (OUTSIDE, CODE, CODE),
+    "jobs/running.py _refused": (AWS, AWS),
+    "jobs/running.py _failure": (CHANGE, OUTSIDE, CODE),
+    "jobs/running.py _stop": (AWS, OUTSIDE),
+    "jobs/steps.py role": (ROLE,),
+    "jobs/tune.py plan": (CHANGE,),
+    "jobs/tune.py tune": (CHANGE,),
+    "jobs/tune.py _ask": (CODE,),
+    "jobs/tune.py _spaces": (CODE, CODE),
+    "jobs/tune.py _trial": (CHANGE,),
+    "jobs/train.py train": (CHANGE,),
+    "jobs/train.py _archive": (CODE,),
+    "jobs/train.py _merged": (CODE, CODE),
     "containers/engines.py Engine.inspect": (ENGINE, ENGINE),
     "containers/engines.py Engine._fault": (ENGINE, ENGINE, ENGINE),
     "containers/engines.py find": (ENGINE,),

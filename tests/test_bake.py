@@ -43,7 +43,7 @@ OF_TARGET = {
     "eks": {"Dockerfile", "src/ml_service/serving.py"},
     "sagemaker": {"Dockerfile.sagemaker", "src/ml_service/invocations.py"},
 }
-OWNED = ("data/", "infra/", "models/", "model.lock", "src/service/", "tests/")  # what a starter brings
+OWNED = ("data/", "infra/", "models/", "model.lock", "notebooks/", "src/service/", "tests/")  # what a starter brings
 
 
 def test_matrix_covers_every_choice() -> None:

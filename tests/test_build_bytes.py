@@ -17,7 +17,7 @@ import pytest
 from tiny import PRICING, PYTHON, ROOT, Tiny
 
 from ml_delivery.artifact import build
-from ml_delivery.containers import packer
+from ml_delivery.containers import layers
 from ml_delivery.dependencies import envs
 from ml_delivery.errors import BuildError
 from ml_delivery.packing import bundle
@@ -156,14 +156,14 @@ def test_kept_layer_that_was_altered_is_named_and_removed(service: Tiny) -> None
     made = bundle.make(
         service.config, service.root / "requirements/serve.txt", envs.find_python(PYTHON), 34, frozenset()
     )
-    layer = packer._dependencies(made, "var/task")
+    layer = layers.dependencies(made, "var/task").path
     whole = layer.read_bytes()
-    assert packer._dependencies(made, "var/task") == layer
+    assert layers.dependencies(made, "var/task").path == layer
     layer.write_bytes(flipped(whole))
     with pytest.raises(BuildError, match=f"{layer.name} was altered after it was made; it is removed"):
-        packer._dependencies(made, "var/task")
-    assert packer._dependencies(made, "var/task").read_bytes() == whole
+        layers.dependencies(made, "var/task").path
+    assert layers.dependencies(made, "var/task").path.read_bytes() == whole
     layer.unlink()
     made.archive.write_bytes(flipped(made.archive.read_bytes()))
     with pytest.raises(BuildError, match=f"{made.archive.name} was altered"):
-        packer._dependencies(made, "var/task")
+        layers.dependencies(made, "var/task").path

@@ -48,8 +48,8 @@ account = 123
 branch = "main"
 """
     assert problems(tmp_path, text) == [
-        "rollout: unknown table; write one of service, function, http, train, evaluate, promote, probe, deploy, build, hooks, "
-        "github, monitoring, environments, or remove it",
+        "rollout: unknown table; write one of service, function, http, prepare, train, evaluate, promote, jobs, tune, probe, "
+        "deploy, build, hooks, github, monitoring, environments, or remove it",
         "service.pyton: unknown key; did you mean python?",
         "service.name: 'Demand_Pricing' is not allowed; write 3 to 32 lower-case letters, digits and single dashes: "
         '"my-service"',

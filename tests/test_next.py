@@ -71,7 +71,9 @@ def strings() -> list[tuple[str, str]]:
 def test_commands_name_their_environment() -> None:
     """Each command in a message is a task, and has the options by which it reaches the environment that the message is about."""
     known = tasks()
-    anywhere = {"build", "upgrade", "eject", "train", "doctor"} | {name for name in known if name.startswith("cloud.")}
+    anywhere = {"build", "upgrade", "eject", "prepare", "train", "doctor"} | {
+        name for name in known if name.startswith("cloud.")
+    }
     described = ("invoke plan --json wrote", "invoke plan showed", "what invoke bootstrap prints")  # not to be typed
     checked = 0
     for place, text in strings():

@@ -15,7 +15,7 @@ import pytest
 from made_wheels import LINK, PLAIN, PRIVATE, RUN, WINDOWS, Wheels
 
 from ml_delivery.artifact import build
-from ml_delivery.containers import packer
+from ml_delivery.containers import layers
 from ml_delivery.errors import BuildError
 from ml_delivery.packing import bundle
 from ml_delivery.records import Pruned, Replaced, Unimported
@@ -60,7 +60,7 @@ def test_image_has_the_same_modes(made: Wheels, tmp_path: Path) -> None:
     made.lock()
     lock = made.service.root / "requirements/serve.txt"
     found = bundle.make(made.service.config, lock, Path(sys.executable), 34, frozenset())
-    with tarfile.open(packer._dependencies(found, "var/task")) as layer:
+    with tarfile.open(layers.dependencies(found, "var/task").path) as layer:
         modes = {member.name: member.mode for member in layer if member.isfile()}
     assert modes["var/task/a/program"] == 0o755
     assert modes["var/task/a/__init__.py"] == 0o644

@@ -203,3 +203,29 @@ def test_learning_search_finds_better_values_than_chance() -> None:
 
     learned, chance = (statistics.fmean(best(seed, learns) for seed in range(30)) for learns in (True, False))
     assert learned < chance / 2
+
+
+@pytest.mark.parametrize("more", [{"WarmStartConfig": {}}, {"config": {"TrainingJobEarlyStoppingType": "Auto"}}])
+def test_several_definitions_have_no_warm_start_and_no_early_stopping(place: Place, more: dict[str, Any]) -> None:
+    """As on AWS, both are for a single definition: https://docs.aws.amazon.com/sagemaker/latest/dg/multiple-algorithm-hpo.html"""
+    ranges = {"ContinuousParameterRanges": [{"Name": "x", "MinValue": "0", "MaxValue": "1"}]}
+    objective = {"Type": "Minimize", "MetricName": "loss"}
+    definitions = [
+        {**place.definition(), "DefinitionName": name, "HyperParameterRanges": ranges, "TuningObjective": objective}
+        for name in ("one", "two")
+    ]
+    config = {
+        "Strategy": "Random",
+        "ResourceLimits": {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 1},
+        **more.pop("config", {}),
+    }
+    if "WarmStartConfig" in more:
+        place.tune("parent-of-several", jobs=1)
+        more = {"WarmStartConfig": warm("parent-of-several")}
+    with pytest.raises(ClientError, match="single training job definition only"):
+        place.aws.create_hyper_parameter_tuning_job(
+            HyperParameterTuningJobName="several",
+            HyperParameterTuningJobConfig=config,
+            TrainingJobDefinitions=definitions,
+            **more,
+        )

@@ -8,6 +8,7 @@ local           the service on this machine: served, and as a shell
 contract        checks what delivery expects of the service
 monitoring/     one definition of panels and alarms, and everything that is made from it
 experiments/    what an A/B has measured so far, and what follows from it
+jobs/           data prepared and models trained, here or as jobs on AWS
 release/        artifact + configuration + model in one environment: planned, deployed, watched, recorded, rolled back
 containers/     images: built by this machine's engine, pushed to ECR
 account/        an environment's infrastructure in its account: created, checked, removed
@@ -35,6 +36,7 @@ emulator        the only module that knows ``embedded_aws``, the emulator of AWS
 dependencies/   lockfiles, and what is installed from them
 config          ``pipeline.toml``, read
 keys            its keys
+job_keys        those about data and jobs
 declaring       how a key is declared
 sections        one table of it, checked against its keys
 plugin          finds the target that it names

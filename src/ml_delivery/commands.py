@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.keys import Command
 
-__all__ = ["LOCK", "STAGES", "argv", "environment", "parse", "run"]
+__all__ = ["LOCK", "STAGES", "argv", "environment", "execute", "named", "parse", "run"]
 
 STAGES = ("train", "evaluate", "promote")
 LOCK = "requirements/train.txt"
@@ -46,12 +46,33 @@ def run(
         SystemExit: it was interrupted, and has reported that itself.
         SetupError: its virtual environment can't be created, or there is no such program.
     """
+    execute(config, stage, f"[{stage}] command", named(config, stage), options, variables)
+
+
+def named(config: Config, stage: str) -> Command:
+    """The service's command of ``stage``.
+
+    Raises:
+        ModelError: it has none.
+    """
     command: Command = getattr(config, stage)
     if not command.command:
         raise ModelError(
             f"this service has no command to {stage} a model",
             next=f'if it should have one, write [{stage}] command = ["python", "-m", "service.…"] into pipeline.toml',
         )
+    return command
+
+
+def execute(
+    config: Config,
+    stage: str,
+    what: str,
+    command: Command,
+    options: Mapping[str, str | int | float | bool],
+    variables: Mapping[str, str],
+) -> None:
+    """Run ``command`` as part of ``stage``; ``what`` is its place in ``pipeline.toml``. Arguments and errors as for ``run``."""
     python = str(environment(config)) if command.command[0] == "python" else ""
     words = argv(command, options, python)
     with envs.exclusive(config.root / ".pipeline" / f"{stage}.lock"):
@@ -60,10 +81,10 @@ def run(
             code = _call(words, config.root, {**os.environ, **variables, **path})
         except OSError as error:
             raise SetupError(
-                f"[{stage}] command: {words[0]} can't be run: {error.strerror}", next="correct it in pipeline.toml"
+                f"{what}: {words[0]} can't be run: {error.strerror}", next="correct it in pipeline.toml"
             ) from error
     if code != 0:
-        raise ModelError(f"[{stage}] command exited with code {code}", next=f"fix what it printed, then invoke {stage}")
+        raise ModelError(f"{what} exited with code {code}", next=f"fix what it printed, then invoke {stage}")
 
 
 def _call(words: list[str], folder: Path, variables: dict[str, str]) -> int:

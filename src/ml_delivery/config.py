@@ -27,8 +27,11 @@ from ml_delivery.keys import (
     Function,
     Github,
     Hooks,
+    Jobs,
     Monitoring,
+    Prepare,
     Service,
+    Tune,
 )
 from ml_delivery.sections import REPLACED, read_section, suggestion
 
@@ -43,9 +46,12 @@ class Config:
 
     root: Path
     service: Service
+    prepare: Prepare
     train: Command
     evaluate: Command
     promote: Command
+    jobs: Jobs
+    tune: Tune
     build: Build
     hooks: Hooks
     github: Github
@@ -120,7 +126,7 @@ def load(root: Path | None = None, variables: Mapping[str, str] = os.environ) ->
     environments = _environments(data, read, kinds, problems) if "" in kinds else {}
     if not problems:
         found = [line for one in environments.values() for line in _with_others(one, root)]
-        problems = list(dict.fromkeys(found))
+        problems = [*read["jobs"].problems(), *read["tune"].problems(), *dict.fromkeys(found)]
         problems += [
             f"environments.{name}.variables.{line}"
             for name, one in environments.items()

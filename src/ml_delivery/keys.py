@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_delivery import plugin
 from ml_delivery.declaring import hook, key, variables_key
+from ml_delivery.job_keys import Jobs, Prepare, Tune
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,10 +26,13 @@ __all__ = [
     "Github",
     "Hooks",
     "Http",
+    "Jobs",
     "Monitoring",
+    "Prepare",
     "Probe",
     "Request",
     "Service",
+    "Tune",
 ]
 
 # The Python versions that the lockfiles are made for; a target may support fewer.
@@ -291,9 +295,12 @@ SECTIONS = {
     "service": Service,
     "function": Function,
     "http": Http,
+    "prepare": Prepare,
     "train": Command,
     "evaluate": Command,
     "promote": Command,
+    "jobs": Jobs,
+    "tune": Tune,
     "probe": Probe,
     "deploy": Deploy,
     "build": Build,

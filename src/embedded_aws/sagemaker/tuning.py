@@ -14,6 +14,7 @@ from embedded_aws.sagemaker.refusal import Refusal
 from embedded_aws.sagemaker.store import Record
 from embedded_aws.sagemaker.tuner import RUNNING, Tuner, definitions, get, parents, ranges, rank, summaries
 
+EARLY = "TrainingJobEarlyStoppingType"
 COUNTERS = {"Completed": "Completed", "InProgress": "InProgress", "Stopping": "InProgress"} | {
     "Failed": "NonRetryableError",
     "Stopped": "Stopped",
@@ -36,6 +37,10 @@ def create(request: Record) -> Record:
             raise Refusal(f"The objective {definition['TuningObjective']['MetricName']} has no metric definition.")
     for parent in parents(request):
         get(parent)
+    config = request["HyperParameterTuningJobConfig"]
+    if len(definitions(request)) > 1 and ("WarmStartConfig" in request or config.get(EARLY) == "Auto"):
+        # https://docs.aws.amazon.com/sagemaker/latest/dg/multiple-algorithm-hpo.html
+        raise Refusal("Warm start and early stopping are available for a single training job definition only.")
     now = store.now()
     record = {
         **{k: v for k, v in request.items() if k != "Tags"},

@@ -9,4 +9,5 @@ guards       what the bucket's policy must deny
 github       asks GitHub about the repository
 policies     the policies of a template, and how two differ
 stacks       defines the stacks and their parameters
+jobs         what jobs add to them
 """

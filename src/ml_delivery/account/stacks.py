@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_delivery import cloudformation, target
+from ml_delivery.account import jobs
 from ml_delivery.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def service(config: Config, environment: Environment) -> Stack:
         ConfigError: the service's own ``infra/foundation.yaml`` is wrong.
     """
     neutral, place = _neutral(config, "foundation.yaml")
-    part = target.load(environment.target, config).infrastructure(config, environment)
+    part = target.load(environment.target, config).infrastructure(config, environment) + jobs.infrastructure(config)
     body = cloudformation.write(cloudformation.foundation(neutral, part))
     return Stack(
         names(config, environment)["foundation"], body, {**_named(config, environment), **part.parameters}, place

@@ -52,7 +52,7 @@ class Named:
 
 
 class Registry:
-    """The image repository of one environment, after signing in.
+    """An image repository of one environment, after signing in; ``output`` of its stack has the URI.
 
     Attributes:
         uri: its URI on AWS, ``<account>.dkr.ecr.<region>.amazonaws.com/<name>``.
@@ -60,12 +60,12 @@ class Registry:
         where: the options by which a command reaches the environment, such as ``--branch main --cloud aws``.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, output: str = "Repository") -> None:
         cloud = context.cloud
         with cloud.faults():
             answer = cloud.client("ecr").get_authorization_token()["authorizationData"][0]
         self.user, _, self.password = base64.b64decode(answer["authorizationToken"]).decode().partition(":")
-        self.uri = context.output("Repository")
+        self.uri = context.output(output)
         self.address, self.tls = cloud.registry(self.uri)
         self.where = f"--branch {context.environment.branch}{context.where}"
         host, _, self._name = self.address.partition("/")

@@ -1,6 +1,6 @@
 """What ``invoke`` runs: options, order, printing and exit codes; the work itself is in the modules next to this package.
 
-account, artifacts, cloud, experiments, models, monitor, package, releases, reports, service, upgrade    the tasks, by subject
+account, artifacts, cloud, experiments, jobs, models, monitor, package, releases, reports, service, upgrade  the tasks, by subject
 findings        the sentences of `doctor`'s findings
 reporting       notifications of how a build, deploy or rollback ended
 base            what every task has in common: errors end as one message and an exit code
@@ -18,6 +18,7 @@ from ml_delivery.tasks import (
     artifacts,
     cloud,
     experiments,
+    jobs,
     models,
     monitor,
     package,
@@ -33,6 +34,8 @@ __all__ = ["namespace"]
 typed.explain()
 
 namespace = Collection(
+    jobs.prepare,
+    jobs.tune,
     models.train,
     models.evaluate,
     models.promote,

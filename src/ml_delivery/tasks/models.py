@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ml_delivery.tasks.base import BRANCH, CLOUD, action, read_config
+from ml_delivery.tasks import jobs
+from ml_delivery.tasks.base import BRANCH, CLOUD, action, open_environment, read_config
 
 OPTIONS: dict[str, Any] = {
     "iterable": ["option"],
@@ -16,9 +17,22 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-@action(**OPTIONS)
-def train(_: Any, option: list[str] | None = None, branch: str = "", cloud: str = "") -> None:
+@action(
+    iterable=["option"],
+    help={**OPTIONS["help"], "on": jobs.ON, "instances": "with --on: how many hosts share the parts of the training"},
+)
+def train(
+    _: Any, option: list[str] | None = None, branch: str = "", cloud: str = "", on: str = "", instances: int = 1
+) -> None:
     """Run the service's training command, [train] in pipeline.toml."""
+    from ml_delivery import commands
+    from ml_delivery.errors import ConfigError
+
+    jobs.require(on)
+    if on:
+        return jobs.train(commands.parse(option or []), instances, branch, cloud)
+    if instances != 1:
+        raise ConfigError("--instances", ["only a job has hosts; add --on, or omit --instances"])
     _run("train", option, branch, cloud)
 
 
@@ -36,12 +50,20 @@ def promote(_: Any, option: list[str] | None = None, branch: str = "", cloud: st
 
 def _run(stage: str, option: list[str] | None, branch: str, cloud: str) -> None:
     from ml_delivery import commands
+    from ml_delivery.jobs import datasets
 
-    config = read_config()
+    config, options = read_config(), commands.parse(option or [])
     variables: dict[str, str] = {}
-    if branch or cloud:
+    given = {**getattr(config, stage).options, **options}
+    if (branch or cloud) and datasets.named(given):
+        delivery = open_environment(branch, cloud, config=config)
+        variables = delivery.cloud.variables()
+        datasets.require(config.root, given, delivery)
+    elif branch or cloud:
         from ml_delivery.cloud import Cloud
         from ml_delivery.release.delivery import checked_out
 
         variables = Cloud.open(config, config.environment(branch or checked_out(config)), cloud).variables()
-    commands.run(config, stage, commands.parse(option or []), variables)
+    else:
+        datasets.require(config.root, given, None)
+    commands.run(config, stage, options, variables)

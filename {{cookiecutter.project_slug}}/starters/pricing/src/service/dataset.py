@@ -15,10 +15,11 @@ from service import panel as panels
 from service.outlook import Outlook, look_out
 from service.panel import Panel
 
-__all__ = ["Dataset", "Table", "assemble", "load", "of_week"]
+__all__ = ["PREPARED", "Dataset", "Table", "assemble", "load", "of_week"]
 
 Floats = NDArray[np.float64]
 HELD_OUT = 0.2
+PREPARED = "cleaning"  # the attribute of a frame that was cleaned: what was dropped
 LEAST_WEEKS = 12  # to train on
 WARM_UP = 24  # open days before the first row, for its levels
 NEW = 0.99  # of a week's sales are of products that sold before
@@ -110,12 +111,27 @@ class Dataset:
 def load(source: str, seed: int, not_products: str = cleaning.NOT_PRODUCTS, **reads: str) -> Dataset:
     """The transactions of ``source``, as ``reading.read`` reads them; generated ones if it is empty.
 
+    What ``notebooks/prepare.py`` made is clean already: cancelled parts of orders may look like duplicates now.
+
     Raises:
         reading.BadData: they can't be used.
     """
+    if (prepared := _prepared(source)) is not None:
+        return assemble(prepared, str(prepared.attrs[PREPARED]), source, seed)
     raw = reading.read(source, **reads) if source else market.generate(seed)
     frame, found = cleaning.clean(raw, not_products)
     return assemble(frame, str(found), source, seed)
+
+
+def _prepared(source: str) -> pd.DataFrame | None:
+    """The rows of a dataset that ``notebooks/prepare.py`` made; None for anything else."""
+    if not source.endswith(".parquet") or not Path(source).is_file():
+        return None
+    try:
+        frame = pd.read_parquet(source)
+    except (OSError, ValueError):  # pyarrow's errors are one or the other; ``reading`` explains them
+        return None
+    return frame if PREPARED in frame.attrs else None
 
 
 def assemble(frame: pd.DataFrame, cleaned: str, source: str, seed: int) -> Dataset:

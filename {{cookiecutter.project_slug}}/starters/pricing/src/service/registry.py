@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pandas as pd
 
 from service.cleaning import digest as digest_of
 
-__all__ = ["Missing", "Run", "digest", "last_run", "read", "size", "store", "write_run"]
+__all__ = ["Missing", "Run", "collect", "digest", "last_run", "read", "size", "store", "write_run"]
 
 FOLDER = ".pipeline/models"
 
@@ -71,10 +71,34 @@ def size(root: Path, name: str) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def write_run(root: Path, run: Run, transactions: pd.DataFrame) -> None:
-    """Record the last training, and store its data, so that its models are evaluated on exactly these."""
+def write_run(root: Path, run: Run, transactions: pd.DataFrame, part: str = "") -> None:
+    """Record the last training, and store its data, so that its models are evaluated on exactly these.
+
+    ``part`` names the kinds of a training that made only some; ``collect`` makes one of its parts.
+    """
     transactions.to_parquet(root / FOLDER / "data.parquet", index=False)
-    _write(root / FOLDER / "run.json", json.dumps(asdict(run), indent=1).encode())
+    name = f"run-{part}.json" if part else "run.json"
+    _write(root / FOLDER / name, json.dumps(asdict(run), indent=1).encode())
+
+
+def collect(root: Path, kinds: set[str]) -> None:
+    """Make one training of the parts that hosts have trained: the same record as one host writes.
+
+    Raises:
+        Missing: the parts are not of one training, a kind is missing or there twice, or a model was altered.
+    """
+    files = sorted((root / FOLDER).glob("run-*.json"))
+    parts = [Run(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+    if len({(part.source, part.seed, part.cleaning, part.data) for part in parts}) != 1:
+        raise Missing(f"there are no parts of one training in {FOLDER}: {', '.join(f.name for f in files) or 'none'}")
+    made = [(read(root, digest)[1], digest) for part in parts for digest in part.models]
+    found = sorted(metadata["kind"] for metadata, _ in made)
+    if found != sorted(kinds):
+        raise Missing(f"the parts have {', '.join(found)}; a training has each of {', '.join(sorted(kinds))} once")
+    best = [digest for _, digest in sorted((metadata["score"], digest) for metadata, digest in made)]
+    _write(root / FOLDER / "run.json", json.dumps(asdict(replace(parts[0], models=best)), indent=1).encode())
+    for file in files:
+        file.unlink()
 
 
 def last_run(root: Path) -> tuple[Run, pd.DataFrame]:

@@ -50,7 +50,15 @@ class Budget:
     cores: int = 0
 
 
-def train(root: Path, found: dataset.Dataset, seed: int, budget: Budget, rules: decisions.Rules) -> list[str]:
+def train(
+    root: Path,
+    found: dataset.Dataset,
+    seed: int,
+    budget: Budget,
+    rules: decisions.Rules,
+    kinds: tuple[str, ...] = tuple(models.KINDS),
+    tuned: dict[str, dict[str, Any]] | None = None,
+) -> list[str]:
     """Tune, train, export, check and store a model of each kind, in parallel; their digests, best score in tuning first.
 
     Raises:
@@ -58,14 +66,14 @@ def train(root: Path, found: dataset.Dataset, seed: int, budget: Budget, rules: 
     """
     products = decisions.products(found, rules)
     stop = threading.Event()
-    cores = min(budget.cores or os.cpu_count() or 1, len(models.KINDS))
+    cores = min(budget.cores or os.cpu_count() or 1, len(kinds))
     # Each kind has an equal share of the time.
-    seconds = budget.seconds * cores / len(models.KINDS)
-    one = partial(_kind, root, found, seed, replace(budget, seconds=seconds), products, stop)
+    seconds = budget.seconds * cores / len(kinds)
+    one = partial(_kind, root, found, seed, replace(budget, seconds=seconds), products, stop, tuned or {})
     with ThreadPoolExecutor(cores) as pool:
         try:
             # The libraries compute outside of Python's lock; the slowest kinds begin first.
-            made = list(pool.map(one, sorted(models.KINDS, key=["network", "svr"].__contains__, reverse=True)))
+            made = list(pool.map(one, sorted(kinds, key=["network", "svr"].__contains__, reverse=True)))
         except BaseException:
             stop.set()  # no further trial begins
             pool.shutdown(cancel_futures=True)
@@ -80,13 +88,15 @@ def _kind(
     budget: Budget,
     products: list[dict[str, Any]],
     stop: threading.Event,
+    first: dict[str, dict[str, Any]],
     name: str,
 ) -> tuple[float, str]:
     """Make one kind of model; its score and digest."""
     began = time.monotonic()
     kind = models.KINDS[name]
+    kind = replace(kind, first={**kind.first, **first.get(name, {})})
     tuned = tuning.tune(
-        root / ".pipeline/studies" / f"{_study(found, name, seed)}.log",
+        root / ".pipeline/studies" / f"{_study(found, name, seed, kind.first)}.log",
         objective(found, kind, seed),
         kind.first,
         kind.space,
@@ -178,12 +188,12 @@ def objective(found: dataset.Dataset, kind: models.Kind, seed: int) -> Callable[
     return score
 
 
-def _study(found: dataset.Dataset, name: str, seed: int) -> str:
-    """The name of a study, from data, seed, code and packages; a change in any of them starts a new study."""
+def _study(found: dataset.Dataset, name: str, seed: int, first: dict[str, Any]) -> str:
+    """The name of a study, from data, seed, first values, code and packages; a change in any of them starts a new study."""
     here = Path(__file__).parent
     files = ("dataset", "elasticity", "features", "forecast", "models", "outlook", "panel", "training", "tuning")
     code = b"".join((here / f"{file}.py").read_bytes() for file in files)
-    inputs = [found.digest, name, seed, hashlib.sha256(code).hexdigest(), [version(n) for n in VERSIONS]]
+    inputs = [found.digest, name, seed, first, hashlib.sha256(code).hexdigest(), [version(n) for n in VERSIONS]]
     return f"{name}-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]}"
 
 
@@ -215,25 +225,50 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=7, help="of generated data and of the models")
     parser.add_argument("--trials", type=int, default=12, help="settings that are tried of each kind")
     parser.add_argument("--seconds", type=float, default=60, help="when tuning is cut")
+    parser.add_argument(
+        "--kinds", default="", help="some kinds of model only, such as svr,network: a part; default: all"
+    )
+    parser.add_argument("--tuned", type=Path, help="values to begin with, as `invoke tune` writes them")
+    parser.add_argument("--collect", action="store_true", help="train nothing; make one training of the parts of it")
     options = parser.parse_args(words)
+    kinds = tuple(options.kinds.split(",")) if options.kinds else tuple(models.KINDS)
     reads = {"dates": options.dates, "decimal": options.decimal, "zone": options.zone}
     try:
+        if options.collect:
+            registry.collect(options.root, set(models.KINDS))
+            return 0
+        if unknown := sorted(set(kinds) - set(models.KINDS)):
+            raise ValueError(f"--kinds: there is no {', '.join(unknown)}; the kinds are {', '.join(models.KINDS)}")
         rules = decisions.Rules(options.step / 100, tuple(float(e) for e in options.endings.split(",") if e))
         found = dataset.load(options.data, options.seed, options.not_products, **reads)
         _say(f"data: {found.cleaning}; {len(found.outlook.codes)} products")
         _say(_elasticities(found))
         budget = Budget(options.trials, options.seconds)
         with threadpool_limits(1):  # the order of sums, and so the digest, must not depend on the cores
-            digests = train(options.root, found, options.seed, budget, rules)
-    except (reading.BadData, ExportDiffers, ValueError) as error:
+            digests = train(options.root, found, options.seed, budget, rules, kinds, _tuned(options.tuned))
+    except (reading.BadData, registry.Missing, ExportDiffers, ValueError) as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\n✗ interrupted; another training continues after the last finished trial", file=sys.stderr)
         return 130
     run = registry.Run(options.data, options.seed, found.cleaning, found.digest, digests)
-    registry.write_run(options.root, run, found.transactions)
+    registry.write_run(options.root, run, found.transactions, "+".join(kinds) if options.kinds else "")
     return 0
+
+
+def _tuned(file: Path | None) -> dict[str, dict[str, Any]]:
+    """The best values of each kind, from a file of `invoke tune`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if file is None:
+        return {}
+    try:
+        return {kind: best["values"] for kind, best in json.loads(file.read_text(encoding="utf-8"))["best"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"--tuned: {file} can't be read: {error!r}") from error
 
 
 def _elasticities(found: dataset.Dataset) -> str:
