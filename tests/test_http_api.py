@@ -24,7 +24,7 @@ API = 'front = "http-api"'
 OPEN = f'{API}\naccess = "open"'
 PAGES = 'origins = ["https://app.example.com"]'
 CERTIFICATE = "arn:aws:acm:eu-west-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
-DOMAIN = f'domain = "prices.example.com"\ncertificate = "{CERTIFICATE}"'
+DOMAIN = f'domain = "api.example.com"\ncertificate = "{CERTIFICATE}"'
 
 
 def test_open_api_serves_what_is_live(tiny: Tiny) -> None:
@@ -87,11 +87,11 @@ def test_domain_is_part_of_the_stack(tiny: Tiny) -> None:
     assert stack is not None
     made = json.loads(stack.body)
     assert made["Resources"]["Api"]["Properties"]["DisableExecuteApiEndpoint"] is True
-    assert made["Outputs"]["Address"]["Value"] == "https://prices.example.com/"
+    assert made["Outputs"]["Address"]["Value"] == "https://api.example.com/"
     tiny.deploy()
     found = front.find(tiny.open(), prepare=True)
     assert json.loads(ask(f"{found.address}version")[1])["release"] == 1
-    mappings = tiny.open().cloud.client("apigatewayv2").get_api_mappings(DomainName="prices.example.com")["Items"]
+    mappings = tiny.open().cloud.client("apigatewayv2").get_api_mappings(DomainName="api.example.com")["Items"]
     assert [one["Stage"] for one in mappings] == ["$default"]
 
 
@@ -99,7 +99,7 @@ def test_domain_is_part_of_the_stack(tiny: Tiny) -> None:
     ("http", "says"),
     [
         (f'{API}\ncallers = ["123456789012"]', "http.callers: an HTTP API has no policy that could name them"),
-        (f'{API}\ndomain = "prices.example.com"', "http.domain, http.certificate: only one is set"),
+        (f'{API}\ndomain = "api.example.com"', "http.domain, http.certificate: only one is set"),
         (f'{API}\nzone = "Z1234"', "http.zone: there is no http.domain"),
         (f"{API}\n[function]\ntimeout = 31", "function.timeout: 31 s, and an HTTP API answers 503 after 30 s"),
         (f'front = "function-url"\n{DOMAIN}', "http.domain: only an HTTP API has one"),

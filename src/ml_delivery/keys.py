@@ -141,7 +141,7 @@ class Http:
         default=(),
         pattern=r"\*|https?://[^\s/?#*]+",
     )
-    domain: str = key('a domain: "prices.example.com"', default="", pattern=r"([a-z0-9-]{1,63}\.)+[a-z]{2,63}|")
+    domain: str = key('a domain: "api.example.com"', default="", pattern=r"([a-z0-9-]{1,63}\.)+[a-z]{2,63}|")
     certificate: str = key(
         "the ARN of the domain's certificate in ACM, in the service's region",
         default="",
