@@ -16,6 +16,7 @@ __all__ = ["NOT_PRODUCTS", "Cleaning", "clean", "digest"]
 # Codes that shops book beside products: postage, manual lines, bank and marketplace charges, discounts, samples, vouchers.
 NOT_PRODUCTS = "POST|DOT|M|D|S|B|C2|CRUK|PADS|AMAZON ?FEE|BANK CHARGES|ADJUST.*|GIFT_.*|TEST.*|SHIPPING|VOUCHER.*"
 
+DAY = np.timedelta64(1, "D")
 TEXT = ("invoice", "stockcode", "description", "customer", "country")
 
 
@@ -58,11 +59,12 @@ def clean(frame: pd.DataFrame, not_products: str = NOT_PRODUCTS) -> tuple[pd.Dat
         raise BadData(f"not-products is no regular expression: {error}") from error
     rows = len(frame)
     dropped: dict[str, int] = {}
+    alive = np.ones(rows, bool)
 
     def drop(reason: str, wrong: pd.Series[bool]) -> None:
-        nonlocal frame
-        dropped[reason] = int(wrong.sum())
-        frame = frame[~wrong]
+        hit = alive & wrong.to_numpy()
+        dropped[reason] = int(hit.sum())
+        alive[hit] = False
 
     text = [n for n in TEXT if not isinstance(frame[n].dtype, pd.CategoricalDtype)]
     frame = frame.assign(**{n: frame[n].astype(str).astype("category") for n in text})
@@ -72,12 +74,12 @@ def clean(frame: pd.DataFrame, not_products: str = NOT_PRODUCTS) -> tuple[pd.Dat
     drop("duplicates", frame.duplicated())
     codes = pd.Index(frame["stockcode"].unique())
     drop("of no product (not-products)", frame["stockcode"].isin([c for c in codes if pattern.fullmatch(str(c))]))
-    disordered = int((frame["invoicedate"].diff() < pd.Timedelta(0)).sum())
-    frame = frame.sort_values(["invoicedate", "stockcode", "invoice"], kind="stable").reset_index(drop=True)
-    credit = frame["invoice"].astype(str).str.upper().str.startswith("C")
+    disordered = int((frame["invoicedate"][alive].diff() < pd.Timedelta(0)).sum())
+    credit = frame["invoice"].isin([i for i in frame["invoice"].cat.categories if str(i).upper().startswith("C")])
     drop("write-offs: negative, and no cancellation", (frame["quantity"] <= 0) & ~credit)
     drop("with a price of zero", frame["unitprice"] == 0)
     drop("with a negative price", frame["unitprice"] < 0)
+    frame = frame[alive].sort_values(["invoicedate", "stockcode", "invoice"], kind="stable", ignore_index=True)
     netted, cancelled, reduced, unmatched = _net(frame)
     dropped["cancellations, netted"] = int((frame["quantity"] <= 0).sum()) - unmatched
     dropped["cancellations of no order in the data"] = unmatched
@@ -88,7 +90,8 @@ def clean(frame: pd.DataFrame, not_products: str = NOT_PRODUCTS) -> tuple[pd.Dat
 
 
 def _net(frame: pd.DataFrame) -> tuple[pd.DataFrame, int, int, int]:
-    """Take cancellations from the latest earlier lines of the same customer, product and price.
+    """Take cancellations from the latest earlier lines of the same customer, product and price; one that was booked before its
+    order, from the next line of just its quantity, within a day.
 
     Returns:
         the order lines that remain, how many were removed, how many reduced, and the cancellations that match none.
@@ -96,12 +99,19 @@ def _net(frame: pd.DataFrame) -> tuple[pd.DataFrame, int, int, int]:
     left = frame["quantity"].to_numpy(dtype=np.float64).copy()
     keys = frame.groupby(["customer", "stockcode", "unitprice"], observed=True, sort=False).ngroup().to_numpy()
     affected = np.flatnonzero(np.isin(keys, np.unique(keys[left < 0])))
+    at = frame["invoicedate"].to_numpy()
     lines: dict[int, list[int]] = {}
+    waiting: dict[int, list[int]] = {}
     unmatched = 0
-    for row in affected:
-        own = lines.setdefault(int(keys[row]), [])
+    for row in affected.tolist():
+        own, early = lines.setdefault(keys[row], []), waiting.setdefault(keys[row], [])
         if left[row] > 0:
-            own.append(int(row))
+            booked = next((e for e in early if left[e] == -left[row] and at[row] - at[e] <= DAY), None)
+            if booked is None:
+                own.append(row)
+            else:
+                early.remove(booked)
+                left[row], unmatched = 0.0, unmatched - 1
             continue
         owed = -left[row]
         # The line with exactly this quantity is the one that was cancelled; else the latest ones.
@@ -112,11 +122,13 @@ def _net(frame: pd.DataFrame) -> tuple[pd.DataFrame, int, int, int]:
             owed -= taken
             if owed == 0:
                 break
-        unmatched += owed == -left[row]
+        if owed == -left[row]:
+            early.append(row)
+            unmatched += 1
     ordered = frame["quantity"].to_numpy(dtype=np.float64)
     kept = (ordered > 0) & (left > 0)
     cancelled, reduced = int(((ordered > 0) & (left == 0)).sum()), int((kept & (left < ordered)).sum())
-    return frame.assign(quantity=left)[kept].reset_index(drop=True), cancelled, reduced, int(unmatched)
+    return frame.assign(quantity=left)[kept].reset_index(drop=True), cancelled, reduced, unmatched
 
 
 def digest(frame: pd.DataFrame) -> str:

@@ -113,8 +113,7 @@ def load(source: str, seed: int, not_products: str = cleaning.NOT_PRODUCTS, **re
     Raises:
         reading.BadData: they can't be used.
     """
-    raw = reading.read(source, **reads) if source else market.generate(seed)
-    frame, found = cleaning.clean(raw, not_products)
+    frame, found = cleaning.clean(reading.read(source, **reads) if source else market.generate(seed), not_products)
     return assemble(frame, str(found), source, seed)
 
 
