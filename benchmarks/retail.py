@@ -40,7 +40,13 @@ def peer(found: dataset.Dataset) -> tuple[Floats, Floats]:
     learned, wanted = inputs(found.train), np.log1p(found.train.units)
     early = found.train.day < np.quantile(found.train.day.astype(int), 0.85).astype(int).astype("datetime64[D]")
     trees = lightgbm.LGBMRegressor(
-        n_estimators=2000, learning_rate=0.05, num_leaves=63, min_child_samples=50, verbose=-1, random_state=7
+        n_estimators=2000,
+        learning_rate=0.05,
+        num_leaves=63,
+        min_child_samples=50,
+        n_jobs=1,
+        verbose=-1,
+        random_state=7,
     )
     trees.fit(
         learned[early],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,45 +91,43 @@ def clean(frame: pd.DataFrame, not_products: str = NOT_PRODUCTS) -> tuple[pd.Dat
 
 
 def _net(frame: pd.DataFrame) -> tuple[pd.DataFrame, int, int, int]:
-    """Take cancellations from the latest earlier lines of the same customer, product and price; one that was booked before its
-    order, from the next line of just its quantity, within a day.
+    """Take cancellations from earlier lines of the same customer, product and price, or from one that was booked within a day
+    after them.
 
     Returns:
         the order lines that remain, how many were removed, how many reduced, and the cancellations that match none.
     """
-    left = frame["quantity"].to_numpy(dtype=np.float64).copy()
+    ordered = frame["quantity"].to_numpy(dtype=np.float64)
+    left = ordered.copy()
     keys = frame.groupby(["customer", "stockcode", "unitprice"], observed=True, sort=False).ngroup().to_numpy()
-    affected = np.flatnonzero(np.isin(keys, np.unique(keys[left < 0])))
+    affected = np.flatnonzero(np.isin(keys, np.unique(keys[ordered < 0]))).tolist()
     at = frame["invoicedate"].to_numpy()
+    of_size: dict[tuple[int, float], list[int]] = {}
+    for row in affected:
+        of_size.setdefault((keys[row], ordered[row]), []).append(row)
     lines: dict[int, list[int]] = {}
-    waiting: dict[int, list[int]] = {}
     unmatched = 0
-    for row in affected.tolist():
-        own, early = lines.setdefault(keys[row], []), waiting.setdefault(keys[row], [])
-        if left[row] > 0:
-            booked = next((e for e in early if left[e] == -left[row] and at[row] - at[e] <= DAY), None)
-            if booked is None:
-                own.append(row)
-            else:
-                early.remove(booked)
-                left[row], unmatched = 0.0, unmatched - 1
+    for row in affected:
+        own = lines.setdefault(keys[row], [])
+        if ordered[row] > 0:
+            own.append(row)
             continue
-        owed = -left[row]
-        # The line with exactly this quantity is the one that was cancelled; else the latest ones.
-        same = [line for line in reversed(own) if left[line] == owed]
+        owed = -ordered[row]
+        # The line with exactly this quantity is the one that was cancelled, be it the next one; else the latest ones.
+        exact = of_size.get((keys[row], owed), [])
+        after = bisect(exact, row)
+        nearest = [*reversed(exact[:after]), *(line for line in exact[after : after + 1] if at[line] - at[row] <= DAY)]
+        same = [line for line in nearest if left[line] == owed]
         for line in same[:1] or list(reversed(own)):
             taken = min(owed, left[line])
             left[line] -= taken
             owed -= taken
             if owed == 0:
                 break
-        if owed == -left[row]:
-            early.append(row)
-            unmatched += 1
-    ordered = frame["quantity"].to_numpy(dtype=np.float64)
+        unmatched += owed == -ordered[row]
     kept = (ordered > 0) & (left > 0)
     cancelled, reduced = int(((ordered > 0) & (left == 0)).sum()), int((kept & (left < ordered)).sum())
-    return frame.assign(quantity=left)[kept].reset_index(drop=True), cancelled, reduced, unmatched
+    return frame.assign(quantity=left)[kept].reset_index(drop=True), cancelled, reduced, int(unmatched)
 
 
 def digest(frame: pd.DataFrame) -> str:

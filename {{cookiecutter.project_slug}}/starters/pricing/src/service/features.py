@@ -48,14 +48,8 @@ def effect(elasticity: Floats | float, price: Floats, reference: Floats | float)
 
 
 def orders(sales: Floats, rows: NDArray[np.float32]) -> Floats:
-    """Expected orders of expected ``sales``, which say how far a day's sales spread about their mean.
-
-    Their size is that of the last quarter; they are fewer where few of its days, or a few large orders, made most of it.
-    """
-    size, typical, units = (
-        rows[:, NAMES.index(n)].astype(np.float64) for n in ("order_size", "typical_quarter", "units_quarter")
-    )
-    return np.asarray(sales * np.exp(typical - units - size))
+    """Expected orders of expected ``sales``: their size is that of the last quarter."""
+    return np.asarray(sales / np.exp(rows[:, NAMES.index("order_size")].astype(np.float64)))
 
 
 def season(on: date | np.datetime64, known: bool) -> tuple[float, float]:
