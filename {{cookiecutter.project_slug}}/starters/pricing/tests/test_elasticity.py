@@ -95,6 +95,18 @@ def test_list_price_is_what_small_orders_pay() -> None:
     assert [(b.quantity, b.ratio) for b in found] == list(market.BREAKS)
 
 
+def test_windows_of_lines_are_those_of_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In blocks and at the ends of products too, where windows are short."""
+    monkeypatch.setattr(panel, "BLOCK", 64)
+    rng = np.random.default_rng(3)
+    group = np.sort(rng.integers(0, 12, 400))
+    values = rng.choice([1.0, 1.25, 2.0, 3.5], 400)
+    for quantile in (panel.ENVELOPE, 0.5):
+        rolling = pd.Series(values).groupby(group).rolling(panel.WINDOW, center=True, min_periods=1)
+        expected = rolling.quantile(quantile, interpolation="nearest").to_numpy()
+        assert (panel._rolling(values, group, quantile) == expected).all()
+
+
 def test_days_without_a_sale_are_in(generated: panel.Panel) -> None:
     """A product that hardly sells has a row on every open day; closed days are not in the panel."""
     rare = generated.codes.tolist().index(

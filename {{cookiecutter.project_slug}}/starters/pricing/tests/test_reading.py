@@ -46,9 +46,10 @@ def test_every_container_gives_one_digest(frame: pd.DataFrame, tmp_path: Path) -
     named.to_csv(tmp_path / "utf16.tsv", index=False, sep="\t", encoding="utf-16")
     named.set_axis(UCI2, axis=1).to_csv(tmp_path / "two.csv", index=False, encoding="utf-8-sig")
     named.to_parquet(tmp_path / "typed.parquet")
+    (tmp_path / "packed.parquet.gz").write_bytes(gzip.compress((tmp_path / "typed.parquet").read_bytes()))
     named.assign(InvoiceDate=when.dt.tz_localize("UTC")).to_parquet(tmp_path / "utc.parquet")
     found = {path.name: digest(reading.read(str(path))) for path in sorted(tmp_path.iterdir())}
-    assert len(found) == 10
+    assert len(found) == 11
     assert set(found.values()) == {digest(frame.assign(cost=float("nan")))}, found
 
 
@@ -65,6 +66,41 @@ def test_excel_is_read(frame: pd.DataFrame, tmp_path: Path) -> None:
         )
     book.save(tmp_path / "book.xlsx")
     assert digest(reading.read(str(tmp_path / "book.xlsx"))) == digest(frame.assign(cost=float("nan")))
+
+
+def test_every_sheet_of_transactions_is_read(frame: pd.DataFrame, tmp_path: Path) -> None:
+    """A workbook with a sheet for each year, and one of notes, is the dataset of both years."""
+    named = frame.set_axis(UCI2, axis=1)
+    with pd.ExcelWriter(tmp_path / "years.xlsx") as book:
+        pd.DataFrame({"About": ["notes"]}).to_excel(book, sheet_name="Notes", index=False)
+        named[:1000].to_excel(book, sheet_name="Year 2009-2010", index=False)
+        named[1000:].to_excel(book, sheet_name="Year 2010-2011", index=False)
+    assert digest(reading.read(str(tmp_path / "years.xlsx"))) == digest(frame.assign(cost=float("nan")))
+
+
+def test_times_are_to_the_nearest_second(frame: pd.DataFrame, tmp_path: Path) -> None:
+    """Spreadsheets keep 08:26 as 08:25:59.999997: as text and typed it is 08:26."""
+    times = [pd.Timestamp("2011-07-31 23:59:59.999997"), pd.Timestamp("2011-08-02 08:26:00.2")]
+    named = frame.head(2).set_axis(UCI, axis=1).assign(InvoiceDate=times)
+    named.to_csv(tmp_path / "x.csv", index=False)
+    named.to_parquet(tmp_path / "x.parquet")
+    for name in ("x.csv", "x.parquet"):
+        found = reading.read(str(tmp_path / name))["invoicedate"]
+        assert found.astype(str).tolist() == ["2011-08-01 00:00:00", "2011-08-02 08:26:00"], name
+
+
+def test_a_file_has_one_decimal_mark(frame: pd.DataFrame, tmp_path: Path) -> None:
+    """A quantity of 1.000 is a thousand where prices are like 2,55; what is neither is refused."""
+    named = frame.head(2).set_axis(UCI, axis=1).assign(UnitPrice=["2,55", "1.234,50"])
+    named.assign(Quantity=["1.000", "6"]).to_csv(tmp_path / "x.csv", index=False, sep=";")
+    found = reading.read(str(tmp_path / "x.csv"))
+    assert found["quantity"].tolist() == [1000, 6]
+    assert found["unitprice"].tolist() == [2.55, 1234.5]
+    named.assign(Quantity=["1.000", "2.5"]).to_csv(tmp_path / "x.csv", index=False, sep=";")
+    with pytest.raises(reading.BadData, match=r"row 3: the quantity '2\.5' is no number"):
+        reading.read(str(tmp_path / "x.csv"))
+    with pytest.raises(reading.BadData, match=r"decimal must be \. or , and not 'comma'"):
+        reading.read(str(tmp_path / "x.csv"), decimal="comma")
 
 
 def test_times_are_those_of_the_shop(frame: pd.DataFrame, tmp_path: Path) -> None:
@@ -117,11 +153,15 @@ def test_what_cannot_be_read_is_said(frame: pd.DataFrame, tmp_path: Path) -> Non
     frame.assign(InvoiceNo="1").to_csv(tmp_path / "twice.csv", index=False)
     (tmp_path / "bad.parquet").write_bytes(b"not parquet")
     (tmp_path / "empty.csv").write_bytes(b"")
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(frame.set_axis(UCI, axis=1).to_csv(index=False).encode())[:-99])
+    (tmp_path / "bad.xlsx").write_bytes(b"no workbook")
     for name, says in (
         ("x.csv", "lacks the columns invoice, quantity"),
         ("twice.csv", "has the columns invoice more than once"),
         ("none.csv", "can't be read"),
         ("bad.parquet", "can't be read"),
+        ("cut.csv.gz", "can't be read"),
+        ("bad.xlsx", "can't be read"),
         ("empty.csv", "can't be read: it is empty"),
         ("x.json", r"is none of .*\.xlsx"),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ __all__ = ["NOT_PRODUCTS", "Cleaning", "clean", "digest"]
 # Codes that shops book beside products: postage, manual lines, bank and marketplace charges, discounts, samples, vouchers.
 NOT_PRODUCTS = "POST|DOT|M|D|S|B|C2|CRUK|PADS|AMAZON ?FEE|BANK CHARGES|ADJUST.*|GIFT_.*|TEST.*|SHIPPING|VOUCHER.*"
 
+DAY = np.timedelta64(1, "D")
 TEXT = ("invoice", "stockcode", "description", "customer", "country")
 
 
@@ -58,11 +60,12 @@ def clean(frame: pd.DataFrame, not_products: str = NOT_PRODUCTS) -> tuple[pd.Dat
         raise BadData(f"not-products is no regular expression: {error}") from error
     rows = len(frame)
     dropped: dict[str, int] = {}
+    alive = np.ones(rows, bool)
 
     def drop(reason: str, wrong: pd.Series[bool]) -> None:
-        nonlocal frame
-        dropped[reason] = int(wrong.sum())
-        frame = frame[~wrong]
+        hit = alive & wrong.to_numpy()
+        dropped[reason] = int(hit.sum())
+        alive[hit] = False
 
     text = [n for n in TEXT if not isinstance(frame[n].dtype, pd.CategoricalDtype)]
     frame = frame.assign(**{n: frame[n].astype(str).astype("category") for n in text})
@@ -72,12 +75,12 @@ def clean(frame: pd.DataFrame, not_products: str = NOT_PRODUCTS) -> tuple[pd.Dat
     drop("duplicates", frame.duplicated())
     codes = pd.Index(frame["stockcode"].unique())
     drop("of no product (not-products)", frame["stockcode"].isin([c for c in codes if pattern.fullmatch(str(c))]))
-    disordered = int((frame["invoicedate"].diff() < pd.Timedelta(0)).sum())
-    frame = frame.sort_values(["invoicedate", "stockcode", "invoice"], kind="stable").reset_index(drop=True)
-    credit = frame["invoice"].astype(str).str.upper().str.startswith("C")
+    disordered = int((frame["invoicedate"][alive].diff() < pd.Timedelta(0)).sum())
+    credit = frame["invoice"].isin([i for i in frame["invoice"].cat.categories if str(i).upper().startswith("C")])
     drop("write-offs: negative, and no cancellation", (frame["quantity"] <= 0) & ~credit)
     drop("with a price of zero", frame["unitprice"] == 0)
     drop("with a negative price", frame["unitprice"] < 0)
+    frame = frame[alive].sort_values(["invoicedate", "stockcode", "invoice"], kind="stable", ignore_index=True)
     netted, cancelled, reduced, unmatched = _net(frame)
     dropped["cancellations, netted"] = int((frame["quantity"] <= 0).sum()) - unmatched
     dropped["cancellations of no order in the data"] = unmatched
@@ -88,32 +91,40 @@ def clean(frame: pd.DataFrame, not_products: str = NOT_PRODUCTS) -> tuple[pd.Dat
 
 
 def _net(frame: pd.DataFrame) -> tuple[pd.DataFrame, int, int, int]:
-    """Take cancellations from the latest earlier lines of the same customer, product and price.
+    """Take cancellations from earlier lines of the same customer, product and price, or from one that was booked within a day
+    after them.
 
     Returns:
         the order lines that remain, how many were removed, how many reduced, and the cancellations that match none.
     """
-    left = frame["quantity"].to_numpy(dtype=np.float64).copy()
+    ordered = frame["quantity"].to_numpy(dtype=np.float64)
+    left = ordered.copy()
     keys = frame.groupby(["customer", "stockcode", "unitprice"], observed=True, sort=False).ngroup().to_numpy()
-    affected = np.flatnonzero(np.isin(keys, np.unique(keys[left < 0])))
+    affected = np.flatnonzero(np.isin(keys, np.unique(keys[ordered < 0]))).tolist()
+    at = frame["invoicedate"].to_numpy()
+    of_size: dict[tuple[int, float], list[int]] = {}
+    for row in affected:
+        of_size.setdefault((keys[row], ordered[row]), []).append(row)
     lines: dict[int, list[int]] = {}
     unmatched = 0
     for row in affected:
-        own = lines.setdefault(int(keys[row]), [])
-        if left[row] > 0:
-            own.append(int(row))
+        own = lines.setdefault(keys[row], [])
+        if ordered[row] > 0:
+            own.append(row)
             continue
-        owed = -left[row]
-        # The line with exactly this quantity is the one that was cancelled; else the latest ones.
-        same = [line for line in reversed(own) if left[line] == owed]
+        owed = -ordered[row]
+        # The line with exactly this quantity is the one that was cancelled, be it the next one; else the latest ones.
+        exact = of_size.get((keys[row], owed), [])
+        after = bisect(exact, row)
+        nearest = [*reversed(exact[:after]), *(line for line in exact[after : after + 1] if at[line] - at[row] <= DAY)]
+        same = [line for line in nearest if left[line] == owed]
         for line in same[:1] or list(reversed(own)):
             taken = min(owed, left[line])
             left[line] -= taken
             owed -= taken
             if owed == 0:
                 break
-        unmatched += owed == -left[row]
-    ordered = frame["quantity"].to_numpy(dtype=np.float64)
+        unmatched += owed == -ordered[row]
     kept = (ordered > 0) & (left > 0)
     cancelled, reduced = int(((ordered > 0) & (left == 0)).sum()), int((kept & (left < ordered)).sum())
     return frame.assign(quantity=left)[kept].reset_index(drop=True), cancelled, reduced, int(unmatched)

@@ -118,8 +118,7 @@ def load(source: str, seed: int, not_products: str = cleaning.NOT_PRODUCTS, **re
     """
     if (prepared := _prepared(source)) is not None:
         return assemble(prepared, str(prepared.attrs[PREPARED]), source, seed)
-    raw = reading.read(source, **reads) if source else market.generate(seed)
-    frame, found = cleaning.clean(raw, not_products)
+    frame, found = cleaning.clean(reading.read(source, **reads) if source else market.generate(seed), not_products)
     return assemble(frame, str(found), source, seed)
 
 

@@ -24,7 +24,7 @@ __all__ = ["Evaluation", "Judged", "Metrics", "challengers", "evaluate", "load",
 Floats = NDArray[np.float64]
 # An elasticity is right when it is off by at most this share; a price, when it earns all but this share of the best revenue.
 RIGHT, GOOD = 0.15, 0.05
-TRIMMED = 0.1
+TRIMMED, SOLD_DAYS = 0.1, 20
 QUOTES, FAR = 40, 1e6
 
 
@@ -244,17 +244,22 @@ def _baselines(found: dataset.Dataset, rows: dataset.Table) -> list[Judged]:
     }
 
     def constant(of: Any) -> Floats:
-        each = np.array([of(np.sort(past.units[i, past.first[i] :])) for i in range(len(past.codes))])
+        each = np.array([of(past.units[i, past.first[i] :]) for i in range(len(past.codes))])
         position = np.array([codes.get(code, -1) for code in rows.code.tolist()])
         return np.where(position >= 0, each[position], 0.0)
 
     def trimmed(units: Floats) -> float:
         cut = int(len(units) * TRIMMED)
-        return float(units[cut : len(units) - cut].mean())
+        return float(np.sort(units)[cut : len(units) - cut].mean())
+
+    def last_sold(units: Floats) -> float:
+        """Since the twentieth last day with a sale, the days without one among them."""
+        return float(units[np.flatnonzero(units)[-SOLD_DAYS:][0] :].mean())
 
     made = {
         "median": constant(np.median)[rows.row],
         "trimmed mean": constant(trimmed)[rows.row],
+        "last 20 days with a sale": constant(last_sold)[rows.row],
         "last month's mean": recent["last month's mean"][rows.row],
         "same weekday": recent["same weekday"][rows.row] * found.weekday[dataset.of_week(rows.day)],
     }

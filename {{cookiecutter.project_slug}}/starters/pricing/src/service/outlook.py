@@ -63,7 +63,8 @@ def look_out(frame: pd.DataFrame, panel: Panel, levels: features.Levels, referen
     day = np.searchsorted(panel.days, frame["invoicedate"].to_numpy().astype("datetime64[D]")[order])
     listed = panel.price[product, day]
     bounds = np.searchsorted(product, np.arange(len(panel.codes) + 1))
-    named = frame["description"].astype(str).to_numpy()[order]
+    description = frame["description"].astype("category").cat
+    named = np.asarray(description.categories, dtype=object)[description.codes.to_numpy()[order]]
     cost = frame["cost"].to_numpy(dtype=np.float64)[order]
 
     def each(of: Callable[[slice], Any]) -> list[Any]:

@@ -17,6 +17,7 @@ __all__ = ["Break", "Panel", "breaks", "make"]
 Floats = NDArray[np.float64]
 # Of so many neighbouring lines of a product, this share pays the list price or less.
 WINDOW, ENVELOPE = 15, 0.8
+BLOCK = 1 << 17
 # A break: at least this share of lines pays at least this much less than the list price.
 SHARE, DISCOUNT = 0.015, 0.02
 
@@ -94,22 +95,38 @@ def list_prices(frame: pd.DataFrame, product: NDArray[np.int64]) -> Floats:
 
     Lines without a customer are of another price list (a web shop beside wholesale) where most lines have one.
     """
-    named = (frame["customer"].astype(str) != "").to_numpy()
+    named = (frame["customer"] != "").to_numpy()
     share = np.bincount(product, named) / np.maximum(np.bincount(product), 1)
     counted = named | (share[product] < 0.5)
-    rows = pd.DataFrame({"product": product, "price": frame["unitprice"].to_numpy()})[counted]
-    found = rows["price"]
-    for quantile in (ENVELOPE, 0.5):  # the envelope, and then without what is too short to be a list price
-        rolling = found.groupby(rows["product"]).rolling(WINDOW, center=True, min_periods=1)
-        found = rolling.quantile(quantile, interpolation="nearest").droplevel(0).sort_index()
-    order = np.argsort(rows["product"].to_numpy(), kind="stable")
-    own, paid, made = (x.to_numpy()[order] for x in (rows["product"], rows["price"], found))
+    rows = np.flatnonzero(counted)
+    rows = rows[np.argsort(product[rows], kind="stable")]
+    own, paid = product[rows], frame["unitprice"].to_numpy()[rows]
+    # The envelope, and then without what is too short to be a list price.
+    made = _rolling(_rolling(paid, own, ENVELOPE), own, 0.5)
     starts = np.flatnonzero(np.diff(own, prepend=-1))
     for first, last in zip(starts, np.append(starts[1:], len(own)), strict=True):
         _align(paid[first:last], made[first:last])
     listed = np.full(len(frame), np.nan)
-    listed[np.flatnonzero(counted)[order]] = made
+    listed[rows] = made
     return listed
+
+
+def _rolling(values: Floats, group: NDArray[np.int64], quantile: float) -> Floats:
+    """The quantile of the ``WINDOW`` values about each one, of its own group; groups follow one another.
+
+    It is one of them, never between two: a price that was paid. In blocks, since the windows of ten million lines together
+    would not fit into memory.
+    """
+    made = np.empty(len(values))
+    around = np.arange(WINDOW) - WINDOW // 2
+    for start in range(0, len(values), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(values)))
+        near = np.clip(rows[:, None] + around, 0, len(values) - 1)
+        inside = (near == rows[:, None] + around) & (group[near] == group[rows, None])
+        window = np.sort(np.where(inside, values[near], np.inf), axis=1)
+        place = np.rint(quantile * (inside.sum(axis=1) - 1)).astype(np.int64)
+        made[rows] = window[np.arange(len(rows)), place]
+    return made
 
 
 def _align(paid: Floats, listed: Floats) -> None:

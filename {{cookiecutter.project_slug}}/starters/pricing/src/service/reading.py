@@ -7,7 +7,9 @@ column. What allows two readings is refused with the option that decides it.
 from __future__ import annotations
 
 import codecs
+import gzip
 import io
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import csv, parquet
+from python_calamine import CalamineError
 
 __all__ = ["COLUMNS", "OPTIONAL", "BadData", "read"]
 
@@ -25,7 +28,11 @@ OPTIONAL = {"description", "customer", "country", "cost"}
 ALIASES = {"invoiceno": "invoice", "customerid": "customer", "price": "unitprice", "unitcost": "cost"}
 SEPARATORS = ",;\t|"
 SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".parquet")
-DATE = r"^\s*(\d{1,4})[-/.](\d{1,2})[-/.](\d{1,4})(?:[T ,]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,]\d+)?)?)?"
+THOUSANDS = r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?"
+UNREADABLE = (ZoneInfoNotFoundError, ValueError, OSError, EOFError, zlib.error, CalamineError, pa.ArrowException)
+pa.set_memory_pool(pa.system_memory_pool())  # the others keep what was freed: a gigabyte, of ten million rows
+KEPT = pa.dictionary(pa.int32(), pa.string())
+DATE = r"^\s*(\d{1,4})[-/.](\d{1,2})[-/.](\d{1,4})(?:[T ,]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d)\d*)?)?)?"
 DATE += r"\s*([AaPp][Mm])?\s*(Z|z|UTC|[+-]\d{2}:?\d{2})?\s*$"
 
 
@@ -55,44 +62,72 @@ def read(source: str, *, dates: str = "", decimal: str = "", zone: str = "UTC") 
     try:
         local = ZoneInfo(zone)
         with _opened(source) as raw:
-            file = io.BytesIO(pa.CompressedInputStream(raw, "gzip").read()) if source.lower().endswith(".gz") else raw
+            file = gzip.GzipFile(fileobj=raw) if source.lower().endswith(".gz") else raw
             frame, separator = _frame(file, name)
-    except (ZoneInfoNotFoundError, ValueError, OSError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise BadData(f"{source} can't be read: {str(error).splitlines()[0]}") from error
-    names = [str(n).lower().replace(" ", "").replace("_", "").lstrip("\ufeff") for n in frame.columns]
-    frame.columns = pd.Index([ALIASES.get(n, n) for n in names])
-    if missing := [n for n in COLUMNS if n not in frame.columns and n not in OPTIONAL]:
+    names = [str(n) for n in frame.columns]
+    frame.columns = pd.Index(map(_column, names))
+    if missing := _missing(frame):
         raise BadData(f"{source} lacks the columns {', '.join(missing)}; it has {', '.join(names)}")
     if twice := sorted(set(frame.columns[frame.columns.duplicated()])):
         raise BadData(f"{source} has the columns {', '.join(twice)} more than once")
-    made = {n: _text(frame[n]) if n in frame else "" for n in ("invoice", "stockcode", "description")}
-    made |= {n: _text(frame[n]).astype("category") if n in frame else "" for n in ("customer", "country")}
-    made["invoicedate"] = _times(frame["invoicedate"], source, dates, local)
-    for number in ("quantity", "unitprice", "cost"):
-        made[number] = _numbers(frame[number], source, decimal, separator) if number in frame else np.nan
-    return pd.DataFrame(made, index=frame.index)[COLUMNS]
+    numbers = [n for n in ("quantity", "unitprice", "cost") if n in frame]
+    mark = decimal or _mark([frame[n] for n in numbers], source, separator)
+    if mark not in (".", ","):
+        raise BadData(f"decimal must be . or , and not {decimal!r}")
+    made: dict[str, Any] = {}
+    for column in COLUMNS:  # each is taken out of the frame, so that memory holds one form of most of them
+        if column not in frame:
+            made[column] = np.nan if column == "cost" else pd.Categorical([""]).repeat(len(frame))
+        elif column == "invoicedate":
+            made[column] = _times(frame.pop(column), source, dates, local)
+        elif column in numbers:
+            made[column] = _numbers(frame.pop(column), source, mark)
+        else:
+            made[column] = _text(frame.pop(column))
+    return pd.DataFrame(made, index=frame.index, copy=False)
+
+
+def _column(name: str) -> str:
+    """What a column is called here: ``Unit Price`` and ``unit_price`` are ``unitprice``."""
+    plain = name.lower().replace(" ", "").replace("_", "").lstrip("\ufeff")
+    return ALIASES.get(plain, plain)
+
+
+def _missing(frame: pd.DataFrame) -> list[str]:
+    return sorted(set(COLUMNS) - OPTIONAL - {_column(str(n)) for n in frame.columns})
 
 
 def _frame(file: Any, name: str) -> tuple[pd.DataFrame, str]:
-    """The file's table as it is, and its separator, if it is text."""
+    """The file's table as it is, and its separator, if it is text. Strings become categories while they are read, since ten
+    million rows hold few different ones.
+    """
     if name.endswith(".parquet"):
-        return parquet.read_table(file).to_pandas().reset_index(drop=True), ""
+        whole = io.BytesIO(file.read()) if isinstance(file, gzip.GzipFile) else file  # it is read from its end
+        fields = [field for field in parquet.read_schema(whole) if _column(field.name) in COLUMNS]
+        strings = [f.name for f in fields if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
+        whole.seek(0)
+        table = parquet.read_table(whole, columns=[f.name for f in fields], read_dictionary=strings)
+        return table.to_pandas(ignore_metadata=True), ""
     if name.endswith((".xlsx", ".xls")):
-        return pd.read_excel(io.BytesIO(file.read()), engine="calamine", dtype=object), ""
+        sheets = list(pd.read_excel(io.BytesIO(file.read()), sheet_name=None, engine="calamine", dtype=object).values())
+        # UCI's Online Retail II has a sheet for each year.
+        return pd.concat([s for s in sheets if not _missing(s)] or sheets[:1], ignore_index=True), ""
     encoding = _encoding(file)
     head = codecs.getincrementaldecoder(encoding)().decode(file.read(65536)).lstrip("\ufeff").splitlines()
     file.seek(0)
     if not head:
         raise ValueError("it is empty")
     separator = max(SEPARATORS, key=head[0].count)
-    strings = dict.fromkeys(next(iter(pd.read_csv(io.StringIO(head[0]), sep=separator, dtype=str, header=None).values)))
+    (names,) = pd.read_csv(io.StringIO(head[0]), sep=separator, dtype=str, header=None).values
     table = csv.read_csv(
         file,
         csv.ReadOptions(encoding=encoding),
         csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-        csv.ConvertOptions(column_types=dict.fromkeys(map(str, strings), pa.string()), strings_can_be_null=True),
+        csv.ConvertOptions(column_types=dict.fromkeys(map(str, names), KEPT), strings_can_be_null=True),
     )
-    return table.to_pandas(strings_to_categorical=True), separator
+    return table.unify_dictionaries().to_pandas(), separator
 
 
 def _encoding(file: Any) -> str:
@@ -122,32 +157,50 @@ def _each(column: pd.Series[Any]) -> tuple[pd.Index[Any], Any]:
 
 
 def _text(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Strings without outer spaces; 85123.0, as spreadsheets write 85123, is 85123; missing ones are empty."""
+    """Without outer spaces; 85123.0, as spreadsheets write 85123, is 85123; missing ones are empty."""
     values, codes = _each(column)
     plain = pd.Series(values.astype(str)).str.strip().str.replace(r"^(\d+)\.0$", r"\1", regex=True)
-    taken = np.append(plain.to_numpy(dtype=object), "")[codes]
-    return pd.Series(taken, index=column.index).astype("category")
+    own, names = pd.factorize(np.append(plain.to_numpy(dtype=object), ""), sort=True)
+    return pd.Series(pd.Categorical.from_codes(own[codes], names), index=column.index)
 
 
-def _numbers(column: pd.Series[Any], source: str, decimal: str, separator: str) -> Any:
+def _plain(values: pd.Index[Any]) -> pd.Series[str]:
+    return pd.Series(values.astype(str)).str.replace("[\\s£$€\xa0]", "", regex=True)
+
+
+def _mark(columns: list[pd.Series[Any]], source: str, separator: str) -> str:
+    """The decimal mark of a file: a quantity of 1.000 is a thousand where a price is 2,55."""
+    pointed, doubtful = False, ""
+    for column in columns:
+        if pd.api.types.is_numeric_dtype(column.dtype):
+            continue
+        values, codes = _each(column)
+        plain = _plain(values)
+        comma = plain[plain.str.contains(",", regex=False)]
+        if not comma.str.fullmatch(THOUSANDS).all():
+            return ","
+        pointed |= bool(plain.str.contains(r"\.(?!0+$)(?:\d{1,2}|\d{4,})$", regex=True).any())
+        if len(comma) and not doubtful:
+            doubtful = f"row {_where(codes, comma.index[0])}: the {column.name} {comma.iloc[0]!r}"
+    if pointed or not doubtful:
+        return "."
+    if separator == ";":
+        return ","
+    raise BadData(
+        f"{source}, {doubtful} is a thousand or a fraction: no other value decides it; give the option decimal=, or decimal=."
+    )
+
+
+def _numbers(column: pd.Series[Any], source: str, mark: str) -> Any:
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column.to_numpy(dtype=np.float64)
     values, codes = _each(column)
-    plain = pd.Series(values.astype(str)).str.replace("[\\s£$€\xa0]", "", regex=True)
-    comma = plain[plain.str.contains(",", regex=False)]
-    mark = decimal or "."
-    if len(comma) and not decimal:
-        thousands = comma.str.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
-        pointed = bool(plain.str.contains(r"\.\d{1,2}$|\.\d{4,}$", regex=True).any())
-        if not thousands.all() or (separator == ";" and not pointed):
-            mark = ","
-        elif not pointed:
-            where = _where(codes, comma.index[0])
-            raise BadData(
-                f"{source}, row {where}: the {column.name} {comma.iloc[0]!r} is a thousand or a fraction: no other value "
-                "of the column decides it; give the option decimal=, or decimal=."
-            )
-    plain = plain.str.replace("." if mark == "," else ",", "", regex=False).str.replace(mark, ".", regex=False)
+    plain = _plain(values)
+    if mark == ",":
+        swapped = plain.str.translate(str.maketrans(".,", ",."))
+        if (swapped.str.contains(".", regex=False) | swapped.str.fullmatch(THOUSANDS)).any():  # else 4.0 is only a 4
+            plain = swapped
+    plain = plain.where(~plain.str.fullmatch(THOUSANDS), plain.str.replace(",", "", regex=False))
     found = pd.to_numeric(plain, errors="coerce")
     wrong = found.isna() & ~plain.str.lower().isin(["", "nan", "none", "null", "na", "<na>"])
     if wrong.any():
@@ -180,7 +233,7 @@ def _times(column: pd.Series[Any], source: str, dates: str, zone: ZoneInfo) -> A
     year = first.where(leading, third.where(third >= 100, third + 2000))
     month, day = second.where(leading, month), third.where(leading, day)
     hour = pd.to_numeric(parts[3]).fillna(0)
-    half = parts[6].str.lower()
+    half = parts[7].str.lower()
     hour = hour.where(half.isna(), hour % 12 + 12 * (half == "pm"))
     made = pd.to_datetime(
         {
@@ -192,11 +245,12 @@ def _times(column: pd.Series[Any], source: str, dates: str, zone: ZoneInfo) -> A
     if (wrong := made.isna() & ~missing).any():
         at = wrong.idxmax()
         raise BadData(f"{source}, row {_where(codes, at)}: the date {values[at]!r} does not exist as {order}")
-    if parts[7].notna().any():
-        offset = parts[7].fillna("Z").str.upper().replace({"Z": "+0000", "UTC": "+0000"}).str.replace(":", "")
+    made += pd.to_timedelta((parts[6] >= "5").astype(int), unit="s")  # as _local rounds
+    if parts[8].notna().any():
+        offset = parts[8].fillna("Z").str.upper().replace({"Z": "+0000", "UTC": "+0000"}).str.replace(":", "")
         minutes = offset.str[:3].astype(int) * 60 + offset.str[0].map({"+": 1, "-": -1}) * offset.str[3:].astype(int)
         shifted = pd.DatetimeIndex(made - pd.to_timedelta(minutes, unit="min")).tz_localize("UTC")
-        made = made.where(parts[7].isna(), pd.Series(_local(shifted, zone)))
+        made = made.where(parts[8].isna(), pd.Series(_local(shifted, zone)))
     return pd.DatetimeIndex(np.append(made.to_numpy("datetime64[s]"), np.datetime64("NaT"))[codes])
 
 
@@ -218,7 +272,9 @@ def _order(text: pd.Series[str], first: Any, second: Any, codes: Any, source: st
 
 
 def _local(times: pd.DatetimeIndex, zone: ZoneInfo) -> pd.DatetimeIndex:
-    return (times if times.tz is None else times.tz_convert(zone).tz_localize(None)).as_unit("s")
+    """To the nearest second: spreadsheets keep 08:26 as 08:25:59.999997."""
+    local = times if times.tz is None else times.tz_convert(zone).tz_localize(None)
+    return (local + pd.Timedelta(milliseconds=500)).floor("s").as_unit("s")
 
 
 def _where(codes: Any, value: int) -> int:
