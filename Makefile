@@ -8,7 +8,7 @@ STORY ?= short
 export PIPELINE_PYTHON ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check docs bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,8 +21,11 @@ demo: setup ## a service's first hour, for real: created, trained, tested, deplo
 test: setup ## the whole test suite
 	@$(BIN)/nox -s test
 
-check: setup ## every check: lint, types, test, sast, sca, infra
+check: setup ## every check: lint, types, test, sast, sca, infra, docs
 	@$(BIN)/nox
+
+docs: setup ## the documentation, as a site in build/site
+	@$(BIN)/nox -s docs
 
 bench: setup ## the benchmarks
 	@$(BIN)/nox -s bench

@@ -28,18 +28,31 @@ spec.loader.exec_module(shipped)  # registers its sessions and options
 shipped.DELIVERY = sys.executable
 
 
-nox.options.sessions = [*nox.options.sessions, "infra"]
+nox.options.sessions = [*nox.options.sessions, "infra", "docs"]
 
 
 @nox.session
 def infra(session: nox.Session) -> None:
-    """What only the template has: CloudFormation, the buildspec, Dependabot's files."""
+    """What only the template has: CloudFormation, the buildspec, forms of issues, Dependabot's files."""
     shipped.install(session, "lint")
     session.run("cfn-lint", *map(str, sorted(Path("src/ml_delivery").rglob("infra/*.yaml"))))
     schema = "src/ml_delivery/artifact/buildspec.schema.json"
     session.run("check-jsonschema", "--schemafile", schema, "buildspec.yml")
+    templates = sorted(map(str, Path(".github/ISSUE_TEMPLATE").glob("[!c]*.yml")))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-issue-forms", *templates)
+    session.run(
+        "check-jsonschema", "--builtin-schema", "vendor.github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"
+    )
     dependabot = [str(folder / ".github/dependabot.yml") for folder in (HERE, SHIPPED)]
     session.run("check-jsonschema", "--builtin-schema", "vendor.dependabot", *dependabot)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site in build/site, with its reference made from the code; a link that leads nowhere, or any other warning, fails it."""
+    shipped.install(session, "docs")
+    session.run("python", "docs/generate", "build/docs", env={"PYTHONPATH": "src"})
+    session.run("sphinx-build", "-W", "--keep-going", "--fresh-env", "-q", "-c", "docs", "build/docs", "build/site")
 
 
 @nox.session(default=False)

@@ -59,6 +59,8 @@ Path("vendor").mkdir(exist_ok=True)
 for older in Path("vendor").glob("ml_delivery-*.whl"):
     older.unlink()
 Path("vendor", package_wheel.name(CHECKOUT)).write_bytes(content)
+schema = CHECKOUT / "src/ml_delivery/targets/pipeline.schema.json"  # of pipeline.toml, whose first line names it
+Path("vendor", schema.name).write_bytes(schema.read_bytes().replace(b"\r\n", b"\n"))
 pins = (CHECKOUT / "src/ml_delivery/locks/delivery.txt").read_text(encoding="utf-8")
 line = f"ml-delivery=={package_wheel.version(CHECKOUT)} \\\n    --hash=sha256:{package_wheel.digest(content)}\n"
 Path("requirements/delivery.txt").write_text(pins + line, encoding="utf-8")

@@ -33,10 +33,12 @@ ROLE = "elsewhere: test_jobs_training.py::test_environment_from_before_jobs_is_n
 STEPS: dict[str, tuple[str, ...]] = {
     "account/doctor.py github.ids": (GITHUB,),
     "account/doctor.py github.protected": (GITHUB,) * 6,
+    "account/doctor.py github.ruled": (CHANGE, GITHUB),
     "account/doctor.py github.subject": (GITHUB, GITHUB),
     "account/github.py ask": (GITHUB, GITHUB, OUTSIDE),
     "account/github.py identified": (GITHUB, CHANGE, CHANGE),
     "account/github.py repository": (CHANGE, CHANGE),
+    "account/rules.py wanted": (CHANGE,),
     "account/trust.py _accepts": ("doctor", GITHUB),
     "artifact/build.py _locked": (INDEX, INDEX),
     "artifact/provenance.py check": (PROVENANCE,),

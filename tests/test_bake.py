@@ -29,11 +29,13 @@ MATRIX = [
     for starter, target, python in itertools.product(CHOICES["starter"], CHOICES["target"], keys.PYTHONS)
 ]
 EXACT = {
-    ".gitattributes", ".github/dependabot.yml", ".github/workflows/build_test.yml", ".github/workflows/deploy.yml",
+    ".editorconfig", ".gitattributes", ".github/CODEOWNERS", ".github/dependabot.yml", ".github/pull_request_template.md",
+    ".github/rulesets/main.json", ".pre-commit-config.yaml", "SECURITY.md",
+    ".github/workflows/build_test.yml", ".github/workflows/deploy.yml",
     ".github/workflows/upgrade.yml", ".gitignore", ".snyk", "CHANGELOG.md", "LICENSE", "Makefile", "README.md",
     "buildspec.yml", "noxfile.py",
     "pipeline.toml", "pyproject.toml", "tasks.py", "tox.ini",
-    f"vendor/ml_delivery-{__version__}-py3-none-any.whl",
+    f"vendor/ml_delivery-{__version__}-py3-none-any.whl", "vendor/pipeline.schema.json",
     *(f"requirements/{lock}.txt" for lock in ("check", "delivery", "lint", "nox", "serve", "train", "uv")),
     *(path.relative_to(TEMPLATE).as_posix() for path in (TEMPLATE / "src/ml_service").glob("*.py")),
 } - {"src/ml_service/serving.py", "src/ml_service/invocations.py"}  # fmt: skip

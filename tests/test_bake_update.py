@@ -62,7 +62,7 @@ def test_old_service_moves_to_a_new_template(tmp_path: Path, template: Path, tar
     assert "Good work! Project's cruft has been updated" in said
     assert [name for name in after if name.endswith((".rej", ".orig"))] == []
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    (wheel,) = (name for name in after if name.startswith("vendor/"))
+    (wheel,) = (name for name in after if name.endswith(".whl"))
     assert changed == {*moved, wheel, "requirements/delivery.txt", ".cruft.json"}
     assert all(after[name].endswith(b"# newer\n") for name in moved)
     with zipfile.ZipFile(io.BytesIO(after[wheel])) as archive:

@@ -12,16 +12,17 @@ from jinja2 import Environment, FileSystemLoader
 from test_template import tasks
 from tiny import PRICING, TEMPLATE
 
-from ml_delivery import keys, plugin
+from ml_delivery import keys
 from ml_delivery.targets.eks.settings import EksSettings
 from ml_delivery.targets.lambda_function.settings import LambdaSettings
 from ml_delivery.targets.sagemaker.settings import SagemakerSettings
 
 ROOT_README = (ROOT / "README.md").read_text()
+SERVICE_PAGE = (ROOT / "docs/service.md").read_text()
 SERVICE_README = (TEMPLATE / "README.md").read_text()
 
 
-@pytest.mark.parametrize("text", [ROOT_README, SERVICE_README], ids=["root", "service"])
+@pytest.mark.parametrize("text", [ROOT_README, SERVICE_README, SERVICE_PAGE], ids=["root", "service", "page"])
 def test_commands_exist(text: str) -> None:
     """Every ``invoke``, ``nox -s`` and ``make`` that a README tells to type exists."""
     written = "".join((folder / "noxfile.py").read_text() for folder in (TEMPLATE, ROOT))
@@ -48,8 +49,8 @@ MADE = {"vendor/"}  # by the hook of a bake
 
 
 def test_paths_exist() -> None:
-    """Every file that the root's README names is in the template or the root."""
-    for name in re.findall(r"^\| `([^`]+)`(?:, `([^`]+)`)? \|", ROOT_README, re.M):
+    """Every file that the page about a service names is in the template or the root."""
+    for name in re.findall(r"^\| `([^`]+)`(?:, `([^`]+)`)? \|", SERVICE_PAGE, re.M):
         for path in filter(None, name):
             if re.fullmatch(r"[\w./-]+", path) and ("." in path or path.endswith("/") or path == "Makefile"):
                 places = (TEMPLATE, ROOT, TEMPLATE / "starters/blank", TEMPLATE / "starters/pricing")
@@ -102,10 +103,11 @@ def test_changelog_is_in_its_form() -> None:
         }
 
 
-@pytest.mark.parametrize("target", ["lambda-zip", "lambda-image"])
-def test_parity_table_has_each_targets_rows(target: str) -> None:
-    """The README's table of differences has every row that a target brings, word by word."""
-    rows = plugin.find(target, ROOT).parity
-    assert rows
-    for row in rows:
-        assert f"| {row.what} | {row.here} | {row.there} |" in ROOT_README
+def test_links_of_the_readme_lead_somewhere() -> None:
+    """To a file of the repository; and each of the five promises to the tests that keep it."""
+    links = re.findall(r"\]\(([^)#]+)\)", ROOT_README)
+    assert all((ROOT / link).exists() for link in links if "://" not in link)
+    promises = re.findall(r"^\d\. \*\*(.*?)(?=^\d\. |^\n*^And )", ROOT_README, re.M | re.S)
+    assert len(promises) == 5
+    for promise in promises:
+        assert re.search(r"\]\(tests/test_\w+\.py\)", promise), promise

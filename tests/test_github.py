@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from github_api import REPOSITORY, SUBJECT, GitHub, environment, policies
 from roles import ACCOUNT
-from tiny import Tiny
+from tiny import TEMPLATE, Tiny
 
 from ml_delivery import emulator
 from ml_delivery.account import change_sets, doctor, github, stacks, trust
@@ -224,3 +224,85 @@ def test_error_names_the_place(api: GitHub) -> None:
     """What is asked for is in the message, not in a traceback."""
     with pytest.raises(PipelineError, match="GitHub has no repository x/y"):
         github.repository("x/y", "")
+
+
+RULES = json.loads((TEMPLATE / ".github/rulesets/main.json").read_text(encoding="utf-8"))["rules"]
+GOOD = {
+    "rules/branches/main": (
+        200,
+        [{**rule, "ruleset_id": 42, "ruleset_source": "an-owner/a-repository"} for rule in RULES],
+    )
+}
+
+
+def ruled(tiny: Tiny) -> Finding:
+    (tiny.root / ".github/rulesets").mkdir(parents=True, exist_ok=True)
+    (tiny.root / ".github/rulesets/main.json").write_text(
+        (TEMPLATE / ".github/rulesets/main.json").read_text(encoding="utf-8")
+    )
+    return asked(tiny)["GitHub rules"]
+
+
+def test_service_without_a_ruleset_file_is_not_asked_for_rules(tiny: Tiny, api: GitHub) -> None:
+    """The files are the service's to have."""
+    assert "GitHub rules" not in asked(tiny)
+
+
+def test_branch_with_the_shipped_rules_is_good(tiny: Tiny, api: GitHub) -> None:
+    """Also with stricter ones, from another ruleset, and with rules of other types."""
+    api.answers |= GOOD
+    assert sentence(ruled(tiny)).startswith(
+        "main has the rules deletion, non_fast_forward, pull_request, required_status_checks"
+    )
+    stricter = json.loads(
+        json.dumps(GOOD["rules/branches/main"][1]).replace('count": 1', 'count": 2').replace("false", "true")
+    )
+    api.answers["rules/branches/main"] = (200, [*stricter, {"type": "required_signatures"}])
+    assert ruled(tiny).ok
+
+
+WEAKER: dict[str, tuple[str, str, str]] = {
+    "no rules": (
+        "",
+        "",
+        "or has weaker ones: deletion, non_fast_forward, pull_request, required_status_checks",
+    ),
+    "fewer reviews": ('count": 1', 'count": 0', "weaker ones: pull_request"),
+    "stale reviews": ('push": true', 'push": false', "weaker ones: pull_request"),
+    "another check": ("Pass", "Lint", "weaker ones: required_status_checks"),
+    "a missing rule": ("non_fast_forward", "creation", "weaker ones: non_fast_forward"),
+}
+
+
+@pytest.mark.parametrize("name", WEAKER)
+def test_weaker_rules_are_reported(tiny: Tiny, api: GitHub, name: str) -> None:
+    """What a branch lacks of the file is a failed check, with the command that imports it."""
+    old, new, says = WEAKER[name]
+    text = json.dumps(GOOD["rules/branches/main"][1])
+    assert old in text
+    api.answers["rules/branches/main"] = (200, json.loads(text.replace(old, new)) if old else [])
+    finding = ruled(tiny)
+    assert (finding.ok, says in sentence(finding)) == (False, True), sentence(finding)
+    posts = "gh api --method POST repos/an-owner/a-repository/rulesets --input .github/rulesets/main.json"
+    assert finding.fix.startswith(posts)
+
+
+def test_branch_that_no_file_names_is_reported(tiny: Tiny, api: GitHub) -> None:
+    """A branch that is delivered, and that the files forget."""
+    api.answers |= GOOD
+    ruled(tiny)
+    tiny.replace(".github/rulesets/main.json", "refs/heads/main", "refs/heads/release")
+    finding = asked(tiny)["GitHub rules"]
+    assert sentence(finding) == "no file in .github/rulesets names the branch main"
+    assert finding.fix.startswith("add refs/heads/main to")
+
+
+def test_file_that_is_no_ruleset_is_reported(tiny: Tiny, api: GitHub) -> None:
+    """By its name, whatever is wrong with it."""
+    api.answers |= GOOD
+    ruled(tiny)
+    for text in ("", "[]", "{}", '{"conditions": {"ref_name": {"include": ["refs/heads/main"]}}, "rules": [1]}'):
+        tiny.write(".github/rulesets/main.json", text)
+        finding = asked(tiny)["GitHub rules"]
+        assert (finding.ok, finding.fix) == (False, "git restore .github/rulesets/main.json")
+        assert sentence(finding).startswith(".github/rulesets/main.json is not a ruleset: ")

@@ -60,7 +60,7 @@ def wheel(template: Path) -> bytes:
 
 def vendored(service: Path) -> bytes:
     """The one wheel of a bake, which its own lock must name."""
-    (path,) = (service / "vendor").iterdir()
+    (path,) = (service / "vendor").glob("*.whl")
     content = path.read_bytes()
     lock = (service / "requirements/delivery.txt").read_text()
     assert f"ml-delivery=={ml_delivery.__version__} \\\n    --hash=sha256:{package_wheel.digest(content)}\n" in lock
@@ -237,7 +237,7 @@ def test_update_brings_the_new_source(tmp_path: Path, template: Path, wheel: byt
         run(BIN / "cruft", "update", "--skip-apply-ask", folder=made, HOME=str(tmp_path))
     finally:
         git(template, "reset", "--quiet", "--hard", "HEAD~1")
-    (path,) = (made / "vendor").iterdir()
+    (path,) = (made / "vendor").glob("*.whl")
     assert (path.name, path.read_bytes()) == ("ml_delivery-9.8.7-py3-none-any.whl", newer)
     assert b'NEWER = "yes"' in newer
     assert f"ml-delivery==9.8.7 \\\n    --hash=sha256:{package_wheel.digest(newer)}\n" in (
@@ -278,7 +278,7 @@ def test_bake_onto_a_folder_keeps_what_is_its_owners(tmp_path: Path, template: P
 def test_set_up_refuses_a_wheel_that_the_lock_does_not_name(tmp_path: Path) -> None:
     """An altered wheel ends ``make setup`` with the reason and what to do; nothing of it is installed."""
     made = bake(tmp_path / "out")
-    (wheel,) = (made / "vendor").iterdir()
+    (wheel,) = (made / "vendor").glob("*.whl")
     wheel.write_bytes(wheel.read_bytes() + b"\0")
     output = run("make", "setup", folder=made, code=2)
     assert "hash" in output.lower()

@@ -23,6 +23,7 @@ FAULTS = {
         "exclude-path:",
         "'exclude-path' was unexpected",
     ),
+    "forms of issues": (".github/ISSUE_TEMPLATE/fault.yml", "render: console", "renders: console", "renders"),
 }
 
 

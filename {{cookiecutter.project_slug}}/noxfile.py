@@ -48,10 +48,13 @@ def install(session: nox.Session, lock: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, formatting, stale lockfiles, the workflows, the Dockerfile."""
+    """Style, formatting, stale lockfiles, the workflows, the Dockerfile; of files that are named, style and formatting only."""
     install(session, "lint")
+    files = [word for word in session.posargs if Path(word).exists()]
     session.run("ruff", "check", *session.posargs)
-    session.run("ruff", "format", "--check")
+    session.run("ruff", "format", "--check", *files)
+    if files:
+        return
     session.run(DELIVERY, "-m", "ml_delivery.dependencies.locks", external=True)
     workflows = map(str, sorted(Path(".github/workflows").glob("*.yml")))
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)

@@ -62,6 +62,9 @@ class Kind(StrEnum):
     SELF_REVIEW = auto()
     VARIABLE = auto()
     VARIABLE_DIFFERS = auto()
+    RULES = auto()
+    RULES_LACK = auto()
+    RULES_UNNAMED = auto()
     # which roles accept a token
     TRUSTED = auto()
     NAMES_ALONE = auto()

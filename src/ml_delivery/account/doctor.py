@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ml_delivery import eject, source, upstream
 from ml_delivery import target as targets
-from ml_delivery.account import change_sets, guards, stacks
+from ml_delivery.account import change_sets, guards, rules, stacks
 from ml_delivery.account import github as api
 from ml_delivery.cloud import Cloud, code_of
 from ml_delivery.dependencies import envs, locks
@@ -145,7 +145,7 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
 
 
 def github(config: Config, environment: Environment, account: str, token: str) -> list[Finding]:
-    """Check the repository's ids and tokens, its environment and its variable on GitHub, with ``token``."""
+    """Check the repository's ids and tokens, its environment, its variable and its branch's rules on GitHub, with ``token``."""
     known = config.github
     place = f"https://github.com/{known.repository}/settings"
     bootstrap = f"invoke bootstrap --branch {environment.branch} --cloud aws"
@@ -208,7 +208,30 @@ def github(config: Config, environment: Environment, account: str, token: str) -
             raise Problem(Kind.VARIABLE_DIFFERS, variable="DELIVERY", next=fix)
         return Kind.VARIABLE, {"variable": "DELIVERY"}
 
+    def ruled() -> Facts:
+        branch = environment.branch
+        wanted = rules.wanted(config.root, branch)
+        if not wanted:
+            fix = f"add refs/heads/{branch} to conditions.ref_name.include of a file in {rules.FOLDER}"
+            raise Problem(Kind.RULES_UNNAMED, branch=branch, next=fix)
+        if lacks := rules.lacking(wanted, rules.active(known.repository, branch, token)):
+            files = sorted({rule.file for rule in lacks})
+            imports = " && ".join(
+                f"gh api --method POST repos/{known.repository}/rulesets --input {file}" for file in files
+            )
+            named = sorted({rule.type for rule in lacks})
+            raise Problem(
+                Kind.RULES_LACK,
+                branch=branch,
+                rules=named,
+                files=files,
+                next=f"{imports}; or change it in {place}/rules",
+            )
+        return Kind.RULES, {"branch": branch, "rules": sorted({rule.type for rule in wanted})}
+
     looks = {"GitHub ids": ids, "GitHub subject": subject, "GitHub environment": protected, "GitHub variable": variable}
+    if (config.root / rules.FOLDER).is_dir():
+        looks["GitHub rules"] = ruled
     return [look_at(name, look) for name, look in looks.items()]
 
 

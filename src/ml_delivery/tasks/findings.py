@@ -48,6 +48,9 @@ SENTENCES = {
     Kind.SELF_REVIEW: "who starts a deploy to {environment} may approve it alone",
     Kind.VARIABLE: "{variable} holds what the workflows need",
     Kind.VARIABLE_DIFFERS: "{variable} differs from what invoke bootstrap prints",
+    Kind.RULES: "{branch} has the rules {rules}, as in .github/rulesets",
+    Kind.RULES_LACK: "{branch} lacks rules of {files}, or has weaker ones: {rules}",
+    Kind.RULES_UNNAMED: "no file in .github/rulesets names the branch {branch}",
     Kind.TRUSTED: "{role} accepts this token",
     Kind.NAMES_ALONE: "the roles trust names alone; the tokens of a repository that was made, renamed or transferred since "
     "15 July 2026 have GitHub's numbers too, and are refused",
