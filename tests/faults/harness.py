@@ -163,12 +163,16 @@ class Users:
             try:
                 os.close(self._stop)
                 os.set_blocking(read, False)
-                met = _use(service, rate, path, lambda: _told(read))
+                met = self.use(service, rate, path, lambda: _told(read))
                 os.write(write, json.dumps([met.requests, met.failed, met.failures[:20]]).encode())
             finally:
                 os._exit(0)
         os.close(read)
         os.close(write)
+
+    def use(self, service: Service, rate: float, path: str, told: Callable[[], bool]) -> Met:
+        """Ask until ``told``; in the process of the users."""
+        return _use(service, rate, path, told)
 
     def stop(self) -> Met:
         os.close(self._stop)

@@ -8,6 +8,7 @@ reasons         why a pod does not run
 prometheus      reads metrics in Prometheus's text format
 manifests       the objects of a release
 client          the cluster's API
+forward         requests to pods, by the API's proxy or by port forwarding
 names           names and paths
 costs           estimates costs
 settings        the keys of ``[function]``

@@ -101,8 +101,11 @@ class Route(Routing):
             conditions = found.get("status", {}).get("conditions", []) if found else []
             states = {one["type"]: one for one in conditions}
             if not found:
-                why = "there is none"
-            elif conditions:
+                raise Refused(
+                    f"the namespace {self._paths.namespace} has no Gateway {GATEWAY}",
+                    next=f"invoke bootstrap {self._client.where}",
+                )
+            if conditions:
                 why = "; ".join(f"{name}: {one.get('message') or one['status']}" for name, one in states.items())
             return True if states.get("Programmed", {}).get("status") == "True" else None
 
