@@ -1,7 +1,7 @@
 """Five broken releases, deployed by kubectl, by Helm and by ``invoke deploy`` to the same cluster, from the same image.
 
-It prints a table: seconds until the command names the cause, or how long it waited without naming it; what serves meanwhile; what its
-rollback restores. Run it with ``tests/engine.sh tests/cluster.sh .venv/bin/nox -s bench -- benchmarks/compare_rollouts.py``.
+It prints a table: seconds until the command names the cause, or how long it waited without naming it; what serves meanwhile; what
+its rollback restores. Run it with ``tests/engine.sh tests/cluster.sh .venv/bin/nox -s bench -- benchmarks/compare_rollouts.py``.
 Helm is measured where it is on the PATH.
 """
 
@@ -126,7 +126,9 @@ class Beside:
         """``helm upgrade --install --wait``."""
         for found in self.objects(broken, level):
             (self.folder / f"chart/templates/{found['kind']}.yaml").write_text(json.dumps(found))
-        return self.run("helm", "upgrade", "--install", NAME, str(self.folder / "chart"), "--wait", f"--timeout={SECONDS}s")
+        return self.run(
+            "helm", "upgrade", "--install", NAME, str(self.folder / "chart"), "--wait", f"--timeout={SECONDS}s"
+        )
 
     def serves(self) -> str:
         """What answers in the namespace, and its LOG_LEVEL."""
@@ -201,7 +203,9 @@ def ours(service: Podded) -> tuple[dict[str, Row], str]:
 def main() -> int:
     """Print the table; exit code 1 where ``invoke deploy`` did not name a cause."""
     if not os.environ.get("PIPELINE_CLUSTER") or not shutil.which("kubectl"):
-        print("NOT MEASURED: this machine has no cluster (tests/cluster.sh prepares one), or no kubectl", file=sys.stderr)
+        print(
+            "NOT MEASURED: this machine has no cluster (tests/cluster.sh prepares one), or no kubectl", file=sys.stderr
+        )
         return 0
     with tempfile.TemporaryDirectory() as folder:
         (shared := Path(folder, "shared")).mkdir()

@@ -1,8 +1,9 @@
 """Users at 100 requests a second through the Gateway of a cluster, during ten deploys, one of them broken, and three rollbacks.
 
-Promises: no request fails; from a pushed image to verified takes at most 1.5 × what the cluster itself needs; a rollback to a resting
-release takes at most 10 s. ``--kills`` also kills a deploy after each of its writes, and goes on; ``--down`` keeps the API server
-down for 20 s in mid-shift. Run it with ``tests/engine.sh tests/cluster.sh .venv/bin/nox -s bench -- benchmarks/load_eks.py``.
+Promises: no request fails; from a pushed image to verified takes at most 1.5 × what the cluster itself needs; a rollback to a
+resting release takes at most 10 s. ``--kills`` also kills a deploy after each of its writes, and goes on; ``--down`` keeps the
+API server down for 20 s in mid-shift.
+Run it with ``tests/engine.sh tests/cluster.sh .venv/bin/nox -s bench -- benchmarks/load_eks.py``.
 """
 
 from __future__ import annotations
@@ -138,7 +139,9 @@ def main() -> int:
     print(f"{met.requests} requests, {met.failed} failed; {problems or 'all in order'}")
     for failure in met.failures[:10]:
         print(f"✗ {failure}")
-    print(f"the cluster itself {own:.1f} s; deploys {min(took):.1f} to {max(took):.1f} s, median {sorted(took)[len(took) // 2]:.1f} s")
+    print(
+        f"the cluster itself {own:.1f} s; deploys {min(took):.1f} to {max(took):.1f} s, median {sorted(took)[len(took) // 2]:.1f} s"
+    )
     print(f"rollbacks to a resting release: {', '.join(f'{seconds:.1f}' for seconds in back)} s")
     kept = not met.failed and not problems and sorted(took)[len(took) // 2] <= 1.5 * own and max(back) <= 10
     print(f"promise: none fails, 1.5 × the cluster's own time, a rollback within 10 s: {'kept' if kept else 'MISSED'}")

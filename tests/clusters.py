@@ -76,13 +76,25 @@ class Cluster:
     def closed(self, *ports: int) -> Iterator[None]:
         """Let nothing on the node but its kubelet's port forwarding reach these ports of pods, as security groups can."""
         inside = ["nsenter", f"--net=/proc/{self.processes('kubelet')[0]}/ns/net", "iptables"]
-        rule = ["OUTPUT", "--out-interface", "cni0", "--protocol", "tcp", "--match", "multiport", "--dports"]
-        rule += [",".join(map(str, ports)), "--jump", "REJECT", "--reject-with", "icmp-host-prohibited"]
-        subprocess.run([*inside, "--insert", *rule], check=True)
+        to = [
+            "--out-interface",
+            "cni0",
+            "--protocol",
+            "tcp",
+            "--match",
+            "multiport",
+            "--dports",
+            ",".join(map(str, ports)),
+        ]
+        new, kept = ["--syn", "--jump", "REJECT", "--reject-with", "icmp-host-prohibited"], ["--jump", "REJECT"]
+        rules = [["OUTPUT", *to, *kept, "--reject-with", "tcp-reset"], ["OUTPUT", *to, *new]]
+        for rule in rules:  # the last one is the first that is tried
+            subprocess.run([*inside, "--insert", *rule], check=True)
         try:
             yield
         finally:
-            subprocess.run([*inside, "--delete", *rule], check=True)
+            for rule in rules:
+                subprocess.run([*inside, "--delete", *rule], check=True)
 
     def processes(self, server: str) -> list[int]:
         """The processes of this cluster that run ``server``; those of others have other namespaces."""

@@ -46,9 +46,9 @@ class Podded(Service):
         for old, new in BAD.items():
             tiny.replace("src/service/app.py", old, new)
         tiny.replace("pipeline.toml", "[promote]", REQUEST)
-        for name, value in settings.items():
-            found = next(line for line in podded.SETTINGS.splitlines() if line.startswith(f"{name} ="))
-            tiny.replace("pipeline.toml", found, f"{name} = {value}")
+        known = dict(line.split(" = ") for line in podded.SETTINGS.splitlines())
+        wanted = {**known, **settings}
+        tiny.replace("pipeline.toml", podded.SETTINGS, "".join(f"{name} = {value}\n" for name, value in wanted.items()))
         tiny.commit()
         tiny.push()
         self.tiny, self.rules, self.name = tiny, rules, f"{tiny.name}-production"
@@ -204,4 +204,3 @@ def foreign(name: str) -> Tree:
 def quick(rules: Deploy = KEEP) -> Deploy:
     """The same rules with one step, watched for a second."""
     return replace(rules, strategy="canary", weight=50, pause=1, period=1, max_errors=20)
-

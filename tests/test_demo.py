@@ -12,7 +12,6 @@ import pytest
 from bake import ROOT, bake
 
 from demo import BREAK, BROKEN
-
 from ml_delivery.waiting import wait
 
 

@@ -123,7 +123,11 @@ def test_deploy_role_can_deploy_and_nothing_else(service: Tiny) -> None:
     with pytest.raises(Rejected, match='cannot create resource "pods"'):
         client.write("POST", own.core("pods"), {"metadata": {"name": "own"}})
     stranger = Cloud(
-        "embedded", "eu-west-1", "123456789012", _session(assumed(emulator.up(service.root), "podded-production-build")), ""
+        "embedded",
+        "eu-west-1",
+        "123456789012",
+        _session(assumed(emulator.up(service.root), "podded-production-build")),
+        "",
     )
     stranger._endpoint = emulator.up(service.root).endpoint
     with pytest.raises(CloudError, match="AccessDenied"):
@@ -147,7 +151,7 @@ def _as(service: Tiny, keys: dict[str, str], *words: str) -> str:
 
 
 def test_pricing_is_deployed_and_asked(slim: None, pods_home: Path, promoted: Path, tmp_path: Path) -> None:
-    """A bake of ``pricing`` for a cluster, with the models that its own commands made: built, pushed, deployed, asked for a price."""
+    """A bake of ``pricing`` for a cluster, with models that its own commands made: built, pushed, deployed, asked."""
     made = bake(tmp_path / "out", starter="pricing", target="eks")
     settings = (made / "pipeline.toml").read_text()
     for old, new in (("cpu = 500 ", "cpu = 200 "), ("replicas = 2 ", "replicas = 1 "), ("drain = 25 ", "drain = 0 ")):

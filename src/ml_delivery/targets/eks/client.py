@@ -224,7 +224,10 @@ class Client:
         connection = self._connect(seconds)
         try:
             headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-            headers |= {"Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(), "Sec-WebSocket-Protocol": protocol}
+            headers |= {
+                "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+                "Sec-WebSocket-Protocol": protocol,
+            }
             own = {"Authorization": f"Bearer {self._fresh()}", "User-Agent": MANAGER}
             connection.request("GET", self._endpoint.path.rstrip("/") + path, headers={**headers, **own})
             answer = connection.getresponse()
@@ -281,6 +284,8 @@ class Client:
         reason = str(found.get("reason", ""))
         message = str(found.get("message", "")) or reply.body.decode("utf-8", "replace")[:300]
         plain, bootstrap = path.partition("?")[0], f"invoke bootstrap {self.where}"
+        if reply.status == 403 and message.endswith("is forbidden: "):  # of an apply that would create the object
+            message += f'cannot create resource "{found.get("details", {}).get("kind", "")}"'
         if reply.status == 401:
             message = f"the EKS cluster {self._cluster} accepts no access entry for the signed-in identity"
         elif reply.status == 403 and "cannot" in message:
