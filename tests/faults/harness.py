@@ -156,6 +156,7 @@ class Users:
     """A process that asks what is live, so many times a second, until it is told to stop."""
 
     def __init__(self, service: Service, rate: float = 20.0, path: str = "/version") -> None:
+        self._met: Met | None = None
         read, self._stop = os.pipe()
         self._result, write = os.pipe()
         self._child = os.fork()
@@ -175,11 +176,13 @@ class Users:
         return _use(service, rate, path, told)
 
     def stop(self) -> Met:
-        os.close(self._stop)
-        with os.fdopen(self._result) as pipe:
-            met = Met(*json.loads(pipe.read()))
-        os.waitpid(self._child, 0)
-        return met
+        """End them; what they met. A second call changes nothing."""
+        if self._met is None:
+            os.close(self._stop)
+            with os.fdopen(self._result) as pipe:
+                self._met = Met(*json.loads(pipe.read()))
+            os.waitpid(self._child, 0)
+        return self._met
 
 
 def _told(read: int) -> bool:

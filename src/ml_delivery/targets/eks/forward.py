@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import io
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ml_delivery.errors import CloudError
 from ml_delivery.targets.eks.client import MANAGER, Client, Reply
@@ -95,8 +95,9 @@ class _Pod(io.RawIOBase):
     A message starts with its channel, 0 for data and 1 for an error; the first one of each channel holds the port.
     """
 
-    def __init__(self, file: Any) -> None:
-        self._file, self._kept, self._begun = file, b"", set[int]()
+    def __init__(self, file: BinaryIO) -> None:
+        self._file: BinaryIO = file
+        self._kept, self._begun = b"", set[int]()
 
     def makefile(self, *_: object) -> io.BufferedReader:
         return io.BufferedReader(self)
