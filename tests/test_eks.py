@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,9 @@ def test_from_build_to_removal(service: Tiny) -> None:
     service.git("tag", "v1.4.2")
     service.invoke("build")
     assert "  also as v1.4.2, from git's tag" in service.invoke("push")
-    assert "release 1 is verified: deployed version podded-1 serves production on embedded" in service.invoke("deploy")
+    said = service.invoke("deploy")
+    assert "release 1 is verified: deployed version podded-1 serves production on embedded" in said
+    assert re.search(r"^address: http://127\.0\.0\.1:\d+/$", said, re.M)  # the Gateway asks for no signature
     assert json.loads(service.invoke("call", "/version"))["note"] == "first"
     assert "starting" in service.invoke("logs")
     assert service.invoke("plan") == "production: nothing to do\n"

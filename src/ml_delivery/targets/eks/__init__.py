@@ -6,9 +6,9 @@ route           how traffic is split
 pods            whether a release's pods are ready or why not, their metrics and logs
 reasons         why a pod does not run
 prometheus      reads metrics in Prometheus's text format
+forward         requests to pods, by the API's proxy or by port forwarding
 manifests       the objects of a release
 client          the cluster's API
-forward         requests to pods, by the API's proxy or by port forwarding
 names           names and paths
 costs           estimates costs
 settings        the keys of ``[function]``
