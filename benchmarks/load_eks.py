@@ -82,6 +82,7 @@ def kills(service: Podded) -> int:
     at = 0
     while True:
         at += 1
+        print(f"kill -9 after write {at}", flush=True)
         before = service.open().ledger.head().newest
         code = apart(lambda at=at: service.deploy(NOTE=f"kill {at}"), kill(at))[0]
         service.deploy(NOTE=f"kill {at}")
