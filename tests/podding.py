@@ -155,7 +155,7 @@ class Callers(Users):
     """Users at the Gateway, each request with a connection of its own, and none made twice."""
 
     def __init__(self, service: Podded, rate: float = 100.0) -> None:
-        self._address = urlsplit(service.deployer.address("")).netloc
+        self._address = urlsplit(service.deployer.address({})).netloc
         super().__init__(service, rate, "/")
 
     def use(self, service: Service, rate: float, path: str, told: Callable[[], bool]) -> Met:
