@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -84,8 +85,9 @@ def kills(service: Podded) -> int:
         at += 1
         print(f"kill -9 after write {at}", flush=True)
         before = service.open().ledger.head().newest
-        code = apart(lambda at=at: service.deploy(NOTE=f"kill {at}"), kill(at))[0]
-        service.deploy(NOTE=f"kill {at}")
+        again = partial(service.deploy, NOTE=f"kill {at}")
+        code = apart(again, kill(at))[0]
+        again()
         assert service.open().ledger.head().newest == before + 1, at
         assert (service.problems(), service.orphans()) == ([], set()), at
         if code != -signal.SIGKILL:

@@ -201,7 +201,8 @@ class Cluster:
             found: list[dict[str, Any]] = parents[0]["conditions"]
             return found if found and all(c["observedGeneration"] == generation for c in found) else None
 
-        return until(conditions, what="the route", seconds=20)
+        known: list[dict[str, Any]] = until(conditions, what="the route", seconds=20)
+        return known
 
 
 def get(address: str, path: str = "/", body: bytes | None = None, **headers: str) -> tuple[int, str]:

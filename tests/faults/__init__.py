@@ -118,7 +118,7 @@ def faults(*planned: Fault) -> Iterator[list[str]]:
                     raise ConnectionResetError(str(error)) from error
         return call.send()
 
-    Endpoint._do_get_response, Endpoint._send, Client._once = responding, sending, asking  # type: ignore[method-assign]
+    Endpoint._do_get_response, Endpoint._send, Client._once = responding, sending, asking  # type: ignore[assignment, method-assign]
     try:
         yield called
     finally:
