@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INTO ?= build/demand-pricing
 STORY ?= short
+TARGET ?= lambda-zip
 # The root is no deployed service: its Python is the one that you have.
 export PIPELINE_PYTHON ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
@@ -16,7 +17,7 @@ help: ## this list
 setup: .venv/.ready ## make .venv from the hashed locks; every other target does it by itself
 
 demo: setup ## a service's first hour, for real: created, trained, tested, deployed, broken, refused, rolled back
-	@$(BIN)/python demo.py --into $(INTO) --story $(STORY)
+	@$(if $(filter eks,$(TARGET)),tests/cluster.sh) $(BIN)/python demo.py --into $(INTO) --story $(STORY) --target $(TARGET)
 
 test: setup ## the whole test suite
 	@$(BIN)/nox -s test

@@ -1,6 +1,6 @@
 """``make demo``: a service's first hour, for real: created, trained, tested, built, pushed, deployed, called, broken,
 refused, fixed, rolled back; on the embedded AWS, with the commands that its owner would type. ``make demo STORY=full`` goes
-on to CodeBuild and to what is seen from the outside.
+on to CodeBuild and to what is seen from the outside; ``make demo TARGET=eks`` has a cluster in place of functions.
 """
 
 from __future__ import annotations
@@ -21,6 +21,13 @@ from cookiecutter.main import cookiecutter
 ROOT = Path(__file__).parent
 MARK = ".made-by-demo"
 BREAK = 'raise RuntimeError("broken on purpose")\n'
+# By target: the file that is broken, and the line after which it breaks as soon as it is loaded.
+HANDLER = ("src/service/handler.py", "from service.app import create_app\n")
+BROKEN = {
+    "lambda-zip": HANDLER,
+    "lambda-image": HANDLER,
+    "eks": ("src/service/app.py", "from __future__ import annotations\n"),
+}
 
 
 class Failed(Exception):
@@ -35,7 +42,7 @@ class Demo:
         self.times: list[tuple[str, float]] = []
         # One cache of wheels for all demos; nothing of the caller's own settings leaks in, such as to keep no bytecode.
         hidden = ("PIPELINE_", "AWS_", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden) or k == "PIPELINE_CLUSTER"}
         self._environment = {**clean, "PIPELINE_CACHE": str(ROOT / ".pipeline" / "cache")}
 
     def title(self, text: str) -> None:
@@ -101,7 +108,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--into", default="build/demand-pricing", help="where the service goes")
     parser.add_argument("--story", choices=["short", "full"], default="short", help="how much of it is shown")
+    parser.add_argument("--target", choices=list(BROKEN), default="lambda-zip", help="where the service runs")
     asked = parser.parse_args()
+    if asked.story == "full" and asked.target == "eks":
+        parser.error("the full story is one of functions: CloudWatch has no metrics of pods here")
     into = (ROOT / Path(asked.into)).absolute()
     if into.exists() and not (into / ".git" / MARK).exists():
         print(f"✗ {into} exists and was not made by this demo\n  next: make demo INTO=another/folder", file=sys.stderr)
@@ -110,7 +120,7 @@ def main() -> int:
     demo = Demo(into)
     began = time.perf_counter()
     try:
-        story(demo, into)
+        story(demo, into, asked.target)
         if asked.story == "full":
             go_on(demo)
     except Failed as fault:
@@ -128,12 +138,16 @@ def main() -> int:
     return 0
 
 
-def story(demo: Demo, into: Path) -> None:
+def story(demo: Demo, into: Path, target: str) -> None:
     """The whole of it, in order."""
     demo.title("Create a service")
     stop_cloud(into)
     shutil.rmtree(into, ignore_errors=True)
-    create(demo, into)
+    create(demo, into, target)
+    if target == "eks":
+        demo.title("This machine is the cluster's only node: let the pods ask for less of it")
+        demo.edit("pipeline.toml", ("cpu = 500 ", "cpu = 200 "))
+        demo.commit("Smaller pods")
     demo.title("Set it up: its tools, hashed and locked")
     demo.run("set up", "make", "setup")
     demo.title("Train its models (one trial of each kind, to be quick), judge them, and name the best in model.lock")
@@ -150,16 +164,15 @@ def story(demo: Demo, into: Path) -> None:
     demo.run("call", "invoke", "call", f"/v1/predict-price/{stockcode}?bins=4")
     demo.live(1)
     demo.title("Break it on purpose: the deploy is refused, and release 1 still answers")
-    handler = "src/service/handler.py"
-    first = "from service.app import create_app\n"
-    demo.edit(handler, (first, first + BREAK))
-    demo.commit("Break the handler")
+    file, line = BROKEN[target]
+    demo.edit(file, (line, line + BREAK))
+    demo.commit("Break it")
     demo.deliver("release 2", refused=True)
     demo.live(1)
     demo.title("Fix it, and deliver a good change")
-    demo.edit(handler, (first + BREAK, first))
+    demo.edit(file, (line + BREAK, line))
     demo.edit("pipeline.toml", ('LOG_LEVEL = "INFO"', 'LOG_LEVEL = "DEBUG"'))
-    demo.commit("Fix the handler, log more")
+    demo.commit("Fix it, log more")
     demo.run("build release 3", "invoke", "build")
     demo.run("push release 3", "invoke", "push")
     demo.run("plan release 3", "invoke", "plan", fails=True)  # exit code 2: there is something to do
@@ -185,7 +198,7 @@ def go_on(demo: Demo) -> None:
     demo.run("report", "invoke", "report")
 
 
-def create(demo: Demo, into: Path) -> None:
+def create(demo: Demo, into: Path, target: str) -> None:
     """Bake the template into ``into``, and put the bake under git."""
     began = time.perf_counter()
     into.parent.mkdir(parents=True, exist_ok=True)
@@ -194,7 +207,11 @@ def create(demo: Demo, into: Path) -> None:
             str(ROOT),
             no_input=True,
             output_dir=str(into.parent),
-            extra_context={"project_name": into.name.replace("-", " ").title(), "project_slug": into.name},
+            extra_context={
+                "project_name": into.name.replace("-", " ").title(),
+                "project_slug": into.name,
+                "target": target,
+            },
         )
     except BaseException:
         shutil.rmtree(into, ignore_errors=True)  # half a service is none

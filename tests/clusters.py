@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import os
+import signal
 import ssl
+import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,6 +66,45 @@ class Cluster:
     def home(self) -> Path:
         """The cluster's folder."""
         return Path(os.readlink(f"/proc/{self.running.pid}/cwd"), "kubernetes")
+
+    def kill(self, server: str) -> None:
+        """Kill a server of this cluster, which is started again."""
+        for found in self.processes(server):
+            os.kill(found, signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def closed(self, *ports: int) -> Iterator[None]:
+        """Let nothing on the node but its kubelet's port forwarding reach these ports of pods, as security groups can."""
+        inside = ["nsenter", f"--net=/proc/{self.processes('kubelet')[0]}/ns/net", "iptables"]
+        to = [
+            "--out-interface",
+            "cni0",
+            "--protocol",
+            "tcp",
+            "--match",
+            "multiport",
+            "--dports",
+            ",".join(map(str, ports)),
+        ]
+        new, kept = ["--syn", "--jump", "REJECT", "--reject-with", "icmp-host-prohibited"], ["--jump", "REJECT"]
+        rules = [["OUTPUT", *to, *kept, "--reject-with", "tcp-reset"], ["OUTPUT", *to, *new]]
+        for rule in rules:  # the last one is the first that is tried
+            subprocess.run([*inside, "--insert", *rule], check=True)
+        try:
+            yield
+        finally:
+            for rule in rules:
+                subprocess.run([*inside, "--delete", *rule], check=True)
+
+    def processes(self, server: str) -> list[int]:
+        """The processes of this cluster that run ``server``; those of others have other namespaces."""
+        own = json.loads((self.home() / "cluster.json").read_text())["pid"]
+        tree = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+        rows = [(int(pid), int(up), words) for pid, up, words in (row.split(None, 2) for row in tree.splitlines())]
+        mine = {own}
+        for _ in rows:  # processes are listed in no order
+            mine |= {pid for pid, up, _ in rows if up in mine}
+        return [pid for pid, _, words in rows if pid in mine and f"{server} " in words]
 
     def reached(self) -> bool:
         """Whether the API server answers."""
@@ -159,7 +201,8 @@ class Cluster:
             found: list[dict[str, Any]] = parents[0]["conditions"]
             return found if found and all(c["observedGeneration"] == generation for c in found) else None
 
-        return until(conditions, what="the route", seconds=20)
+        known: list[dict[str, Any]] = until(conditions, what="the route", seconds=20)
+        return known
 
 
 def get(address: str, path: str = "/", body: bytes | None = None, **headers: str) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from clusters import Cluster
 from emulated import project
 from github_api import GitHub
+from podded import SLIM
 from tiny import BASE, Tiny
 
 from embedded_aws.kubernetes import machine
@@ -158,6 +159,28 @@ def cluster(kubernetes: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         found = Cluster(emulator.up(root))
     found.create()
     yield found
+    emulator.down(root)
+
+
+@pytest.fixture(scope="session")
+def slim() -> None:
+    """A container engine with Python's slim image, as ``tests/engine.sh`` starts one."""
+    try:
+        engines.find().inspect(SLIM)
+    except PipelineError as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"tests/engine.sh starts an engine for this: {error}")
+
+
+@pytest.fixture(scope="session")
+def pods_home(kubernetes: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A ``.pipeline`` folder that services on a cluster link to; its embedded AWS ends with the session."""
+    folder = tmp_path_factory.mktemp("pods") / "pipeline"
+    folder.mkdir()
+    root = project(folder.parent / "root", folder)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PIPELINE_CLUSTER", kubernetes)
+        emulator.up(root)
+    yield folder
     emulator.down(root)
 
 

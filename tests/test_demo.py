@@ -8,8 +8,10 @@ import signal
 import subprocess
 from pathlib import Path
 
-from bake import ROOT
+import pytest
+from bake import ROOT, bake
 
+from demo import BREAK, BROKEN
 from ml_delivery.waiting import wait
 
 
@@ -84,6 +86,15 @@ def test_demo_goes_through_and_again(tmp_path: Path) -> None:
     assert "✗ interrupted" in output
     assert "Traceback" not in output
     wait(lambda: None if processes_in(into) else True, what="the end of all processes", seconds=20)
+
+
+@pytest.mark.parametrize("target", BROKEN)
+def test_what_the_demo_breaks_is_in_the_bake(tmp_path: Path, target: str) -> None:
+    """Each target's service has the line after which the demo breaks it; with the break it is still a program that compiles."""
+    file, line = BROKEN[target]
+    text = (bake(tmp_path / "out", target=target) / file).read_text()
+    assert text.count(line) == 1
+    compile(text.replace(line, line + BREAK), file, "exec")
 
 
 def test_demo_touches_nothing_that_it_did_not_make(tmp_path: Path) -> None:

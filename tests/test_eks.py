@@ -5,48 +5,37 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shutil
 import subprocess
+import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-import emulated
 import podded
 import pytest
+from bake import ROOT, bake, start
 from base_registry import BaseRegistry
 from botocore.session import Session
+from podding import assumed
 from tiny import Tiny
 
 from ml_delivery import emulator
 from ml_delivery.artifact import build
 from ml_delivery.cloud import Cloud
-from ml_delivery.containers import engines
-from ml_delivery.errors import CloudError, PipelineError, Refused
+from ml_delivery.errors import CloudError, Refused
 from ml_delivery.targets.eks.client import Rejected, open_client
 from ml_delivery.targets.eks.deployer import EksDeployer
 from ml_delivery.targets.eks.names import Paths
 
 
-@pytest.fixture(scope="module")
-def slim() -> None:
-    """A container engine with Python's slim image, as ``tests/engine.sh`` starts one."""
-    try:
-        engines.find().inspect(podded.SLIM)
-    except PipelineError as error:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"tests/engine.sh starts an engine for this: {error}")
-
-
 @pytest.fixture
-def service(slim: None, kubernetes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tiny]:
-    """A tiny service whose target is the cluster of an emulator of its own."""
-    monkeypatch.setenv("PIPELINE_CLUSTER", kubernetes)
-    (tmp_path / "own").mkdir()
-    made = Tiny(tmp_path / "service", tmp_path / "own", "podded")
+def service(slim: None, pods_home: Path, tmp_path: Path) -> Tiny:
+    """A tiny service on the shared cluster."""
+    made = Tiny(tmp_path / "service", pods_home, "podded")
     podded.pod(made, "services")
-    emulator.up(made.root)
-    yield made
-    emulator.down(made.root)
+    return made
 
 
 def test_from_build_to_removal(service: Tiny) -> None:
@@ -54,7 +43,9 @@ def test_from_build_to_removal(service: Tiny) -> None:
     service.git("tag", "v1.4.2")
     service.invoke("build")
     assert "  also as v1.4.2, from git's tag" in service.invoke("push")
-    assert "release 1 is verified: deployed version podded-1 serves production on embedded" in service.invoke("deploy")
+    said = service.invoke("deploy")
+    assert "release 1 is verified: deployed version podded-1 serves production on embedded" in said
+    assert re.search(r"^address: http://127\.0\.0\.1:\d+/$", said, re.M)  # the Gateway asks for no signature
     assert json.loads(service.invoke("call", "/version"))["note"] == "first"
     assert "starting" in service.invoke("logs")
     assert service.invoke("plan") == "production: nothing to do\n"
@@ -121,7 +112,7 @@ def test_deploy_role_can_deploy_and_nothing_else(service: Tiny) -> None:
     """With the role's IAM and the namespace's Role a deploy, a split and a rollback pass; all else in the cluster is refused."""
     service.push()
     service.invoke("bootstrap", "--yes")
-    keys = _assumed(service, "podded-production-deploy")
+    keys = assumed(emulator.up(service.root), "podded-production-deploy")
     service.invoke("build")
     assert "release 1 is verified" in _as(service, keys, "deploy")
     podded.repair(service, "second")
@@ -137,7 +128,11 @@ def test_deploy_role_can_deploy_and_nothing_else(service: Tiny) -> None:
     with pytest.raises(Rejected, match='cannot create resource "pods"'):
         client.write("POST", own.core("pods"), {"metadata": {"name": "own"}})
     stranger = Cloud(
-        "embedded", "eu-west-1", "123456789012", _session(_assumed(service, "podded-production-build")), ""
+        "embedded",
+        "eu-west-1",
+        "123456789012",
+        _session(assumed(emulator.up(service.root), "podded-production-build")),
+        "",
     )
     stranger._endpoint = emulator.up(service.root).endpoint
     with pytest.raises(CloudError, match="AccessDenied"):
@@ -149,22 +144,6 @@ def _session(keys: dict[str, str]) -> Session:
     session.set_config_variable("region", "eu-west-1")
     session.set_credentials(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], keys["AWS_SESSION_TOKEN"])
     return session
-
-
-def _assumed(service: Tiny, role: str) -> dict[str, str]:
-    """Credentials of a role, which is made to trust its account for this."""
-    running = emulator.up(service.root)
-    trust = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}, "Action": "sts:AssumeRole"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    emulated.client(running, "iam").update_assume_role_policy(RoleName=role, PolicyDocument=document)
-    asked = {"RoleArn": f"arn:aws:iam::123456789012:role/{role}", "RoleSessionName": "test"}
-    found = emulated.client(running, "sts").assume_role(**asked)["Credentials"]
-    names = {
-        "AWS_ACCESS_KEY_ID": "AccessKeyId",
-        "AWS_SECRET_ACCESS_KEY": "SecretAccessKey",
-        "AWS_SESSION_TOKEN": "SessionToken",
-    }
-    return {name: found[given] for name, given in names.items()}
 
 
 def _as(service: Tiny, keys: dict[str, str], *words: str) -> str:
@@ -189,3 +168,39 @@ def test_image_that_no_engine_built_runs_in_the_cluster(service: Tiny) -> None:
     registry.close()
     assert outcome.release.artifact.digest == manifest.digest  # type: ignore[union-attr]
     assert json.loads(service.open().deployer.call("/version").body)["content"] == manifest.content
+
+
+def test_pricing_is_deployed_and_asked(slim: None, pods_home: Path, promoted: Path, tmp_path: Path) -> None:
+    """A bake of ``pricing`` for a cluster, with models that its own commands made: built, pushed, deployed, asked."""
+    made = bake(tmp_path / "out", starter="pricing", target="eks")
+    settings = (made / "pipeline.toml").read_text()
+    for old, new in (("cpu = 500 ", "cpu = 200 "), ("replicas = 2 ", "replicas = 1 "), ("drain = 25 ", "drain = 0 ")):
+        assert old in settings
+        settings = settings.replace(old, new)
+    (made / "pipeline.toml").write_text(settings)
+    shutil.copy(promoted / "model.lock", made)
+    shutil.copytree(promoted / "models", made / "models", dirs_exist_ok=True)
+    start(made)
+    (made / ".pipeline").mkdir()
+    (made / ".pipeline/cloud").symlink_to(pods_home / "cloud")
+
+    def typed(*words: str) -> str:
+        hidden = ("PIPELINE_PYTHON", "AWS_", "PYTHONDONTWRITEBYTECODE")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", *words],
+            cwd=made,
+            env={**clean, "PYTHONPATH": str(ROOT / "src")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    typed("build")
+    typed("push")
+    assert "release 1 is verified: deployed version demand-pricing-1" in typed("deploy")
+    stockcode = json.loads(typed("call", "/v1/products"))["products"][0]["stockcode"]
+    asked = json.loads(typed("call", f"/v1/predict-price/{stockcode}?bins=4"))
+    assert (asked["model"]["role"], len(asked["bins"]) > 1) == ("primary", True)

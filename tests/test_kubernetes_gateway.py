@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import collections
-import json
-import os
 import random
-import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -153,24 +149,12 @@ def test_route_says_what_is_not_in_effect(cluster: Cluster, gateway: str) -> Non
 def test_gateway_serves_while_the_api_is_down(cluster: Cluster, gateway: str) -> None:
     """Without the API server traffic goes on as it was; a killed one comes back, and the gateway follows again."""
     cluster.split({"one": 1})
-    kill(cluster, "kube-apiserver")
+    cluster.kill("kube-apiserver")
     for _ in range(20):
         assert get(gateway) == (200, "one")
     until(lambda: cluster.reached(), what="the API server", seconds=120)
     cluster.split({"two": 1})
     assert get(gateway) == (200, "two")
-
-
-def kill(cluster: Cluster, server: str) -> None:
-    """Kill a server of this cluster; those of others have other namespaces."""
-    own = json.loads((cluster.home() / "cluster.json").read_text())["pid"]
-    tree = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [(int(pid), int(parent), args) for pid, parent, args in (row.split(None, 2) for row in tree.splitlines())]
-    mine = {own}
-    for _ in rows:  # processes are listed in no order
-        mine |= {pid for pid, parent, _ in rows if parent in mine}
-    (found,) = [pid for pid, _, args in rows if pid in mine and f" {server} " in args]
-    os.kill(found, signal.SIGKILL)
 
 
 def test_gateways_are_apart(cluster: Cluster, gateway: str) -> None:

@@ -3,7 +3,8 @@
     with faults(lost("UpdateAlias")):
         tiny.deploy()
 
-Faults are injected where botocore hands a request to the network, below its retries, so nothing in the pipeline knows.
+Faults are injected where botocore, and the client of a cluster, hand a request to the network, below their retries, so nothing
+in the pipeline knows. An operation of a cluster is its method and path, such as ``PATCH /apis/apps/v1/…``.
 ``at`` and ``times`` count the calls of the operations that match ``on``, tries of botocore's own included.
 """
 
@@ -23,6 +24,8 @@ from botocore import exceptions
 from botocore.awsrequest import AWSResponse
 from botocore.endpoint import Endpoint
 
+from ml_delivery.targets.eks.client import Client
+
 __all__ = [
     "Call",
     "Fault",
@@ -40,7 +43,7 @@ __all__ = [
     "timeout",
 ]
 
-READS = re.compile(r"Get|List|Describe|Head|Invoke")
+READS = re.compile(r"GET |Get|List|Describe|Head|Invoke")
 
 
 @dataclass(frozen=True)
@@ -101,11 +104,25 @@ def faults(*planned: Fault) -> Iterator[list[str]]:
                 return fault.act(call)
         return call.send()
 
-    Endpoint._do_get_response, Endpoint._send = responding, sending
+    once = Client._once
+
+    def asking(self: Client, method: str, path: str, *rest: Any) -> Any:
+        call = Call(f"{method} {path}", "kubernetes", path, lambda: once(self, method, path, *rest))
+        called.append(call.operation)
+        for fault in planned:
+            if fault.strikes(call):
+                try:
+                    return fault.act(call)
+                except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
+                    self._connection = None
+                    raise ConnectionResetError(str(error)) from error
+        return call.send()
+
+    Endpoint._do_get_response, Endpoint._send, Client._once = responding, sending, asking  # type: ignore[assignment, method-assign]
     try:
         yield called
     finally:
-        Endpoint._do_get_response, Endpoint._send = respond, send
+        Endpoint._do_get_response, Endpoint._send, Client._once = respond, send, once  # type: ignore[method-assign]
 
 
 # -- the faults

@@ -156,6 +156,7 @@ class Users:
     """A process that asks what is live, so many times a second, until it is told to stop."""
 
     def __init__(self, service: Service, rate: float = 20.0, path: str = "/version") -> None:
+        self._met: Met | None = None
         read, self._stop = os.pipe()
         self._result, write = os.pipe()
         self._child = os.fork()
@@ -163,19 +164,25 @@ class Users:
             try:
                 os.close(self._stop)
                 os.set_blocking(read, False)
-                met = _use(service, rate, path, lambda: _told(read))
+                met = self.use(service, rate, path, lambda: _told(read))
                 os.write(write, json.dumps([met.requests, met.failed, met.failures[:20]]).encode())
             finally:
                 os._exit(0)
         os.close(read)
         os.close(write)
 
+    def use(self, service: Service, rate: float, path: str, told: Callable[[], bool]) -> Met:
+        """Ask until ``told``; in the process of the users."""
+        return _use(service, rate, path, told)
+
     def stop(self) -> Met:
-        os.close(self._stop)
-        with os.fdopen(self._result) as pipe:
-            met = Met(*json.loads(pipe.read()))
-        os.waitpid(self._child, 0)
-        return met
+        """End them; what they met. A second call changes nothing."""
+        if self._met is None:
+            os.close(self._stop)
+            with os.fdopen(self._result) as pipe:
+                self._met = Met(*json.loads(pipe.read()))
+            os.waitpid(self._child, 0)
+        return self._met
 
 
 def _told(read: int) -> bool:

@@ -24,7 +24,8 @@ class Front:
 
     Attributes:
         address: a URL; empty for none.
-        access: who may call it, as in ``[http]``: ``iam`` or ``open``; empty for an address that ``[http]`` has no more.
+        access: who may call it, as in ``[http]``: ``iam`` or ``open``; empty for an address that is not of ``[http]``: the target's
+            own, or one that it has no more.
         current: whether it is as ``[http]`` says; if not, ``invoke bootstrap`` makes it so.
     """
 
@@ -51,7 +52,7 @@ def find(delivery: Delivery, *, prepare: bool = False) -> Front:
                 change_sets.delete(name, cloud)
             elif left := change_sets.outputs(Stack(name, "", {}, ""), cloud):
                 return Front(delivery.deployer.address(left[0]), "", False)
-        return Front(delivery.deployer.address({}), access, True)
+        return Front(delivery.deployer.address({}), "", True)
     found = change_sets.outputs(stack, cloud)
     if making and not (found and found[1]) and delivery.deployer.traffic():
         change_sets.ensure(stack, cloud)

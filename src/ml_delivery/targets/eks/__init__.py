@@ -6,6 +6,7 @@ route           how traffic is split
 pods            whether a release's pods are ready or why not, their metrics and logs
 reasons         why a pod does not run
 prometheus      reads metrics in Prometheus's text format
+forward         requests to pods, by the API's proxy or by port forwarding
 manifests       the objects of a release
 client          the cluster's API
 names           names and paths

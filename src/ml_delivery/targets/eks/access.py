@@ -33,6 +33,8 @@ RBAC = "rbac.authorization.k8s.io/v1"
 # The cluster's verbs for a request through its proxy: https://kubernetes.io/docs/reference/access-authn-authz/authorization/
 VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 STAGES = ("plan", "deploy")
+# Over a WebSocket it is a GET; since Kubernetes 1.35 it also needs "create".
+FORWARD = ["get", "create"]
 ACCESS_SECONDS = 20.0
 
 
@@ -129,6 +131,7 @@ def rules(environment: Environment, stage: str) -> list[Tree]:
         allow("autoscaling", "horizontalpodautoscalers", verbs=["create", "patch"]),
         allow("", "pods", verbs=["list"]),
         allow("", "pods/log", "pods/proxy", verbs=["get"]),
+        allow("", "pods/portforward", verbs=FORWARD),
         allow("", "services/proxy", verbs=[VERBS[method] for method in sorted(asked)]),
         allow(gateway, "httproutes", verbs=["get", "create", "patch", "delete"]),
         allow(gateway, "gateways", verbs=["get"]),

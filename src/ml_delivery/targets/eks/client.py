@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import ssl
 import time
 from dataclasses import dataclass
@@ -120,10 +121,11 @@ class Client:
 
     Attributes:
         where: the options by which a command reaches the environment, such as ``--branch main --cloud aws``.
+        forwards: whether pods were found to be reached by port forwarding only.
     """
 
     def __init__(self, cloud: Cloud, cluster: str, endpoint: str, authority: str, where: str) -> None:
-        self.where = where
+        self.where, self.forwards = where, False
         self._cloud, self._cluster, self._endpoint = cloud, cluster, urlsplit(endpoint)
         self._tls = ssl.create_default_context(cadata=authority)
         self._connection: http.client.HTTPSConnection | None = None
@@ -138,7 +140,7 @@ class Client:
             CloudError: the cluster refused or does not answer.
         """
         reply = self.send("GET", path)
-        return None if reply.status == 404 else self._checked("GET", path, reply)
+        return None if reply.status == 404 else self.checked("GET", path, reply)
 
     def items(self, path: str) -> list[Tree]:
         """The objects of the list at ``path``; none if there is no such kind or namespace. Errors as ``get``."""
@@ -169,7 +171,7 @@ class Client:
             options["preconditions"] = {"uid": uid}
         reply = self.send("DELETE", path, json.dumps(options).encode())
         if reply.status not in (404, 409):
-            self._checked("DELETE", path, reply)
+            self.checked("DELETE", path, reply)
 
     def write(self, method: str, path: str, content: object, kind: str = "application/json") -> Tree:
         """Send ``content``, and return the object that it led to.
@@ -177,7 +179,7 @@ class Client:
         Raises:
             Rejected: the cluster refused it.
         """
-        return self._checked(method, path, self.send(method, path, json.dumps(content).encode(), kind))
+        return self.checked(method, path, self.send(method, path, json.dumps(content).encode(), kind))
 
     # -- requests
 
@@ -207,17 +209,51 @@ class Client:
             except (OSError, http.client.HTTPException) as error:
                 self._connection = None
                 if isinstance(error, ssl.SSLCertVerificationError) or time.monotonic() > end:
-                    raise CloudError(
-                        f"the API server of {self._cluster} at {self._endpoint.netloc} does not answer: {error}",
-                        next=f"check the network and the cluster's endpoint access, then invoke status {self.where}",
-                    ) from error
+                    raise self._silent(error) from error
             time.sleep(pause)
             pause = min(pause * 2, 2.0)
 
+    def upgrade(
+        self, path: str, protocol: str, seconds: float
+    ) -> tuple[http.client.HTTPSConnection, http.client.HTTPResponse]:
+        """A WebSocket at ``path``, on a connection of its own, which the caller closes; and the response that opened it.
+
+        Raises:
+            CloudError: the cluster refused it, or does not answer.
+        """
+        connection = self._connect(seconds)
+        try:
+            headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+            headers |= {
+                "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+                "Sec-WebSocket-Protocol": protocol,
+            }
+            own = {"Authorization": f"Bearer {self._fresh()}", "User-Agent": MANAGER}
+            connection.request("GET", self._endpoint.path.rstrip("/") + path, headers={**headers, **own})
+            answer = connection.getresponse()
+            if answer.status != 101:
+                self.checked("GET", path, Reply(max(answer.status, 400), answer.read()))
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise self._silent(error) from error
+        except CloudError:
+            connection.close()
+            raise
+        return connection, answer
+
+    def _connect(self, seconds: float) -> http.client.HTTPSConnection:
+        host, port = self._endpoint.hostname or "", self._endpoint.port or 443
+        return http.client.HTTPSConnection(host, port, timeout=seconds, context=self._tls)
+
+    def _silent(self, error: Exception) -> CloudError:
+        return CloudError(
+            f"the API server of {self._cluster} at {self._endpoint.netloc} does not answer: {error}",
+            next=f"check the network and the cluster's endpoint access, then invoke status {self.where}",
+        )
+
     def _once(self, method: str, path: str, body: bytes | None, headers: dict[str, str], seconds: float) -> Reply:
         if self._connection is None:
-            host, port = self._endpoint.hostname or "", self._endpoint.port or 443
-            self._connection = http.client.HTTPSConnection(host, port, timeout=seconds, context=self._tls)
+            self._connection = self._connect(seconds)
         self._connection.timeout = seconds
         if self._connection.sock is not None:
             self._connection.sock.settimeout(seconds)
@@ -236,7 +272,7 @@ class Client:
             self._token, self._until = token(self._cloud, self._cluster), time.monotonic() + TOKEN_SECONDS
         return self._token
 
-    def _checked(self, method: str, path: str, reply: Reply) -> Tree:
+    def checked(self, method: str, path: str, reply: Reply) -> Tree:
         """The object in a response.
 
         Raises:
@@ -248,10 +284,14 @@ class Client:
         reason = str(found.get("reason", ""))
         message = str(found.get("message", "")) or reply.body.decode("utf-8", "replace")[:300]
         plain, bootstrap = path.partition("?")[0], f"invoke bootstrap {self.where}"
+        if reply.status == 403 and message.endswith("is forbidden: "):  # of an apply that would create the object
+            message += f'cannot create resource "{found.get("details", {}).get("kind", "")}"'
         if reply.status == 401:
             message = f"the EKS cluster {self._cluster} accepts no access entry for the signed-in identity"
         elif reply.status == 403 and "cannot" in message:
             bootstrap = f"{bootstrap}, which updates the role's rights in the cluster"
+        elif reply.status == 404 and found.get("details", {}).get("kind") == "namespaces":
+            message = f"{message} in the EKS cluster {self._cluster}"
         else:
             bootstrap = ""
         raise Rejected(reply.status, reason, f"{method} {plain}: {message}", next=bootstrap)

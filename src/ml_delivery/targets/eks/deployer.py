@@ -10,9 +10,9 @@ from ml_delivery.containers import images
 from ml_delivery.errors import Refused
 from ml_delivery.records import RELEASE_VARIABLE, Answer, Live
 from ml_delivery.target import Deployer
-from ml_delivery.targets.eks import costs, manifests, settings
-from ml_delivery.targets.eks.client import MANAGER, Client, Rejected, Tree, open_client
-from ml_delivery.targets.eks.names import CONTENT, RELEASE, Paths
+from ml_delivery.targets.eks import costs, forward, manifests, settings
+from ml_delivery.targets.eks.client import MANAGER, PATIENCE, Client, Rejected, Tree, open_client
+from ml_delivery.targets.eks.names import PORT, RELEASE, Paths
 from ml_delivery.targets.eks.pods import Pods
 from ml_delivery.targets.eks.route import routing
 
@@ -104,8 +104,7 @@ class EksDeployer(Deployer):
             next(iter(self.context.environment.probe.paths), "/version"),
             replicas,
         )
-        if there is None or there["metadata"]["annotations"].get(CONTENT) != wanted["metadata"]["annotations"][CONTENT]:
-            there = self._apply(self._paths.deployments(deployed), wanted)
+        there = self._apply(self._paths.deployments(deployed), wanted)  # what was edited since is a conflict
         self._own(there, release.settings)
         self.routing.warm(deployed)
         least = self._least(release.settings, live.deployed if live else "")
@@ -132,8 +131,19 @@ class EksDeployer(Deployer):
             if traffic is None:
                 return Answer(0, "", "nothing is live", time.perf_counter() - began, gone=True)
             deployed = traffic.deployed
-        place = f"{self._paths.core('services', deployed)}:http/proxy{path}"
-        reply = self.client.send(method, place, body or None, seconds=CALL_SECONDS, headers=headers)
+        pods = self._pods(deployed)
+        reply = forward.send(
+            self.client,
+            f"{self._paths.core('services', deployed)}:http/proxy",
+            pods.one,
+            PORT,
+            path,
+            method=method,
+            body=body or None,
+            headers=headers,
+            seconds=CALL_SECONDS,
+            patience=PATIENCE,
+        )
         text, passed = reply.body.decode("utf-8", "replace"), time.perf_counter() - began
         refusal = reply.document
         if refusal.get("kind") != "Status" or refusal.get("apiVersion") != "v1":

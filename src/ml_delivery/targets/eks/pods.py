@@ -9,13 +9,13 @@ from urllib.parse import quote
 
 from ml_delivery.errors import CloudError, Refused, Unsettled
 from ml_delivery.records import Line, Numbers
-from ml_delivery.targets.eks import prometheus, reasons
+from ml_delivery.targets.eks import forward, prometheus, reasons
 from ml_delivery.targets.eks.names import CONTENT, METRICS_PORT, PORT, Paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ml_delivery.targets.eks.client import Client, Tree
+    from ml_delivery.targets.eks.client import Client, Reply, Tree
     from ml_delivery.targets.eks.reasons import Reason
 
 __all__ = ["LINES", "Pods"]
@@ -50,6 +50,11 @@ class Pods:
         began, pause = time.monotonic(), 0.1
         limit = self._node_seconds + 2 * self._start + 60
         while not self.available(replicas):
+            if changed := self._changed(replicas):
+                raise Refused(
+                    f"{self.deployed} {changed}, not by this deploy",
+                    next=f"end what changes it, then invoke deploy {self._client.where}",
+                )
             if why := self.reason(time.monotonic() - began):
                 raise Refused(
                     f"{self.deployed} does not start: {self._told(why)}",
@@ -70,6 +75,14 @@ class Pods:
         seen = status.get("observedGeneration", 0) >= found.get("metadata", {}).get("generation", 0)
         return seen and int(status.get("availableReplicas") or 0) >= replicas
 
+    def _changed(self, replicas: int) -> str:
+        """What something else did to the Deployment, so that it can't get this many pods; empty for nothing."""
+        found = self._client.get(self._paths.deployments(self.deployed))
+        if found is None:
+            return "was removed"
+        scaled = int(found["spec"].get("replicas", 0))
+        return f"was scaled to {scaled} of {replicas} pods" if scaled < replicas else ""
+
     def reason(self, waited: float = 0.0) -> Reason | None:
         """Why the pods can't become ready, after they were ``waited`` for; None while nothing is known to be wrong."""
         found = self._client.get(self._paths.deployments(self.deployed)) or {}
@@ -78,7 +91,8 @@ class Pods:
         for pod in self.current():
             if why := reasons.of_pod(pod):
                 return why
-            if (unplaced := reasons.waits_for_node(pod)) and waited >= self._node_seconds:
+            unplaced = reasons.waits_for_node(pod)
+            if unplaced and waited >= self._node_seconds and not self._leaving():
                 return reasons.Reason(f"no node has room for it: {unplaced}")
             self._pull = reasons.pull(pod) or self._pull
             if self._ask(pod) > self._start:
@@ -86,6 +100,15 @@ class Pods:
                     f"it is not ready after {self._start} s (function.start)", pod["metadata"]["name"]
                 )
         return None
+
+    def one(self) -> str:
+        """The API's path of a pod that is ready; empty for none."""
+        ready = [pod["metadata"]["name"] for pod in self.current() if _ready(pod)]
+        return self._paths.core("pods", ready[0]) if ready else ""
+
+    def _leaving(self) -> bool:
+        """Whether pods of this environment are still stopping, which then make room for others."""
+        return any("deletionTimestamp" in pod["metadata"] for pod in self._client.items(self._paths.core("pods")))
 
     def why(self) -> str:
         """The reason with the last lines of the process, in one sentence; empty while nothing is known to be wrong."""
@@ -108,24 +131,32 @@ class Pods:
         total, restarts = prometheus.Measured(), 0
         for pod in self.current():
             restarts += sum(int(one.get("restartCount", 0)) for one in pod["status"].get("containerStatuses", []))
-            reply = self._client.send("GET", self._proxied(pod, METRICS_PORT, "/metrics"), seconds=5, patience=0)
+            reply = self._get(pod, METRICS_PORT, "/metrics", 5)
             if reply.status == 200:
                 total += prometheus.read(reply.body.decode("utf-8", "replace"))
             elif _ready(pod):
+                text = str(reply.document.get("message", "")) or reply.body.decode("utf-8", "replace")[:200]
                 raise CloudError(
-                    f"the metrics of {pod['metadata']['name']} can't be read: {reply.body.decode('utf-8', 'replace')[:200]}",
+                    f"the metrics of {pod['metadata']['name']} can't be read: {text}",
                     next=f"invoke doctor {self._client.where}, then run this again",
                 )
         return Numbers(total.requests, restarts, total.p95, 0, total.failures)
 
     def logs(self, since: float) -> Iterator[Line]:
-        """The lines of all pods since ``since`` (seconds since 1970), oldest first."""
+        """The lines of all pods since ``since`` (seconds since 1970), oldest first.
+
+        Raises:
+            Rejected: the role may not read them.
+        """
         at = quote(datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
         lines = []
         for pod in self.current():
             name = pod["metadata"]["name"]
-            reply = self._client.send("GET", f"{self._paths.core('pods', name)}/log?timestamps=true&sinceTime={at}")
-            if reply.status == 200:
+            path = f"{self._paths.core('pods', name)}/log?timestamps=true&sinceTime={at}"
+            reply = self._client.send("GET", path)
+            if reply.status in (401, 403):
+                self._client.checked("GET", path, reply)
+            if reply.status == 200:  # else its container has not started, or it is gone
                 lines += reply.body.decode("utf-8", "replace").splitlines()
         return (_line(*line.split(" ", 1)) for line in sorted(lines) if " " in line)
 
@@ -158,15 +189,17 @@ class Pods:
             return 0.0
         waited = now - self._running.setdefault(name, now)
         try:
-            reply = self._client.send("GET", self._proxied(pod, PORT, self._path), seconds=2, patience=0)
+            reply = self._get(pod, PORT, self._path, 2)
         except CloudError:
             return waited  # the API server is away; what is asked next waits for it
         if reply.document.get("kind") != "Status" and b"error trying to reach service" not in reply.body:
             self._answer = f"{reply.status}: {reply.body.decode('utf-8', 'replace')[:200]}"
         return waited
 
-    def _proxied(self, pod: Tree, port: int, path: str) -> str:
-        return f"{self._paths.core('pods', pod['metadata']['name'])}:{port}/proxy{path}"
+    def _get(self, pod: Tree, port: int, path: str, seconds: float) -> Reply:
+        place = self._paths.core("pods", pod["metadata"]["name"])
+        proxied = f"{place}:{port}/proxy"
+        return forward.send(self._client, proxied, lambda: place, port, path, seconds=seconds, patience=0)
 
 
 def _ready(pod: Tree) -> bool:

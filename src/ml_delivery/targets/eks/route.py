@@ -101,8 +101,11 @@ class Route(Routing):
             conditions = found.get("status", {}).get("conditions", []) if found else []
             states = {one["type"]: one for one in conditions}
             if not found:
-                why = "there is none"
-            elif conditions:
+                raise Refused(
+                    f"the namespace {self._paths.namespace} has no Gateway {GATEWAY}",
+                    next=f"invoke bootstrap {self._client.where}",
+                )
+            if conditions:
                 why = "; ".join(f"{name}: {one.get('message') or one['status']}" for name, one in states.items())
             return True if states.get("Programmed", {}).get("status") == "True" else None
 
@@ -144,7 +147,7 @@ class Route(Routing):
             else:
                 if seen is None and any(weight for _, weight in _backends(found)):
                     raise Moved("the HTTPRoute was created in the meantime, not by this deploy")
-                others = [(name, 0) for name, _ in _backends(found) if name not in dict(split)]
+                others = self._there([(name, 0) for name, _ in _backends(found) if name not in dict(split)])
                 generation = seen.revision if seen else str(found["metadata"]["generation"])
                 refs = [_reference(*one) for one in [*split, *others][:MOST]]
                 made = self._swap(path, generation, refs, note)
@@ -162,7 +165,7 @@ class Route(Routing):
                 return
             serving = [one for one in there if one[1]]
             resting = [one for one in there if not one[1]]
-            kept = [*serving, (deployed, 0), *resting][:MOST]
+            kept = [*serving, (deployed, 0), *self._there(resting)][:MOST]
             try:
                 self._swap(path, str(found["metadata"]["generation"]), [_reference(*one) for one in kept])
             except Rejected as error:
@@ -183,6 +186,10 @@ class Route(Routing):
             self._swap(path, str(found["metadata"]["generation"]), [_reference(*one) for one in kept])
         except Rejected as error:
             self._moved(error)  # what changed it decides; the next removal tries again
+
+    def _there(self, backends: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Those whose Service exists: what something else removed would make the route one that a controller refuses."""
+        return [one for one in backends if self._client.get(self._paths.core("services", one[0]))]
 
     def _swap(self, path: str, generation: str, refs: list[Tree], note: str = "") -> Tree:
         """Replace the backends if the route still has this generation."""
