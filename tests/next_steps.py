@@ -125,7 +125,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "containers/layouts.py _altered": (LAYOUT,),
     "containers/layouts.py _checked": (LAYOUT,),
     "containers/packer.py _Image.by_engine": (ENGINE,),
-    "containers/packer.py check": (ENGINE,),
+    "containers/packer.py check": ("elsewhere: test_doctor.py::test_missing_python_and_engine_are_said", ENGINE),
     "containers/reading.py Name.parse": (CHANGE,),
     "containers/reading.py Reader._other": (OUTSIDE,),
     "containers/reading.py Reader._refused": (CHANGE, ENGINE, OUTSIDE, OUTSIDE),

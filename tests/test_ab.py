@@ -108,7 +108,7 @@ def report(service: Service, values: list[tuple[int, float]]) -> None:
 def test_from_start_to_winner_as_typed(service: Service) -> None:
     """Started, asked, outcomes reported, read, decided by the rule, stopped: the winner serves, and all of it is recorded."""
     tiny = service.tiny
-    printed = tiny.invoke("ab", "--start", "--challenger", "1")
+    printed = tiny.invoke("ab", "--start", "--challenger", "1", "--metric", "revenue")
     assert "A/B 1 of release 2 (control) and release 1 (challenger), 50 % to 50 %, is running" in printed
     assert "rule: revenue per request, two-sided, alpha 0.05, 50 % of the traffic to the challenger" in printed
     assert weights(service) == {"2": 50, "1": 50}

@@ -73,9 +73,12 @@ def check(config: Config, recipe: Recipe) -> dict[str, str]:
     """What ``invoke doctor`` reports of the engine: which one answers; or that the Dockerfile in the tree needs none.
 
     Raises:
-        SetupError: it needs one, and none answers.
+        SetupError: it needs one, and none answers; or there is no Dockerfile.
     """
-    plan = _plan(config, (config.root / recipe.file).read_bytes())
+    file = config.root / recipe.file
+    if not file.is_file():
+        raise SetupError(f"there is no {recipe.file}, which describes the image", next=f"git checkout -- {recipe.file}")
+    plan = _plan(config, file.read_bytes())
     try:
         return {"answers": engines.find().name}
     except SetupError as error:

@@ -1,6 +1,6 @@
 """Outcomes: what came of the requests that a release answered, from a file or from the service's log.
 
-An outcome names a request or a user, the release that answered, and a number: ``request, release, revenue``. It may have ``at``,
+An outcome names a request or a user, the release that answered, and a number: ``request, release, value``. It may have ``at``,
 when the request was answered: ISO 8601 with a time zone, or seconds since 1970.
 """
 

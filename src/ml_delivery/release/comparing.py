@@ -52,7 +52,7 @@ def require(rule: Rule) -> None:
     if not 0 < rule.effect <= 100:
         problems.append(f"--effect: {rule.effect:g}; write percent: 5")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", rule.metric) or rule.metric in ("request", "user", "release", "at"):
-        problems.append(f"--metric: {rule.metric!r}; write the name of a number that outcomes have: revenue")
+        problems.append(f"--metric: {rule.metric!r}; write the name of a number that outcomes have: value")
     for name, choices in (("unit", ("request", "user")), ("count", ("requests", "outcomes"))):
         if getattr(rule, name) not in choices:
             problems.append(f"--{name}: {getattr(rule, name)!r}; write {' or '.join(choices)}")

@@ -44,7 +44,7 @@ def ab(
     stop: bool = False,
     challenger: int = 0,
     split: int = 50,
-    metric: str = "revenue",
+    metric: str = "value",
     unit: str = "request",
     count: str = "requests",
     alpha: float = 0.05,

@@ -2,7 +2,7 @@
 
 The image is built as for a cluster: three archives on Python's slim image, the service's WSGI application behind gunicorn.
 SageMaker asks it GET /ping, and passes each request on as POST /invocations. So a middleware of the image makes of that the
-request that ``CustomAttributes`` names, ``GET /version`` or ``POST /v1/predict?key=value``, with the same body; a request
+request that ``CustomAttributes`` names, ``GET /version`` or ``POST /v1/answer?key=value``, with the same body; a request
 without them reaches the application's own ``/invocations``. GET /ping is answered as the first path of ``[probe]``.
 
 deployer          stages releases, wakes and removes them, shifts traffic
