@@ -59,7 +59,7 @@ def built(service: Tiny, python: str | Path = sys.executable, **variables: str) 
     cache = service.root.parent / f"cache of {Path(python).parent.parent.name} {len(variables)}"
     env = {**os.environ, "PYTHONPATH": path, "PIPELINE_CACHE": str(cache), **variables}
     words = [str(python), "-c", BUILD, str(service.root)]
-    done = subprocess.run(words, env=env, check=False, capture_output=True, text=True)
+    done = subprocess.run(words, env=env, cwd=service.root.parent, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
