@@ -222,7 +222,7 @@ def _canary(service: Tiny) -> None:
     with users(service) as failed:
         outcome = service.deploy()
     assert not failed
-    assert [step.name for step in outcome.steps if step.name.startswith("shift")] == ["shift 10 %", "shift"]
+    assert [step.weight for step in outcome.steps if step.name == "shift"] == [10, 100]
     assert outcome.release
     assert outcome.release.watched[-1].requests > 0
     assert ask(service, "/variables")["LOG_LEVEL"] == "DEBUG"
