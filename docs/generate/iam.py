@@ -16,13 +16,15 @@ ROLES = {
     "deploy": "Taken by `deploy.yml` in the environment, after the review.",
     "function": "Of the function that serves.",
     "service": "Of the service's pods.",
+    "jobs": "Of the jobs that prepare data, train and tune.",
     "bucket": "What the bucket's policy denies, whoever asks.",
 }
 HEAD = """\
 # IAM actions
 
-Every statement that `invoke bootstrap` creates, with its reason. None is more than its stage needs: a test takes each action away
-and sees the stage stop for want of it, and calls others and sees them refused. `invoke bootstrap` shows these, resolved for an
+Every statement that `invoke bootstrap` creates, with its reason. For the targets on Lambda and `eks` a test takes each action away
+and sees the stage stop for want of it, and calls others and sees them refused; for `sagemaker` it compares the actions with those
+that a whole deploy calls. `invoke bootstrap` shows these, resolved for an
 environment, before it changes anything; `invoke doctor --cloud aws` compares the account with them.
 """
 
@@ -61,7 +63,7 @@ def page() -> str:
 def statements() -> list[Statement]:
     """All of them, the package's own first."""
     paths = [PACKAGE / "infra/foundation.yaml", PACKAGE / "infra/delivery.yaml"]
-    paths += sorted((PACKAGE / "targets").rglob("*.yaml"))
+    paths += sorted((PACKAGE / "account").glob("*.yaml")) + sorted((PACKAGE / "targets").rglob("*.yaml"))
     return [one for path in paths for one in _of(path)]
 
 
