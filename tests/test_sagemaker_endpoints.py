@@ -211,5 +211,5 @@ def test_no_request_fails_while_fleets_are_replaced(place: Place) -> None:
     for each in clients:
         each.join()
     assert not failed
-    assert asked["steady"] > 20
+    assert asked["steady"] > 8  # two from each client at least: the sooner a fleet is replaced, the fewer
     place.aws.delete_endpoint(EndpointName="busy")
