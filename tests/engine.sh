@@ -16,7 +16,7 @@ fi
 
 mkdir -p "$home"
 missing=()
-for need in dockerd:docker.io containerd:containerd runc:runc iptables:iptables buildah:buildah mmdebstrap:mmdebstrap; do
+for need in dockerd:docker.io containerd:containerd runc:runc iptables:iptables ip:iproute2 buildah:buildah mmdebstrap:mmdebstrap; do
   command -v "${need%:*}" > /dev/null || missing+=("${need#*:}")
 done
 if [ ${#missing[@]} -gt 0 ]; then
@@ -56,11 +56,19 @@ SCRIPT
   mv "$home/new.tar" "$base"
 fi
 
+# A bridge of its own: on one that engines share, their containers get the same addresses, and those of an engine that was killed
+# keep theirs, so that some containers are not reached.
+bridge=engine$$
+while network=10.$((RANDOM % 256)).$((RANDOM % 256)); ip route | grep -q "^$network\."; do :; done
+ip link add "$bridge" type bridge
+ip address add "$network.1/24" dev "$bridge"
+ip link set "$bridge" up
+
 socket=$(mktemp -d)/docker.sock
-dockerd --data-root "$home/data" --exec-root "${socket%/*}/exec" --pidfile "${socket%/*}/pid" -H "unix://$socket" \
+dockerd --bridge "$bridge" --data-root "$home/data" --exec-root "${socket%/*}/exec" --pidfile "${socket%/*}/pid" -H "unix://$socket" \
   --iptables=false --ip6tables=false --storage-driver overlay2 > "$home/dockerd.log" 2>&1 &
 engine=$!
-trap 'kill "$engine" || true; wait "$engine" || true; umount "${socket%/*}"/exec/netns/* 2> /dev/null || true; rm -rf "${socket%/*}" || true' EXIT
+trap 'kill "$engine" || true; wait "$engine" || true; umount "${socket%/*}"/exec/netns/* 2> /dev/null || true; rm -rf "${socket%/*}" || true; ip link delete "$bridge" || true' EXIT
 export DOCKER_HOST=unix://$socket
 for _ in $(seq 100); do docker version > /dev/null 2>&1 && break; sleep 0.2; done
 

@@ -69,6 +69,23 @@ def test_signed_requests_alone_are_answered(tiny: Tiny) -> None:
     assert ask(f"{url}version", "OPTIONS", **asked)[0] // 100 == 2
 
 
+def test_question_of_a_browser_needs_no_signature(tiny: Tiny) -> None:
+    """Signed requests alone, but for OPTIONS, on every path; without pages there is no such route."""
+
+    def routes(http: str) -> dict[str, str]:
+        configure(tiny, http)
+        stack = stacks.front(tiny.config, tiny.config.environment("main"))
+        assert stack is not None
+        made = [
+            one["Properties"] for one in json.loads(stack.body)["Resources"].values() if one["Type"].endswith("Route")
+        ]
+        return {one["RouteKey"]: one["AuthorizationType"] for one in made}
+
+    assert routes(API) == {"$default": "AWS_IAM"}
+    assert routes(f"{API}\n{PAGES}") == {"$default": "AWS_IAM", "OPTIONS /{proxy+}": "NONE", "OPTIONS /": "NONE"}
+    assert routes(f"{OPEN}\n{PAGES}") == {"$default": "NONE"}
+
+
 def test_front_can_be_changed(tiny: Tiny) -> None:
     """From a Function URL to an API: one address is closed, the other is there."""
     configure(tiny, 'front = "function-url"\naccess = "open"')
@@ -103,6 +120,7 @@ def test_domain_is_part_of_the_stack(tiny: Tiny) -> None:
         (f'{API}\nzone = "Z1234"', "http.zone: there is no http.domain"),
         (f"{API}\n[function]\ntimeout = 31", "function.timeout: 31 s, and an HTTP API answers 503 after 30 s"),
         (f'front = "function-url"\n{DOMAIN}', "http.domain: only an HTTP API has one"),
+        (DOMAIN, "http.certificate: there is no front that could have one"),
         (f'{API}\ndomain = "Prices"', "http.domain"),
     ],
 )

@@ -156,6 +156,9 @@ class Http:
         found = []
         if self.front not in fronts:
             found.append(f"http.front: {target} has no {self.front!r}; write one of {', '.join(fronts)}")
+        if self.front == "none":
+            named = [name for name in ("domain", "certificate", "zone") if getattr(self, name)]
+            found += [f"http.{name}: there is no front that could have one; write http.front" for name in named]
         if self.access == "open" and self.callers:
             found.append('http.callers: access is "open", so everyone may call it; remove the callers or write "iam"')
         return found

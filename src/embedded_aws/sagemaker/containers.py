@@ -90,8 +90,7 @@ class Container:
     def __init__(self, run: Run, write: Callable[[str], None]) -> None:
         self._run, self._write = run, write
         self._name = f"sagemaker-{secrets.token_hex(8)}"
-        # Root needs no engine for what serves: beside one, containers of several emulators were not reached at their ports.
-        self._engine = "" if run.serves and os.geteuid() == 0 else engine()
+        self._engine = engine()
         self._network: Network | None = None
         self._address = 0
         if self._engine:

@@ -84,6 +84,7 @@ def template(http: Http, alias: dict[str, str], cors: Tree) -> tuple[Tree, Tree]
         # A browser does not sign its preflight request, which a route that covers all methods would refuse:
         # https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-cors.html
         resources["Preflight"] = _route("OPTIONS /{proxy+}", "NONE")
+        resources["PreflightOfRoot"] = _route("OPTIONS /", "NONE")  # which the other one does not cover
     if not http.domain:
         return resources, {"Address": {"Value": own}, "Api": {"Value": own}}
     resources["Domain"] = _resource(
