@@ -53,7 +53,7 @@ def settle(path: Path, block: Block) -> None:
                 path.write_text(f"{text}\n[{section}]\n", encoding="utf-8")
         elif named := re.match(r"(\w+) = (.*)$", line):
             head, at, rest = text.partition(f"\n[{section}]")
-            body, gap, tail = re.match(r"(.*?)(\n(?=\[)|\Z)(.*)", rest, re.S).groups()  # type: ignore[union-attr]
+            body, gap, tail = re.split(r"(\n(?=\[)|\Z)", rest, maxsplit=1)
             key = re.compile(rf"^{named[1]} = [^#\n]*", re.M)
             new = f"{named[1]} = {named[2]}  "
             body = key.sub(new.replace("\\", r"\\"), body, count=1) if key.search(body) else f"{body}\n{new}"

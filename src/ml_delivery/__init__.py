@@ -10,7 +10,7 @@ monitoring/     one definition of panels and alarms, and everything that is made
 experiments/    what an A/B has measured so far, and what follows from it
 jobs/           data prepared and models trained, here or as jobs on AWS
 release/        artifact + configuration + model in one environment: planned, deployed, watched, recorded, rolled back
-containers/     images: built by this machine's engine, pushed to ECR
+containers/     images: written as files or built by this machine's engine, pushed to ECR
 account/        an environment's infrastructure in its account: created, checked, removed
 upgrade         updates a service to a newer template, by cruft
 upstream        the template, and its changes
