@@ -116,6 +116,8 @@ def test_reference_has_what_the_code_has(checkout: Path) -> None:
         "Percent of the traffic.\n\n- Write percent of the traffic: `10`\n- Default: `10`\n- Allowed: 1 to 99"
         in settings
     )
+    pause = settings.partition("### deploy.pause\n")[2].partition("\n\n-")[0]
+    assert all(f"`{target}`" in pause for target in plugin.built_in())  # each has the least pause of its own
     tasks = (made / "tasks.md").read_text(encoding="utf-8")
     for name in [*namespace.tasks, *(f"cloud.{name}" for name in namespace.collections["cloud"].tasks)]:
         assert f"## invoke {name}\n" in tasks
@@ -123,6 +125,9 @@ def test_reference_has_what_the_code_has(checkout: Path) -> None:
     for path in (ROOT / "src/ml_delivery").rglob("*.yaml"):
         for sid in re.findall(r"- Sid: (\w+)", path.read_text(encoding="utf-8")):
             assert f"- **{sid}**" in permissions or sid == "AlarmsTell", sid
+    assert set(re.findall(r"^## (.*)$", permissions, re.M)) == {
+        *("bucket", "build", "codebuild", "plan", "deploy", "jobs", "service", "function", "repository")
+    }
     differences = (made / "differences.md").read_text(encoding="utf-8")
     for target in plugin.built_in():
         rows = plugin.find(target, ROOT).parity

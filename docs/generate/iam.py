@@ -15,9 +15,10 @@ ROLES = {
     "plan": "Taken by `deploy.yml` on the branch, before the review; it only reads.",
     "deploy": "Taken by `deploy.yml` in the environment, after the review.",
     "function": "Of the function that serves.",
-    "service": "Of the service's pods.",
+    "service": "Of what serves in containers: the pods of `eks`, the instances of `sagemaker`.",
     "jobs": "Of the jobs that prepare data, train and tune.",
     "bucket": "What the bucket's policy denies, whoever asks.",
+    "repository": "What the policy of the images' repository allows.",
 }
 HEAD = """\
 # IAM actions
@@ -52,7 +53,7 @@ def page() -> str:
     text = HEAD
     found = statements()
     for role in dict.fromkeys(one.role for one in found):
-        text += f"\n## {role}\n\n{ROLES.get(role, 'Of a target.')}\n\n"
+        text += f"\n## {role}\n\n{ROLES[role]}\n\n"
         for one in (one for one in found if one.role == role):
             denied = " (denied)" if one.effect == "Deny" else ""
             actions = ", ".join(f"`{action}`" for action in one.actions)
@@ -68,7 +69,7 @@ def statements() -> list[Statement]:
 
 
 def _of(path: Path) -> list[Statement]:
-    role, policy, listing = "bucket" if path.parent.name == "infra" else "", "", False
+    role, policy, listing = "bucket" if path.parent.name == "infra" else "repository", "", False
     notes: list[str] = []
     found: list[Statement] = []
     for line in path.read_text(encoding="utf-8").splitlines():

@@ -33,7 +33,7 @@ def page() -> str:
     said = {target: comments(target) for target in plugin.built_in()}
     for section, kind in keys.SECTIONS.items():
         if section != "function":
-            parts.append(_section(f"[{section}]", section, kind, next(iter(said.values()))))
+            parts.append(_section(f"[{section}]", section, kind, _together(said)))
             continue
         parts.append(f"## [function]\n\n{_sentence(kind)}\n")
         shared = {field.name for field in dataclasses.fields(kind)}
@@ -62,6 +62,20 @@ def comments(target: str) -> dict[str, str]:
         else:
             last = ""
     return found
+
+
+def _together(said: dict[str, dict[str, str]]) -> dict[str, str]:
+    """The comment of each key; where targets have different ones, each with its targets."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for target, commented in said.items():
+        for name, text in commented.items():
+            found.setdefault(name, {}).setdefault(text, []).append(f"`{target}`")
+    return {
+        name: ".\n\n".join(f"For {', '.join(targets)}: {text}" for text, targets in texts.items())
+        if len(texts) > 1
+        else next(iter(texts))
+        for name, texts in found.items()
+    }
 
 
 def _functions() -> dict[str, type[Any]]:
