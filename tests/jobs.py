@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,17 @@ class Training:
         tiny.write("pipeline.toml", (tiny.root / "pipeline.toml").read_text() + JOBS.format(image=self.image))
         tiny.commit()
         self.aws = client(self.running, "sagemaker")
+
+    def started(self, *words: str) -> subprocess.Popen[str]:
+        """``invoke`` while it runs, with both outputs in one."""
+        return subprocess.Popen(
+            self.tiny.command(*words),
+            cwd=self.tiny.root,
+            env=self.tiny.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def made(self) -> dict[str, bytes]:
         """The files that a training left, by name; they are removed."""

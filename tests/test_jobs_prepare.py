@@ -153,7 +153,8 @@ def test_source_in_s3_has_its_version(service: Training) -> None:
     s3, place = client(service.running, "s3"), f"s3://{opened.foundation.bucket}/raw/rows.txt"
     put = s3.put_object(Bucket=opened.foundation.bucket, Key="raw/rows.txt", Body=b"7 8")
     cloud = Cloud.open(service.tiny.config, opened.environment, "embedded")
-    (source,) = preparing.origins(service.tiny.config, {"source": "", "other": place}, cloud)
+    options = {"source": "", "other": place, "codes": "x" * 300}  # the last is no path
+    (source,) = preparing.origins(service.tiny.config, options, cloud)
     assert (source.place, source.version, source.etag) == (place, put["VersionId"], put["ETag"].strip('"'))
     with pytest.raises(ModelError, match="other: there is no s3://nowhere"):
         preparing.here(service.tiny.config, {"other": "s3://nowhere-at-all/x"}, cloud, print)
@@ -220,3 +221,11 @@ def test_service_without_a_notebook_is_refused(service: Training) -> None:
     service.tiny.git("checkout", "--quiet", "--", ".")
     service.tiny.replace("pipeline.toml", "notebooks/prepare.py", "notebooks/other.py")
     assert "there is no notebooks/other.py ([prepare] notebook)" in service.tiny.invoke("prepare", code=1)
+
+
+def test_environment_without_jobs_starts_nothing(service: Training) -> None:
+    """Without an instance type the reason is all that is printed, and no cost of nothing."""
+    service.tiny.replace("pipeline.toml", 'instance = "ml.m5.large"', 'instance = ""')
+    printed = service.tiny.invoke("prepare", "--on", "sagemaker", code=1)
+    assert "jobs.instance: empty, so that there are no jobs" in printed
+    assert "runs on" not in printed

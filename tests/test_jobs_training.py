@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -92,6 +91,10 @@ def test_dataset_is_named_by_its_digest(service: Training) -> None:
     assert "there is no dataset" in service.tiny.invoke("train", "--option", f"data={place}", code=1)
     service.tiny.invoke("train", "--branch", "main", "--option", f"data={place}")  # fetched from the bucket
     assert service.made()["a.model"] == b"a of rows"
+    manifest = service.tiny.root / f"data/{digest}/manifest.json"  # in git: another branch may not have it
+    manifest.unlink()
+    training.plan(context(service), {"data": place}, 1)
+    assert manifest.read_text() == "{}"
     service.tiny.write(place, "other rows")
     assert f"{place} was altered" in service.tiny.invoke(*ON, "--option", f"data={place}", code=1)
     (service.tiny.root / place).unlink()
@@ -116,15 +119,7 @@ def test_training_that_fails_is_one_message(service: Training, do: str, hosts: i
 
 def test_cancel_stops_the_job(service: Training) -> None:
     """Ctrl-C stops the job, and waits until it has stopped."""
-    command = service.tiny.command(*ON, "--option", "do=wait")
-    with subprocess.Popen(
-        command,
-        cwd=service.tiny.root,
-        env=service.tiny.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
+    with service.started(*ON, "--option", "do=wait") as process:
         assert process.stdout
         for line in process.stdout:
             if "waiting" in line:

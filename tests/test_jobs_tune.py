@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jobs import Training
+
+from ml_delivery.waiting import wait
 
 ON = ("tune", "--on", "sagemaker")
 # The score of each kind is least at x = 3; kind b has its least at size large, too.
@@ -22,10 +23,12 @@ parser.add_argument("--spaces", action="store_true")
 for name, default in (("kind", ""), ("x", "9"), ("size", "small"), ("do", "")):
     parser.add_argument(f"--{name}", default=default)
 options = parser.parse_args()
+print("a library warns", file=sys.stderr)
 x = {"low": 1, "high": 4, "whole": True}
 if options.spaces:
     spaces = {"a": {"x": x}, "b": {"x": x, "size": {"choices": ["small", "large"]}}}
-    print({"words": "no", "empty": json.dumps({"a": {}})}.get(options.do, json.dumps(spaces)))
+    wrong = {"empty": {"a": {}}, "none": {"a": {"x": {"choices": []}}}}
+    print("no" if options.do == "words" else json.dumps(wrong.get(options.do, spaces)))
     sys.exit()
 inside = os.path.isdir("/opt/ml/input")
 if options.do == "fail" or (inside and options.do == "fail there"):
@@ -135,6 +138,7 @@ def test_budget_in_dollars_is_a_limit_in_time(service: Training) -> None:
         ("lost", "printed no score of a that [tune] metric matches: score=([0-9.]+)"),
         ("words", "with --spaces printed no JSON object of kinds and ranges"),
         ("empty", "with --spaces printed a kind without ranges"),
+        ("none", "with --spaces printed a kind without ranges, or an empty range"),
         ("fail there", "failed: No training job reported the objective metric"),
     ],
 )
@@ -157,22 +161,10 @@ def test_mistyped_tunings_are_refused(service: Training) -> None:
 
 def test_cancel_stops_all_trials(service: Training) -> None:
     """Ctrl-C stops the tuning job with its trials."""
-    command = service.tiny.command(*ON, "--kind", "a", "--option", "do=wait")
-    started = len(service.aws.list_training_jobs(NameContains="jobs-tune", MaxResults=100)["TrainingJobSummaries"])
-    with subprocess.Popen(
-        command,
-        cwd=service.tiny.root,
-        env=service.tiny.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
+    with service.started(*ON, "--kind", "a", "--option", "do=wait") as process:
         assert process.stdout
-        while (
-            len(service.aws.list_training_jobs(NameContains="jobs-tune", MaxResults=100)["TrainingJobSummaries"])
-            == started
-        ):
-            assert process.poll() is None, process.stdout.read()
+        wait(lambda: service.runs() or process.poll(), what="a trial", seconds=60)
+        assert process.poll() is None, process.stdout.read()
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
     assert "✗ interrupted; the job " in rest

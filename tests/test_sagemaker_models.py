@@ -262,3 +262,12 @@ def test_invoking_needs_a_right_on_the_endpoint(place: Place) -> None:
     )
     assert code_of(lambda: given.invoke_endpoint(EndpointName="mine", Body=b"")) == "ValidationError"  # there is none
     assert code_of(lambda: given.invoke_endpoint(EndpointName="yours", Body=b"")).startswith("AccessDenied")
+
+
+def test_listing_trials_needs_a_right_on_their_tuning_job(place: Place) -> None:
+    """Who may list the training jobs of one tuning job may not list those of another."""
+    action = "sagemaker:ListTrainingJobsForHyperParameterTuningJob"
+    given = user(place.running, "lister", "sagemaker", allow(action, on=f"{SERVICE}:hyper-parameter-tuning-job/mine"))
+    listed = given.list_training_jobs_for_hyper_parameter_tuning_job
+    assert code_of(lambda: listed(HyperParameterTuningJobName="mine")) == "ResourceNotFound"  # there is none
+    assert code_of(lambda: listed(HyperParameterTuningJobName="yours")).startswith("AccessDenied")

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from ml_delivery.dependencies import envs
 from ml_delivery.errors import ConfigError, ModelError, SetupError
+from ml_delivery.keys import Command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ml_delivery.config import Config
-    from ml_delivery.keys import Command
 
 __all__ = ["LOCK", "STAGES", "argv", "environment", "execute", "named", "parse", "run"]
 
@@ -50,18 +50,18 @@ def run(
 
 
 def named(config: Config, stage: str) -> Command:
-    """The service's command of ``stage``.
+    """The service's command of ``stage``, or of tuning, with its options.
 
     Raises:
         ModelError: it has none.
     """
-    command: Command = getattr(config, stage)
-    if not command.command:
+    found = getattr(config, stage)
+    if not found.command:
         raise ModelError(
             f"this service has no command to {stage} a model",
             next=f'if it should have one, write [{stage}] command = ["python", "-m", "service.…"] into pipeline.toml',
         )
-    return command
+    return Command(found.command, found.options)
 
 
 def execute(

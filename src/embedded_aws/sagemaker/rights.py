@@ -24,6 +24,7 @@ NAMES = {
     "HyperParameterTuningJobName": "hyper-parameter-tuning-job",
     "ModelPackageGroupName": "model-package-group",
 }
+LISTS = ("ListTags", "ListTrainingJobsForHyperParameterTuningJob")  # those that are of a resource
 INVOKED = re.compile(r"/endpoints/([^/]+)/invocations/?")
 
 
@@ -44,8 +45,7 @@ def patch() -> None:
             request = json.loads(body or b"{}")
         except ValueError:
             return "*"
-        # https://docs.aws.amazon.com/sagemaker/latest/dg/api-permissions-reference.html: of the lists, tags alone are a resource's
-        if not isinstance(request, dict) or (operation.startswith("List") and operation != "ListTags"):
+        if not isinstance(request, dict) or (operation.startswith("List") and operation not in LISTS):
             return "*"
         resource, *others = _resources(operation, request, f"arn:aws:sagemaker:{where[0]}:{where[1]}")
         require(*_more(operation, request, resource, others))

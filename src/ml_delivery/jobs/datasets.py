@@ -113,8 +113,9 @@ def require(root: Path, options: Mapping[str, Any], context: Context | None) -> 
     """
     for digest in named(options):
         file = root / path(digest)
-        if not file.is_file():
-            _fetch(file, digest, context)
+        for name in (FILE, MANIFEST) if context else (FILE,):  # to train here, the manifest is not needed
+            if not file.with_name(name).is_file():
+                _fetch(file.with_name(name), digest, context)
         if (found := digest_of(file)) != digest:
             raise ModelError(
                 f"{path(digest)} was altered: its digest is {found}",
@@ -141,17 +142,16 @@ def _fetch(file: Path, digest: str, context: Context | None) -> None:
             f"there is no dataset {digest} in data/",
             next=f"run this again with --branch, which fetches it; or {remedy}",
         )
-    for name in (FILE, MANIFEST):
-        found = objects.get(context.cloud, context.foundation.bucket, f"data/{digest}/{name}")
-        if found is None:
-            raise ModelError(
-                f"there is no dataset {digest}, neither in data/ nor in the bucket {context.foundation.bucket}",
-                next=remedy,
-            )
-        file.parent.mkdir(parents=True, exist_ok=True)
-        arriving = file.with_name(f".{name}.{os.getpid()}")
-        arriving.write_bytes(found[0])
-        arriving.replace(file.with_name(name))
+    found = objects.get(context.cloud, context.foundation.bucket, f"data/{digest}/{file.name}")
+    if found is None:
+        what = f"dataset {digest}" if file.name == FILE else f"{MANIFEST} of the dataset {digest}"
+        raise ModelError(
+            f"there is no {what}, neither in data/ nor in the bucket {context.foundation.bucket}", next=remedy
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    arriving = file.with_name(f".{file.name}.{os.getpid()}")
+    arriving.write_bytes(found[0])
+    arriving.replace(file)
 
 
 def _described(manifest: Path, *, new: bool) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -96,8 +97,6 @@ def _job(config: Config, options: Mapping[str, Any]) -> tuple[bytes, dict[str, A
 
 
 def _run(config: Config, words: list[str], variables: Mapping[str, str], line: Callable[[str], None]) -> None:
-    import os
-
     environment = {**os.environ, **variables, "PYTHONPATH": str(config.root / "src")}
     with subprocess.Popen(
         words,
@@ -113,7 +112,7 @@ def _run(config: Config, words: list[str], variables: Mapping[str, str], line: C
             for text in process.stdout:
                 line(text.rstrip("\n"))
             code = process.wait()
-        except BaseException:
+        except BaseException:  # a cancel, too, or the notebook would run on
             process.terminate()
             raise
     if code:
@@ -130,7 +129,7 @@ def origins(config: Config, values: Mapping[str, Any], cloud: Cloud | None) -> t
             continue
         if value.startswith("s3://"):
             found.append(_object(option, value, cloud))
-        elif value and (file := config.root / value).is_file():
+        elif value and os.path.isfile(file := config.root / value):  # false for a text that is too long for a path
             found.append(Origin(option, value, file.stat().st_size, "", f"sha256:{datasets.digest_of(file)}"))
     return tuple(found)
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from ml_delivery import commands
 from ml_delivery.errors import ConfigError, ModelError
 from ml_delivery.jobs import datasets, images, running, sagemaker, steps
-from ml_delivery.keys import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,16 +87,12 @@ def plan(
         CloudError, BuildError, SetupError: there is no image, or it can't be built; or the role is missing.
     """
     config, settings = context.config, context.config.tune
-    if not settings.command:
-        raise ModelError(
-            "this service has no command to tune a model",
-            next='if it should have one, write [tune] command = ["python", "-m", "service.…"] into pipeline.toml',
-        )
+    command = commands.named(config, "tune")
     role = steps.role(context)
-    given = {**settings.options, **options}
+    given = {**command.options, **options}
     datasets.require(config.root, given, context)
-    python = str(commands.environment(config)) if settings.command[0] == "python" else ""
-    words = commands.argv(Command(settings.command), given, python)
+    python = str(commands.environment(config)) if command.command[0] == "python" else ""
+    words = commands.argv(command, options, python)
     spaces = _spaces(context, words, kinds)
     if warm and len(spaces) > 1:
         # https://docs.aws.amazon.com/sagemaker/latest/dg/multiple-algorithm-hpo.html
@@ -109,7 +104,7 @@ def plan(
         datasets.upload(config.root, digest, context)
     return Plan(
         spaces,
-        tuple(commands.argv(Command(settings.command), given, "python")),
+        tuple(commands.argv(command, options, "python")),
         datasets.named(given),
         role,
         images.find(context),
@@ -181,8 +176,8 @@ def _limit(context: Context) -> int:
     return limit
 
 
-def _ask(context: Context, words: list[str]) -> str:
-    """What the tuning command prints."""
+def _ask(context: Context, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run the tuning command on this machine, for what it prints."""
     root = context.config.root
     variables = {**os.environ, **context.cloud.variables(), "PYTHONPATH": str(root / "src")}
     done = subprocess.run(words, cwd=root, env=variables, capture_output=True, text=True, errors="replace", check=False)
@@ -191,14 +186,15 @@ def _ask(context: Context, words: list[str]) -> str:
         raise ModelError(
             f"[tune] command exited with code {done.returncode}: {''.join(last)}", next="fix it, then run this again"
         )
-    return done.stdout + done.stderr
+    return done
 
 
 def _spaces(context: Context, words: list[str], kinds: tuple[str, ...]) -> dict[str, dict[str, dict[str, Any]]]:
-    text = _ask(context, [*words, "--spaces"])
+    text = _ask(context, [*words, "--spaces"]).stdout  # warnings of libraries are on standard error
     try:
         found: dict[str, dict[str, dict[str, Any]]] = json.loads(text)
-        whole = all("choices" in r or r["low"] <= r["high"] for space in found.values() for r in space.values())
+        ranges = [one for space in found.values() for one in space.values()]
+        whole = all(one["choices"] if "choices" in one else one["low"] <= one["high"] for one in ranges)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"[tune] command with --spaces printed no JSON object of kinds and ranges: {error}", next="correct it"
@@ -215,9 +211,9 @@ def _spaces(context: Context, words: list[str], kinds: tuple[str, ...]) -> dict[
 def _trial(context: Context, words: list[str], kind: str) -> float:
     """Run a trial of a kind on this machine, with its first values; the seconds that it took."""
     began = time.monotonic()
-    text = _ask(context, [*words, "--kind", kind])
+    done = _ask(context, [*words, "--kind", kind])
     expression = context.config.tune.metric
-    if not re.search(expression, text):
+    if not re.search(expression, done.stdout + done.stderr):  # a job's log has both
         raise ModelError(
             f"[tune] command printed no score of {kind} that [tune] metric matches: {expression}",
             next="correct tune.metric in pipeline.toml",

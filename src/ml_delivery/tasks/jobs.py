@@ -35,6 +35,7 @@ def prepare(_: Any, option: list[str] | None = None, on: str = "", branch: str =
     require(on)
     if on:
         delivery = open_environment(branch, cloud, config=config, prepare=True)
+        steps.role(delivery)  # without jobs there is no cost to show
         console.say(f"runs on {config.jobs.instance}, {_most(steps.cost(delivery, 1, config.jobs.minutes * 60))}")
         with console.foreign() as line:
             dataset, done = preparing.on_hosts(delivery, options, lambda text: line(f"  {text}"))

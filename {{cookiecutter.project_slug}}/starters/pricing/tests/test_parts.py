@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from service import cleaning, dataset, models, reading, registry, training, trial
@@ -29,12 +30,16 @@ def whole(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_prepared_data_are_not_cleaned_again(small: Path, prepared: Path, tmp_path: Path) -> None:
+def test_prepared_data_are_not_cleaned_again(
+    small: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both have the same rows, by their digest, and say what was dropped; another Parquet file is cleaned."""
     raw, found = dataset.load(str(small), 7), dataset.load(str(prepared), 7)
     assert (found.digest, found.cleaning) == (raw.digest, raw.cleaning)
     reading.read(str(small)).to_parquet(tmp_path / "raw.parquet")
-    assert dataset.load(str(tmp_path / "raw.parquet"), 7).digest == raw.digest
+    with monkeypatch.context() as patched:  # one that was not prepared is read once, by ``reading``
+        patched.setattr(pd, "read_parquet", None)
+        assert dataset.load(str(tmp_path / "raw.parquet"), 7).digest == raw.digest
     (tmp_path / "none.parquet").write_text("not Parquet")
     with pytest.raises(reading.BadData, match="can't be read"):
         dataset.load(str(tmp_path / "none.parquet"), 7)
@@ -87,8 +92,13 @@ def test_a_trial_has_the_score_that_training_tunes_by(
     assert float(capsys.readouterr().out.removeprefix("score=")) != pytest.approx(scores["elasticnet"], abs=1e-6)
     assert trial.main(["--kind", "lightgbm", *data, "--num_leaves", "7", "--learning_rate", "0.1"]) == 0
     assert trial.main(["--kind", "svr", *data, "--components", "40"]) == 0
-    assert trial.main(["--kind", "svr", *data, "--beta", "1"]) == 1
-    assert trial.main(data) == 1
+    for words, says in (
+        (["--kind", "svr", *data, "--beta", "1"], "there is no --beta"),
+        (["--kind", "svr", *data, "--components", "41"], "--components is one of 40, 80, 120, and not '41'"),
+        (data, "--kind is missing"),
+    ):
+        assert trial.main(words) == 1
+        assert says in capsys.readouterr().err
 
 
 def test_training_begins_with_tuned_values(prepared: Path, tmp_path: Path) -> None:
@@ -100,5 +110,6 @@ def test_training_begins_with_tuned_values(prepared: Path, tmp_path: Path) -> No
     (record,) = (tmp_path / registry.FOLDER).glob("run-*.json")
     (digest,) = json.loads(record.read_text())["models"]
     assert registry.read(tmp_path, digest)[1]["parameters"] == {"alpha": 0.05, "l1_ratio": 0.25}
-    tuned.write_text("{}")
-    assert training.main([*words, "--tuned", str(tuned)]) == 1
+    for text in ("{}", '{"best": {"elasticnet": {"values": 3}}}'):
+        tuned.write_text(text)
+        assert training.main([*words, "--tuned", str(tuned)]) == 1

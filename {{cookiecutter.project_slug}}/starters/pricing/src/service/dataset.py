@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pyarrow import parquet
 
 from service import cleaning, elasticity, features, market, reading
 from service import panel as panels
@@ -127,10 +129,10 @@ def _prepared(source: str) -> pd.DataFrame | None:
     if not source.endswith(".parquet") or not Path(source).is_file():
         return None
     try:
-        frame = pd.read_parquet(source)
+        kept = parquet.read_schema(source).metadata or {}
+        return pd.read_parquet(source) if PREPARED in json.loads(kept.get(b"PANDAS_ATTRS", b"{}")) else None
     except (OSError, ValueError):  # pyarrow's errors are one or the other; ``reading`` explains them
         return None
-    return frame if PREPARED in frame.attrs else None
 
 
 def assemble(frame: pd.DataFrame, cleaned: str, source: str, seed: int) -> Dataset:

@@ -74,7 +74,7 @@ def train(
         try:
             # The libraries compute outside of Python's lock; the slowest kinds begin first.
             made = list(pool.map(one, sorted(kinds, key=["network", "svr"].__contains__, reverse=True)))
-        except BaseException:
+        except BaseException:  # an interrupt, too
             stop.set()  # no further trial begins
             pool.shutdown(cancel_futures=True)
             raise
@@ -266,7 +266,9 @@ def _tuned(file: Path | None) -> dict[str, dict[str, Any]]:
     if file is None:
         return {}
     try:
-        return {kind: best["values"] for kind, best in json.loads(file.read_text(encoding="utf-8"))["best"].items()}
+        return {
+            kind: dict(best["values"]) for kind, best in json.loads(file.read_text(encoding="utf-8"))["best"].items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"--tuned: {file} can't be read: {error!r}") from error
 

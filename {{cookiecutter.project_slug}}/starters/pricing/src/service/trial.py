@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from threadpoolctl import threadpool_limits
 
 from service import cleaning, dataset, models, reading, training
@@ -23,11 +23,10 @@ def spaces() -> dict[str, dict[str, dict[str, Any]]]:
 def _range(found: BaseDistribution) -> dict[str, Any]:
     if isinstance(found, CategoricalDistribution):
         return {"choices": list(found.choices)}
-    whole = type(found).__name__ == "IntDistribution"
-    step = getattr(found, "step", None) or 1
-    if whole and step > 1:
-        return {"choices": list(range(found.low, found.high + 1, step))}  # type: ignore[attr-defined]
-    return {"low": found.low, "high": found.high, "whole": whole, "log": found.log}  # type: ignore[attr-defined]
+    if isinstance(found, IntDistribution) and found.step > 1:
+        return {"choices": list(range(found.low, found.high + 1, found.step))}
+    assert isinstance(found, IntDistribution | FloatDistribution)
+    return {"low": found.low, "high": found.high, "whole": isinstance(found, IntDistribution), "log": found.log}
 
 
 def main(words: list[str] | None = None) -> int:
@@ -47,21 +46,30 @@ def main(words: list[str] | None = None) -> int:
     kind = models.KINDS[options.kind]
     try:
         given = {name.removeprefix("--"): text for name, text in zip(values[::2], values[1::2], strict=True)}
-        parameters = {**kind.first, **{name: _value(kind.space[name], text) for name, text in given.items()}}
+        parameters = {**kind.first, **{name: _value(kind, name, text) for name, text in given.items()}}
         found = dataset.load(options.data, options.seed, cleaning.NOT_PRODUCTS)
         with threadpool_limits(1):
             score = training.objective(found, kind, options.seed)(parameters)
-    except (reading.BadData, ValueError, KeyError) as error:
+    except (reading.BadData, ValueError) as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1
     print(f"score={score:.6f}", flush=True)
     return 0
 
 
-def _value(space: BaseDistribution, text: str) -> Any:
+def _value(kind: models.Kind, name: str, text: str) -> Any:
+    """The value of a parameter, from its text.
+
+    Raises:
+        ValueError: there is no such parameter, or it can't have this value.
+    """
+    if (space := kind.space.get(name)) is None:
+        raise ValueError(f"there is no --{name}; it tunes {', '.join(kind.space)}")
     if isinstance(space, CategoricalDistribution):
-        return next(choice for choice in space.choices if str(choice) == text)
-    return int(float(text)) if type(space).__name__ == "IntDistribution" else float(text)
+        if text not in (known := {str(choice): choice for choice in space.choices}):
+            raise ValueError(f"--{name} is one of {', '.join(known)}, and not {text!r}")
+        return known[text]
+    return int(float(text)) if isinstance(space, IntDistribution) else float(text)
 
 
 if __name__ == "__main__":
