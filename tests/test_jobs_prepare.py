@@ -158,6 +158,8 @@ def test_source_in_s3_has_its_version(service: Training) -> None:
     assert (source.place, source.version, source.etag) == (place, put["VersionId"], put["ETag"].strip('"'))
     with pytest.raises(ModelError, match="other: there is no s3://nowhere"):
         preparing.here(service.tiny.config, {"other": "s3://nowhere-at-all/x"}, cloud, print)
+    with pytest.raises(ModelError, match="other: s3://bucket names no object"):
+        preparing.here(service.tiny.config, {"other": "s3://bucket"}, cloud, print)
     with pytest.raises(ModelError, match="other is in S3, and no cloud is named"):
         here(service, other=place)
 

@@ -138,6 +138,8 @@ def _object(option: str, place: str, cloud: Cloud | None) -> Origin:
     if cloud is None:
         raise ModelError(f"{option} is in S3, and no cloud is named", next="add --cloud embedded or --cloud aws")
     bucket, _, key = place.removeprefix("s3://").partition("/")
+    if not (bucket and key):
+        raise ModelError(f"{option}: {place} names no object", next="correct it in [prepare.options]: s3://bucket/key")
     with cloud.faults():
         try:
             head = cloud.client("s3").head_object(Bucket=bucket, Key=key)
