@@ -54,7 +54,12 @@ def main() -> int:
     held: dict[str, bool] = {}
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        taken = {name: _step(module, root, source if name == "train" else "") for name, module in STEPS.items()}
+        ran = {name: _step(module, root, source if name == "train" else "") for name, module in STEPS.items()}
+        if failed := [name for name in ("train", "evaluate") if ran[name][1]]:
+            print(f"NOT MEASURED: {failed[0]} ended with exit code {ran[failed[0]][1]}", file=sys.stderr)
+            return 1
+        held["the gate promotes a model"] = ran["promote"][1] == 0
+        taken = {name: seconds for name, (seconds, _) in ran.items()}
         memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         found, run = evaluation.load(root)
         judged = evaluation.evaluate(found, evaluation.challengers(root, run), root)
@@ -68,7 +73,7 @@ def main() -> int:
     # An MAE of means falls when they are all too low: means are compared at the same total.
     raised, lowered = mean * units.sum() / mean.sum(), best.mean * mean.sum() / best.mean.sum()
     lines = {
-        f"{best.name}, promoted": best.metrics,
+        f"{best.name}, {'promoted' if held['the gate promotes a model'] else 'refused'}": best.metrics,
         "peer": peer,
         "peer, smeared": smeared,
         "peer, scaled to what was sold": evaluation.metrics(units, raised, raised),
@@ -132,11 +137,12 @@ def _python(words: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _step(module: str, root: Path, source: str) -> float:
+def _step(module: str, root: Path, source: str) -> tuple[float, int]:
+    """The seconds that a step took, and its exit code."""
     began = time.perf_counter()
     done = _python(["-m", module, "--root", str(root), *(["--data", source] if source else [])])
-    print("\n".join(line for line in done.stdout.splitlines() if "best" not in line))
-    return time.perf_counter() - began
+    print("\n".join(line for line in done.stdout.splitlines() if "best" not in line) + done.stderr)
+    return time.perf_counter() - began, done.returncode
 
 
 def _served(root: Path, code: str) -> tuple[float, float, float]:
