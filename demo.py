@@ -213,8 +213,8 @@ def create(demo: Demo, into: Path, target: str) -> None:
                 "target": target,
             },
         )
-    except BaseException:
-        shutil.rmtree(into, ignore_errors=True)  # half a service is none
+    except BaseException:  # Ctrl-C, too: half a service is none
+        shutil.rmtree(into, ignore_errors=True)
         raise
     demo.times.append(("create", time.perf_counter() - began))
     demo.run("", "git", "init", "--quiet", "--initial-branch", "main")

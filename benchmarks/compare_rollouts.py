@@ -145,7 +145,7 @@ def quota(service: Podded, namespace: str, pods: int) -> None:
     service.client.delete(f"{path}/few")
     if pods:
         service.client.write("POST", path, {"metadata": {"name": "few"}, "spec": {"hard": {"pods": str(pods)}}})
-        time.sleep(1)
+        time.sleep(1)  # until its controller has counted: before, pods are refused as of unknown quota, not as too many
 
 
 def beside(tool: Beside, roll: Callable[..., tuple[str, bool]], undo: list[str]) -> tuple[dict[str, Row], str]:
@@ -167,7 +167,9 @@ def beside(tool: Beside, roll: Callable[..., tuple[str, bool]], undo: list[str])
     roll("", "DEBUG")
     tool.run(*undo)
     tool.run("kubectl", "rollout", "status", f"deployment/{NAME}", "--timeout=60s")
-    time.sleep(3)
+    time.sleep(
+        3
+    )  # the pod that is replaced still answers while it is being ended, which `rollout status` does not wait for
     restored = tool.serves()
     tool.run("kubectl", "delete", "all,configmaps", "--all", "--wait")
     return rows, restored

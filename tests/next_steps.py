@@ -22,9 +22,9 @@ OWNER = "elsewhere: test_machine_settings.py::test_another_users_repository_is_n
 BYTES = "elsewhere: test_plans.py::test_bytes_that_differ_from_the_record_are_not_staged"
 ABSENT = "not here: the program is on every machine that runs tests"
 
-COMPARED = "elsewhere: test_ab.py::test_what_cannot_be_compared_is_refused"
-PAUSED = "elsewhere: test_ab.py::test_paused_deploy_is_finished_first"
-RUNS = "elsewhere: test_ab.py::test_deploy_is_refused_while_an_ab_runs"
+COMPARED = "elsewhere: test_ab_refusals.py::test_what_cannot_be_compared_is_refused"
+PAUSED = "elsewhere: test_ab_refusals.py::test_paused_deploy_is_finished_first"
+RUNS = "elsewhere: test_ab_refusals.py::test_deploy_is_refused_while_an_ab_runs"
 PROVENANCE = "elsewhere: test_provenance.py::test_production_may_take_only_what_codebuild_built"
 
 DATASET = "elsewhere: test_jobs_training.py::test_dataset_is_named_by_its_digest"
@@ -175,7 +175,14 @@ STEPS: dict[str, tuple[str, ...]] = {
     "release/delivery.py open_delivery": ("no environment",),
     "release/delivery.py checked_out": ("detached",),
     "release/comparing.py find": (COMPARED,),
-    "release/comparing.py start": (COMPARED, PAUSED, "not here: the target can't split traffic", COMPARED, COMPARED),
+    "release/comparing.py start": (
+        COMPARED,
+        PAUSED,
+        "not here: the target can't split traffic",
+        "elsewhere: test_ab_refusals.py::test_requests_that_are_not_counted_by_time_are_refused",
+        COMPARED,
+        COMPARED,
+    ),
     "release/comparing.py stop": (COMPARED, COMPARED, COMPARED),
     "release/comparing.py _other": (COMPARED,),
     "release/deploy.py deploy": (

@@ -4,89 +4,33 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import json_shapes
 import pytest
+from compared import RULE, events, make, prepare, start, stop, weights
 from faults import kill
-from faults.harness import KEEP, Service, apart
-from measured import CANARY
-from tiny import TEMPLATE, Tiny
+from faults.harness import Service, apart
 
-from ml_delivery.errors import LockHeld, Refused
+from ml_delivery.errors import Refused
 from ml_delivery.experiments import reading as readings
-from ml_delivery.records import STARTING, STOPPED, VERIFIED, Experiment, Rule
-from ml_delivery.release import comparing, deploy
-
-# As the starters do.
-HANDLER = """\
-import json, os, pathlib
-
-from ml_service import outcomes
-
-RELEASE = json.loads((pathlib.Path(__file__).parent.parent / "release.json").read_text())
-BAD = os.environ.get("BAD", "")
-
-
-def handler(event, context):
-    number = int(os.environ["RELEASE_NUMBER"])
-    body, status = {"release": number, **RELEASE}, 500 if BAD == "500" else 200
-    if event["rawPath"] == outcomes.PATH:
-        body, status = outcomes.record(event["body"])
-    headers = {"content-type": "application/json", outcomes.HEADER: str(number)}
-    return {"statusCode": status, "headers": headers, "body": json.dumps(body)}
-"""
-RULES = replace(KEEP, keep_days=30)
-RULE = Rule("revenue", "request", "requests", "two-sided", 0.05, 5.0, 50, 40_000, 14)
+from ml_delivery.records import STARTING, STOPPED, VERIFIED
 
 
 @pytest.fixture(scope="module")
 def pushed(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Service:
-    """A service that is built and pushed, for all tests of this file."""
-    tiny = Tiny(tmp_path_factory.mktemp("ab") / "service", shared, "compared")
-    shutil.copytree(TEMPLATE / "src/ml_service", tiny.root / "src/ml_service", ignore=shutil.ignore_patterns("__*__"))
-    (tiny.root / "src/ml_service/__init__.py").touch()
-    return Service(tiny, RULES, HANDLER)
+    """For all tests of this file."""
+    return make(shared, tmp_path_factory.mktemp("ab"))
 
 
 @pytest.fixture
 def service(pushed: Service) -> Service:
-    """The same with two verified releases, of which the second one serves, and nothing else."""
-    pushed.reset()
-    pushed.rules = RULES
-    pushed.deploy(NOTE="1")
-    pushed.deploy(NOTE="2")
-    return pushed
-
-
-def start(service: Service, challenger: int = 0, rule: Rule = RULE) -> Experiment:
-    return comparing.start(service.open(), rule, challenger, lambda _: None)
-
-
-def stop(service: Service, winner: int = 0) -> Experiment:
-    return comparing.stop(service.open(), winner, None, lambda _: None)
-
-
-def weights(service: Service) -> dict[str, int]:
-    found = service.open().deployer.traffic()
-    assert found
-    return {found.deployed: 100 - sum(found.weights.values()), **found.weights}
-
-
-def events(service: Service) -> list[str]:
-    """The states of A/Bs that the ledger has, each written once."""
-    opened = service.open()
-    listed = opened.cloud.client("s3").list_objects_v2(
-        Bucket=opened.foundation.bucket, Prefix="releases/production/experiments/"
-    )
-    return [
-        re.sub(r".*/(\d+)/\d+-", r"\1 ", one["Key"]).lstrip("0").removesuffix(".json")
-        for one in listed.get("Contents", [])
-    ]
+    """With two verified releases, of which the second one serves."""
+    return prepare(pushed)
 
 
 def call(service: Service, count: int) -> list[int]:
@@ -205,23 +149,6 @@ def test_interrupted_start_is_undone_by_other_commands(service: Service) -> None
         assert (found.state, found.winner, bool(found.cause)) == (STOPPED, 0, True)
 
 
-def test_deploy_is_refused_while_an_ab_runs(service: Service) -> None:
-    """It would end the comparison; the message has the command that ends it. A second A/B is refused, too."""
-    start(service, 1)
-    with pytest.raises(
-        Refused, match=r"A/B 1 of release 2 \(control\) and release 1 .* its traffic stays split"
-    ) as refused:
-        service.deploy(NOTE="3")
-    assert refused.value.next == "invoke ab --stop --branch main"
-    with pytest.raises(Refused, match="is running") as refused:
-        start(service, 1)
-    assert refused.value.next == "invoke ab --status --branch main, or invoke ab --stop --branch main"
-    assert weights(service) == {"2": 50, "1": 50}
-    assert deploy.resume(service.open(), lambda _: None).release is None
-    stop(service)
-    assert service.deploy(NOTE="3").live == 3
-
-
 def test_rollback_ends_an_ab(service: Service) -> None:
     """All traffic goes to the control at once, without a health check; to another release if that is named."""
     service.deploy(NOTE="3")
@@ -247,71 +174,6 @@ def test_end_without_a_winner_leaves_the_control(service: Service) -> None:
     assert [one.state for one in service.open().ledger.latest(2, [])] == [VERIFIED, VERIFIED]
 
 
-def test_what_cannot_be_compared_is_refused(service: Service) -> None:
-    """One release, the same one twice, one that was never verified or does not exist, a split that something else made."""
-    with pytest.raises(Refused, match="release 2 is live already"):
-        start(service, 2)
-    with pytest.raises(Refused, match="no release 9"):
-        start(service, 9)
-    with pytest.raises(Refused):
-        service.deploy(NOTE="3", BAD="500")
-    with pytest.raises(Refused, match="release 3 was never verified, it is failed"):
-        start(service, 3)
-    service.rollback()
-    with pytest.raises(Refused, match="production has one verified release, 1, and an A/B compares two"):
-        start(service)
-    opened = service.open()
-    assert opened.ledger.head().experiment is None
-    assert events(service) == []
-    assert start(service, 2).challenger.release == 2  # which was rolled back: only by its name
-    with pytest.raises(Refused, match="release 3 is not in A/B 1, which compares 1 and 2"):
-        stop(service, 3)
-    stop(service)
-    with pytest.raises(Refused, match="no A/B is running in production"):
-        stop(service)
-    opened.cloud.client("lambda").update_alias(
-        FunctionName=service.name, Name="live", RoutingConfig={"AdditionalVersionWeights": {"2": 0.2}}
-    )
-    with pytest.raises(Refused, match="not as this pipeline left it"):
-        start(service, 2)
-
-
-def test_challenger_that_does_not_answer_gets_no_traffic(service: Service) -> None:
-    """Its health check comes before the split; the rule that was recorded is ended with the reason."""
-    opened = service.open()
-    opened.cloud.client("lambda").delete_function(FunctionName=service.name, Qualifier="1")
-    with pytest.raises(Refused, match="deployed version 1 does not answer /version"):
-        start(service, 1)
-    assert (service.live(), weights(service), service.problems()) == (2, {"2": 100}, [])
-    found = service.open().ledger.head().experiment
-    assert found
-    assert (found.state, "does not answer" in found.cause) == (STOPPED, True)
-
-
-def test_paused_deploy_is_finished_first(service: Service) -> None:
-    """An A/B does not begin while a deploy is under way."""
-    service.rules = CANARY
-    service.deploy(NOTE="3", detach=True)
-    with pytest.raises(Refused, match="a deploy of release 3, at shift, 50 % of the traffic is under way") as refused:
-        start(service, 1)
-    assert refused.value.next == "invoke deploy --resume --branch main, or invoke rollback --branch main"
-    with service.open().ledger.locked("another user", "deploy"), pytest.raises(LockHeld):
-        start(service, 1)
-
-
-def test_split_that_something_else_changed_ends_with_a_report(service: Service) -> None:
-    """Traffic that another tool moved is left where it is; the A/B has ended all the same."""
-    service.deploy(NOTE="3")
-    start(service, 2)
-    aws = service.open().cloud.client("lambda")
-    aws.update_alias(FunctionName=service.name, Name="live", FunctionVersion="1", RoutingConfig={})
-    with pytest.raises(Refused, match="deployed version 1 has traffic, which this end of an A/B did not shift to it"):
-        stop(service)
-    found = service.open().ledger.head().experiment
-    assert found
-    assert (found.state, weights(service)) == (STOPPED, {"1": 100})
-
-
 def test_lost_head_knows_the_ab(service: Service) -> None:
     """It is rebuilt from the events: what runs can be read and stopped."""
     started = start(service, 1)
@@ -322,3 +184,12 @@ def test_lost_head_knows_the_ab(service: Service) -> None:
     assert readings.read(opened, started, None).verdict == "too few"
     assert stop(service).state == STOPPED
     assert (weights(service), service.open().ledger.head().live) == ({"2": 100}, 2)
+
+
+def test_reading_before_requests_count(service: Service) -> None:
+    """They count from a full minute on, where metrics are by the minute: until then there are none, and nothing is asked."""
+    started = start(service, 1)
+    call(service, 3)
+    reading = readings.read(service.open(), replace(started, since=time.time() + 60), None)
+    assert (reading.verdict, reading.control.units, reading.challenger.units) == ("too few", 0, 0)
+    stop(service)

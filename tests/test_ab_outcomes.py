@@ -70,6 +70,12 @@ def test_row_that_is_no_outcome_is_refused(tmp_path: Path, row: str, says: str) 
         ("a.jsonl", b'{"request": "x", "release": 1, "revenue": [1]}\n', "is not a number"),
         ("a.jsonl", b'{"request": "x", "release": 1, "revenue": 1' + b"0" * 400 + b"}\n", "is not a number"),
         ("a.jsonl", b'{"request": "x", "release": 1, "revenue": 1, "at": "noon"}\n', "at 'noon' is no time"),
+        (
+            "a.jsonl",
+            b'{"request": "x", "release": 1, "revenue": 1, "at": 1764000000000}\n',
+            "at 1764000000000 is not in sec",
+        ),
+        ("a.jsonl", b'{"request": "x", "release": 1, "revenue": 1, "at": NaN}\n', "at nan is not in seconds"),
         ("a.jsonl", b'{"request": "x", "release": 1, "revenue": 1, "at": "2026-01-31T12:00"}\n', "has no time zone"),
     ],
 )
@@ -113,6 +119,8 @@ def test_users_are_summed_and_those_of_both_releases_left_out(tmp_path: Path) ->
     file.write_text("user,release,revenue\na,1,2\na,1,3\nb,2,1\nc,1,1\nc,2,1\n")
     found = of_file(file, USERS)
     assert (found.values, found.crossed) == ({1: {"a": 5.0}, 2: {"b": 1.0}}, 1)
+    file.write_text("user,release,revenue\na ,1,2\na,2,3\n0,1,1\n0,2,1\n")
+    assert of_file(file, USERS).crossed == 2
     file.write_text("request,user,release,revenue\n1,a,1,2\n2,a,2,3\n")
     found = of_file(file, EXPERIMENT)
     assert (found.values, found.crossed) == ({1: {"1": 2.0}, 2: {"2": 3.0}}, 1)
@@ -137,6 +145,17 @@ def test_log_is_read_with_what_else_is_in_it(capsys: pytest.CaptureFixture[str])
     assert found.values == {1: {"x": 2.0}, 2: {"y": 0.0}}
     assert found.unusable == 3
     assert found.users == {"u": {2}}
+
+
+def test_repeated_report_of_a_users_request_has_its_newer_value(tmp_path: Path) -> None:
+    """As of a request: a client that retries adds nothing to its user's sum; in a file a request that is there twice is refused."""
+    reported = [("1", 2.0), ("1", 2.0), ("2", 5.0), ("2", 4.0)]
+    rows = [{"request": name, "user": "a", "release": 1, "revenue": value} for name, value in reported]
+    rows += [{"user": "a", "release": 1, "revenue": 1.0}] * 2  # without a request each is one of its own
+    assert of_log([Line(2.0, json.dumps({"outcome": row})) for row in rows], USERS).values[1] == {"a": 8.0}
+    (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    with pytest.raises(ConfigError, match="line 2: request '1' is there twice"):
+        of_file(tmp_path / "a.jsonl", USERS)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ EXPERIMENT = Experiment(1, RUNNING, RULE, Arm(1, "1"), Arm(2, "2"), "tests", at=
 
 
 def test_no_effect_is_seldom_decided() -> None:
-    """Without a difference, fewer than 5 % of the A/Bs show one at any of 80 looks; ``benchmarks/ab.py`` has many more."""
+    """Without a difference, fewer than 5 % of the A/Bs show one at any of 80 looks; many more: ``benchmarks/ab_decisions.py``."""
     decided = [seed for seed in range(80) if compare(seed, 0.0).winner]
     assert len(decided) / 80 < ALPHA
 

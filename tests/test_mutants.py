@@ -16,10 +16,11 @@ LEAST = 150
 
 
 def test_list_is_long_and_names_each_mutant_once() -> None:
-    """No two of one file break the same thing in the same way."""
+    """No two of one file break the same thing in the same way, or have one name."""
     assert len(MUTANTS) >= LEAST
     assert len({(one.path, one.old, one.new) for one in MUTANTS}) == len(MUTANTS)
     assert len({(one.path, one.what) for one in MUTANTS}) == len(MUTANTS)
+    assert len({one.name for one in MUTANTS}) == len(MUTANTS)
 
 
 @pytest.mark.parametrize("path", sorted({one.path for one in MUTANTS}))

@@ -170,12 +170,14 @@ class Deployer(ABC):
         least_period: the least number of seconds between two readings of the metrics.
         metrics_delay: after how many seconds the metrics of a request have arrived where alarms read them.
         wakes_within: the seconds within which a deployed version that was idle for long answers again.
+        counts_since: whether ``numbers`` counts requests from any moment on, and not from the start of what serves.
     """
 
     least_pause: int = 0
     least_period: int = 0
     metrics_delay: int = 0
     wakes_within: float = 0.0
+    counts_since: bool = True
 
     @abstractmethod
     def live(self) -> Live | None:

@@ -46,12 +46,14 @@ class Mutant:
 
 def load(root: Path) -> list[Mutant]:
     """All mutants, in the order of their files."""
-    found = []
+    found: list[Mutant] = []
+    last: Counter[str] = Counter()  # of the files of one name, which can be in several folders, and in several lists
     for file in sorted((root / "tests/mutants").glob("*.toml")):
         for path, entries in tomllib.loads(file.read_text(encoding="utf-8")).items():
-            for number, entry in enumerate(entries, 1):
+            for entry in entries:
+                last[Path(path).stem] += 1
                 tests = tuple(map(_node, entry["tests"]))
-                found.append(Mutant(path, number, entry["what"], entry["old"], entry["new"], tests))
+                found.append(Mutant(path, last[Path(path).stem], entry["what"], entry["old"], entry["new"], tests))
     return found
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["LARGEST", "Outcomes", "of_file", "of_log"]
 
 LARGEST = 1e9  # a value above this is a wrong unit or a damaged file, and one alone would outweigh all others
+LATEST = 1e11  # seconds since 1970; above that they are milliseconds
 LONGEST = 200  # characters of an identifier
 MOST_PROBLEMS = 5
 
@@ -31,7 +32,7 @@ class Outcomes:
     """Outcomes by release and by request or user.
 
     Attributes:
-        values: the metric of each, by release and identifier; of a user, the sum.
+        values: the metric of each, by release and identifier; of a user, the sum over the requests.
         crossed: users with outcomes of both releases; where the unit is the user, they are in no release.
         earlier: how many were left out, since their requests were answered before the A/B.
         unusable: how many were none.
@@ -42,6 +43,7 @@ class Outcomes:
     earlier: int = 0
     unusable: int = 0
     users: dict[str, set[int]] = field(default_factory=dict)
+    reports: dict[tuple[int, str, str], float] = field(default_factory=dict)  # by release, request or user, and request
 
 
 class _Unusable(ValueError):
@@ -51,6 +53,7 @@ class _Unusable(ValueError):
 @dataclass(frozen=True)
 class _Outcome:
     unit: str
+    request: str
     user: str
     release: int
     value: float
@@ -69,8 +72,8 @@ def of_file(path: Path, experiment: Experiment) -> Outcomes:
             count += 1
             try:
                 one = _outcome(row, experiment)
-                if experiment.rule.unit == "request" and any(one.unit in known for known in found.values.values()):
-                    raise _Unusable(f"request {one.unit!r} is there twice; write one row with its total")
+                if one.request and any((release, one.unit, one.request) in found.reports for release in found.values):
+                    raise _Unusable(f"request {one.request!r} is there twice; write one row with its total")
                 _add(found, one, experiment)
             except _Unusable as error:
                 problems.append(f"{path.name}, line {number}: {error}")
@@ -112,13 +115,15 @@ def _add(found: Outcomes, one: _Outcome, experiment: Experiment) -> None:
     if one.at is not None and one.at < experiment.since:
         found.earlier += 1
         return
-    values = found.values[one.release]
-    values[one.unit] = one.value + (values.get(one.unit, 0.0) if experiment.rule.unit == "user" else 0.0)
+    request = one.request or f" {len(found.reports)}"  # no request's identifier: none begins with a space
+    found.reports[one.release, one.unit, request] = one.value
     if one.user:
         found.users.setdefault(one.user, set()).add(one.release)
 
 
 def _settled(found: Outcomes, experiment: Experiment) -> Outcomes:
+    for (release, unit, _), value in found.reports.items():
+        found.values[release][unit] = found.values[release].get(unit, 0.0) + value
     crossed = [user for user, releases in found.users.items() if len(releases) > 1]
     found.crossed = len(crossed)
     if experiment.rule.unit == "user":
@@ -159,7 +164,7 @@ def _outcome(row: dict[str, Any], experiment: Experiment) -> _Outcome:
         _Unusable: it has none of this A/B.
     """
     rule, releases = experiment.rule, (experiment.control.release, experiment.challenger.release)
-    unit, user = _name(row, rule.unit), str(row.get("user") or "")[:LONGEST]
+    unit, request, user = _name(row, rule.unit), _optional(row, "request"), _optional(row, "user")
     release = _number(row, "release")
     if release not in releases:
         raise _Unusable(
@@ -168,7 +173,7 @@ def _outcome(row: dict[str, Any], experiment: Experiment) -> _Outcome:
     value = _number(row, rule.metric)
     if not 0 <= value <= LARGEST:
         raise _Unusable(f"{rule.metric} {row.get(rule.metric)} is not from 0 to {LARGEST:.0f}; write the net value")
-    return _Outcome(unit, user, int(release), value, _time(row.get("at")))
+    return _Outcome(unit, request, user, int(release), value, _time(row.get("at")))
 
 
 def _name(row: dict[str, Any], key: str) -> str:
@@ -176,6 +181,10 @@ def _name(row: dict[str, Any], key: str) -> str:
     if not isinstance(found, str | int) or isinstance(found, bool) or not 0 < len(str(found).strip()) <= LONGEST:
         raise _Unusable(f"there is no {key}")
     return str(found).strip()
+
+
+def _optional(row: dict[str, Any], key: str) -> str:
+    return "" if row.get(key) in (None, "") else _name(row, key)
 
 
 def _number(row: dict[str, Any], key: str) -> float:
@@ -195,9 +204,13 @@ def _time(found: Any) -> float | None:
     if found in (None, ""):
         return None
     try:
-        return float(found)
+        seconds = float(found)
     except (TypeError, ValueError, OverflowError):
         pass
+    else:
+        if not 0 <= seconds <= LATEST:
+            raise _Unusable(f"at {str(found)[:LONGEST]} is not in seconds since 1970")
+        return seconds
     try:
         parsed = datetime.fromisoformat(str(found))
     except ValueError:

@@ -44,13 +44,14 @@ def read(delivery: Delivery, experiment: Experiment, file: Path | None) -> Readi
     """
     logged = () if file else delivery.deployer.logs(experiment.since)
     found = outcomes.of_file(file, experiment) if file else outcomes.of_log(logged, experiment)
-    units = {}
+    units, now = {}, time.time()
     for arm in (experiment.control, experiment.challenger):
         units[arm.release] = len(found.values[arm.release])
-        if experiment.rule.count == "requests":  # metrics can be late, outcomes can't be more than requests
+        # Metrics can be late, outcomes can't be more than requests; before ``since`` there is nothing to count.
+        if experiment.rule.count == "requests" and experiment.since <= now:
             measured = delivery.deployer.numbers(arm.deployed, experiment.since).requests
             units[arm.release] = max(measured, units[arm.release])
-    return judge(experiment, found, units, time.time())
+    return judge(experiment, found, units, now)
 
 
 def judge(experiment: Experiment, found: Outcomes, units: dict[int, int], now: float) -> Reading:

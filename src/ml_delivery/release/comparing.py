@@ -103,6 +103,11 @@ def start(
         if work is None:
             if not delivery.deployer.weighted():
                 raise Refused("the target can't split traffic here", next="invoke doctor, which names what it lacks")
+            if rule.count == "requests" and not delivery.deployer.counts_since:
+                raise Refused(
+                    "the target counts requests from the start of a pod, not from the start of an A/B",
+                    next=f"invoke ab --start --count outcomes {where}, with the rule's other options",
+                )
             live = delivery.deployer.live()
             if live is None:
                 raise Refused("nothing is live, so there is nothing to compare", next=f"invoke deploy {where}")

@@ -32,6 +32,8 @@ CALL_SECONDS = 60.0
 class EksDeployer(Deployer):
     """The namespace of one environment."""
 
+    counts_since = False  # a pod counts from its start, and what it counted ends with it
+
     def __init__(self, context: Context) -> None:
         self.context = context
         self.own = settings.of(context.environment)

@@ -1,7 +1,7 @@
 """How often an A/B decides, and how often wrongly, by simulation: 80 looks at 40,000 requests, as ``invoke ab`` judges them.
 
 Promise: below 5 % false decisions where there is no difference; at least 75 % right ones where the challenger earns 10 % more; a
-right traffic split is called wrong in 0.1 % at most. Run it with ``nox -s bench -- benchmarks/ab.py``; seeds are fixed.
+right traffic split is called wrong in 0.1 % at most. Run it with ``nox -s bench -- benchmarks/ab_decisions.py``; seeds are fixed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ml_delivery.experiments.reading import SPLIT_ALPHA
 
 RUNS = 1_000
 SPLIT_RUNS = 500
-# Split, lift, and the promise: at most or at least so many percent decide for the challenger, or at all.
+# Split, and by how much the challenger is better.
 CASES = ((0.5, 0.0), (0.1, 0.0), (0.5, 0.05), (0.5, 0.1), (0.1, 0.1))
 
 
