@@ -13,7 +13,7 @@ from typing import Any
 import json_shapes
 import pytest
 from compared import RULE, events, make, prepare, start, stop, weights
-from faults import kill
+from faults import faults, kill
 from faults.harness import Service, apart
 
 from ml_delivery.errors import Refused
@@ -190,6 +190,8 @@ def test_reading_before_requests_count(service: Service) -> None:
     """They count from a full minute on, where metrics are by the minute: until then there are none, and nothing is asked."""
     started = start(service, 1)
     call(service, 3)
-    reading = readings.read(service.open(), replace(started, since=time.time() + 60), None)
+    with faults() as called:
+        reading = readings.read(service.open(), replace(started, since=time.time() + 60), None)
+    assert "GetMetricData" not in called  # of no time, which CloudWatch refuses
     assert (reading.verdict, reading.control.units, reading.challenger.units) == ("too few", 0, 0)
     stop(service)
