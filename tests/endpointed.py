@@ -9,11 +9,13 @@ import re
 import subprocess
 import sysconfig
 import tarfile
+from functools import partial
 from pathlib import Path
 
+import podded
 from made_images import PYTHON, digest, interpreter, layer
-from podded import APP, CREATED, locked
-from tiny import TEMPLATE, Tiny
+from podded import APP, CREATED
+from tiny import Tiny
 
 from ml_delivery.containers.engines import Engine
 
@@ -83,29 +85,10 @@ def _ssl() -> dict[str, bytes | Path]:
 
 def endpoint(service: Tiny) -> None:
     """Make the target of ``service`` a SageMaker endpoint, and commit."""
-    (service.root / "src/service/handler.py").unlink()
-    service.write("src/service/app.py", SERVED)
-    for file in ("invocations.py", "__init__.py"):
-        shipped = Path(TEMPLATE, "src/ml_service", file).read_text(encoding="utf-8")
-        service.write(f"src/ml_service/{file}", shipped)
-    service.write("Dockerfile.sagemaker", (TEMPLATE / "Dockerfile.sagemaker").read_text(encoding="utf-8"))
-    service.write("requirements/serve.txt", locked())
-    service.replace("pyproject.toml", "dependencies = []", 'dependencies = ["gunicorn"]')
-    service.replace("pipeline.toml", 'target = "lambda-zip"', 'target = "sagemaker"')
-    service.replace("pipeline.toml", "memory = 256\ntimeout = 3\n", SETTINGS)
+    podded.served(service, "sagemaker", SERVED, "invocations.py", "Dockerfile.sagemaker", SETTINGS)
     service.replace("pipeline.toml", "[promote]", f'[build]\nbase = "{BASE}"\n\n[promote]')
     service.commit("Endpoint")
 
 
-def fault(service: Tiny, name: str) -> str:
-    """Break the service in one way and commit; what the refusal will say."""
-    old, new, says = FAULTS[name]
-    service.replace("src/service/app.py", old, new)
-    service.commit(f"Break: {name}")
-    return says
-
-
-def repair(service: Tiny, note: str) -> None:
-    """Put the good application back, with something changed, and commit."""
-    service.write("src/service/app.py", SERVED.replace('"first"', f'"{note}"'))
-    service.commit(f"Repair: {note}")
+fault = partial(podded.fault, faults=FAULTS)
+repair = partial(podded.repair, app=SERVED)

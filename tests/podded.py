@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tiny import PYTHON, TEMPLATE, Tiny
 
 SLIM = f"public.ecr.aws/docker/library/python:{PYTHON}-slim"
@@ -65,28 +63,31 @@ def locked() -> str:
 
 def pod(service: Tiny, cluster: str) -> None:
     """Make the target of ``service`` a cluster, and commit."""
-    (service.root / "src/service/handler.py").unlink()
-    service.write("src/service/app.py", APP)
-    for file in ("serving.py", "__init__.py"):
-        shipped = Path(TEMPLATE, "src/ml_service", file).read_text(encoding="utf-8")
-        service.write(f"src/ml_service/{file}", shipped)
-    service.write("Dockerfile", (TEMPLATE / "Dockerfile").read_text(encoding="utf-8"))
-    service.write("requirements/serve.txt", locked())
-    service.replace("pyproject.toml", "dependencies = []", 'dependencies = ["gunicorn"]')
-    service.replace("pipeline.toml", 'target = "lambda-zip"', 'target = "eks"')
-    service.replace("pipeline.toml", "memory = 256\ntimeout = 3\n", f'cluster = "{cluster}"\n{SETTINGS}')
+    served(service, "eks", APP, "serving.py", "Dockerfile", f'cluster = "{cluster}"\n{SETTINGS}')
     service.commit("Pod")
 
 
-def fault(service: Tiny, name: str) -> str:
+def served(service: Tiny, target: str, app: str, module: str, dockerfile: str, settings: str) -> None:
+    """Make the service an application behind gunicorn, with the template's module and Dockerfile of the target."""
+    (service.root / "src/service/handler.py").unlink()
+    service.write("src/service/app.py", app)
+    for file in (f"src/ml_service/{module}", "src/ml_service/__init__.py", dockerfile):
+        service.write(file, (TEMPLATE / file).read_text(encoding="utf-8"))
+    service.write("requirements/serve.txt", locked())
+    service.replace("pyproject.toml", "dependencies = []", 'dependencies = ["gunicorn"]')
+    service.replace("pipeline.toml", 'target = "lambda-zip"', f'target = "{target}"')
+    service.replace("pipeline.toml", "memory = 256\ntimeout = 3\n", settings)
+
+
+def fault(service: Tiny, name: str, faults: dict[str, tuple[str, str, str]] = FAULTS) -> str:
     """Break the service in one way and commit; what the refusal will say."""
-    old, new, says = FAULTS[name]
+    old, new, says = faults[name]
     service.replace("src/service/app.py", old, new)
     service.commit(f"Break: {name}")
     return says
 
 
-def repair(service: Tiny, note: str) -> None:
+def repair(service: Tiny, note: str, app: str = APP) -> None:
     """Put the good application back, with something changed, and commit."""
-    service.write("src/service/app.py", APP.replace('"first"', f'"{note}"'))
+    service.write("src/service/app.py", app.replace('"first"', f'"{note}"'))
     service.commit(f"Repair: {note}")

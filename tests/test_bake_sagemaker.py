@@ -7,8 +7,8 @@ from pathlib import Path
 
 import endpointed
 from bake import bake, commit, start
+from endpointing import based
 from test_bake import run
-from test_sagemaker_target import based
 
 __all__ = ["based"]  # a fixture
 

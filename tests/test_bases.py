@@ -175,6 +175,27 @@ def test_nothing_listens_and_nothing_is_kept(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
+    "name", ["a..b/base:1", f"{'a' * 64}.example/base:1", "127.0.0.1:1/b\u00e4se:1", "127.0.0.1:x/base"]
+)
+def test_names_that_no_registry_can_have_are_one_message(tmp_path: Path, name: str) -> None:
+    """A host or a path that can't be asked for is reported as a registry that does not answer."""
+    with pytest.raises(SetupError, match="does not answer: "):
+        bases.read(tmp_path, name, "amd64")
+
+
+def test_tag_s_manifest_that_breaks_off_has_no_digest(registry: BaseRegistry, tmp_path: Path) -> None:
+    """Where a registry does not send the digest, what it is made of must have arrived whole."""
+    name = f"{registry.host}/base:1"
+    found = registry.blobs[registry.tags["1"]][1]
+    harmed = {"HEAD": (200, {}, b""), "GET": (200, {"Content-Length": str(len(found))}, found[:-9])}
+    registry.harm = lambda method, path: harmed[method]
+    with pytest.raises(SetupError, match="does not answer: 9 bytes did not arrive"):
+        bases.read(tmp_path, name, "amd64")
+    registry.harm = lambda method, path: (200, {}, found if method == "GET" else b"") if path.endswith("/1") else None
+    assert bases.read(tmp_path, name, "amd64").name == f"{name}@{registry.tags['1']}"
+
+
+@pytest.mark.parametrize(
     "document",
     [
         b"[]",
@@ -214,12 +235,12 @@ def test_base_in_ecr_is_read_with_the_credentials_for_aws(
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     with pytest.raises(SetupError, match=r"can't be read without signing in: .* answered 401") as fault:
-        reader.digest(bases.MANIFESTS)
+        reader.digest(bases.MANIFESTS, bases.SMALL)
     assert fault.value.next.startswith("sign in to AWS")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", running.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", running.secret_key)
     monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
     assert (
-        reader.digest(bases.MANIFESTS)
+        reader.digest(bases.MANIFESTS, bases.SMALL)
         == emulated.client(running, "ecr").describe_images(repositoryName="bases")["imageDetails"][0]["imageDigest"]
     )

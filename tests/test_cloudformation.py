@@ -294,6 +294,7 @@ def test_neutral_templates_name_no_target() -> None:
     assert {path.parent.name for path in TARGETS.glob("*/foundation.yaml")} == {
         "lambda_function",
         "lambda_image",
+        "container_image",
         "eks",
         "sagemaker",
     }

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from base_registry import BaseRegistry
 from relay import EngineRelay, Harm, RegistryRelay, drops_layers, refuses
 from tiny import BASE, Tiny
 
@@ -35,6 +36,17 @@ def nothing_names_it(service: Tiny) -> bool:
 def push(service: Tiny) -> Pushed:
     """What ``invoke push`` does."""
     return pushing.push(service.open(), build.last(service.root))
+
+
+def test_answer_that_breaks_off_is_reported(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A manifest that does not arrive whole is a registry that does not answer."""
+    tiny.box()
+    registry = BaseRegistry()
+    monkeypatch.setattr(Cloud, "registry", lambda self, uri: (f"{registry.host}/base", False))
+    registry.harm = lambda method, path: (200, {"Content-Length": "100"}, b"{}")
+    with pytest.raises(CloudError, match=r"does not answer: .*98 more expected"):
+        Registry(tiny.open()).find("1")
+    registry.close()
 
 
 @pytest.mark.parametrize("harm", [drops_layers, refuses])

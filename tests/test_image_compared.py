@@ -73,7 +73,8 @@ def test_docker_pulls_what_it_would_have_built(
     ours = build.build(boxed.config)
     assert (ours.engine, ours.base_layers) == ("", by_docker.base_layers)
     pushed = pushing.push(boxed.open(), ours).artifact
-    pulled = pull(Registry(boxed.open()), pushed.digest, tmp_path)
+    assert pushed.digest == ours.digest
+    pulled = pull(Registry(boxed.open()), ours.version, tmp_path)
     assert f"@{ours.digest}" in json.loads(docker("image", "inspect", pulled))[0]["RepoDigests"][0]
     configs: list[dict[str, Any]] = [
         json.loads(docker("image", "inspect", name))[0]["Config"] for name in (by_docker.image, pulled)
@@ -89,11 +90,11 @@ def test_docker_pulls_what_it_would_have_built(
     docker("rmi", "--force", pulled)
 
 
-def pull(registry: Registry, digest: str, folder: Path) -> str:
-    """Pull the image from the emulator's registry; its name."""
+def pull(registry: Registry, tag: str, folder: Path) -> str:
+    """Pull the image from the emulator's registry; its name, with the tag, without which a prune would remove it."""
     (folder / "config.json").write_text(
         json.dumps({"auths": {registry.address.partition("/")[0]: {"auth": registry._token}}})
     )
-    name = f"{registry.address}@{digest}"
+    name = f"{registry.address}:{tag}"
     docker("--config", str(folder), "pull", "--quiet", name)
     return name

@@ -18,12 +18,12 @@ import pytest
 from base_registry import BaseRegistry
 from made_images import layer
 from relay import RegistryRelay, drops_layers
-from tiny import Tiny
+from tiny import TEMPLATE, Tiny
 
+from ml_delivery import target
 from ml_delivery.artifact import build, store
 from ml_delivery.artifact import push as pushing
 from ml_delivery.cloud import Cloud
-from ml_delivery.containers import packer
 from ml_delivery.containers.registry import Registry
 from ml_delivery.errors import BuildError, CloudError, Refused, SetupError
 from ml_delivery.records import Manifest
@@ -185,7 +185,7 @@ def test_altered_parts_are_refused(service: Tiny, tmp_path: Path) -> None:
 
 
 def test_instruction_that_must_be_run_needs_an_engine(service: Tiny) -> None:
-    """A RUN without an engine is refused by its line, with each engine's reason; doctor says it too."""
+    """A RUN without an engine is refused by its line, with each engine's reason."""
     service.replace("Dockerfile.lambda", "CMD [", "RUN echo hello\nCMD [")
     service.commit("Run")
     with pytest.raises(SetupError) as fault:
@@ -194,11 +194,21 @@ def test_instruction_that_must_be_run_needs_an_engine(service: Tiny) -> None:
     assert f"Dockerfile.lambda, line {line}, needs a container engine: RUN echo hello" in fault.value.message
     assert "docker: no engine here" in fault.value.message
     assert "invoke build --on codebuild" in fault.value.next
-    recipe = packer.Recipe("Dockerfile.lambda", "", "var/task")
-    with pytest.raises(SetupError, match="RUN echo hello"):
-        packer.check(service.config, recipe)
-    service.replace("Dockerfile.lambda", "RUN echo hello\n", "")
-    assert packer.check(service.config, recipe)["answers"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("lambda-image", "Dockerfile.lambda"), ("eks", "Dockerfile"), ("sagemaker", "Dockerfile.sagemaker")],
+)
+def test_doctor_wants_an_engine_only_where_one_is_needed(service: Tiny, name: str, file: str) -> None:
+    """Of each target of images: its own Dockerfile needs none, one with a RUN does."""
+    shipped = (TEMPLATE / file).read_text()
+    service.write(file, shipped)
+    check = target.load(name, service.config).checks(service.config)["engine"]
+    assert check()["answers"] == "none"
+    service.write(file, f"{shipped}RUN echo hello\n")
+    with pytest.raises(SetupError, match=f"{file}, line .*, needs a container engine: RUN echo hello"):
+        check()
 
 
 # -- pushed and run

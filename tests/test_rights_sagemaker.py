@@ -13,7 +13,7 @@ import endpointed
 import pytest
 from botocore.exceptions import ClientError
 from botocore.session import Session
-from test_sagemaker_target import based, sagemaker, service
+from endpointing import based, sagemaker, service
 from tiny import Tiny
 
 from ml_delivery import cloud as clouds

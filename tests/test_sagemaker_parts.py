@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from tiny import TEMPLATE
 
+from ml_delivery.targets import eks, sagemaker
 from ml_delivery.targets.sagemaker import costs, settings
 from ml_delivery.targets.sagemaker.endpoint import State, Variant
 from ml_delivery.targets.sagemaker.names import LIVE, Names, number_of
@@ -132,3 +138,33 @@ def test_request_is_the_one_that_is_meant(
     found = invocations.meant(environ, "/healthz")
     assert (found["REQUEST_METHOD"], found["PATH_INFO"], found["QUERY_STRING"]) == meant
     assert found["wsgi.input"].read(int(found["CONTENT_LENGTH"])) == (b"" if meant[0] == "GET" else b"body")
+
+
+APP = """\
+def create_app():
+    def answer(environ, start_response):
+        start_response("200 OK", [])
+        through = environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", "")
+        return [f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']} {through}".encode()]
+    return answer
+"""
+
+
+@pytest.mark.parametrize(
+    ("probe", "through"), [(eks.TARGET.probe, ""), (sagemaker.TARGET.probe, "GET /healthz")], ids=["eks", "sagemaker"]
+)
+def test_probe_asks_as_the_target_would(tmp_path: Path, probe: Path, through: str) -> None:
+    """A cluster's sends the request itself, an endpoint's has the middleware make it; a fault is reported with its place."""
+    app, result = tmp_path / "service/app.py", tmp_path / "result.json"
+    app.parent.mkdir()
+    folders = f"{tmp_path}{os.pathsep}{TEMPLATE / 'src'}"
+
+    def ask() -> Any:
+        words = [sys.executable, "-P", "-B", str(probe), str(result), "/healthz"]
+        subprocess.run(words, env={**os.environ, "PYTHONPATH": folders}, check=True)
+        return json.loads(result.read_text())
+
+    app.write_text(APP)
+    assert ask() == {"fault": "", "answers": {"/healthz": [200, f"GET /healthz {through}"]}}
+    app.write_text("raise SystemExit(3)")
+    assert ask() == {"fault": "SystemExit: 3 (app.py:1)", "answers": {}}

@@ -2,99 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import endpointed
 import pytest
+from endpointing import ask, based, sagemaker, service, users, variants
 from tiny import Tiny
 
-from ml_delivery import emulator
-from ml_delivery.containers import engines
 from ml_delivery.errors import Moved, PipelineError, Refused
 from ml_delivery.observed import Place
 from ml_delivery.records import Traffic
 from ml_delivery.release import deploy
 from ml_delivery.targets.sagemaker import observing
-from ml_delivery.targets.sagemaker.deployer import SagemakerDeployer
 from ml_delivery.targets.sagemaker.endpoint import Busy
 
-
-@pytest.fixture(scope="module")
-def based(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A container engine with a base image, and a place of its own for images where it needs no daemon."""
-    folder = tmp_path_factory.mktemp("engine")
-    (folder / "storage.conf").write_text(
-        f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
-    )
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("CONTAINERS_STORAGE_CONF", str(folder / "storage.conf"))
-        try:
-            found = engines.find()
-        except PipelineError as error:
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(f"an engine builds the image: {error}")
-        endpointed.base(found, folder)
-        yield
-
-
-@pytest.fixture
-def service(based: None, tiny: Tiny) -> Iterator[Tiny]:
-    """A tiny service whose target is an endpoint; what it left running is ended."""
-    endpointed.endpoint(tiny)
-    yield tiny
-    sagemaker(tiny).endpoint.delete()
-
-
-def sagemaker(service: Tiny) -> SagemakerDeployer:
-    found = service.open().deployer
-    assert isinstance(found, SagemakerDeployer)
-    return found
-
-
-def ask(service: Tiny, path: str, deployed: str = "") -> Any:
-    answer = sagemaker(service).call(path, deployed)
-    assert (answer.status, answer.fault) == (200, ""), answer
-    return json.loads(answer.body)
-
-
-def variants(service: Tiny) -> dict[str, float]:
-    """The endpoint's variants with their weights."""
-    state = sagemaker(service).endpoint.read()
-    return {one.name: one.weight for one in state.variants.values()} if state else {}
-
-
-@contextlib.contextmanager
-def users(service: Tiny) -> Iterator[list[str]]:
-    """Users call what is live all the time; what failed."""
-    failed: list[str] = []
-    done, deployer = threading.Event(), sagemaker(service)
-    runtime = deployer.context.cloud.client("sagemaker-runtime")
-
-    def call() -> None:
-        while not done.wait(0.02):
-            try:
-                runtime.invoke_endpoint(
-                    EndpointName=deployer.names.endpoint, Body=b"{}", CustomAttributes="GET /version"
-                )
-            except Exception as error:
-                failed.append(str(error))
-
-    threads = [threading.Thread(target=call) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield failed
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
+__all__ = ["based", "service"]  # fixtures
 
 
 def test_from_build_to_removal(service: Tiny) -> None:
@@ -305,14 +230,6 @@ def test_standby_is_rolled_back_to_without_an_update(service: Tiny) -> None:
     shifted = names.index("UpdateEndpointWeightsAndCapacities")
     assert "UpdateEndpoint" not in names[:shifted]
     assert ask(service, "/version")["note"] == "first"
-
-
-@pytest.fixture(autouse=True)
-def _emulated(tiny: Tiny) -> None:
-    """The emulator without an engine needs root."""
-    if os.geteuid() != 0 and not os.environ.get("DOCKER_HOST"):
-        pytest.skip("only root runs a container without an engine")
-    emulator.up(tiny.root)
 
 
 def test_folder_names_no_other_target() -> None:

@@ -77,10 +77,11 @@ class Infrastructure:
 
 
 def part(folder: Path, parameters: dict[str, str] | None = None) -> Infrastructure:
-    """A target's part, from the files in its folder: ``foundation.yaml``, a part of a template; ``delivery.yaml``, with
-    ``Statements`` by role and properties of the ``Project``.
+    """A target's part, from the files in its folder: ``foundation.yaml``, a part of a template; ``delivery.yaml``, if there is
+    one, with ``Statements`` by role and properties of the ``Project``.
     """
-    more = read(folder / "delivery.yaml")
+    file = folder / "delivery.yaml"
+    more = read(file) if file.exists() else {}
     return Infrastructure(
         read(folder / "foundation.yaml"), parameters or {}, more.get("Statements", {}), more.get("Project", {})
     )

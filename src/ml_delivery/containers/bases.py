@@ -167,7 +167,7 @@ def _named(reader: Reader, kept: _Kept) -> str:
     """The digest of the image's tag; where the registry can't be asked, the last one that it had."""
     file = kept.tag(reader.image)
     try:
-        found = reader.digest((*INDEXES, *MANIFESTS))
+        found = reader.digest((*INDEXES, *MANIFESTS), SMALL)
     except SetupError as error:
         if not reader.unanswered or not file.exists():
             raise error

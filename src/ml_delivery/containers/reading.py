@@ -22,7 +22,7 @@ from ml_delivery.errors import BuildError, SetupError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DIGEST", "Name", "Reader"]
+__all__ = ["BROKEN", "DIGEST", "Name", "Reader"]
 
 SECONDS = 10  # for an answer to begin, and between two parts of it
 TRIES = 3  # of a download that is interrupted
@@ -31,7 +31,7 @@ LOOPBACK = re.compile(r"(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 DOCKER = "docker.io"
 ECR = re.compile(r"\d{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?")
-BROKEN = (OSError, http.client.HTTPException)
+BROKEN = (OSError, http.client.HTTPException, UnicodeError)  # the last for a name that no host can have
 PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -84,8 +84,8 @@ class Reader:
         self._base = f"{'http' if local else 'https'}://{host}/v2/{image.repository}"
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({} if local else None))
 
-    def digest(self, accept: tuple[str, ...]) -> str:
-        """The digest of what the image's tag names.
+    def digest(self, accept: tuple[str, ...], most: int) -> str:
+        """The digest of what the image's tag names, a manifest of at most ``most`` bytes.
 
         Raises:
             SetupError: the registry does not answer, has no such tag, or refuses.
@@ -96,7 +96,7 @@ class Reader:
         if DIGEST.fullmatch(named):
             return named
         with self._open(path, accept) as answer:
-            return f"sha256:{hashlib.sha256(answer.read()).hexdigest()}"
+            return f"sha256:{hashlib.sha256(self._content(answer, most)).hexdigest()}"
 
     def document(self, path: str, digest: str, accept: tuple[str, ...], most: int) -> bytes:
         """A small blob or a manifest of at most ``most`` bytes, which has this digest.
@@ -106,12 +106,7 @@ class Reader:
             BuildError: it is another one.
         """
         with self._open(path, (*accept, "*/*")) as answer:
-            try:
-                content = bytes(answer.read(most))
-            except BROKEN as error:
-                raise self._silent(error) from error
-            if answer.length:  # the rest of what was announced
-                raise self._silent(OSError(f"{answer.length:,} bytes did not arrive"))
+            content = self._content(answer, most)
         found = f"sha256:{hashlib.sha256(content).hexdigest()}"
         if found != digest:
             raise self._other(digest, found)
@@ -146,6 +141,16 @@ class Reader:
         if (found := f"sha256:{known.hexdigest()}") != digest:
             raise self._other(digest, found)
 
+    def _content(self, answer: Any, most: int) -> bytes:
+        """The whole body of an answer, of at most ``most`` bytes."""
+        try:
+            content = bytes(answer.read(most))
+        except BROKEN as error:
+            raise self._silent(error) from error
+        if answer.length:  # the rest of what was announced
+            raise self._silent(OSError(f"{answer.length:,} bytes did not arrive"))
+        return content
+
     def _open(
         self,
         path: str,
@@ -157,7 +162,7 @@ class Reader:
         """The answer to a request; a token is fetched when the registry asks for one."""
         self.unanswered = False
         headers = {"Accept": ", ".join(accept), **(more or {})}
-        request = urllib.request.Request(f"{self._base}/{path}", method=method, headers=headers)  # noqa: S310
+        request = urllib.request.Request(f"{self._base}/{path}", method=method, headers=headers)  # noqa: S310 - http(s)
         if self._authorization:  # not sent along to where a blob's request is redirected to
             request.add_unredirected_header("Authorization", self._authorization)
         try:

@@ -16,6 +16,7 @@ from ml_delivery import source
 from ml_delivery.artifact import build, store
 from ml_delivery.containers import bases, engines, images
 from ml_delivery.containers.layouts import LAYOUT, Layout
+from ml_delivery.containers.reading import BROKEN
 from ml_delivery.errors import CloudError
 from ml_delivery.records import Artifact, Pushed
 
@@ -134,7 +135,10 @@ class Registry:
 
     def _get(self, path: str, accept: str = "*/*") -> bytes | None:
         with self._open(path, "GET", accept) as answer:
-            return answer and bytes(answer.read())
+            try:
+                return answer and bytes(answer.read())
+            except BROKEN as error:
+                raise self._silent(error) from error
 
     def _open(
         self,
@@ -150,7 +154,7 @@ class Registry:
         headers = {"Accept": accept}
         if body is not None:
             headers |= {"Content-Type": media, "Content-Length": str(len(body) if isinstance(body, bytes) else size)}
-        request = urllib.request.Request(url, method=method, headers=headers, data=body)  # noqa: S310
+        request = urllib.request.Request(url, method=method, headers=headers, data=body)  # noqa: S310 - http(s)
         # Not sent along when a layer's request is redirected to S3, which accepts only one kind of signature.
         request.add_unredirected_header("Authorization", f"Basic {self._token}")
         try:
@@ -168,8 +172,11 @@ class Registry:
                 f"the registry {self.address} refused {method} {url.removeprefix(f'{self._base}/').partition('?')[0]}: {error}",
                 next="run this again",
             ) from error
-        except OSError as error:
-            raise CloudError(f"the registry {self.address} does not answer: {error}", next="run this again") from error
+        except BROKEN as error:
+            raise self._silent(error) from error
+
+    def _silent(self, error: Exception) -> CloudError:
+        return CloudError(f"the registry {self.address} does not answer: {error}", next="run this again")
 
 
 class _Nothing:

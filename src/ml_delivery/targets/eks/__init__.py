@@ -12,7 +12,6 @@ client          the cluster's API
 names           names and paths
 costs           estimates costs
 settings        the keys of ``[function]``
-probe           loads a service and sends requests, for ``invoke doctor --contract``
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ml_delivery.target import Parity, Target
+from ml_delivery.target import Parity
+from ml_delivery.targets.container_image.target import SLIM, ServedTarget
 from ml_delivery.targets.eks.settings import EksSettings
 
 if TYPE_CHECKING:
@@ -29,24 +29,18 @@ if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
     from ml_delivery.cloudformation import Infrastructure
     from ml_delivery.config import Config
-    from ml_delivery.containers.packer import Recipe
     from ml_delivery.keys import Environment, Function
-    from ml_delivery.packing.ingredients import Ingredients
-    from ml_delivery.records import Context, Manifest, Packed, Pushed
+    from ml_delivery.records import Context
     from ml_delivery.target import Deployer
 
 __all__ = ["TARGET"]
 
 
-class Eks(Target):
+class Eks(ServedTarget):
     """The target ``eks``."""
 
     function: ClassVar[type[Function]] = EksSettings
-    # The digest in the registry is that of the image's manifest, which depends on the engine, if one builds it, and on what the
-    # base's tag names; the layers' contents don't.
-    same_bytes = False
-    probe = Path(__file__).with_name("probe.py")
-    entry = ("src/service/app.py", "create_app()")
+    recipe = ("Dockerfile", *SLIM)
     parity = (
         Parity("the cluster's version", "1.20, with Debian's sources", "one in support"),
         Parity(
@@ -61,32 +55,10 @@ class Eks(Target):
         Parity("the image's registry", "the emulator's, in its memory and on disk", "ECR"),
     )
 
-    def glibc(self, python: str) -> int:
-        """Debian 12, on which the slim images of Python are based or later: https://hub.docker.com/_/python."""
-        return 36
-
-    def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:
-        from ml_delivery.containers import packer
-
-        return packer.pack(config, made, scratch, _recipe())
-
-    def push(self, context: Context, manifest: Manifest) -> Pushed:
-        from ml_delivery.containers import registry
-
-        return registry.push(context, manifest, _parameter(context.config, context.environment))
-
     def open(self, context: Context) -> Deployer:
         from ml_delivery.targets.eks.deployer import EksDeployer
 
         return EksDeployer(context)
-
-    def checks(self, config: Config) -> dict[str, Callable[[], dict[str, str]]]:
-        def engine() -> dict[str, str]:
-            from ml_delivery.containers import packer
-
-            return packer.check(config, _recipe())
-
-        return {"engine": engine}
 
     def account_checks(
         self, config: Config, environment: Environment, cloud: Cloud
@@ -104,7 +76,8 @@ class Eks(Target):
             "Cluster": cluster,
             "Secrets": ",".join(cloudformation.secret_arns(config, environment)) or "none",
         }
-        return cloudformation.part(Path(__file__).parent, parameters) + access.statements(cluster)
+        own = cloudformation.part(Path(__file__).parent, parameters) + access.statements(cluster)
+        return super().infrastructure(config, environment) + own
 
     def establish(self, context: Context) -> list[str]:
         from ml_delivery.targets.eks import access
@@ -114,23 +87,7 @@ class Eks(Target):
     def removals(self, config: Config, environment: Environment, cloud: Cloud) -> dict[str, Callable[[], object]]:
         from ml_delivery.targets.eks import access
 
-        name, parameter = config.name_of(environment), _parameter(config, environment)
-        return {
-            **access.removals(config, environment, cloud),
-            f"the images {name}": lambda: cloud.client("ecr").delete_repository(repositoryName=name, force=True),
-            f"the parameter {parameter}": lambda: cloud.client("ssm").delete_parameter(Name=parameter),
-        }
-
-
-def _recipe() -> Recipe:
-    from ml_delivery.containers import packer
-
-    return packer.Recipe("Dockerfile", "public.ecr.aws/docker/library/python:{}-slim", "srv/service")
-
-
-def _parameter(config: Config, environment: Environment) -> str:
-    """The SSM parameter that names the last pushed image, for other systems."""
-    return f"/{config.service.name}/{environment.name}/image"
+        return {**access.removals(config, environment, cloud), **super().removals(config, environment, cloud)}
 
 
 TARGET = Eks()

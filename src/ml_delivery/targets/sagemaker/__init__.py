@@ -16,7 +16,7 @@ variant_metrics   the metrics of a variant
 costs             estimates costs
 settings          the keys of ``[function]``
 names             names
-probe             loads a service and sends requests, for ``invoke doctor --contract``
+probe             sends an application requests as SageMaker passes them on, for ``invoke doctor --contract``
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ml_delivery.errors import CloudError, ConfigError
-from ml_delivery.target import Parity, Target
+from ml_delivery.target import Parity
+from ml_delivery.targets.container_image.target import SLIM, ServedTarget
 from ml_delivery.targets.sagemaker import settings
 from ml_delivery.targets.sagemaker.settings import SagemakerSettings
 
@@ -38,20 +39,18 @@ if TYPE_CHECKING:
     from ml_delivery.keys import Environment, Function
     from ml_delivery.observed import Observed, Place
     from ml_delivery.packing.ingredients import Ingredients
-    from ml_delivery.records import Context, Manifest, Packed, Pushed
+    from ml_delivery.records import Context, Packed
     from ml_delivery.target import Deployer
 
 __all__ = ["TARGET"]
 
 
-class Sagemaker(Target):
+class Sagemaker(ServedTarget):
     """The target ``sagemaker``."""
 
     function: ClassVar[type[Function]] = SagemakerSettings
-    # The digest in the registry is that of the image's manifest, which depends on the engine; the layers' contents don't.
-    same_bytes = False
+    recipe = ("Dockerfile.sagemaker", *SLIM)
     probe = Path(__file__).with_name("probe.py")
-    entry = ("src/service/app.py", "create_app()")
     parity = (
         Parity("an update of an endpoint", "seconds", "some minutes: instances are started first"),
         Parity("a lone variant of weight 0", "gets no request", "gets all requests, as far as is known"),
@@ -62,18 +61,12 @@ class Sagemaker(Target):
         Parity("the image's registry", "the emulator's, in its memory and on disk", "ECR"),
     )
 
-    def glibc(self, python: str) -> int:
-        """Debian 12, on which the slim images of Python are based or later: https://hub.docker.com/_/python."""
-        return 36
-
     def pack(self, config: Config, made: Ingredients, scratch: Path) -> Packed:
         """Build the image.
 
         Raises:
             ConfigError: an environment's instances have other processors than the image is built for.
         """
-        from ml_delivery.containers import packer
-
         wanted = config.service.architecture
         problems = [
             f"environments.{one.name}: function.instance_type: {one.function.instance_type} has {found} processors, "
@@ -84,26 +77,12 @@ class Sagemaker(Target):
         ]
         if problems:
             raise ConfigError("pipeline.toml", problems)
-        recipe = packer.Recipe("Dockerfile.sagemaker", "public.ecr.aws/docker/library/python:{}-slim", "srv/service")
-        return packer.pack(config, made, scratch, recipe)
-
-    def push(self, context: Context, manifest: Manifest) -> Pushed:
-        from ml_delivery.containers import registry
-
-        return registry.push(context, manifest, _parameter(context.config, context.environment))
+        return super().pack(config, made, scratch)
 
     def open(self, context: Context) -> Deployer:
         from ml_delivery.targets.sagemaker.deployer import SagemakerDeployer
 
         return SagemakerDeployer(context)
-
-    def checks(self, config: Config) -> dict[str, Callable[[], dict[str, str]]]:
-        def engine() -> dict[str, str]:
-            from ml_delivery.containers import engines
-
-            return {"answers": engines.find().name}
-
-        return {"engine": engine}
 
     def account_checks(
         self, config: Config, environment: Environment, cloud: Cloud
@@ -129,7 +108,8 @@ class Sagemaker(Target):
         from ml_delivery import cloudformation
 
         secrets = ",".join(cloudformation.secret_arns(config, environment)) or "none"
-        return cloudformation.part(Path(__file__).parent, {"Secrets": secrets})
+        own = cloudformation.part(Path(__file__).parent, {"Secrets": secrets})
+        return super().infrastructure(config, environment) + own
 
     def observe(self, at: Place) -> Observed:
         from ml_delivery.targets.sagemaker import observing
@@ -141,7 +121,7 @@ class Sagemaker(Target):
         from ml_delivery.targets.sagemaker.models import Models
         from ml_delivery.targets.sagemaker.names import Names
 
-        name, parameter = config.name_of(environment), _parameter(config, environment)
+        name = config.name_of(environment)
         client, names, service = cloud.client("sagemaker"), Names(name), config.service.name
         endpoint, models = Endpoint(client, names, service), Models(client, names, service, "")
 
@@ -155,14 +135,8 @@ class Sagemaker(Target):
         return {
             f"the endpoint {name}": endpoint.delete,
             f"the models and endpoint configurations of {name}": rest,
-            f"the images {name}": lambda: cloud.client("ecr").delete_repository(repositoryName=name, force=True),
-            f"the parameter {parameter}": lambda: cloud.client("ssm").delete_parameter(Name=parameter),
+            **super().removals(config, environment, cloud),
         }
-
-
-def _parameter(config: Config, environment: Environment) -> str:
-    """The SSM parameter that names the last pushed image, for other systems."""
-    return f"/{config.service.name}/{environment.name}/image"
 
 
 TARGET = Sagemaker()

@@ -6,8 +6,8 @@ from ml_delivery.records import Cost
 
 __all__ = ["estimate"]
 
-# Real-time inference: https://aws.amazon.com/sagemaker/pricing/ (US East, as published in 2025; other regions differ by some
-# percent). Of other instance types the cost is not known here.
+# Real-time inference in US East, to be compared with https://aws.amazon.com/sagemaker/pricing/: written down from memory, and
+# not checked since. Other regions differ. Of other instance types the cost is not known here.
 DOLLARS_PER_HOUR = {
     "ml.t2.medium": 0.0556,
     "ml.t2.large": 0.1114,

@@ -1,4 +1,4 @@
-"""Loads a service's application and sends it requests, in a virtual environment with its packages; standard library only.
+"""Loads a service's WSGI application and sends it requests, in a virtual environment with its packages; standard library only.
 
 ``python -P probe.py RESULT PATH…`` writes JSON to the file ``RESULT``: ``{"fault": "", "answers": {path: [status, body]}}``,
 or the error that stopped it. What the service prints goes to standard output and is not read.
@@ -10,14 +10,19 @@ import importlib
 import json
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 
-def ask(app: Any, path: str) -> tuple[int, str]:
+def get(path: str) -> dict[str, Any]:
+    """The request for ``path``, as far as it is not WSGI's default."""
+    return {"REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": ""}
+
+
+def ask(app: Any, environ: dict[str, Any]) -> tuple[int, str]:
     """The status and body of the application's answer: https://peps.python.org/pep-3333/."""
-    environ: dict[str, Any] = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": ""}
     setup_testing_defaults(environ)
     lines: list[str] = []
 
@@ -32,14 +37,15 @@ def ask(app: Any, path: str) -> tuple[int, str]:
     return int(lines[0][:3]), body.decode("utf-8", "replace")
 
 
-def main(result: Path, paths: list[str]) -> None:
-    """Request ``paths`` from the application and write its answers to the file ``result``."""
+def main(module: str, factory: str, request: Callable[[str], dict[str, Any]]) -> None:
+    """Request the paths, each as ``request`` makes it, from the application of ``factory`` in ``module``; write the file."""
+    result, paths = Path(sys.argv[1]), sys.argv[2:]
     answers: dict[str, tuple[int, str]] = {}
     fault = ""
     try:
-        app = importlib.import_module("service.app").create_app()
+        app = getattr(importlib.import_module(module), factory)()
         for path in paths:
-            answers[path] = ask(app, path)
+            answers[path] = ask(app, request(path))
     except BaseException as error:  # including sys.exit: a service may do anything at import
         place = traceback.extract_tb(error.__traceback__)[-1]
         fault = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
@@ -47,4 +53,4 @@ def main(result: Path, paths: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main("service.app", "create_app", get)
