@@ -141,7 +141,7 @@ def _step(module: str, root: Path, source: str) -> tuple[float, int]:
     """The seconds that a step took, and its exit code."""
     began = time.perf_counter()
     done = _python(["-m", module, "--root", str(root), *(["--data", source] if source else [])])
-    print("\n".join(line for line in done.stdout.splitlines() if "best" not in line) + done.stderr)
+    print("\n".join(line for line in done.stdout.splitlines() if "best" not in line))
     return time.perf_counter() - began, done.returncode
 
 
