@@ -33,7 +33,7 @@ def test_workflow_opens_one_pull_request(service: Path, tmp_path: Path) -> None:
     before = git(service, "rev-parse", "HEAD")
     event = Event("schedule", "main", "", secrets={"UPGRADE_TOKEN": "a token"})
     runner.job("upgrade.yml", "upgrade", event)
-    assert "files were changed and committed: https://github.example/pull/1" in runner.printed[-1]
+    assert "files changed, and committed: https://github.example/pull/1" in runner.printed[-1]
     branch = git(service, "branch", "--show-current")
     assert re.fullmatch(r"ml-delivery-98\.0-[0-9a-f]{7}", branch)
     assert git(service, "status", "--porcelain") == ""

@@ -75,18 +75,20 @@ def _differences(found: Differences) -> None:
         sizes[one.rule] += one.size
     if sizes:
         largest = ", ".join(f"{rule} {console.megabytes(size)}" for rule, size in sizes.most_common(SHOWN))
-        more = f" and {len(sizes) - SHOWN} more patterns" if len(sizes) > SHOWN else ""
-        files = sum(one.files for one in found.pruned)
-        console.say(f"  pruned {files:,} files, {console.megabytes(sizes.total())}: {largest}{more}")
+        more = f" and {console.counted(len(sizes) - SHOWN, 'more pattern')}" if len(sizes) > SHOWN else ""
+        files = console.counted(sum(one.files for one in found.pruned), "file")
+        console.say(f"  pruned {files}, {console.megabytes(sizes.total())}: {largest}{more}")
     if found.imported:
         console.say(f"  {found.imported - len(found.unimported)} of {found.imported} packages imported, read-only")
     for failed in found.unimported[:SHOWN]:
         console.warn(f"{failed.module} of {failed.package} can't be imported here, pruned or not: {failed.reason}")
     for lost in found.replaced[:SHOWN]:
         console.warn(f"{lost.path} is {lost.by}'s, not {lost.package}'s, which has another file there")
-    for kind, count in (("modules", len(found.unimported)), ("files", len(found.replaced))):
+    for kind, count in (("module", len(found.unimported)), ("file", len(found.replaced))):
         if count > SHOWN:
-            console.warn(f"so it is with {count - SHOWN} more {kind}, which build/manifest.json lists")
+            console.warn(
+                f"so it is with {console.counted(count - SHOWN, f'more {kind}')}, which build/manifest.json lists"
+            )
 
 
 def _on_codebuild(branch: str, cloud: str, json: bool) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "body",
     "clear",
     "cost",
+    "counted",
     "document",
     "foreign",
     "front",
@@ -122,7 +123,7 @@ def _words(result: Result) -> str:
 
     match result:
         case results.Planned(changes=changes, wanted=0):
-            return f"{changes} changes" if changes != 1 else "1 change"
+            return counted(changes, "change")
         case results.Planned(live=live, wanted=wanted):
             return f"release {live} → {wanted}"
         case results.Staged(release=release, deployed=deployed):
@@ -236,6 +237,11 @@ def output(**values: str) -> None:
 def megabytes(size: int) -> str:
     """A size in bytes as text, in megabytes."""
     return f"{size / 1e6:.1f} MB"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 file", "3,058 files"."""
+    return f"{number:,} {noun}" + ("s" if number != 1 else "")
 
 
 def agrees(question: str) -> bool:

@@ -115,7 +115,9 @@ def train(options: dict[str, str | int | float | bool], instances: int, branch: 
         done = training.train(delivery, plan, lambda text: line(f"  {text}"))
     for name, value in done.metrics.items():
         console.say(f"{name} {value:g}")
-    console.say(f"{done.job}: {len(done.files)} files in {delivery.config.jobs.writes}, {_money(done.cost)}")
+    console.say(
+        f"{done.job}: {console.counted(len(done.files), 'file')} in {delivery.config.jobs.writes}, {_money(done.cost)}"
+    )
 
 
 def _place() -> str:

@@ -45,8 +45,8 @@ def upgrade(_: Any, check: bool = False, to: str = "", pull_request: bool = Fals
             console.warn(
                 f"{name} had local changes; it was restored in a separate commit before the template updated it"
             )
-        where = f"and committed: {address}" if branch else "and not committed: git diff HEAD shows them"
-        console.say(f"{len(done.changed)} files were changed {where}")
+        where = f"and committed: {address}" if branch else "not committed: git diff HEAD shows what changed"
+        console.say(f"{console.counted(len(done.changed), 'file')} changed, {where}")
         console.say(_next(done))
     if check and found.newer:
         raise Exit(code=2)
