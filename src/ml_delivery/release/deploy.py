@@ -188,7 +188,7 @@ def carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> O
     except BaseException as fault:
         interrupted = isinstance(fault, KeyboardInterrupt)
         foreign.learn(delivery)  # whatever wrote the message
-        cause = "interrupted" if interrupted else fault.message if isinstance(fault, PipelineError) else str(fault)
+        cause = "interrupted" if interrupted else _cause(fault)
         with uninterrupted():
             try:
                 restored = machine.put_back(cause)
@@ -209,6 +209,13 @@ def carry_out(machine: Machine, run: Run, delivery: Delivery, detach: bool) -> O
         if isinstance(fault, PipelineError):
             raise Refused(f"refused: {fault.message}; {_serves(restored)}", next=fault.next) from fault
         raise
+
+
+def _cause(fault: BaseException) -> str:
+    """A fault's own words; of a bug its type too, since a KeyError's text is a name alone."""
+    if isinstance(fault, PipelineError):
+        return fault.message
+    return str(fault) if isinstance(fault, OSError) else f"{type(fault).__name__}: {fault}"
 
 
 def _serves(restored: Restored) -> str:
