@@ -12,9 +12,10 @@ from faults import Call, Fault, cut, faults
 from faults.harness import Service
 from tiny import Tiny
 
-from ml_delivery.errors import CloudError, Interrupted, PipelineError
+from ml_delivery.errors import CloudError, Interrupted, PipelineError, Refused
 from ml_delivery.release import deploy, retention
 from ml_delivery.release.head import Head
+from ml_delivery.release.machine import Machine
 
 
 def cancelled(*_: Any) -> None:
@@ -74,6 +75,23 @@ def test_fault_after_the_verdict_reports_a_verified_release(tiny: Tiny, verb: st
     assert (service.live(), service.open().ledger.head().holder) == (number, None)
     service.deploy(**service.open().ledger.read(number).variables)
     assert service.problems() == []
+
+
+def test_bug_is_named_where_nothing_can_be_restored_either(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text of a KeyError is a key alone, which explains nothing."""
+
+    def bug(*_: object, **__: object) -> None:
+        raise KeyError("MemorySize")
+
+    def gone(*_: object) -> None:
+        raise CloudError("the cloud does not answer")
+
+    monkeypatch.setattr(Machine, "_route", bug)
+    monkeypatch.setattr(Machine, "put_back", gone)
+    with pytest.raises(
+        Refused, match=r"^KeyError: 'MemorySize'; then what served before could not be restored: the cloud"
+    ):
+        Service(tiny).deploy(NOTE="bug")
 
 
 def test_lock_taken_over_while_pruning_does_not_fail_a_verified_release(

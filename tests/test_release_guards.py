@@ -18,7 +18,6 @@ from ml_delivery.errors import CloudError, LockHeld, Moved, Refused
 from ml_delivery.keys import Deploy
 from ml_delivery.release import deploy, retention, watch
 from ml_delivery.release import plan as planning
-from ml_delivery.release.machine import Machine
 
 CANARY = Deploy(strategy="canary", weight=10, pause=60, period=1, no_traffic="pass")
 BEHIND = HANDLER.replace(
@@ -41,24 +40,6 @@ def test_first_release_that_breaks_behind_the_alias_leaves_nothing_live(service:
         service.deploy(BAD="behind")
     assert service.open().deployer.traffic() is None
     assert service.problems() == []
-
-
-def test_bug_is_named_where_nothing_can_be_restored_either(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The text of a KeyError is a key alone, which explains nothing."""
-
-    def bug(*_: object) -> None:
-        raise KeyError("MemorySize")
-
-    def gone(*_: object) -> None:
-        raise CloudError("the cloud does not answer")
-
-    service.deploy(NOTE="1")
-    monkeypatch.setattr(Machine, "_route", bug)
-    monkeypatch.setattr(Machine, "put_back", gone)
-    with pytest.raises(
-        Refused, match="^KeyError: 'MemorySize'; then what served before could not be restored: the cloud"
-    ):
-        service.deploy(NOTE="2")
 
 
 def test_version_that_just_had_traffic_stays_until_the_next_deploy(service: Service) -> None:
