@@ -43,10 +43,11 @@ def test_what_a_rollback_could_need_is_never_removed(events: list[tuple[str, int
             )
             live = goal
         elif what == "prune":
-            kept = retained(kept, live, rules, now)
+            before, kept = kept, retained(kept, live, rules, now)
             left = {one.number for one in kept}
             assert set([n for n in verified if n != live][-keep:]) <= left
             assert live == 0 or live in left
+            assert {one.number for one in before if now - one.at < days * DAY} <= left  # which are fewer than ``MOST``
             for one in kept:  # and nothing stays without a reason
                 needed = one.number == live or one.number in [n for n in verified if n != live][-keep:]
                 assert needed or now - one.at < days * DAY

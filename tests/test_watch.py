@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from emulated import client
@@ -15,6 +16,7 @@ from tiny import Tiny
 from ml_delivery import emulator
 from ml_delivery.errors import Refused
 from ml_delivery.keys import Deploy
+from ml_delivery.records import Look
 from ml_delivery.release import deploy, rollout, watch
 from ml_delivery.release.rollout import weights
 
@@ -26,6 +28,36 @@ def test_weights_of_each_strategy() -> None:
     assert weights(Deploy()) == []
     assert weights(Deploy(strategy="canary", weight=5)) == [5]
     assert weights(Deploy(strategy="linear", weight=30)) == [30, 60, 90]
+
+
+QUIET = Look(weight=10, requests=200, errors=0, p95=200.0, throttles=0, alarms=(), command=0, breach="", failures=0)
+RULES = Deploy(max_errors=1, max_p95=200, max_throttles=3, command=("check", "it"))
+
+
+@pytest.mark.parametrize(
+    ("seen", "limit"),
+    [
+        ({}, ""),
+        ({"requests": 0}, ""),
+        ({"errors": 2}, ""),
+        ({"errors": 1, "failures": 1}, ""),
+        ({"errors": 2, "failures": None}, ""),
+        ({"throttles": 3}, ""),
+        ({"errors": 3}, "1.5 % of requests fail"),
+        ({"failures": 3}, "1.5 % of requests fail"),
+        ({"errors": 1, "failures": 2}, "1.5 % of requests fail"),
+        ({"requests": 0, "errors": 1}, "100.0 % of requests fail"),
+        ({"p95": 200.5}, "p95 is 200 ms; deploy.max_p95 is 200 ms"),
+        ({"throttles": 4}, "4 calls were throttled; deploy.max_throttles is 3"),
+        ({"alarms": ("a", "b")}, "the alarm a is in alarm"),
+        ({"command": 7}, "check it exited with code 7"),
+    ],
+)
+def test_limit_itself_is_within_it(seen: dict[str, Any], limit: str) -> None:
+    """What equals a limit passes, whatever is above one does not; exceptions and answers of 5xx add up."""
+    assert watch.breach(replace(QUIET, **seen), RULES).startswith(limit)
+    assert bool(watch.breach(replace(QUIET, **seen), RULES)) == bool(limit)
+    assert watch.breach(replace(QUIET, p95=9e9), replace(RULES, max_p95=0)) == ""
 
 
 def test_canary_that_fails_half_its_requests_is_stopped(tiny: Tiny) -> None:

@@ -12,20 +12,24 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import tomllib
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 600
 KILLED, SURVIVED, INVALID = "killed", "SURVIVED", "INVALID"
+RUNNING: set[int] = set()  # the sessions of tests under way, which a cancel ends
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,16 @@ def run(tests: tuple[str, ...], tree: Path) -> tuple[int, str]:
     with tempfile.TemporaryFile("w+") as out:
         # In a session of its own, so that what a broken test leaves running can be ended.
         process = subprocess.Popen(words, cwd=tree, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        RUNNING.add(process.pid)
         try:
             code = process.wait(SECONDS)
         except subprocess.TimeoutExpired:
-            subprocess.run(["kill", "-KILL", "--", f"-{process.pid}"], check=False)
+            os.killpg(process.pid, signal.SIGKILL)
             code = process.wait() and 1
+        finally:
+            RUNNING.discard(process.pid)
+            if process.poll() is None:  # cancelled
+                os.killpg(process.pid, signal.SIGTERM)
         out.seek(0)
         return code, out.read()[-2000:]
 
@@ -115,6 +124,13 @@ def judge(mutant: Mutant, tree: Path) -> tuple[str, float]:
     finally:
         file.write_text(text, encoding="utf-8")
     return {0: SURVIVED, 1: KILLED}.get(code, INVALID), time.monotonic() - began
+
+
+def cancel() -> None:
+    """End the tests that are under way."""
+    for session in tuple(RUNNING):
+        with suppress(ProcessLookupError):
+            os.killpg(session, signal.SIGTERM)
 
 
 def main() -> int:
@@ -136,7 +152,9 @@ def main() -> int:
         for number in range(options.workers):
             copy(Path(folder, str(number)))
             trees.put(Path(folder, str(number)))
-        code, printed = run(tuple(sorted({test for one in chosen for test in one.tests})), Path(folder, "0"))
+        tests = tuple(sorted({test for one in chosen for test in one.tests}))
+        print(f"{len(tests)} tests without a mutant, then {len(chosen)} mutants", flush=True)
+        code, printed = run(tests, Path(folder, "0"))
         if code:
             print(f"{printed}\nthe tests fail without any mutant", file=sys.stderr)
             return 2
@@ -151,10 +169,18 @@ def main() -> int:
             return result
 
         with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
-            results = Counter(pool.map(one, chosen))
+            try:
+                results = Counter(pool.map(one, chosen))
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                cancel()
+                raise
     print(", ".join(f"{results[kind]} {kind.lower()}" for kind in (KILLED, SURVIVED, INVALID)), f"of {len(chosen)}")
     return 0 if results[KILLED] == len(chosen) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("cancelled")

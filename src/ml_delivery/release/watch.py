@@ -11,9 +11,10 @@ from ml_delivery.records import Look
 from ml_delivery.release import rollout, words
 
 if TYPE_CHECKING:
+    from ml_delivery.keys import Deploy
     from ml_delivery.release.delivery import Delivery
 
-__all__ = ["look"]
+__all__ = ["breach", "look"]
 
 COMMAND_SECONDS = 60
 
@@ -32,19 +33,24 @@ def look(delivery: Delivery, deployed: str, weight: int, since: float) -> Look:
     alarms = _in_alarm(delivery, rollout.alarms(delivery))
     command = _run(delivery, deployed, weight) if rules.command else 0
     found = Look(weight, seen.requests, seen.errors, seen.p95, seen.throttles, alarms, command, "", seen.failures)
-    breach, failed = "", seen.errors + (seen.failures or 0)
+    return replace(found, breach=breach(found, rules))
+
+
+def breach(seen: Look, rules: Deploy) -> str:
+    """The first limit that ``seen`` is above, in words, or empty; what is equal to a limit is within it."""
+    failed = seen.errors + (seen.failures or 0)
     if failed * 100 > rules.max_errors * seen.requests:
         share = 100 * failed / max(seen.requests, 1)
-        breach = f"{share:.1f} % of requests fail ({words.failed(found)}); deploy.max_errors is {rules.max_errors} %"
-    elif rules.max_p95 and seen.p95 > rules.max_p95:
-        breach = f"p95 is {seen.p95:.0f} ms; deploy.max_p95 is {rules.max_p95} ms"
-    elif seen.throttles > rules.max_throttles:
-        breach = f"{seen.throttles} calls were throttled; deploy.max_throttles is {rules.max_throttles}"
-    elif alarms:
-        breach = f"the alarm {alarms[0]} is in alarm"
-    elif command:
-        breach = f"{' '.join(rules.command)} exited with code {command}"
-    return replace(found, breach=breach)
+        return f"{share:.1f} % of requests fail ({words.failed(seen)}); deploy.max_errors is {rules.max_errors} %"
+    if rules.max_p95 and seen.p95 > rules.max_p95:
+        return f"p95 is {seen.p95:.0f} ms; deploy.max_p95 is {rules.max_p95} ms"
+    if seen.throttles > rules.max_throttles:
+        return f"{seen.throttles} calls were throttled; deploy.max_throttles is {rules.max_throttles}"
+    if seen.alarms:
+        return f"the alarm {seen.alarms[0]} is in alarm"
+    if seen.command:
+        return f"{' '.join(rules.command)} exited with code {seen.command}"
+    return ""
 
 
 def _in_alarm(delivery: Delivery, names: tuple[str, ...]) -> tuple[str, ...]:
