@@ -215,3 +215,18 @@ def test_old_record_is_read(tiny: Tiny) -> None:
     """A look that was recorded before failures were counted says what was counted then."""
     old = Look(10, 6, 0, 12.0, 0, (), 0, "")
     assert words.look(old).startswith("0 raised an exception or timed out of 6 requests; status 5xx is not counted")
+
+
+def test_answer_of_the_previous_release_is_waited_out(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Just after a shift, a request can still reach the version that served before."""
+    service = Service(tiny)
+    service.deploy(NOTE="1")
+    deployer = type(service.open().deployer)
+    call, late = deployer.call, [service.open().deployer.call("/version", "")] * 2
+
+    def lagging(self: Any, path: str, deployed: str = "", **words: Any) -> Any:
+        return late.pop() if late and not deployed else call(self, path, deployed, **words)
+
+    monkeypatch.setattr(deployer, "call", lagging)
+    service.deploy(NOTE="2")
+    assert (service.live(), late) == (2, [])
