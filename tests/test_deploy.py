@@ -300,5 +300,9 @@ def test_dirty_tree_is_for_the_embedded_cloud_only(tiny: Tiny) -> None:
     tiny.push()
     with pytest.raises(SourceError, match="there are uncommitted changes"):
         pushing.built(tiny.config, "aws")
+    opened = tiny.open()
+    opened.cloud.name = "aws"
+    with pytest.raises(SourceError, match="there are uncommitted changes"):
+        opened.artifact()
     outcome = tiny.deploy()
     assert "-dirty-" in outcome.release.artifact.version

@@ -9,9 +9,12 @@ import pytest
 from tiny import INFRA, Tiny
 
 from ml_delivery.account import change_sets, stacks
+from ml_delivery.artifact import build
+from ml_delivery.artifact import push as pushing
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, ConfigError, Refused
 from ml_delivery.records import Foundation
+from ml_delivery.release import plan as planning
 from ml_delivery.release.delivery import Delivery
 
 FOUNDATION = (INFRA / "foundation.yaml").read_text()
@@ -100,6 +103,8 @@ def test_deploy_on_an_old_foundation_is_refused(own: Tiny) -> None:
     own.deploy()
     own.write("infra/foundation.yaml", LONGER)
     own.commit()
+    pushing.push(own.open(prepare=False), build.build(own.config))
+    assert "infrastructure" in [change.what for change in planning.make(own.open(prepare=False)).changes]
     with pytest.raises(Refused, match="the stack of production is not up to date") as refusal:
         deploy.deploy(own.open(prepare=False), report=lambda step: None)
     assert refusal.value.next.startswith("invoke bootstrap --branch main")
