@@ -83,7 +83,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "artifact/store.py record": (CHANGE,),
     "artifact/store.py find": ("not pushed; other branch",),
     "artifact/store.py _create": ("not here: what was written by another program is the user's to see",),
-    "cloud.py _refuse_page": (OUTSIDE,),
+    "cloud.py _refuse_foreign": (OUTSIDE,),
     "cloud.py Cloud.open": ("not here: another account is signed in",),
     "cloud.py Cloud.variables": ("not here: nothing is signed in",),
     "cloud.py Cloud.faults": (AWS, "elsewhere: test_bad_days.py::test_cloud_killed_in_mid_deploy", OUTSIDE),

@@ -48,21 +48,26 @@ def _session(region: str, *, embedded: bool) -> Any:
         own |= dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
         session = Session(session_vars=own)
     session.set_config_variable("region", region)
-    session.register("before-parse", _refuse_page)
+    session.register("before-parse", _refuse_foreign)
     return session
 
 
-def _refuse_page(operation_model: Any, response_dict: dict[str, Any], **_: object) -> None:
-    """Refuse a web page as an answer: a proxy's or a hotel's, which botocore would take for an empty result.
+def _refuse_foreign(operation_model: Any, response_dict: dict[str, Any], **_: object) -> None:
+    """Refuse what AWS did not answer, which botocore would take for an empty result.
+
+    It is a web page of a proxy or a hotel, or the success of some other server, which has no request id.
 
     Raises:
-        CloudError: it is one. A 5xx is left to botocore, which retries it: AWS's load balancers send some as pages.
+        CloudError: it is such an answer. A 5xx is left to botocore, which retries it: AWS's load balancers send some as pages.
     """
     headers, status = response_dict["headers"], response_dict["status_code"]
-    own = any(name in headers for name in ("x-amzn-requestid", "x-amz-request-id"))  # a page in S3 is an answer
-    if headers.get("Content-Type", "").startswith("text/html") and status < 500 and not own:
+    page = headers.get("Content-Type", "").startswith("text/html")
+    if (page and status < 500) or status < 300:
+        if any(name in headers for name in ("x-amzn-requestid", "x-amz-request-id")):  # a page in S3 is an answer
+            return
+        what = "is a web page" if page else "has no request id"
         raise CloudError(
-            f"{operation_model.name}: the answer is a web page (HTTP {status}), so it is not from AWS",
+            f"{operation_model.name}: the answer {what} (HTTP {status}), so it is not from AWS",
             next="check the network and its proxy (HTTPS_PROXY, NO_PROXY), then run this again",
         )
 
