@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import SETTINGS
+from tiny import SETTINGS, Tiny
 
 from ml_delivery import config
+from ml_delivery.artifact import build
+from ml_delivery.artifact import push as pushing
 from ml_delivery.cloud import chosen
 from ml_delivery.errors import ConfigError
 from ml_delivery.targets.lambda_function.settings import of
@@ -194,3 +197,18 @@ def test_settings_of_an_earlier_version_say_what_to_write(tmp_path: Path) -> Non
             f"monitoring.{name}: unknown key; remove it: the service's own alarms, with their thresholds, are in"
             in found
         )
+
+
+def test_build_for_another_target_is_not_pushed(tiny: Tiny) -> None:
+    """Environments may have targets of their own, and one commit is built for one of them at a time."""
+    tiny.replace("pipeline.toml", "[environments.staging]\n", '[environments.staging]\ntarget = "lambda-image"\n')
+    tiny.commit()
+    zipped = build.build(tiny.config)
+    opened = tiny.open()
+    staging = replace(opened, environment=tiny.config.environments["staging"])
+    with pytest.raises(
+        ConfigError, match="staging: the build is for the target lambda-zip, not for lambda-image"
+    ) as refusal:
+        pushing.push(staging, zipped)
+    assert refusal.value.next.startswith("invoke build --branch ")
+    assert pushing.push(opened, zipped).artifact.digest == zipped.digest
