@@ -243,6 +243,7 @@ def test_the_former_build_survives_a_write_that_fails(small: Tiny) -> None:
         check=False,
     )
     assert done.returncode != 0
+    assert "SetupError: a file can't be read or written: [Errno 27]" in done.stderr
     assert build.last(small.root) == former
     assert (small.root / "build/artifact.zip").read_bytes() == before
     assert sorted(p.name for p in (small.root / "build").iterdir()) == [
@@ -253,8 +254,12 @@ def test_the_former_build_survives_a_write_that_fails(small: Tiny) -> None:
 
 
 def test_nothing_built_yet_says_so(small: Tiny) -> None:
-    """Reading a build that never was is a plain message."""
+    """Reading a build that never was, or is no longer there, is a plain message."""
     with pytest.raises(BuildError, match="nothing has been built yet"):
+        build.last(small.root)
+    build.build(small.config)
+    (small.root / "build/artifact.zip").unlink()
+    with pytest.raises(BuildError, match=r"build/artifact.zip does not exist"):
         build.last(small.root)
 
 

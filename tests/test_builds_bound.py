@@ -14,6 +14,7 @@ from tiny import BUILDSPEC, Tiny
 from ml_delivery import emulator
 from ml_delivery.account import stacks
 from ml_delivery.artifact import provenance, store
+from ml_delivery.artifact.confirmation import _ran
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import Refused
 from ml_delivery.waiting import wait
@@ -95,6 +96,10 @@ def test_build_that_ran_with_something_else_proves_nothing(tiny: Tiny) -> None:
     assert "ran in the image 123456789012.dkr.ecr.eu-west-1.amazonaws.com/builder:3, not in the project's" in refusal()
     assert "ran with the variable CARGO_HOME, which the project does not have" in refusal()
     assert "ran with PIPELINE_BRANCH from PARAMETER_STORE, not 'main'" in refusal()
+    record = codebuild.batch_get_builds(ids=[build])["builds"][0]
+    entered = {**record, "debugSession": {"sessionEnabled": True}}  # which the emulator does not offer
+    assert "could be entered while it ran" in list(_ran(opened, store.find(opened, commit), entered))
+    assert "could be entered while it ran" not in list(_ran(opened, store.find(opened, commit), record))
     own = (stacks.INFRA / "delivery.yaml").read_text()
     image, name = "${AWS::AccountId}.dkr.ecr.eu-west-1.amazonaws.com/builder:3", "          - Name: PIPELINE_CLOUD\n"
     own = own.replace("aws/codebuild/amazonlinux-x86_64-standard:5.0", image)

@@ -184,7 +184,9 @@ def test_detached_deploy_is_resumed(tiny: Tiny) -> None:
     assert "a deploy of release 2, at shift, 10 % of the traffic is paused; continue with invoke deploy" in status
     assert json.loads(tiny.invoke("status", "--json"))["work"]["release"]["number"] == 2
     assert "a deploy of release 2, at shift, 10 %" in tiny.invoke("deploy", code=1)
-    assert "release 2 is verified" in tiny.invoke("deploy", "--resume")
+    resumed = tiny.invoke("deploy", "--resume")
+    assert "watch 10 %" in resumed
+    assert "release 2 is verified" in resumed
     assert "nothing to do: release 2 is live" in tiny.invoke("deploy", "--resume")
 
 
