@@ -60,16 +60,19 @@ class Chaos:
         self._dice.shuffle(kinds)
         self._callers = Callers(self.services, self.figures)
         try:
-            number = 0
+            number, shown = 0, list[str]()
             while kinds:
                 number, kind = number + 1, kinds.pop()
                 if not self._round(f"round {self._seed}.{number}", kind):
                     kinds.insert(0, kind)
-                problems = len(self.figures.tracebacks + self.figures.locks + self.figures.hands)
+                found = [*self.figures.tracebacks, *self.figures.locks, *self.figures.hands]
+                for one in [one for one in found if one not in shown]:  # at once, should the campaign be ended early
+                    tell(f"✗ {one}")
+                    shown.append(one)
                 left, failed = len(kinds), len(self.figures.failed)
                 if not number % 10 or not left:
                     took = time.monotonic() - began
-                    tell(f"{number} rounds, {left} to do, {took:.0f} s, {failed} failed, {problems} problems")
+                    tell(f"{number} rounds, {left} to do, {took:.0f} s, {failed} failed, {len(found)} problems")
         except KeyboardInterrupt:  # what was found until then is printed
             tell(f"interrupted, {len(kinds)} to do")
         finally:
