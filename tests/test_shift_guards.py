@@ -99,3 +99,14 @@ def test_record_has_what_is_live_what_was_set_and_nothing_under_way(service: Ser
     service.rollback()
     head = service.open().ledger.head()
     assert (head.live, head.work) == (1, None)
+
+
+def test_rollback_never_goes_forward(service: Service) -> None:
+    """Verified releases after the one that serves were left on purpose."""
+    for note in "123":
+        service.deploy(NOTE=note)
+    assert service.rollback(to=1).release.number == 1
+    assert service.open().ledger.read(2).state == "verified"
+    with pytest.raises(Refused, match="no verified release before 1"):
+        service.rollback()
+    assert (service.live(), service.problems()) == (1, [])
