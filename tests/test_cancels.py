@@ -16,6 +16,7 @@ from ml_delivery.errors import CloudError, Interrupted, PipelineError, Refused
 from ml_delivery.release import deploy, retention
 from ml_delivery.release.head import Head
 from ml_delivery.release.machine import Machine
+from ml_delivery.signals import CANCELS, uninterrupted
 
 
 def cancelled(*_: Any) -> None:
@@ -75,6 +76,23 @@ def test_fault_after_the_verdict_reports_a_verified_release(tiny: Tiny, verb: st
     assert (service.live(), service.open().ledger.head().holder) == (number, None)
     service.deploy(**service.open().ledger.read(number).variables)
     assert service.problems() == []
+
+
+def test_cancels_are_ignored_while_what_served_is_restored() -> None:
+    """Each of them, and afterwards they are what they were."""
+    seen: list[int] = []
+    handlers = {number: signal.signal(number, lambda got, _: seen.append(got)) for number in CANCELS}
+    try:
+        with uninterrupted():
+            for number in CANCELS:
+                os.kill(os.getpid(), number)
+        assert seen == []
+        for number in CANCELS:
+            os.kill(os.getpid(), number)
+        assert seen == list(CANCELS)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def test_bug_is_named_where_nothing_can_be_restored_either(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
