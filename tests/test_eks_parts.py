@@ -41,7 +41,7 @@ def release(**settings: str | int) -> Release:
 
 def deployment(**settings: str | int) -> client.Tree:
     one = release(**settings)
-    return manifests.deployment("pricing", "pricing-7", one, one.environment, "/readyz", 0)
+    return manifests.deployment("pricing", "pricing-production", "pricing-7", one, one.environment, "/readyz", 0)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
