@@ -235,6 +235,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "targets/eks/access.py _class": (CLUSTER,),
     "targets/eks/access.py _ensure_cluster": (CLUSTER,),
     "targets/eks/access.py checks.gateway": (CLUSTER,),
+    "targets/eks/versions.py require": ("elsewhere: test_eks_parts.py::test_cluster_that_is_too_old_is_named",),
     "targets/eks/access.py checks.namespace": (CLUSTER,),
     "targets/eks/client.py Client.checked": (CLUSTER,),
     "targets/eks/client.py Client._silent": (CLUSTER,),

@@ -11,6 +11,7 @@ manifests       the objects of a release
 client          the cluster's API
 names           names and paths
 observing       panels and alarms
+versions        which versions of Kubernetes are supported
 costs           estimates costs
 settings        the keys of ``[function]``
 """
