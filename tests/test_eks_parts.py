@@ -183,6 +183,20 @@ def test_cluster_that_is_too_old_is_named(version: str, old: bool) -> None:
         versions.require(there, "services")  # type: ignore[arg-type]
 
 
+def test_reason_of_a_pull_comes_to_the_point() -> None:
+    """What containerd repeats of the image's name is left out, so that the end of its message is not cut off."""
+    name = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/pricing-production@sha256:{'a' * 64}"
+    message = (
+        f'rpc error: code = NotFound desc = failed to pull and unpack image "{name}": failed to resolve reference "{name}": '
+        f"{name}: not found"
+    )
+    status = {"state": {"waiting": {"reason": "ErrImagePull", "message": message}}}
+    found = reasons.of_pod({"metadata": {"name": "p"}, "status": {"containerStatuses": [status]}})
+    assert found
+    assert found.text == f"the image can't be run: ErrImagePull: {name}: not found"
+    assert reasons.pull({"status": {"containerStatuses": [status]}}) in found.text
+
+
 def test_highest_semantic_version_of_a_commit_counts(tiny: Tiny) -> None:
     """Of a commit's tags the highest by semver's order; no other tag, none of another commit, and a shallow clone is noticed."""
     commit = tiny.git("rev-parse", "HEAD")
