@@ -8,10 +8,10 @@ reasons         why a pod does not run
 prometheus      reads metrics in Prometheus's text format
 forward         requests to pods, by the API's proxy or by port forwarding
 manifests       the objects of a release
+versions        which versions of Kubernetes are supported
 client          the cluster's API
 names           names and paths
 observing       panels and alarms
-versions        which versions of Kubernetes are supported
 costs           estimates costs
 settings        the keys of ``[function]``
 """
