@@ -17,12 +17,13 @@ from ml_delivery.targets.eks import deployer
 from ml_delivery.targets.eks.route import OneService
 
 SCALED = r"PATCH .*/deployments/[\w-]+$"
+CPU = 100  # for each pod, so that the node has room for those of several releases and tests
 
 
 @pytest.fixture(scope="module")
 def service(slim: None, pods_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podded]:
     """A service with its first release."""
-    made = Podded(Tiny(tmp_path_factory.mktemp("input") / "service", pods_home, "bad-input"))
+    made = Podded(Tiny(tmp_path_factory.mktemp("input") / "service", pods_home, "bad-input"), cpu=CPU)
     made.deploy(NOTE="first")
     yield made
     made.client.delete(f"/api/v1/namespaces/{made.name}")  # its pods would take room from the tests that follow
@@ -37,6 +38,30 @@ def live(service: Podded) -> str:
     found = service.deployer.live()
     assert found
     return found.deployed
+
+
+def test_without_the_gateway_api_all_traffic_shifts_at_once(
+    service: Podded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One Service selects what is live; a canary has no steps in the plan; a rollback selects the previous release."""
+    monkeypatch.setattr(deployer, "routing", OneService)
+    made = Podded(Tiny(tmp_path / "service", service.tiny.root / ".pipeline", "no-gateway"), quick(), cpu=CPU)
+    made.deploy(NOTE="first")
+    there = made.client.get(made.paths.core("services", "live"))
+    assert there
+    assert there["spec"]["selector"] == {"app.kubernetes.io/instance": "no-gateway-1"}
+    assert made.client.get(made.paths.routes("live")) is None
+    assert plan.make(made.open(NOTE="second")).rollout.weights == ()
+    made.deploy(NOTE="second")
+    assert (live(made), replicas(made, "no-gateway-1")) == ("no-gateway-2", 0)
+    endpoints = made.client.get(made.paths.core("endpoints", "live"))
+    assert endpoints
+    (subset,) = endpoints["subsets"]
+    assert {one["targetRef"]["name"].rsplit("-", 2)[0] for one in subset["addresses"]} == {"no-gateway-2"}
+    made.rollback()
+    assert live(made) == "no-gateway-1"
+    assert made.problems() == []
+    made.client.delete(f"/api/v1/namespaces/{made.name}")
 
 
 def test_release_that_is_scaled_by_others_does_not_starve_the_next(service: Podded) -> None:
@@ -81,26 +106,3 @@ def _forget(service: Podded, digest: str) -> None:
     names = [line.split()[0] for line in listed.splitlines() if digest in line]
     assert names
     subprocess.run([*ctr, "rm", "--sync", *names], check=True, capture_output=True)
-
-
-def test_without_the_gateway_api_all_traffic_shifts_at_once(
-    service: Podded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One Service selects what is live; a canary has no steps in the plan; a rollback selects the previous release."""
-    monkeypatch.setattr(deployer, "routing", OneService)
-    made = Podded(Tiny(tmp_path / "service", service.tiny.root / ".pipeline", "no-gateway"), quick())
-    made.deploy(NOTE="first")
-    there = made.client.get(made.paths.core("services", "live"))
-    assert there
-    assert there["spec"]["selector"] == {"app.kubernetes.io/instance": "no-gateway-1"}
-    assert made.client.get(made.paths.routes("live")) is None
-    assert plan.make(made.open(NOTE="second")).rollout.weights == ()
-    made.deploy(NOTE="second")
-    assert (live(made), replicas(made, "no-gateway-1")) == ("no-gateway-2", 0)
-    endpoints = made.client.get(made.paths.core("endpoints", "live"))
-    assert endpoints
-    (subset,) = endpoints["subsets"]
-    assert {one["targetRef"]["name"].rsplit("-", 2)[0] for one in subset["addresses"]} == {"no-gateway-2"}
-    made.rollback()
-    assert live(made) == "no-gateway-1"
-    assert made.problems() == []

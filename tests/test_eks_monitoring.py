@@ -22,6 +22,7 @@ from ml_delivery.monitoring import data, files
 from ml_delivery.monitoring.definition import observed
 from ml_delivery.observed import NAMESPACE, Observed, Place
 from ml_delivery.release import deploy
+from ml_delivery.targets.eks.deployer import EksDeployer
 from ml_delivery.waiting import wait
 
 ALARMS = ["errors", "slow", "restarts", "quiet"]
@@ -141,6 +142,10 @@ def test_panels_show_pods_and_an_alarm_stops_a_canary(
     live = opened.deployer.live()
     assert live
     assert (live.deployed, live.traffic.weights) == ("watched-1", {})
+    assert isinstance(opened.deployer, EksDeployer)
+    opened.deployer.client.delete(
+        "/api/v1/namespaces/watched-production"
+    )  # the node has room for the tests that follow
 
 
 def _ask(place: str, path: str) -> None:
