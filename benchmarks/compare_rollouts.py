@@ -69,7 +69,8 @@ class Beside:
 
     def objects(self, broken: str = "", level: str = "INFO") -> list[dict[str, Any]]:
         """A ConfigMap, a Deployment and a Service as most guides have them."""
-        env = {"NOTE": broken or level, "RELEASE_NUMBER": "1", **VARIABLES.get(broken, {})}
+        # Always with BAD: a variable that a failed upgrade of Helm has added stays through the next upgrade without it.
+        env = {"NOTE": broken or level, "RELEASE_NUMBER": "1", "BAD": "", **VARIABLES.get(broken, {})}
         image = f"{self.image.partition('@')[0]}@sha256:{'0' * 64}" if broken.startswith("image") else self.image
         container = {
             "name": "service",

@@ -10,10 +10,12 @@ import tarfile
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from made_images import PYTHON, digest, interpreter, layer
+from tiny import Tiny
 
 OCI, DOCKER = "application/vnd.oci.image", "application/vnd.docker"
 # What is sent instead, by method and path: (status, headers, body); None lets the request through.
@@ -50,6 +52,23 @@ while True:
     except Exception as error:
         post(f"invocation/{request}/error", fault(error))
 """
+
+
+def without_engines(folder: Path) -> Path:
+    """A folder for PATH whose engines don't answer."""
+    (folder / "bin").mkdir()
+    for name in ("docker", "podman", "buildah"):
+        program = folder / "bin" / name
+        program.write_text("#!/bin/sh\necho 'no engine here' >&2\nexit 1\n")
+        program.chmod(0o755)
+    return folder / "bin"
+
+
+def based(service: Tiny, base: str) -> None:
+    """Set ``build.base``, and commit."""
+    text = (service.root / "pipeline.toml").read_text().partition("\n[build]\n")[0]
+    service.write("pipeline.toml", f'{text}\n[build]\nbase = "{base}"\n')
+    service.commit(f"Base {base}")
 
 
 class BaseRegistry:

@@ -13,6 +13,7 @@ OUTSIDE = "not here: the network, or a service outside, must do its part first"
 CLUSTER = "not here: the cluster, or what is in it, must do its part first"
 ENGINE = "not here: an image's engine or registry must do its part first"
 LAYOUT = "elsewhere: test_image_files.py::test_altered_parts_are_refused"
+BASES = "elsewhere: test_image_lock.py::test_lock_that_does_not_fit_stops_the_build"
 CACHE = "not here: another program writes to the cache"
 FILE = "not here: the disk, or its file system, must do its part first"
 UPGRADE = "not here: a newer template is needed"
@@ -123,6 +124,8 @@ STEPS: dict[str, tuple[str, ...]] = {
     "containers/engines.py find": (ENGINE,),
     "containers/layouts.py _altered": (LAYOUT,),
     "containers/layouts.py _checked": (LAYOUT,),
+    "containers/locked.py bases": (BASES,),
+    "containers/locked.py by_digest": (BASES,),
     "containers/packer.py _Image.by_engine": (ENGINE,),
     "containers/packer.py check": ("elsewhere: test_doctor.py::test_missing_python_and_engine_are_said", ENGINE),
     "containers/reading.py Name.parse": (CHANGE,),
@@ -232,6 +235,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "targets/eks/access.py _class": (CLUSTER,),
     "targets/eks/access.py _ensure_cluster": (CLUSTER,),
     "targets/eks/access.py checks.gateway": (CLUSTER,),
+    "targets/eks/versions.py require": ("elsewhere: test_eks_parts.py::test_cluster_that_is_too_old_is_named",),
     "targets/eks/access.py checks.namespace": (CLUSTER,),
     "targets/eks/client.py Client.checked": (CLUSTER,),
     "targets/eks/client.py Client._silent": (CLUSTER,),

@@ -71,7 +71,7 @@ def served(service: Tiny, target: str, app: str, module: str, dockerfile: str, s
     """Make the service an application behind gunicorn, with the template's module and Dockerfile of the target."""
     (service.root / "src/service/handler.py").unlink()
     service.write("src/service/app.py", app)
-    for file in (f"src/ml_service/{module}", "src/ml_service/__init__.py", dockerfile):
+    for file in (f"src/ml_service/{module}", "src/ml_service/telemetry.py", "src/ml_service/__init__.py", dockerfile):
         service.write(file, (TEMPLATE / file).read_text(encoding="utf-8"))
     service.write("requirements/serve.txt", locked())
     service.replace("pyproject.toml", "dependencies = []", 'dependencies = ["gunicorn"]')

@@ -13,9 +13,10 @@ from tiny import TARGETS, Tiny
 
 from ml_delivery import source
 from ml_delivery.cloud import Cloud
+from ml_delivery.errors import CloudError
 from ml_delivery.keys import Environment, Http, Probe, Request
 from ml_delivery.records import Artifact, Release
-from ml_delivery.targets.eks import access, client, manifests, prometheus, reasons
+from ml_delivery.targets.eks import access, client, manifests, prometheus, reasons, versions
 from ml_delivery.targets.eks.settings import EksSettings
 
 # In standard support: https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html
@@ -41,7 +42,7 @@ def release(**settings: str | int) -> Release:
 
 def deployment(**settings: str | int) -> client.Tree:
     one = release(**settings)
-    return manifests.deployment("pricing", "pricing-7", one, one.environment, "/readyz", 0)
+    return manifests.deployment("pricing", "pricing-production", "pricing-7", one, one.environment, "/readyz", 0)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -159,6 +160,41 @@ def test_reason_is_named_once_it_is_final(status: client.Tree, says: str) -> Non
     found = reasons.of_pod({"metadata": {"name": "p"}, "status": {"containerStatuses": [status]}})
     assert says in (found.text if found else "")
     assert bool(found) == bool(says)
+
+
+@pytest.mark.parametrize(
+    ("version", "old"),
+    [
+        ("v1.33.1-eks-1234567", False),
+        ("v1.20.2", False),
+        ("v1.19.16-eks-1234567", True),
+        ("v1.9.0", True),
+        ("v0.0.0-master+1", False),
+        ("", False),
+    ],
+)
+def test_cluster_that_is_too_old_is_named(version: str, old: bool) -> None:
+    """The numbers are compared, not the text; a cluster that doesn't report its version is not refused."""
+    there = SimpleNamespace(get=lambda _: {"gitVersion": version}, where="--branch main")
+    if not old:
+        assert versions.require(there, "services") == (version or "unknown")  # type: ignore[arg-type]
+        return
+    with pytest.raises(CloudError, match=f"services runs Kubernetes {version}; 1.20 is the oldest that is"):
+        versions.require(there, "services")  # type: ignore[arg-type]
+
+
+def test_reason_of_a_pull_comes_to_the_point() -> None:
+    """What containerd repeats of the image's name is left out, so that the end of its message is not cut off."""
+    name = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/pricing-production@sha256:{'a' * 64}"
+    message = (
+        f'rpc error: code = NotFound desc = failed to pull and unpack image "{name}": failed to resolve reference "{name}": '
+        f"{name}: not found"
+    )
+    status = {"state": {"waiting": {"reason": "ErrImagePull", "message": message}}}
+    found = reasons.of_pod({"metadata": {"name": "p"}, "status": {"containerStatuses": [status]}})
+    assert found
+    assert found.text == f"the image can't be run: ErrImagePull: {name}: not found"
+    assert reasons.pull({"status": {"containerStatuses": [status]}}) in found.text
 
 
 def test_highest_semantic_version_of_a_commit_counts(tiny: Tiny) -> None:

@@ -111,7 +111,7 @@ def test_tag_is_given_once(repository: Repository) -> None:
 
 
 def test_image_outlives_one_of_its_tags(repository: Repository) -> None:
-    """Two tags of one image: without the one the image is there under the other, without both it is gone."""
+    """Two tags of one image: without the one the image is there under the other, without both it is gone, by its digest too."""
     pushed = repository.push("this", b"of two tags")
     assert repository.push("that", b"of two tags") == pushed
     for tag, left in (("this", ["that"]), ("that", [])):
@@ -119,6 +119,7 @@ def test_image_outlives_one_of_its_tags(repository: Repository) -> None:
         assert deleted["imageIds"] == [{"imageDigest": pushed, "imageTag": tag}]
         found = repository.aws.describe_images(repositoryName="images")["imageDetails"]
         assert [image["imageTags"] for image in found if image["imageDigest"] == pushed] == ([left] if left else [])
+        assert repository.ask("GET", f"manifests/{pushed}") == (200 if left else 404)
 
 
 def test_function_takes_images_that_are_there_and_keeps_their_digest(repository: Repository) -> None:

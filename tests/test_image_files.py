@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from base_registry import BaseRegistry
+from base_registry import BaseRegistry, based, without_engines
 from made_images import layer
 from relay import RegistryRelay, drops_layers
 from tiny import TEMPLATE, Tiny
@@ -44,30 +44,13 @@ def registry() -> Iterator[BaseRegistry]:
 def service(tiny: Tiny, registry: BaseRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tiny:
     """A service whose image has a base in the registry, where no engine answers, with nothing kept of bases."""
     monkeypatch.setenv("DOCKER_HOST", NOWHERE)
-    monkeypatch.setenv("PATH", str(_without_engines(tmp_path)), prepend=os.pathsep)
+    monkeypatch.setenv("PATH", str(without_engines(tmp_path)), prepend=os.pathsep)
     monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
     tiny.box()
     based(tiny, f"{registry.host}/base:small")
     registry.asked.clear()
     registry.harm = lambda method, path: None
     return tiny
-
-
-def _without_engines(folder: Path) -> Path:
-    """A folder for PATH whose engines don't answer."""
-    (folder / "bin").mkdir()
-    for name in ("docker", "podman", "buildah"):
-        program = folder / "bin" / name
-        program.write_text("#!/bin/sh\necho 'no engine here' >&2\nexit 1\n")
-        program.chmod(0o755)
-    return folder / "bin"
-
-
-def based(service: Tiny, base: str) -> None:
-    """Set ``build.base``, and commit."""
-    text = (service.root / "pipeline.toml").read_text().partition("\n[build]\n")[0]
-    service.write("pipeline.toml", f'{text}\n[build]\nbase = "{base}"\n')
-    service.commit(f"Base {base}")
 
 
 def image(service: Tiny, manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:

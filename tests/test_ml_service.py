@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tiny import TEMPLATE
 
-from ml_service import cache, models, problems, release, telemetry
+from ml_service import cache, models, problems, release, serving, telemetry
 
 PACKAGE = TEMPLATE / "src/ml_service"
 
@@ -158,8 +159,53 @@ def test_failures_are_also_written_by_version(monkeypatch: pytest.MonkeyPatch) -
     assert "Version" not in json.loads(telemetry.line("info", Latency=1.5))
 
 
-def test_line_outside_lambda_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no function runs nothing is declared."""
+def test_pod_compares_versions_by_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster measures nothing by version, so a pod's lines do; those of checks carry no metrics."""
+    monkeypatch.setenv("ML_SERVICE_NAME", "demand-pricing-production")
+    monkeypatch.setenv("ML_SERVICE_VERSION", "demand-pricing-7")
+    line = json.loads(telemetry.line("info", Latency=1.5, Failures=1, Release=7))
+    whole, by_version = line["_aws"]["CloudWatchMetrics"]
+    assert [metric["Name"] for metric in whole["Metrics"]] == ["Latency", "Failures", "Release"]
+    assert [metric["Name"] for metric in by_version["Metrics"]] == ["Latency", "Failures"]
+    assert (line["Function"], line["Version"]) == ("demand-pricing-production", "demand-pricing-7")
+    with telemetry.unmeasured():
+        assert json.loads(telemetry.line("info", Latency=1.5)) == {"level": "info", "Latency": 1.5}
+    assert "_aws" in json.loads(telemetry.line("info", Latency=1.5))
+
+
+def test_checks_of_a_pod_are_no_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kubelet, a load balancer and a deploy ask is answered, and neither counted nor measured; users are."""
+    monkeypatch.setenv("ML_SERVICE_NAME", "demand-pricing-production")
+    lines = []
+
+    def app(environ: dict[str, object], start_response: Callable[..., object]) -> list[bytes]:
+        lines.append(json.loads(telemetry.line("info", Latency=1, Failures=0)))
+        start_response("200 OK", [])
+        return [b"answer"]
+
+    measured = serving.Measured(app)
+    for agent in ("kube-probe/1.33", "ELB-HealthChecker/2.0", "ml-delivery", "curl/8"):
+        assert measured({"HTTP_USER_AGENT": agent}, lambda *_: None) == [b"answer"]
+    assert ["_aws" in line for line in lines] == [False, False, False, True]
+    assert 'http_requests_total{status="200"} 1\n' in measured.text()
+
+
+def test_process_that_starts_again_is_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first start in a pod is none of a process that ended; where no file can be kept, none is."""
+    monkeypatch.setenv("ML_SERVICE_NAME", "demand-pricing-production")
+    for folder in (tmp_path, tmp_path / "missing"):
+        monkeypatch.setattr(serving, "STARTED", folder / "started")
+        serving.on_starting(None)
+        serving.on_starting(None)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["Restarts"] for line in lines] == [0, 1, 0, 0]
+    assert lines[1]["_aws"]["CloudWatchMetrics"][0]["Metrics"] == [{"Name": "Restarts", "Unit": "Count"}]
+
+
+def test_line_outside_of_functions_and_pods_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where neither runs nothing is declared."""
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
     assert json.loads(telemetry.line("info", Latency=1)) == {"level": "info", "Latency": 1}
 

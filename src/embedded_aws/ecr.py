@@ -4,8 +4,8 @@ AWS: every request to the registry needs the password from ``GetAuthorizationTok
 got it (https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html); a manifest whose layers are missing is
 refused; deleting one of an image's tags keeps the image and its other tags
 (https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchDeleteImage.html). ministack's registry has no access
-control, accepts any manifest, and deletes the image with any of its tags. It also stores layers in its saved state, which is
-rewritten after every change; here each layer is a file of its own, written once.
+control, accepts any manifest, deletes the image with any of its tags, and then still serves it by its digest. It also stores
+layers in its saved state, which is rewritten after every change; here each layer is a file of its own, written once.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def patch(home: Path) -> None:
 
     handle, answer = ecr.handle_request, ecr.handle_registry_request
     put, get_state, restore = ecr._v2_put_manifest, ecr.get_state, ecr._restore_state
+    resolve = ecr._resolve_manifest
     delete = ecr._batch_delete_image
     kept = home / "registry"
 
@@ -94,6 +95,10 @@ def patch(home: Path) -> None:
             answer["imageIds"] += untagged
         return status, fields, json.dumps(answer).encode()
 
+    def resolve_existing(name: str, reference: str) -> Any:
+        there = any(reference == image["imageDigest"] for image in ecr._images.get(name, []))
+        return resolve(name, reference) if there or not reference.startswith("sha256:") else (None, None, None)
+
     def state() -> dict[str, Any]:
         found: dict[str, Any] = get_state()
         for _, blobs in found["layer_blobs"].all_items():
@@ -123,6 +128,7 @@ def patch(home: Path) -> None:
         "handle_registry_request": registry,
         "_v2_put_manifest": put_complete,
         "_batch_delete_image": delete_tags_first,
+        "_resolve_manifest": resolve_existing,
         "get_state": state,
         "_restore_state": restored,
     }.items():

@@ -111,9 +111,13 @@ class Target(ABC):
         """Its size limits, in addition to the service's own ``build.budget``."""
         return []
 
-    def advice(self, manifest: Manifest) -> list[str]:
+    def advice(self, config: Config, manifest: Manifest) -> list[str]:
         """What the user should know about a build; one line each."""
         return []
+
+    def pin(self, config: Config) -> str:
+        """Record in the service's tree what the next builds are based on, as it is now; returns its name, empty for nothing."""
+        return ""
 
     def serving(self, environment: Environment) -> tuple[str, ...]:
         """Arguments of the service's interpreter that serve the working tree over HTTP as this target would, for ``invoke serve``.

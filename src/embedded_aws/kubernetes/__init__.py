@@ -2,6 +2,7 @@
 
 eks          EKS's clusters: created, described, deleted, started again with the emulator
 rights       EKS's access policies as roles of the cluster
+agents       what containers log, and Container Insights' metrics of pods, in CloudWatch
 launch       a cluster's supervisor: started, ended
 machine      what this machine can run, and the program that holds Kubernetes' servers
 existing     a cluster that a kubeconfig names, with IAM's tokens checked in front of it

@@ -102,7 +102,7 @@ class Api:
             body = None if document is None else json.dumps(document)
             connection.request(method, path, body, {**self.headers(), "Content-Type": kind})
             answer = connection.getresponse()
-            text = answer.read().decode()
+            text = answer.read().decode("utf-8", "replace")  # a log may hold any bytes
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(0, f"{method} {path}: {error}") from error
         finally:

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from embedded_aws import ecr, process
-from embedded_aws.kubernetes import launch, machine, rights
+from embedded_aws.kubernetes import agents, launch, machine, rights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,7 @@ ID = "embedded"  # in ministack's records, where a container's would be
 WEBHOOK = "/_ministack/eks-auth/"
 
 _running: list[launch.Cluster] = []
+_agents: list[agents.Agents] = []
 
 
 def patch(home: Path, source: str) -> None:
@@ -63,9 +64,13 @@ def patch(home: Path, source: str) -> None:
             record["status"] = "FAILED"
             raise SystemExit from None  # ministack's thread would call it active after any other error
         _running.append(cluster)
+        _agents.append(agents.Agents(cluster.api, options["name"], options["account_id"], options["region"]))
+        _agents[-1].start()
         return SimpleNamespace(id=ID)
 
     def stop(*_: Any, **__: Any) -> None:
+        while _agents:
+            _agents.pop().stop()
         while _running:
             _running.pop().stop()
 

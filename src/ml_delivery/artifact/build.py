@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ml_delivery.records import Source
     from ml_delivery.target import Target
 
-__all__ = ["FOLDER", "build", "last"]
+__all__ = ["FOLDER", "build", "kind_of", "last"]
 
 FOLDER = "build"
 SPARE = ".spare"  # the previous build's files, which are written over: to free and to allocate 50 MB takes as long as the rest
@@ -81,11 +81,16 @@ def build(config: Config, branch: str = "") -> Manifest:
         ) from error
 
 
+def kind_of(config: Config, branch: str) -> str:
+    """The target that is built for on ``branch``; without an environment, the service's."""
+    names = {environment.branch: environment.target for environment in config.environments.values()}
+    return names.get(branch, config.service.target)
+
+
 def _build(config: Config, branch: str) -> Manifest:
     root = config.root
     tree = source.read(root)
-    names = {environment.branch: environment.target for environment in config.environments.values()}
-    name = names.get(branch or tree.branch, config.service.target)
+    name = kind_of(config, branch or tree.branch)
     kind = target.load(name, config)
     folder = root / FOLDER
     folder.mkdir(exist_ok=True)

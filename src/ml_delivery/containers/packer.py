@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ml_delivery.containers import bases, dockerfile, engines, layers, layouts
-from ml_delivery.errors import BuildError, SetupError
+from ml_delivery.containers import bases, dockerfile, engines, layers, layouts, locked
+from ml_delivery.containers.reading import Name
+from ml_delivery.errors import BuildError, ConfigError, SetupError
 from ml_delivery.records import Layer, Packed
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.packing.ingredients import Ingredients
 
-__all__ = ["Recipe", "check", "pack"]
+__all__ = ["Recipe", "by_tag", "check", "pack", "pin"]
 
 ARCHIVES = {"dependencies": "dependencies.tar.gz", "model": "model.tar", "source": "source.tar"}
 PLATFORMS = {"x86_64": "amd64", "arm64": "arm64"}
@@ -46,8 +47,8 @@ def pack(config: Config, made: Ingredients, scratch: Path, recipe: Recipe) -> Pa
     Raises:
         SetupError: an engine is needed and none answers, it stopped answering, or its disk is full; or the base image can't be
             had, neither from its registry nor by an engine.
-        BuildError: the base image is for another architecture or damaged, the engine could not build, or the kept dependencies
-            were altered.
+        BuildError: the base image is for another architecture, damaged or not in ``image.lock``, the engine could not build, or
+            the kept dependencies were altered.
     """
     found: dict[str, layers.Archive] = {"dependencies": layers.dependencies(made.bundle, recipe.folder)}
     for name, files in (("model", made.model), ("source", made.source)):
@@ -58,15 +59,39 @@ def pack(config: Config, made: Ingredients, scratch: Path, recipe: Recipe) -> Pa
         "org.opencontainers.image.revision": made.commit,
         "org.opencontainers.image.version": made.version,
     }
-    image = _Image(config, made, scratch, recipe, found, labels)
     plan = _plan(config, made.files.one(recipe.file))
+    name = locked.by_digest(_named(config, recipe, plan), locked.of_source(made.files))
+    image = _Image(config, made, scratch, recipe, found, labels, name)
     if isinstance(plan, dockerfile.Needs):
         return image.by_engine(_needed(recipe, plan))
     try:
-        base = bases.read(config.root, plan.base, PLATFORMS[config.service.architecture])
+        base = bases.read(config.root, name, PLATFORMS[config.service.architecture])
     except SetupError as error:
+        if name != plan.base:
+            error.next = f"{locked.UPDATE}, if the digest in {locked.FILE} is gone; or {error.next}"
         return image.by_engine(error)
     return image.as_files(plan, base)
+
+
+def by_tag(config: Config, recipe: Recipe) -> str:
+    """The base image of the tree's Dockerfile, if nothing there names its digest; else empty."""
+    name = _named(config, recipe, _plan(config, (config.root / recipe.file).read_bytes()))
+    return "" if "@" in name or (config.root / locked.FILE).is_file() else name
+
+
+def pin(config: Config, recipe: Recipe) -> str:
+    """Record in ``image.lock`` what the tag of the base image names now; returns its name with the digest.
+
+    Raises:
+        ConfigError: its digest is written out.
+        SetupError, BuildError: it can't be had; as ``bases.read``.
+    """
+    name = _named(config, recipe, _plan(config, (config.root / recipe.file).read_bytes()))
+    if "@" in name:
+        raise ConfigError("--update-base", [f"the base image {name} has its digest in build.base or {recipe.file}"])
+    found = bases.read(config.root, name, PLATFORMS[config.service.architecture]).name
+    locked.record(config.root, found)
+    return found
 
 
 def check(config: Config, recipe: Recipe) -> dict[str, str]:
@@ -91,6 +116,13 @@ def _plan(config: Config, text: bytes) -> dockerfile.Plan | dockerfile.Needs:
     return dockerfile.read(text.decode("utf-8-sig", "replace"), _arguments(config), frozenset(ARCHIVES.values()))
 
 
+def _named(config: Config, recipe: Recipe, plan: dockerfile.Plan | dockerfile.Needs) -> str:
+    """The name of the base image; of a file that needs an engine, what the build passes to it."""
+    if isinstance(plan, dockerfile.Plan):
+        return plan.base
+    return config.build.base or recipe.base.format(config.service.python)
+
+
 def _needed(recipe: Recipe, reason: dockerfile.Needs) -> SetupError:
     return SetupError(f"{recipe.file}, line {reason.line}, needs a container engine: {reason.what}")
 
@@ -101,7 +133,7 @@ def _arguments(config: Config) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Image:
-    """An image that is to be made: of what, with which layers and labels."""
+    """An image that is to be made: of what, with which layers and labels, on which base."""
 
     config: Config
     made: Ingredients
@@ -109,6 +141,7 @@ class _Image:
     recipe: Recipe
     archives: dict[str, layers.Archive]
     labels: dict[str, str]
+    base: str
 
     @property
     def tag(self) -> str:
@@ -148,6 +181,8 @@ class _Image:
         file = self.scratch / self.recipe.file
         file.write_bytes(self.made.files.one(self.recipe.file))
         arguments = {**_arguments(self.config), "PLATFORM": f"linux/{platform}"}
+        if "@" in self.base:
+            arguments["BASE"] = _untagged(self.base)
         image = engine.build(file, self.scratch, self.tag, arguments, self.labels)
         if image.architecture != platform:
             raise bases.other_architecture(image.architecture, platform)
@@ -160,9 +195,15 @@ class _Image:
             image=self.tag,
             engine=engine.name,
             layers=tuple(Layer(name, digest, size) for (name, size), digest in zip(sizes.items(), ours, strict=True)),
-            base=_resolved(engine, self.config.build.base or self.recipe.base.format(service.python), above),
+            base=_resolved(engine, self.base, above),
             base_layers=above,
         )
+
+
+def _untagged(base: str) -> str:
+    """The name without its tag, where it has a digest: not every engine takes both."""
+    name = Name.parse(base)
+    return f"{name.host}/{name.repository}@{name.digest}" if name.digest else base
 
 
 def _resolved(engine: engines.Engine, base: str, layers: tuple[str, ...]) -> str:
@@ -171,7 +212,7 @@ def _resolved(engine: engines.Engine, base: str, layers: tuple[str, ...]) -> str
     The service's Dockerfile may name another one, and not every builder keeps its bases.
     """
     try:
-        found = engine.inspect(base)
+        found = engine.inspect(_untagged(base))
     except BuildError:
         return ""
     if found.layers != layers:

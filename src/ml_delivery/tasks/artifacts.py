@@ -22,10 +22,13 @@ SHOWN = 4  # patterns, modules or files
         "on": "codebuild: build the commit on CodeBuild and push it, instead of building here",
         "branch": BRANCH,
         "cloud": f"with --on: {CLOUD}",
+        "update-base": "record the digest of an image's base in image.lock, which builds then use; build nothing",
         "json": JSON,
     }
 )
-def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = False) -> None:
+def build(
+    _: Any, on: str = "", branch: str = "", cloud: str = "", update_base: bool = False, json: bool = False
+) -> None:
     """Build the artifact, with its manifest and its SBOM in build/."""
     from ml_delivery import hooks
     from ml_delivery.artifact import build as building
@@ -36,6 +39,8 @@ def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = 
     if on:
         raise ConfigError("--on", [f"{on!r} is not a place to build on; write codebuild, or omit --on"])
     config = read_config()
+    if update_base:
+        return _based(config, branch)
     hooks.run(config, "pre_build", f"invoke build{f' --branch {branch}' if branch else ''}")
     began = time.perf_counter()
     manifest = building.build(config, branch)
@@ -44,6 +49,19 @@ def build(_: Any, on: str = "", branch: str = "", cloud: str = "", json: bool = 
     else:
         _built(config, manifest, time.perf_counter() - began)
     hooks.run(config, "post_build", ARTIFACT_VERSION=manifest.version, ARTIFACT_DIGEST=manifest.digest)
+
+
+def _based(config: Config, branch: str) -> None:
+    """Record what the next builds are based on."""
+    from ml_delivery import target
+    from ml_delivery.artifact import build as building
+    from ml_delivery.containers import locked
+    from ml_delivery.errors import ConfigError
+
+    name = building.kind_of(config, branch)
+    if not (base := target.load(name, config).pin(config)):
+        raise ConfigError("--update-base", [f"the target {name} has no base image"])
+    console.say(f"{locked.FILE} names {base}; commit it, and later builds are made on this image")
 
 
 def _built(config: Config, manifest: Manifest, seconds: float) -> None:
@@ -62,7 +80,7 @@ def _built(config: Config, manifest: Manifest, seconds: float) -> None:
     if manifest.base:
         console.say(f"  base   {manifest.base}")
     _differences(manifest.differences)
-    for line in target.load(manifest.target, config).advice(manifest):
+    for line in target.load(manifest.target, config).advice(config, manifest):
         console.warn(line)
     if manifest.dirty:
         console.say("  built from uncommitted changes: only the embedded cloud accepts it")

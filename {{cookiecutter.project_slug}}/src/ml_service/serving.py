@@ -10,14 +10,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+from ml_service import telemetry
 
 __all__ = [
     "Measured",
     "bind",
     "child_exit",
     "keepalive",
+    "on_starting",
     "post_worker_init",
     "threads",
     "timeout",
@@ -38,6 +43,8 @@ METRICS_PORT = 9090
 CHECKS = ("kube-probe/", "ELB-HealthChecker/", "ml-delivery")
 # Upper bounds in seconds, as in https://prometheus.io/docs/practices/histograms/
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# In a folder of the pod, which outlives its containers: https://kubernetes.io/docs/concepts/storage/volumes/#emptydir
+STARTED = Path("/tmp/ml-service-started")  # noqa: S108 # nosec B108 - the pod's own
 
 
 class Measured:
@@ -52,7 +59,8 @@ class Measured:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ.get("HTTP_USER_AGENT", "").startswith(CHECKS):
-            return self._app(environ, start_response)
+            with telemetry.unmeasured():
+                return self._app(environ, start_response)
         began, status = time.perf_counter(), ["500"]  # what the server answers if the application raises
 
         def start(line: str, *rest: Any) -> Any:
@@ -84,6 +92,15 @@ class Measured:
             lines.append(f'http_request_duration_seconds_bucket{{le="{name}"}} {total}')
         lines += [f"http_request_duration_seconds_sum {seconds}", f"http_request_duration_seconds_count {total}"]
         return "\n".join(lines) + "\n"
+
+
+def on_starting(_: Any) -> None:
+    """Report whether the pod's process starts, or starts again: it ended by itself, or by its memory limit."""
+    restarted = STARTED.exists()
+    with suppress(OSError):  # without such a folder, each start is the first
+        STARTED.touch()
+    level, message = ("warning", "the process started again") if restarted else ("info", "the pod starts")
+    print(telemetry.line(level, {"Restarts": "Count"}, message=message, Restarts=int(restarted)), flush=True)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -155,7 +155,9 @@ def write_registries(files: Path, registries: Mapping[str, str], emulator: str) 
         folder = files / "registries" / host
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "hosts.toml").write_text(
-            f'server = "{emulator}"\n[host."{emulator}"]\ncapabilities = ["pull", "resolve"]\n'
+            # The server is asked again for what the host has not; without the header, the answer would be 401 in place of 404.
+            f'server = "{emulator}"\n[header]\nAuthorization = "{header}"\n'
+            f'[host."{emulator}"]\ncapabilities = ["pull", "resolve"]\n'
             f'[host."{emulator}".header]\nAuthorization = "{header}"\n'
         )
 

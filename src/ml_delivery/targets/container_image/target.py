@@ -41,6 +41,20 @@ class ImageTarget(Target):
 
         return packer.pack(config, made, scratch, self._recipe())
 
+    def advice(self, config: Config, manifest: Manifest) -> list[str]:
+        from ml_delivery.containers import locked, packer
+
+        if name := packer.by_tag(config, self._recipe()):
+            return [
+                f"the base image {name} is looked up by its tag; {locked.UPDATE} records its digest in {locked.FILE}"
+            ]
+        return []
+
+    def pin(self, config: Config) -> str:
+        from ml_delivery.containers import packer
+
+        return packer.pin(config, self._recipe())
+
     def push(self, context: Context, manifest: Manifest) -> Pushed:
         from ml_delivery.containers import registry
 

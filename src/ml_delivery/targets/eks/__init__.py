@@ -8,8 +8,10 @@ reasons         why a pod does not run
 prometheus      reads metrics in Prometheus's text format
 forward         requests to pods, by the API's proxy or by port forwarding
 manifests       the objects of a release
+versions        which versions of Kubernetes are supported
 client          the cluster's API
 names           names and paths
+observing       panels and alarms
 costs           estimates costs
 settings        the keys of ``[function]``
 """
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ml_delivery.cloudformation import Infrastructure
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment, Function
+    from ml_delivery.observed import Observed, Place
     from ml_delivery.records import Context
     from ml_delivery.target import Deployer
 
@@ -52,6 +55,12 @@ class Eks(ServedTarget):
         Parity("nodes", "this machine", "added when a pod needs one"),
         Parity("a pod's AWS credentials", "none", "those of Pod Identity"),
         Parity("a pod's name service", "none", "the cluster's"),
+        Parity(
+            "the agents that send logs and metrics",
+            "the emulator itself",
+            "Fluent Bit and CloudWatch's agent, once installed",
+        ),
+        Parity("the use of processors and memory as metrics", "none", "those of Container Insights"),
         Parity("the image's registry", "the emulator's, in its memory and on disk", "ECR"),
     )
 
@@ -83,6 +92,11 @@ class Eks(ServedTarget):
         from ml_delivery.targets.eks import access
 
         return access.establish(context)
+
+    def observe(self, at: Place) -> Observed:
+        from ml_delivery.targets.eks import observing
+
+        return observing.observe(at)
 
     def removals(self, config: Config, environment: Environment, cloud: Cloud) -> dict[str, Callable[[], object]]:
         from ml_delivery.targets.eks import access

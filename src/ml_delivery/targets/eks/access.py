@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ml_delivery.cloud import code_of
 from ml_delivery.cloudformation import Infrastructure
 from ml_delivery.errors import CloudError, PipelineError, Unsettled
-from ml_delivery.targets.eks import settings
+from ml_delivery.targets.eks import settings, versions
 from ml_delivery.targets.eks.client import MANAGER, Client, Rejected, Tree, open_client
 from ml_delivery.targets.eks.names import ENVIRONMENT, GATEWAY, SERVICE_ACCOUNT, Paths
 from ml_delivery.waiting import wait
@@ -42,7 +42,7 @@ def establish(context: Context) -> list[str]:
     """Create or update all of it, as an administrator of the cluster; returns what was changed, a line each. Idempotent.
 
     Raises:
-        CloudError: there is no such cluster, or the signed-in identity may not do this.
+        CloudError: there is no such cluster, it is too old, or the signed-in identity may not do this.
     """
     config, environment, cloud = context.config, context.environment, context.cloud
     own, name = settings.of(environment), context.name
@@ -50,6 +50,7 @@ def establish(context: Context) -> list[str]:
         _ensure_cluster(cloud, own.cluster, context.output("ServiceRole"))
     client = open_client(cloud, own.cluster, f"--branch {environment.branch}{context.where}")
     _wait_for_access(client)
+    versions.require(client, own.cluster)
     done = [line for path, content in objects(config, environment) if (line := _apply(client, path, content))]
     if client.get(GATEWAYS):
         done += _class(client, own.gateway_class, create=cloud.name == "embedded")
@@ -144,8 +145,7 @@ def checks(config: Config, environment: Environment, cloud: Cloud) -> dict[str, 
     where = f"--branch {environment.branch}{'' if cloud.name == 'embedded' else f' --cloud {cloud.name}'}"
 
     def cluster() -> dict[str, str]:
-        found = open_client(cloud, own.cluster, where).get("/version") or {}
-        return {"name": own.cluster, "version": str(found.get("gitVersion", "unknown"))}
+        return {"name": own.cluster, "version": versions.require(open_client(cloud, own.cluster, where), own.cluster)}
 
     def namespace() -> dict[str, str]:
         client = open_client(cloud, own.cluster, where)

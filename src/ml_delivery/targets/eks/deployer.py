@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EksDeployer"]
 
+# Fluent Bit sends every few seconds, and CloudWatch shows a metric of a log within a minute or two; nothing documents how soon.
+METRICS_DELAY = 120
 # A cluster that adds nodes needs this long for one; the embedded one has the node that it has.
 NODE_SECONDS = 240.0
 CALL_SECONDS = 60.0
@@ -38,7 +40,9 @@ class EksDeployer(Deployer):
         self.context = context
         self.own = settings.of(context.environment)
         self._paths = Paths(context.name)
-        self._node_seconds = NODE_SECONDS if context.cloud.name == "aws" else 0.0
+        aws = context.cloud.name == "aws"
+        self._node_seconds = NODE_SECONDS if aws else 0.0
+        self.metrics_delay = METRICS_DELAY if aws else 0
         self.wakes_within = self._node_seconds + 2 * self.own.start + 60
 
     @cached_property
@@ -100,6 +104,7 @@ class EksDeployer(Deployer):
         replicas = int(there["spec"].get("replicas", 0)) if there else 0
         wanted = manifests.deployment(
             self.context.config.service.name,
+            self.context.name,
             deployed,
             release,
             kept | release.environment,

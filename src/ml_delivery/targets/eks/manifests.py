@@ -29,8 +29,15 @@ __all__ = [
 ]
 
 CONTENT_DIGITS = 32  # a label's value has at most 63 characters
-# Variables that the Deployment sets by itself: how many threads the server and numerical libraries start.
-OWN_VARIABLES = ("GUNICORN_CMD_ARGS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# Variables that the Deployment sets by itself: how many threads the server and numerical libraries start, and what the service's
+# metrics are of.
+OWN_VARIABLES = (
+    "GUNICORN_CMD_ARGS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "ML_SERVICE_NAME",
+    "ML_SERVICE_VERSION",
+)
 
 
 def threads(cpu: int) -> int:
@@ -49,9 +56,12 @@ def labels(service: str, deployed: str, version: str) -> dict[str, str]:
 
 
 def deployment(
-    service: str, deployed: str, release: Release, variables: dict[str, str], probe: str, replicas: int
+    service: str, name: str, deployed: str, release: Release, variables: dict[str, str], probe: str, replicas: int
 ) -> Tree:
-    """The Deployment of ``release``; ``variables`` are all of its variables, ``probe`` is the path of its health check."""
+    """The Deployment of ``release``.
+
+    ``name`` is ``<service>-<environment>``, ``variables`` are all of its variables, ``probe`` is the path of its health check.
+    """
     own, count = release.settings, threads(int(release.settings["cpu"]))
     marks = labels(service, deployed, release.artifact.tag)
     check = {"httpGet": {"path": probe, "port": "http", "scheme": "HTTP"}, "periodSeconds": 1, "timeoutSeconds": 5}
@@ -61,6 +71,8 @@ def deployment(
         "GUNICORN_CMD_ARGS": f"--threads={4 * count} --graceful-timeout={max(drain, 1)}",
         "OMP_NUM_THREADS": str(count),
         "OPENBLAS_NUM_THREADS": str(count),
+        "ML_SERVICE_NAME": name,
+        "ML_SERVICE_VERSION": deployed,
     }
     container: Tree = {
         "name": "service",

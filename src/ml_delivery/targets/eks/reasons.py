@@ -25,6 +25,8 @@ UNABLE = (
     "RunContainerError",
 )
 MISSING = re.compile(r"not found|unauthorized|denied|forbidden|manifest unknown|unsupported|no match", re.I)
+# In a runtime's message, before it comes to the point: the image's long name, again and again.
+REPEATED = re.compile(r'rpc error: code = \w+ desc = |failed to (pull and unpack image|resolve reference) "[^"]*": ')
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def of_pod(pod: Tree) -> Reason | None:
         waiting, name = one.get("state", {}).get("waiting", {}), pod["metadata"]["name"]
         reason, message = waiting.get("reason", ""), waiting.get("message", "")
         if (reason == "ErrImagePull" and MISSING.search(message)) or reason in UNABLE:
-            return Reason(f"the image can't be run: {reason}: {message}")
+            return Reason(f"the image can't be run: {reason}: {_short(message)}")
         state, last = one.get("state", {}).get("terminated"), one.get("lastState", {}).get("terminated")
         ended = state or last
         if ended:
@@ -67,7 +69,12 @@ def of_pod(pod: Tree) -> Reason | None:
 def pull(pod: Tree) -> str:
     """Why the last pull of a pod's image failed; empty where that is not known. The cluster shows it until the next try."""
     states = [one.get("state", {}).get("waiting", {}) for one in pod.get("status", {}).get("containerStatuses", [])]
-    return next((str(one.get("message", "")) for one in states if one.get("reason") == "ErrImagePull"), "")
+    return next((_short(str(one.get("message", ""))) for one in states if one.get("reason") == "ErrImagePull"), "")
+
+
+def _short(message: str) -> str:
+    """A runtime's message without what it repeats."""
+    return REPEATED.sub("", message)
 
 
 def waits_for_node(pod: Tree) -> str:

@@ -56,7 +56,7 @@ class LambdaZip(LambdaTarget):
 
         return ZipDeployer(context)
 
-    def advice(self, manifest: Manifest) -> list[str]:
+    def advice(self, config: Config, manifest: Manifest) -> list[str]:
         if manifest.size <= DIRECT_LIMIT:
             return []
         heaviest = ", ".join(f"{c.package} {c.zipped / 1e6:.1f} MB" for c in manifest.contents[:5])
