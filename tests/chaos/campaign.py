@@ -122,7 +122,9 @@ class Chaos:
         if kind == "cancel" and struck and code != -signal.SIGKILL and (holder := service.head()["holder"]):
             self.figures.locks.append(f"{place}: a cancel left the lock to {holder}")
         self._judge(f"{place}, the next", service.start(*follow), time.monotonic())
-        emulator.up(self.root)
+        running = emulator.up(self.root)
+        for one in self.services:
+            one.found(running)
         self._callers.down.clear()
         if service.bad:
             service.change(f"{service.note}-repaired")

@@ -41,12 +41,16 @@ class Service:
         self.note, self.bad = "", False
         self.change("start")
         self.bucket = self.tiny.open().foundation.bucket
-        self._clients: dict[str, Any] = {}
+        self.found(emulator.up(self.tiny.root))
+
+    def found(self, running: emulator.Running) -> None:
+        """Use the emulator where it runs now: one that was killed may have lost its port to another program."""
+        self.running, self._clients = running, dict[str, Any]()
 
     def aws(self, name: str) -> Any:
         """A client; of Lambda, whose calls are counted, one that tries once."""
         if name not in self._clients:
-            running = emulator.up(self.tiny.root)
+            running = self.running
             options = Config(
                 retries={"total_max_attempts": 1 if name == "lambda" else 3},
                 s3={"addressing_style": "path"},
