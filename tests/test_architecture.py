@@ -104,7 +104,22 @@ FOREIGN = re.compile(r"\bLambda\b|\blambda[-_]\w+|AWS/Lambda|lambda:\w|/aws/lamb
 EXEMPT = {
     "account/jobs.yaml",
     "tasks/jobs.py",
-    *(f"jobs/{name}.py" for name in ("__init__", "inside", "prepare", "running", "sagemaker", "train", "tune")),
+    "tasks/pipelines.py",
+    *(
+        f"jobs/{name}.py"
+        for name in (
+            "__init__",
+            "definition",
+            "inside",
+            "packages",
+            "pipeline",
+            "prepare",
+            "running",
+            "sagemaker",
+            "train",
+            "tune",
+        )
+    ),
 }
 
 

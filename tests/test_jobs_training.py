@@ -248,7 +248,7 @@ def test_environment_from_before_jobs_is_named(service: Training) -> None:
     opened = context(service)
     outputs = {name: value for name, value in opened.foundation.outputs.items() if name != "JobRole"}
     older = Context(opened.config, opened.environment, opened.cloud, replace(opened.foundation, outputs=outputs))
-    with pytest.raises(CloudError, match="production has no role for jobs") as fault:
+    with pytest.raises(CloudError, match="production has no JobRole") as fault:
         training.plan(older, {}, 1)
     assert fault.value.next == "invoke bootstrap --branch main"
 

@@ -124,6 +124,13 @@ _TEXT = {
     ),
     "UpdateModelPackage": "ModelPackageArn ModelApprovalStatus ApprovalDescription CustomerMetadataProperties "
     "CustomerMetadataPropertiesToRemove",
+    "CreatePipeline": "PipelineName PipelineDisplayName PipelineDefinition PipelineDescription ClientRequestToken RoleArn "
+    + TAGS,
+    "UpdatePipeline": "PipelineName PipelineDisplayName PipelineDefinition PipelineDescription RoleArn",
+    "DescribePipeline": "PipelineName",
+    "StartPipelineExecution": "PipelineName PipelineExecutionDisplayName PipelineExecutionDescription ClientRequestToken "
+    + _under("PipelineParameters", "Name Value"),
+    "ListPipelineExecutionSteps": "PipelineExecutionArn NextToken MaxResults SortOrder",
     "ListModels": f"{LISTS} {TIMES}",
     "ListEndpointConfigs": f"{LISTS} {TIMES}",
     "ListEndpoints": f"{LISTS} {TIMES} StatusEquals",

@@ -15,11 +15,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from embedded_aws.sagemaker import accepted, endpoints, invoke, processing, rights, shapes, store, training, tuning
+from embedded_aws.sagemaker import (
+    accepted,
+    endpoints,
+    invoke,
+    pipelines,
+    processing,
+    rights,
+    shapes,
+    store,
+    training,
+    tuning,
+)
 from embedded_aws.sagemaker.refusal import Refusal
 
 NAME = "sagemaker"
-MODULES = ("models", "configs", "endpoints", "packages", "training", "processing", "tuning", "tags")
+MODULES = ("models", "configs", "endpoints", "packages", "training", "processing", "tuning", "pipelines", "tags")
 
 
 def patch(app: Any, home: Path, ready: threading.Event) -> None:
@@ -48,6 +59,7 @@ def _resume(ready: threading.Event) -> None:
         training.abandon()
         processing.abandon()
         tuning.abandon()
+        pipelines.abandon()
     endpoints.resume()
 
 

@@ -20,6 +20,7 @@ ARNS = {
     "tuning": "HyperParameterTuningJobArn",
     "groups": "ModelPackageGroupArn",
     "packages": "ModelPackageArn",
+    "pipelines": "PipelineArn",
 }
 
 

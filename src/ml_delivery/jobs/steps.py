@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_delivery import files, objects, source
+from ml_delivery import files, models, objects, source
 from ml_delivery.errors import CloudError, ConfigError
 from ml_delivery.jobs import inside
 from ml_delivery.packing.archive import Writer
@@ -57,8 +57,8 @@ def cost(context: Context, instances: int, seconds: float) -> Cost:
     return Cost(hours, hours * dollars if dollars else None)
 
 
-def role(context: Context) -> str:
-    """The role that jobs run as.
+def role(context: Context, output: str = "JobRole") -> str:
+    """The role that jobs run as, or that of another output of the foundation.
 
     Raises:
         ConfigError: ``[jobs]`` names no instance.
@@ -68,21 +68,22 @@ def role(context: Context) -> str:
         raise ConfigError(
             "pipeline.toml", ['jobs.instance: empty, so that there are no jobs; write an instance type: "ml.m5.large"']
         )
-    if (found := context.foundation.outputs.get("JobRole")) is None:
+    if (found := context.foundation.outputs.get(output)) is None:
         raise CloudError(
-            f"{context.environment.name} has no role for jobs: it was created before [jobs] instance was set",
+            f"{context.environment.name} has no {output}: it was created before [jobs] instance was set, or by an older version",
             next=f"invoke bootstrap --branch {context.environment.branch}{context.where}",
         )
     return found
 
 
-def inputs(context: Context, kind: str, job: bytes) -> Inputs:
+def inputs(context: Context, kind: str, job: bytes, *, champion: bool = False) -> Inputs:
     """Upload the service's files, once for the same content, and ``job.json``.
 
     Args:
         context: the environment.
         kind: of the job, for its name.
         job: the content of ``job.json``.
+        champion: with ``model.lock`` and the models that it names.
 
     Raises:
         SourceError: the tree has uncommitted changes, and the cloud is AWS.
@@ -91,7 +92,7 @@ def inputs(context: Context, kind: str, job: bytes) -> Inputs:
         CloudError: S3 refused.
     """
     config, bucket = context.config, context.foundation.bucket
-    content, digest = _archive(context)
+    content, digest = _archive(context, champion=champion)
     objects.create(context.cloud, bucket, f"jobs/sources/{digest}.zip", content)
     end = f"-{kind}-{time.strftime('%m%d%H%M')}-{secrets.token_hex(2)}"
     name = config.name_of(context.environment)[: LONGEST.get(kind, 63) - len(end)] + end
@@ -106,7 +107,7 @@ def inputs(context: Context, kind: str, job: bytes) -> Inputs:
     )
 
 
-def _archive(context: Context) -> tuple[bytes, str]:
+def _archive(context: Context, *, champion: bool) -> tuple[bytes, str]:
     """The service's files with what runs them, as a ZIP with the same bytes each time, and its digest."""
     root = context.config.root
     tree = source.read(root)
@@ -118,6 +119,9 @@ def _archive(context: Context) -> tuple[bytes, str]:
         own = {name: data for folder in FOLDERS for name, data in held.below(folder, WITHOUT).items()}
         if notebook := context.config.prepare.notebook:
             own[notebook] = held.one(notebook)
+        if champion and (promoted := models.promoted(root, required=False, files=held)):
+            own[models.LOCK] = held.one(models.LOCK)
+            own |= {model.file: model.content for model in promoted}
         for name, data in own.items():
             writer.add(name, data)
     if len(out.getvalue()) > MOST:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery import commands
-from ml_delivery.errors import ConfigError, ModelError
+from ml_delivery.errors import ConfigError, ModelError, SetupError
 from ml_delivery.jobs import datasets, images, running, sagemaker, steps
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def plan(
     Raises:
         ConfigError: there are no jobs or no such kind, the budget is too small, or ``warm`` is given for several kinds.
         ModelError: there is no tuning command, it failed, or its score is not found in what it printed.
-        CloudError, BuildError, SetupError: there is no image, or it can't be built; or the role is missing.
+        CloudError, BuildError, SetupError: there is no image, or it can't be built; the role is missing; or there is no such
+            program as the command names.
     """
     config, settings = context.config, context.config.tune
     command = commands.named(config, "tune")
@@ -110,10 +111,10 @@ def plan(
         images.find(context),
         warm,
         limit,
-        steps.cost(context, settings.parallel, limit),
+        steps.cost(context, _together(context), limit),
         average,
         average * settings.trials,
-        (average + START) * settings.trials / min(settings.parallel, settings.trials),
+        (average + START) * settings.trials / _together(context),
     )
 
 
@@ -159,6 +160,11 @@ def tune(context: Context, wanted: Plan, line: Callable[[str], None]) -> Tuned:
     return Tuned(done.name, tuple(best), len(trials), settings.writes, steps.cost(context, 1, seconds))
 
 
+def _together(context: Context) -> int:
+    """How many trials run at the same time, at most."""
+    return min(context.config.tune.parallel, context.config.tune.trials)
+
+
 def _limit(context: Context) -> int:
     """The seconds after which the tuning is stopped: those of its minutes, or those that its dollars pay for."""
     settings, hourly = context.config.tune, context.config.jobs.dollars_per_hour
@@ -168,7 +174,7 @@ def _limit(context: Context) -> int:
             raise ConfigError(
                 "pipeline.toml", ["tune.dollars: there is no jobs.dollars_per_hour to count with; write it, or 0"]
             )
-        limit = min(limit, round(settings.dollars / (hourly * settings.parallel) * 3600))
+        limit = min(limit, round(settings.dollars / (hourly * _together(context)) * 3600))
     if limit < LEAST:
         raise ConfigError(
             "pipeline.toml", [f"tune: the budget ends after {limit} s, a tuning job takes {LEAST} at least; raise it"]
@@ -180,7 +186,15 @@ def _ask(context: Context, words: list[str]) -> subprocess.CompletedProcess[str]
     """Run the tuning command on this machine, for what it prints."""
     root = context.config.root
     variables = {**os.environ, **context.cloud.variables(), "PYTHONPATH": str(root / "src")}
-    done = subprocess.run(words, cwd=root, env=variables, capture_output=True, text=True, errors="replace", check=False)
+    try:
+        done = subprocess.run(
+            words, cwd=root, env=variables, capture_output=True, text=True, errors="replace", check=False
+        )
+    except OSError as error:
+        raise SetupError(
+            f"[tune] command: {words[0]} can't be run: {error.strerror}",
+            next="correct tune.command in pipeline.toml, then run this again",
+        ) from error
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise ModelError(

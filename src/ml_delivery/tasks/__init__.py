@@ -1,6 +1,8 @@
 """What ``invoke`` runs: options, order, printing and exit codes; the work itself is in the modules next to this package.
 
-account, artifacts, cloud, experiments, jobs, models, monitor, package, releases, reports, service, upgrade  the tasks, by subject
+pipelines       prepare, train, evaluate and register as one
+account, artifacts, cloud, experiments, jobs, models, monitor, package  tasks, by subject
+releases, reports, service, upgrade  tasks, by subject
 findings        the sentences of `doctor`'s findings
 reporting       notifications of how a build, deploy or rollback ended
 base            what every task has in common: errors end as one message and an exit code
@@ -22,6 +24,7 @@ from ml_delivery.tasks import (
     models,
     monitor,
     package,
+    pipelines,
     releases,
     reports,
     service,
@@ -39,6 +42,8 @@ namespace = Collection(
     models.train,
     models.evaluate,
     models.promote,
+    jobs.register,
+    pipelines.pipeline,
     artifacts.build,
     artifacts.push,
     releases.plan,

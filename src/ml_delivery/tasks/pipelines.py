@@ -1,0 +1,49 @@
+"""The task that runs prepare, train, evaluate and register as one pipeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_delivery.tasks import console, jobs
+from ml_delivery.tasks.base import BRANCH, CLOUD, action, open_environment
+
+__all__ = ["pipeline"]
+
+
+@action(
+    help={
+        "render": "print the definition as JSON, with everything uploaded that it names, and run nothing",
+        "run": "create or update the pipeline, run it, and follow it; Ctrl-C stops it",
+        "instances": "how many hosts share the parts of the training",
+        "branch": BRANCH,
+        "cloud": CLOUD,
+    }
+)
+def pipeline(
+    _: Any, render: bool = False, run: bool = False, instances: int = 1, branch: str = "", cloud: str = ""
+) -> None:
+    """Prepare, train, evaluate, and register what passes the gate, as a pipeline of jobs: --render prints it, --run runs it."""
+    from ml_delivery.errors import ConfigError
+    from ml_delivery.jobs import pipeline as running
+    from ml_delivery.tasks.reporting import reporting
+
+    if render == run:
+        raise ConfigError("--render, --run", ["write one of the two"])
+    delivery = open_environment(branch, cloud, prepare=True)
+    wanted = running.render(delivery, instances)
+    if render:
+        return console.document(wanted.document)
+    console.say(f"runs {wanted.name}, {jobs.most(wanted.cost)}; Ctrl-C stops it")
+    with reporting("pipeline", delivery.config, delivery.environment, delivery.cloud) as report:
+        try:
+            with console.foreign() as line:
+                done = running.run(delivery, wanted, lambda text: line(f"  {text}"))
+        except running.GateRefused as refused:
+            report(details="\n".join(refused.printed))
+            raise
+        report(result=f"{done.model} passed the gate, and waits for approval as {done.package}")
+    if done.dataset:
+        console.say(f"dataset {done.dataset}")
+    console.say(f"model package {done.package}: {done.model[:19]}… waits for approval; {jobs.money(done.cost)}")
+    typed = f"invoke register --branch {delivery.environment.branch}{delivery.where}"
+    console.say(f"wrote {', '.join(done.files)}\n  next: commit them, then {typed}, which approves the package")
