@@ -85,7 +85,7 @@ def packages(aws: Training) -> dict[str, dict[str, Any]]:
 def test_refusal_is_reported_with_the_table_and_the_reason(aws: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slack and SNS get both, without secrets; nothing is registered, and the command fails as before."""
     sqs, url = queue(aws)
-    before = aws.tiny.git("status", "--porcelain")
+    before, registered = aws.tiny.git("status", "--porcelain"), aws.aws.list_model_packages()["ModelPackageSummaryList"]
     with slack() as server:
         printed = promote(aws, server, monkeypatch, "--option", "refuse", code=1)
     assert printed.count("trees     0.45") == 1
@@ -98,7 +98,7 @@ def test_refusal_is_reported_with_the_table_and_the_reason(aws: Training, monkey
     (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
     assert json.loads(message["Body"])["Message"].splitlines()[2:6] == TABLE
     assert aws.tiny.git("status", "--porcelain") == before
-    assert aws.aws.list_model_package_groups(NameContains=aws.tiny.name)["ModelPackageGroupSummaryList"] == []
+    assert aws.aws.list_model_packages()["ModelPackageSummaryList"] == registered
 
 
 def test_approval_follows_the_commit(aws: Training, monkeypatch: pytest.MonkeyPatch) -> None:

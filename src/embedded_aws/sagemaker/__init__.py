@@ -3,6 +3,7 @@
 api          the service: dispatches requests, keeps the state
 rights       the rights that a request needs
 invoke       InvokeEndpoint
+transform    batch transform jobs
 endpoints    endpoints: created, updated, shifted, deleted
 fleets       the variants behind an endpoint
 instances    one serving container: its health, requests to it

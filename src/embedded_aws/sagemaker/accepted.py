@@ -124,6 +124,15 @@ _TEXT = {
     ),
     "UpdateModelPackage": "ModelPackageArn ModelApprovalStatus ApprovalDescription CustomerMetadataProperties "
     "CustomerMetadataPropertiesToRemove",
+    "CreateTransformJob": " ".join(
+        (
+            f"TransformJobName ModelName MaxConcurrentTransforms MaxPayloadInMB BatchStrategy Environment {TAGS}",
+            _under("TransformInput", "DataSource.S3DataSource.S3DataType DataSource.S3DataSource.S3Uri"),
+            _under("TransformInput", "ContentType CompressionType SplitType"),
+            _under("TransformOutput", "S3OutputPath Accept AssembleWith KmsKeyId"),
+            _under("TransformResources", "InstanceType InstanceCount VolumeKmsKeyId"),
+        )
+    ),
     "CreatePipeline": "PipelineName PipelineDisplayName PipelineDefinition PipelineDescription ClientRequestToken RoleArn "
     + TAGS,
     "UpdatePipeline": "PipelineName PipelineDisplayName PipelineDefinition PipelineDescription RoleArn",
@@ -154,6 +163,7 @@ VALUES = {
     "S3InputMode": ("File",),
     "S3DataType": ("S3Prefix", "ManifestFile"),
     "RecordWrapperType": ("None",),
+    "SplitType": ("None", "Line"),
     "Strategy": ("Random", "Bayesian"),
 }
 WORDS = {"ServerlessConfig": "serverless endpoints", "AsyncInferenceConfig": "asynchronous endpoints"} | {

@@ -24,6 +24,7 @@ NAMES = {
     "HyperParameterTuningJobName": "hyper-parameter-tuning-job",
     "ModelPackageGroupName": "model-package-group",
     "PipelineName": "pipeline",
+    "TransformJobName": "transform-job",
 }
 LISTS = (
     "ListTags",

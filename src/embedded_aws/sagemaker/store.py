@@ -22,6 +22,7 @@ KINDS = (
     "training",
     "processing",
     "tuning",
+    "transform",
     "pipelines",
     "executions",
     "groups",

@@ -21,6 +21,7 @@ ARNS = {
     "groups": "ModelPackageGroupArn",
     "packages": "ModelPackageArn",
     "pipelines": "PipelineArn",
+    "transform": "TransformJobArn",
 }
 
 

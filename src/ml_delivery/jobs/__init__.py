@@ -1,5 +1,6 @@
 """Preparing data and training: here, or as jobs on AWS, which are followed to their end and stopped when they can't be.
 
+batch       predicts for the lines of a file
 train       trains on the hosts of a job, and merges what they made
 tune        tunes by trials that are jobs, within a budget
 pipeline    prepare, train, evaluate and register as one pipeline

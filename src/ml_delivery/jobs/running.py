@@ -56,7 +56,9 @@ def trials(cloud: Cloud, name: str) -> list[Trial]:
         return [trial for _, trial in _trials(cloud, name)]
 
 
-def run(context: Context, kind: Kind, request: Mapping[str, Any], line: Callable[[str], None]) -> Ended:
+def run(
+    context: Context, kind: Kind, request: Mapping[str, Any], line: Callable[[str], None], seconds: float = 0
+) -> Ended:
     """Start a job, follow its log, and wait until it has ended; it is stopped when it can't be followed.
 
     Args:
@@ -64,6 +66,7 @@ def run(context: Context, kind: Kind, request: Mapping[str, Any], line: Callable
         kind: of the job.
         request: what creates it.
         line: called with each line of its log as it arrives; with several hosts, it begins with the host's name.
+        seconds: after which it is stopped, of a kind that SageMaker sets no limit for; 0: it sets one.
 
     Raises:
         ModelError: it failed, or was stopped elsewhere or because it ran too long; the message has the reason.
@@ -82,7 +85,7 @@ def run(context: Context, kind: Kind, request: Mapping[str, Any], line: Callable
                     raise known from error
                 raise
             began = True
-            job = _follow(cloud, kind, name, line)
+            job = _follow(cloud, kind, name, line, seconds)
     except (KeyboardInterrupt, Exception) as fault:
         if not began and not isinstance(fault, KeyboardInterrupt):
             raise
@@ -99,7 +102,8 @@ def billed(job: Mapping[str, Any]) -> float:
     """The seconds that each instance is billed for."""
     if "BillableTimeInSeconds" in job:
         return float(job["BillableTimeInSeconds"])
-    start, end = job.get("ProcessingStartTime"), job.get("ProcessingEndTime")
+    start = job.get("ProcessingStartTime") or job.get("TransformStartTime")
+    end = job.get("ProcessingEndTime") or job.get("TransformEndTime")
     return float((end - start).total_seconds()) if start and end else 0.0
 
 
@@ -178,8 +182,13 @@ def _stopped(cloud: Cloud, kind: Kind, name: str) -> str:
     return wait(ended, what=f"the job {name}", seconds=STOP_SECONDS)
 
 
-def _follow(cloud: Cloud, kind: Kind, name: str, line: Callable[[str], None]) -> dict[str, Any]:
-    """Report each log line as it arrives, until the job has ended and its log is read."""
+def _follow(cloud: Cloud, kind: Kind, name: str, line: Callable[[str], None], seconds: float) -> dict[str, Any]:
+    """Report each log line as it arrives, until the job has ended and its log is read.
+
+    Raises:
+        ModelError: it runs longer than ``seconds``.
+    """
+    began = time.monotonic()
     log = Log(cloud, kind.group, name) if kind.group else _Trials(cloud, name)
     pause = PAUSE[0]
     while True:
@@ -191,6 +200,8 @@ def _follow(cloud: Cloud, kind: Kind, name: str, line: Callable[[str], None]) ->
             for text in log.lines():
                 line(text)
             return job
+        if seconds and time.monotonic() - began > seconds:
+            raise ModelError(f"it took more than {seconds / 60:.0f} minutes, its limit ([jobs] minutes)")
         pause = PAUSE[0] if news else min(pause * 1.3, PAUSE[1])
         time.sleep(pause)
 

@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from ml_delivery.jobs.steps import Inputs
     from ml_delivery.records import Context
 
-__all__ = ["EXECUTION", "NAME", "PROCESSING", "TRAINING", "TUNING", "Kind", "processing", "training", "tuning"]
+__all__ = [
+    "EXECUTION",
+    "NAME",
+    "PROCESSING",
+    "TRAINING",
+    "TRANSFORM",
+    "TUNING",
+    "Kind",
+    "processing",
+    "training",
+    "tuning",
+]
 
 NAME = "sagemaker"
 DISK = 30  # gigabytes of an instance
@@ -52,6 +63,7 @@ class Kind:
 TRAINING = Kind("training_job", "TrainingJob", "/aws/sagemaker/TrainingJobs")
 PROCESSING = Kind("processing_job", "ProcessingJob", "/aws/sagemaker/ProcessingJobs")
 TUNING = Kind("hyper_parameter_tuning_job", "HyperParameterTuningJob", "")
+TRANSFORM = Kind("transform_job", "TransformJob", "/aws/sagemaker/TransformJobs")
 EXECUTION = Kind("pipeline_execution", "PipelineExecution", "", "PipelineExecutionArn")
 
 

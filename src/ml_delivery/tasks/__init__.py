@@ -44,6 +44,7 @@ namespace = Collection(
     models.promote,
     jobs.register,
     pipelines.pipeline,
+    pipelines.batch,
     artifacts.build,
     artifacts.push,
     releases.plan,

@@ -1,4 +1,4 @@
-"""The task that runs prepare, train, evaluate and register as one pipeline."""
+"""The tasks that run prepare, train, evaluate and register as one pipeline, and that predict for the lines of a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,43 @@ from typing import Any
 from ml_delivery.tasks import console, jobs
 from ml_delivery.tasks.base import BRANCH, CLOUD, action, open_environment
 
-__all__ = ["pipeline"]
+__all__ = ["batch", "pipeline"]
+
+
+@action(
+    positional=["file"],
+    help={
+        "file": "each line is a request to /invocations",
+        "content_type": "of a request",
+        "several": "a request has as many lines as there is room for",
+        "branch": BRANCH,
+        "cloud": CLOUD,
+    },
+)
+def batch(
+    _: Any,
+    file: str,
+    content_type: str = "application/json",
+    several: bool = False,
+    branch: str = "",
+    cloud: str = "",
+) -> None:
+    """Predict for the lines of a file by a job with the live release's model; the answers go to FILE.out."""
+    from pathlib import Path
+
+    from ml_delivery.errors import ModelError
+    from ml_delivery.jobs import batch as predicting
+
+    delivery = open_environment(branch, cloud)
+    live = delivery.deployer.live()
+    if live is None:
+        typed = f"invoke deploy --branch {delivery.environment.branch}{delivery.where}"
+        raise ModelError("nothing is live, so that nothing can predict", next=typed)
+    wanted = predicting.plan(delivery, live.deployed, Path(file), content_type, several=several)
+    console.say(f"predicts for {wanted.lines} lines with {wanted.model}, {jobs.most(wanted.cost)}; Ctrl-C stops it")
+    with console.foreign() as line:
+        done = predicting.predict(delivery, wanted, lambda text: line(f"  {text}"))
+    console.say(f"{done.job}: {done.lines} lines in {done.file}, {jobs.money(done.cost)}")
 
 
 @action(
