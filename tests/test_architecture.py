@@ -109,6 +109,7 @@ EXEMPT = {
         f"jobs/{name}.py"
         for name in (
             "__init__",
+            "batch",
             "definition",
             "inside",
             "packages",

@@ -16,14 +16,14 @@ SETTINGS = '\n[jobs]\ninstance = "ml.m5.large"\ndollars_per_hour = 0.1\nminutes 
 def test_file_is_predicted_line_by_line(service: Tiny, tmp_path: Path) -> None:
     """Each line is a request to the live release, its answer the same line of FILE.out; a bad one is named."""
     service.write("pipeline.toml", (service.root / "pipeline.toml").read_text() + SETTINGS)
-    app = next(path for path in (service.root / "src/service").glob("*.py") if '"/echo"' in path.read_text())
-    app.write_text(app.read_text().replace('"/echo"', '"/invocations"'))
     file = tmp_path / "products.jsonl"
     file.write_text('{"item": 1}\n{"item": 2}\n')
     words = ("batch", str(file))
     nothing = service.invoke(*words, code=1)
     assert "does not exist yet on embedded" in nothing
     endpointed.repair(service, "first")
+    service.replace("src/service/app.py", '"/echo"', '"/invocations"')
+    service.commit()
     service.invoke("build", "push")
     assert "✗ nothing is live, so that nothing can predict\n  next: invoke deploy" in service.invoke(*words, code=1)
     service.invoke("deploy")

@@ -1,8 +1,7 @@
 """What ``invoke`` runs: options, order, printing and exit codes; the work itself is in the modules next to this package.
 
-pipelines       prepare, train, evaluate and register as one
-account, artifacts, cloud, experiments, jobs, models, monitor, package  tasks, by subject
-releases, reports, service, upgrade  tasks, by subject
+pipelines       several stages as one pipeline, and predictions for a file
+account, artifacts, cloud, experiments, jobs, models, monitor, package, releases, reports, service, upgrade  the tasks, by subject
 findings        the sentences of `doctor`'s findings
 reporting       notifications of how a build, deploy or rollback ended
 base            what every task has in common: errors end as one message and an exit code
