@@ -85,8 +85,11 @@ class Pipes(Place):
         arn: str = self.aws.create_pipeline(**given)["PipelineArn"]
         return arn
 
-    def start(self, name: str) -> str:
-        arn: str = self.aws.start_pipeline_execution(PipelineName=name)["PipelineExecutionArn"]
+    def start(self, name: str, **values: str) -> str:
+        given = [{"Name": key, "Value": value} for key, value in values.items()]
+        arn: str = self.aws.start_pipeline_execution(PipelineName=name, PipelineParameters=given)[
+            "PipelineExecutionArn"
+        ]
         return arn
 
     def ended(self, arn: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -131,6 +134,8 @@ def test_pipeline_runs_its_steps(place: Pipes) -> None:
     assert container["ModelDataUrl"] == job["ModelArtifacts"]["S3ModelArtifacts"]
     assert package["ModelPackageDescription"].startswith("read pipelines-")
     assert package["ModelApprovalStatus"] == "PendingManualApproval"
+    assert "The pipeline has no parameter Other" in message_of(lambda: place.start("whole", Other="1"))
+    assert "The parameter Limit is no Float" in message_of(lambda: place.start("whole", Limit="small"))
     assert place.aws.delete_pipeline(PipelineName="whole")["PipelineArn"] == arn
     assert "does not exist" in message_of(lambda: place.aws.describe_pipeline(PipelineName="whole"))
 
@@ -142,12 +147,11 @@ def test_failed_step_ends_the_execution(place: Pipes) -> None:
     assert (found["PipelineExecutionStatus"], list(steps)) == ("Failed", ["process", "train"])
     assert "AlgorithmError: no luck" in steps["train"]["FailureReason"]
     definition = place.definition()
-    definition["Parameters"][0]["DefaultValue"] = 0.1
     del definition["Steps"][2], definition["Steps"][1]["Arguments"]["InputDataConfig"]
     gate = definition["Steps"][0]["Arguments"]
     gate["IfSteps"] = []
     place.aws.update_pipeline(PipelineName="fails", PipelineDefinition=json.dumps(definition))
-    found, steps = place.ended(place.start("fails"))
+    found, steps = place.ended(place.start("fails", Limit="0.1"))
     assert (found["PipelineExecutionStatus"], found["FailureReason"]) == ("Failed", "too large a loss")
     assert steps["gate"]["Metadata"]["Condition"] == {"Outcome": "False"}
     assert steps["refused"]["Metadata"]["Fail"] == {"ErrorMessage": "too large a loss"}
@@ -195,6 +199,7 @@ def changed(*path: str | int, to: Any) -> Callable[[dict[str, Any]], None]:
     [
         (changed("Version", to="2019"), "its version is '2019', not 2020-12-01"),
         (changed("Steps", to=[]), "it has no steps"),
+        (changed("Parameters", 0, "Type", to="Date"), "the parameter Limit is of the unknown type Date"),
         (
             changed("Steps", 1, "Type", to="Lambda"),
             "does not emulate pipeline steps of the type Lambda (train, CreatePipeline)",
@@ -206,6 +211,14 @@ def changed(*path: str | int, to: Any) -> Callable[[dict[str, Any]], None]:
         (
             changed("Steps", 1, "Arguments", "VpcConfig", to={"Subnets": ["s"]}),
             "does not emulate VPCs (CreateTrainingJob)",
+        ),
+        (
+            changed("Steps", 1, "Arguments", "ProfilerConfig", to={"DisableProfiler": False}),
+            "DisableProfiler True only",
+        ),
+        (
+            changed("Steps", 2, "Arguments", "ProcessingInputs", 0, "AppManaged", to=True),
+            "emulates AppManaged False only",
         ),
         (changed("Steps", 1, "Name", to="process"), "two steps have the same name"),
         (changed("Steps", 2, "DependsOn", to=["train"]), "the steps gate, train, process need each other"),

@@ -25,6 +25,7 @@ CALLS = {
 }
 INNER = ("Training", "Processing", "RegisterModel", "Fail")  # what a condition may have, of what is emulated
 TYPES = (*CALLS, "Condition", "Fail")
+PARAMETERS = ("String", "Integer", "Float", "Boolean")
 MEMBERS = ("Name", "Type", "Arguments", "DependsOn", "DisplayName", "Description")
 COMPARED: dict[str, Callable[[Any, Any], bool]] = {
     "Equals": lambda left, right: bool(left == right),
@@ -63,6 +64,8 @@ def read(text: str) -> Record:
     if len(names) != len(set(names)):
         raise _wrong("two steps have the same name")
     given = {entry["Name"] for entry in found.get("Parameters", [])}
+    if odd := [e for e in found.get("Parameters", []) if e.get("Type", "String") not in PARAMETERS]:
+        raise _wrong(f"the parameter {odd[0]['Name']} is of the unknown type {odd[0]['Type']}")
     top = {step["Name"] for step in steps}
     for step in everything:
         own = top | ({i["Name"] for outer in steps for i in inside(outer)} if step not in steps else set())

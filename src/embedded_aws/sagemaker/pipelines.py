@@ -9,12 +9,21 @@ from __future__ import annotations
 import contextvars
 import secrets
 import threading
+from collections.abc import Callable
+from typing import Any
 
 from embedded_aws.sagemaker import definitions, roles, shapes, store, tags
 from embedded_aws.sagemaker.executions import Execution
 from embedded_aws.sagemaker.refusal import Refusal
 from embedded_aws.sagemaker.store import Record
 
+# Values of parameters are given as strings.
+TYPES: dict[str, Callable[[str], Any]] = {
+    "String": str,
+    "Integer": int,
+    "Float": float,
+    "Boolean": lambda text: text.lower() == "true",
+}
 _running: dict[str, Execution] = {}  # by ARN
 
 
@@ -88,10 +97,14 @@ def start(request: Record) -> Record:
     pipeline = _get(request["PipelineName"])
     definition = definitions.read(pipeline["PipelineDefinition"])
     values = {entry["Name"]: entry.get("DefaultValue") for entry in definition.get("Parameters", [])}
+    kinds = {entry["Name"]: entry.get("Type", "String") for entry in definition.get("Parameters", [])}
     for entry in request.get("PipelineParameters", []):
         if entry["Name"] not in values:
             raise Refusal(f"The pipeline has no parameter {entry['Name']}.")
-        values[entry["Name"]] = entry["Value"]
+        try:
+            values[entry["Name"]] = TYPES[kinds[entry["Name"]]](entry["Value"])
+        except ValueError as error:
+            raise Refusal(f"The parameter {entry['Name']} is no {kinds[entry['Name']]}: {error}") from error
     if missing := [name for name, value in values.items() if value is None]:
         raise Refusal(f"The parameter {missing[0]} has no default value, and none is given.")
     now, arn = store.now(), f"{pipeline['PipelineArn']}/execution/{secrets.token_hex(6)}"
