@@ -40,10 +40,12 @@ def batch(
         typed = f"invoke deploy --branch {delivery.environment.branch}{delivery.where}"
         raise ModelError("nothing is live, so that nothing can predict", next=typed)
     wanted = predicting.plan(delivery, live.deployed, Path(file), content_type, several=several)
-    console.say(f"predicts for {wanted.lines} lines with {wanted.model}, {jobs.most(wanted.cost)}; Ctrl-C stops it")
+    console.say(
+        f"predicts for {console.counted(wanted.lines, 'line')} with {wanted.model}, {jobs.most(wanted.cost)}; Ctrl-C stops it"
+    )
     with console.foreign() as line:
         done = predicting.predict(delivery, wanted, lambda text: line(f"  {text}"))
-    console.say(f"{done.job}: {done.lines} lines in {done.file}, {jobs.money(done.cost)}")
+    console.say(f"{done.job}: {console.counted(done.lines, 'line')} in {done.file}, {jobs.money(done.cost)}")
 
 
 @action(
