@@ -15,9 +15,10 @@ from ml_delivery.jobs import inside
 from ml_delivery.packing.archive import Writer
 
 if TYPE_CHECKING:
+    from ml_delivery.config import Config
     from ml_delivery.records import Context
 
-__all__ = ["Cost", "Inputs", "cost", "inputs", "role"]
+__all__ = ["Cost", "Inputs", "cost", "inputs", "priced", "role"]
 
 FOLDERS = ("data", "src")  # of what git tracks, what a job gets, beside the notebook
 WITHOUT = ("src/ml_delivery", "src/embedded_aws")  # these may be in src/ too, and no job needs them
@@ -53,7 +54,20 @@ class Cost:
 
 def cost(context: Context, instances: int, seconds: float) -> Cost:
     """The cost of ``instances`` for ``seconds``."""
-    hours, dollars = instances * seconds / 3600, context.config.jobs.dollars_per_hour
+    return priced(context.config, instances, seconds)
+
+
+def priced(config: Config, instances: int, seconds: float) -> Cost:
+    """The same, where no environment is open.
+
+    Raises:
+        ConfigError: ``[jobs]`` names no instance.
+    """
+    if not config.jobs.instance:
+        raise ConfigError(
+            "pipeline.toml", ['jobs.instance: empty, so that there are no jobs; write an instance type: "ml.m5.large"']
+        )
+    hours, dollars = instances * seconds / 3600, config.jobs.dollars_per_hour
     return Cost(hours, hours * dollars if dollars else None)
 
 
@@ -64,10 +78,7 @@ def role(context: Context, output: str = "JobRole") -> str:
         ConfigError: ``[jobs]`` names no instance.
         CloudError: the environment was created before jobs were switched on.
     """
-    if not context.config.jobs.instance:
-        raise ConfigError(
-            "pipeline.toml", ['jobs.instance: empty, so that there are no jobs; write an instance type: "ml.m5.large"']
-        )
+    priced(context.config, 0, 0)  # there are jobs
     if (found := context.foundation.outputs.get(output)) is None:
         raise CloudError(
             f"{context.environment.name} has no {output}: it was created before [jobs] instance was set, or by an older version",

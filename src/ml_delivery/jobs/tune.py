@@ -22,11 +22,12 @@ from ml_delivery.jobs import datasets, images, running, sagemaker, steps
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ml_delivery.config import Config
     from ml_delivery.jobs.running import Trial
     from ml_delivery.jobs.steps import Cost
     from ml_delivery.records import Context
 
-__all__ = ["Plan", "Tuned", "plan", "tune"]
+__all__ = ["Plan", "Tuned", "most", "plan", "tune"]
 
 START = 180  # seconds that a job takes to begin, about: it gets an instance and its image first
 LEAST = 120  # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceLimits.html
@@ -98,7 +99,7 @@ def plan(
     if warm and len(spaces) > 1:
         # https://docs.aws.amazon.com/sagemaker/latest/dg/multiple-algorithm-hpo.html
         raise ConfigError("--warm", ["a tuning job starts with the trials of another for one kind only; add --kind"])
-    limit = _limit(context)
+    limit = _limit(config)
     seconds = [_trial(context, words, kind) for kind in spaces]
     average = sum(seconds) / len(seconds)
     for digest in datasets.named(given):
@@ -111,10 +112,10 @@ def plan(
         images.find(context),
         warm,
         limit,
-        steps.cost(context, _together(context), limit),
+        most(config),
         average,
         average * settings.trials,
-        (average + START) * settings.trials / _together(context),
+        (average + START) * settings.trials / _together(config),
     )
 
 
@@ -160,21 +161,30 @@ def tune(context: Context, wanted: Plan, line: Callable[[str], None]) -> Tuned:
     return Tuned(done.name, tuple(best), len(trials), settings.writes, steps.cost(context, 1, seconds))
 
 
-def _together(context: Context) -> int:
+def _together(config: Config) -> int:
     """How many trials run at the same time, at most."""
-    return min(context.config.tune.parallel, context.config.tune.trials)
+    return min(config.tune.parallel, config.tune.trials)
 
 
-def _limit(context: Context) -> int:
+def most(config: Config) -> Cost:
+    """What a tuning costs at most.
+
+    Raises:
+        ConfigError: there are no jobs, or the budget is too small.
+    """
+    return steps.priced(config, _together(config), _limit(config))
+
+
+def _limit(config: Config) -> int:
     """The seconds after which the tuning is stopped: those of its minutes, or those that its dollars pay for."""
-    settings, hourly = context.config.tune, context.config.jobs.dollars_per_hour
+    settings, hourly = config.tune, config.jobs.dollars_per_hour
     limit = settings.minutes * 60
     if settings.dollars:
         if not hourly:
             raise ConfigError(
                 "pipeline.toml", ["tune.dollars: there is no jobs.dollars_per_hour to count with; write it, or 0"]
             )
-        limit = min(limit, round(settings.dollars / (hourly * _together(context)) * 3600))
+        limit = min(limit, round(settings.dollars / (hourly * _together(config)) * 3600))
     if limit < LEAST:
         raise ConfigError(
             "pipeline.toml", [f"tune: the budget ends after {limit} s, a tuning job takes {LEAST} at least; raise it"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ml_delivery.jobs.steps import Cost
     from ml_delivery.release.delivery import Delivery
 
-__all__ = ["ON", "money", "most", "prepare", "register", "registered", "require", "train", "tune"]
+__all__ = ["ON", "money", "most", "prepare", "register", "registered", "require", "train", "train_cost", "tune"]
 
 ON = "sagemaker: as a job there, which [jobs] in pipeline.toml describes; default: here"
 
@@ -61,6 +61,7 @@ def prepare(_: Any, option: list[str] | None = None, on: str = "", branch: str =
         "on": "sagemaker: each trial is a job there, which [jobs] in pipeline.toml describes",
         "kind": "tune this kind of model only; can be repeated",
         "warm": "a tuning job whose trials this one starts with; for one kind",
+        "cost": "only show what it costs at most",
         "branch": BRANCH,
         "cloud": CLOUD,
     },
@@ -73,6 +74,7 @@ def tune(
     warm: str = "",
     branch: str = "",
     cloud: str = "",
+    cost: bool = False,
 ) -> None:
     """Tune by trials that are jobs, within the budget of [tune] in pipeline.toml; write the best values of each kind."""
     from ml_delivery import commands
@@ -84,6 +86,9 @@ def tune(
         raise ConfigError(
             "--on", [f"training tunes here already: invoke train; write --on {_place()} for trials that are jobs"]
         )
+    if cost:
+        config = read_config()
+        return _announce(f"a tuning with {console.counted(config.tune.trials, 'trial')}: {most(tuning.most(config))}")
     delivery = open_environment(branch, cloud, prepare=True)
     plan = tuning.plan(delivery, commands.parse(option or []), tuple(kind or []), warm)
     settings = delivery.config.tune
@@ -101,6 +106,22 @@ def tune(
         values = ", ".join(f"{name} {value}" for name, value in sorted(best.values.items()))
         console.say(f"best {best.kind}: {best.score:g}, with {values}")
     console.say(f"{done.job}: {done.trials} trials, best values in {done.file}, {money(done.cost)}")
+
+
+def train_cost(instances: int) -> None:
+    """``invoke train --on --cost``."""
+    from ml_delivery.jobs import split, steps
+
+    config = read_config()
+    split.divide(config.jobs, instances)
+    seconds = config.jobs.minutes * 60
+    _announce(f"a training on {instances} × {config.jobs.instance}: {most(steps.priced(config, instances, seconds))}")
+
+
+def _announce(text: str) -> None:
+    """Print it, and add it to the summary of a workflow, which reviewers read."""
+    console.say(text)
+    console.summary(text)
 
 
 def train(options: dict[str, str | int | float | bool], instances: int, branch: str, cloud: str) -> None:

@@ -26,18 +26,33 @@ OPTIONS: dict[str, Any] = {
 
 @action(
     iterable=["option"],
-    help={**OPTIONS["help"], "on": jobs.ON, "instances": "with --on: how many hosts share the parts of the training"},
+    help={
+        **OPTIONS["help"],
+        "on": jobs.ON,
+        "instances": "with --on: how many hosts share the parts of the training",
+        "cost": "with --on: only show what it costs at most",
+    },
 )
 def train(
-    _: Any, option: list[str] | None = None, branch: str = "", cloud: str = "", on: str = "", instances: int = 1
+    _: Any,
+    option: list[str] | None = None,
+    branch: str = "",
+    cloud: str = "",
+    on: str = "",
+    instances: int = 1,
+    cost: bool = False,
 ) -> None:
     """Run the service's training command, [train] in pipeline.toml."""
     from ml_delivery import commands
     from ml_delivery.errors import ConfigError
 
     jobs.require(on)
+    if on and cost:
+        return jobs.train_cost(instances)
     if on:
         return jobs.train(commands.parse(option or []), instances, branch, cloud)
+    if cost:
+        raise ConfigError("--cost", ["a training here costs nothing; add --on, or omit --cost"])
     if instances != 1:
         raise ConfigError("--instances", ["only a job has hosts; add --on, or omit --instances"])
     _run("train", option, branch, cloud)
