@@ -26,7 +26,7 @@ from tiny import TEMPLATE
 from workflow import ON_GITHUB, WORKFLOWS, Event, Runner, read
 
 from ml_delivery import config, emulator
-from ml_delivery.release import deploy
+from ml_delivery.release import rollout
 from ml_delivery.release.delivery import open_delivery
 
 HERE = f"py{sys.version_info.major}{sys.version_info.minor}"
@@ -115,7 +115,7 @@ def test_only_the_deploy_has_an_environment_and_plans_come_before() -> None:
     waits = [re.search(r"invoke (\w+).*--wait (\d+)$", step.get("run", "")) for step in jobs["deploy"]["steps"]]
     assert {found[1] for found in waits if found} == {"deploy", "rollback"}
     seconds = max(int(found[2]) for found in waits if found)
-    assert seconds + deploy.SESSION_SECONDS < 3600  # the session of the role, which was taken before
+    assert seconds + rollout.SESSION_SECONDS < 3600  # the session of the role, which was taken before
     assert not any("environment" in job for job in WORKFLOWS["build_test.yml"]["jobs"].values())
 
 
