@@ -24,7 +24,7 @@ import argparse, json, sys, time
 from pathlib import Path
 
 parser = argparse.ArgumentParser()
-for name in ("kinds", "do", "data"):
+for name in ("kinds", "do", "data", "tuned"):
     parser.add_argument(f"--{name}", default="")
 parser.add_argument("--collect", action="store_true")
 options = parser.parse_args()
@@ -38,6 +38,8 @@ if options.collect:
     sys.exit()
 kinds = sorted(options.kinds.split(",") if options.kinds else "abc")
 print("trains", *kinds, flush=True)
+if options.tuned:
+    print("tuned", json.dumps(json.loads(Path(options.tuned).read_text())), flush=True)
 if options.do != "quiet":
     print("error=0.5", flush=True)
 if options.do == "fail":

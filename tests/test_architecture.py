@@ -115,6 +115,7 @@ EXEMPT = {
             "packages",
             "pipeline",
             "prepare",
+            "rendering",
             "running",
             "sagemaker",
             "train",

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ import pytest
 from jobs import Training, as_aws
 from roles import ACCOUNT
 from test_jobs_prepare import NOTEBOOK, RULES, linked, packages
+from test_jobs_tune import SETTINGS, TRIAL
 from test_notify import slack
 from tiny import Tiny
 
-from ml_delivery.jobs import sagemaker, steps
+from ml_delivery.jobs import inside, sagemaker, steps
 
 RUN = ("pipeline", "--run")
 PROMOTION = """\
@@ -158,11 +160,57 @@ def test_definition_is_made_of_the_jobs_own_requests(service: Training) -> None:
     for name in ("prepare", "evaluate"):
         for member in ("RoleArn", "ProcessingResources", "StoppingCondition"):
             assert found[name]["Arguments"][member] == process[member]
-    if schema := os.environ.get("PIPELINE_DEFINITION_SCHEMA"):  # the public one, which states no licence
-        jsonschema.validate(document, json.loads(Path(schema).read_text()))
+    valid(document)
     text = {"PipelineName": "rendered", "PipelineDefinition": json.dumps(document)}
     service.aws.create_pipeline(**text, RoleArn=steps.role(opened, "PipelineRole"))
     service.aws.delete_pipeline(PipelineName="rendered")
+
+
+def test_training_begins_with_the_best_of_a_tuning(service: Training) -> None:
+    """The trials are jobs of the pipeline; the training gets the best values of each kind, typed, and their score."""
+    service.tiny.write("src/service/trial.py", TRIAL)
+    without_notebook(service, SETTINGS.replace("trials = 6", "trials = 3").replace("parallel = 3", "parallel = 2"))
+    printed = service.tiny.invoke(*RUN, "--tune")
+    order = [line.strip() for line in printed.splitlines() if line.strip().endswith(": Succeeded")]
+    assert order == [f"{name}: Succeeded" for name in ("tune", "train", "evaluate", "gate", "register")]
+    best = json.loads(printed.partition("train  tuned ")[2].splitlines()[0])["best"]
+    assert set(best) <= {"a", "b"}
+    assert best
+    trials = service.aws.list_training_jobs(
+        NameContains="-0", SortBy="CreationTime", SortOrder="Descending", MaxResults=3
+    )
+    assert len(trials["TrainingJobSummaries"]) == 3
+    for kind, tried in best.items():
+        values = tried["values"]
+        assert isinstance(values["x"], int)
+        assert tried["score"] == (values["x"] - 3) ** 2 + (values.get("size", "small") == "small")
+        assert set(values) == ({"x", "size"} if kind == "b" else {"x"})
+    document = json.loads(service.tiny.invoke("pipeline", "--render", "--tune"))
+    tune = next(step for step in document["Steps"] if step["Type"] == "Tuning")["Arguments"]
+    assert tune["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxNumberOfTrainingJobs"] == 3
+    valid(document)
+
+
+@pytest.mark.parametrize(("goal", "x"), [("minimize", 2), ("maximize", 3)])
+def test_best_trial_of_each_kind_is_chosen(tmp_path: Path, goal: str, x: int) -> None:
+    """By the goal; a trial without a score, and a file that is none, are no trials."""
+    tried = [("a", 0.5, "3"), ("a", 0.25, "2"), ("b", 9.0, "4"), ("a", None, "1")]
+    for number, (kind, score, value) in enumerate(tried):
+        made = tmp_path / f"trial-{number}/output"
+        made.mkdir(parents=True)
+        (made / "trial.json").write_text(json.dumps({"kind": kind, "score": score, "values": {"x": value}}))
+        with tarfile.open(made / "model.tar.gz", "w:gz") as archive:
+            archive.add(made / "trial.json", "trial.json")
+    (tmp_path / "job.json").write_text("{}")
+    space = {"x": {"low": 1, "high": 4, "whole": True}}
+    found = inside.best(tmp_path, {"goal": goal, "spaces": {"a": space, "b": space}})
+    assert {kind: one["values"] for kind, one in found.items()} == {"a": {"x": x}, "b": {"x": 4}}
+
+
+def valid(document: dict[str, Any]) -> None:
+    """Compare it with the public schema, where that is; it states no licence."""
+    if schema := os.environ.get("PIPELINE_DEFINITION_SCHEMA"):
+        jsonschema.validate(document, json.loads(Path(schema).read_text()))
 
 
 def test_mistyped_pipelines_are_refused(service: Training) -> None:

@@ -63,6 +63,19 @@ def test_two_hosts_make_what_one_makes(service: Training) -> None:
     assert f"{job['TrainingJobName']}: 6 files in build/made, 0.00 hours of an instance, 0.00 USD" in two
 
 
+def test_cost_alone_starts_nothing(service: Training) -> None:
+    """``--cost`` shows what a training costs at most, without any cloud; here it costs nothing, and without jobs it is refused."""
+    before = time.time()
+    printed = service.tiny.invoke(*ON, "--instances", "2", "--cost")
+    assert printed == "a training on 2 × ml.m5.large: at most 0.17 hours of an instance, 0.02 USD\n"
+    started = service.aws.list_training_jobs(NameContains=service.tiny.name, CreationTimeAfter=before)
+    assert started["TrainingJobSummaries"] == []
+    assert "4 hosts for 3 parts" in service.tiny.invoke(*ON, "--instances", "4", "--cost", code=1)
+    assert "a training here costs nothing; add --on" in service.tiny.invoke("train", "--cost", code=1)
+    service.tiny.replace("pipeline.toml", 'instance = "ml.m5.large"', 'instance = ""')
+    assert "jobs.instance: empty, so that there are no jobs" in service.tiny.invoke(*ON, "--cost", code=1)
+
+
 def test_longest_parts_are_first() -> None:
     """Each part goes to the host that is done first, the longest before the others; too many hosts are refused."""
     jobs = Jobs(split="kinds", parts={"x": 1, "y": 5, "z": 4, "w": 3})

@@ -3,7 +3,8 @@
 batch       predicts for the lines of a file
 train       trains on the hosts of a job, and merges what they made
 tune        tunes by trials that are jobs, within a budget
-pipeline    prepare, train, evaluate and register as one pipeline
+pipeline    runs the stages before as one pipeline
+rendering   renders it, from the settings of each
 definition  a pipeline's definition, made of the jobs' requests
 packages    the model registry: a package for each promoted model, approved as model.lock says
 prepare     runs the notebook that makes a dataset

@@ -22,7 +22,15 @@ __all__ = ["DATA", "EVALUATION", "MODEL", "PREPARED", "REFUSED", "VERSION", "def
 VERSION = "2020-12-01"
 PREPARED, EVALUATION, REFUSED = "prepared", "evaluation", "refused"
 # In lower case, since ARNs are, by which the log of a step's job is found.
-PREPARE, TRAIN, EVALUATE, GATE, REGISTER, FAIL = "prepare", "train", "evaluate", "gate", "register", "refused"
+PREPARE, TUNE, TRAIN, EVALUATE, GATE, REGISTER, FAIL = (
+    "prepare",
+    "tune",
+    "train",
+    "evaluate",
+    "gate",
+    "register",
+    "refused",
+)
 DATA = {"Get": f"Steps.{PREPARE}.ProcessingOutputConfig.Outputs['out'].S3Output.S3Uri"}
 MODEL = {"Get": f"Steps.{TRAIN}.ModelArtifacts.S3ModelArtifacts"}
 VERDICT = {"Get": f"Steps.{EVALUATE}.ExitMessage"}
@@ -32,6 +40,7 @@ TYPES = ["application/json"]
 def definition(
     given: Inputs,
     prepare: Mapping[str, Any] | None,
+    tune: Mapping[str, Any] | None,
     train: Mapping[str, Any],
     evaluate: Mapping[str, Any],
     package: Mapping[str, Any],
@@ -41,6 +50,7 @@ def definition(
     Args:
         given: the inputs of all jobs.
         prepare: the request for the job that makes the dataset, which training then reads as ``PREPARED``; or None.
+        tune: for the tuning whose trials the training begins with; or None.
         train: for the job that trains.
         evaluate: for the job that runs the gate.
         package: members of the request for the model package: its group, what it was made of, and the image of its container.
@@ -50,10 +60,17 @@ def definition(
         steps.append(_step(PREPARE, "Processing", _unnamed(prepare, "ProcessingJobName")))
     training = _unnamed(train, "TrainingJobName")
     del training["AlgorithmSpecification"]["ContainerEntrypoint"]
-    for channel in training["InputDataConfig"]:
-        if channel["ChannelName"] == PREPARED:
-            channel["DataSource"]["S3DataSource"]["S3Uri"] = DATA
-    steps.append(_step(TRAIN, "Training", training))
+    _read_prepared(training)
+    if tune:
+        tuning = _unnamed(tune, "HyperParameterTuningJobName")
+        for name in ("RandomSeed", "MaxRuntimeInSeconds"):  # the public schema has neither
+            tuning["HyperParameterTuningJobConfig"].pop(name, None)
+            tuning["HyperParameterTuningJobConfig"]["ResourceLimits"].pop(name, None)
+        for trial in tuning["TrainingJobDefinitions"]:
+            _read_prepared(trial)
+        steps.append(_step(TUNE, "Tuning", tuning))
+    after = {"DependsOn": [TUNE]} if tune else {}
+    steps.append({**_step(TRAIN, "Training", training), **after})
     steps.append(_step(EVALUATE, "Processing", _unnamed(evaluate, "ProcessingJobName")))
     register = _step(REGISTER, "RegisterModel", _package(given, package, prepared=bool(prepare)))
     why = f"the gate refused; the table and the reason are in {given.prefix}/{EVALUATION}/evaluation.json"
@@ -65,6 +82,13 @@ def definition(
     }
     steps.append(_step(GATE, "Condition", arguments))
     return {"Version": VERSION, "Metadata": {}, "Parameters": [], "Steps": steps}
+
+
+def _read_prepared(training: dict[str, Any]) -> None:
+    """Let a training read what the notebook's step wrote."""
+    for channel in training["InputDataConfig"]:
+        if channel["ChannelName"] == PREPARED:
+            channel["DataSource"]["S3DataSource"]["S3Uri"] = DATA
 
 
 def _package(given: Inputs, package: Mapping[str, Any], *, prepared: bool) -> dict[str, Any]:

@@ -49,6 +49,10 @@ def train(home: Path) -> int:
     if job["keeps"] and kept.is_dir():
         (home / job["keeps"]).parent.mkdir(parents=True, exist_ok=True)
         (home / job["keeps"]).symlink_to(kept)
+    if "tuned" in job:
+        chosen = best(ML / "input/data/trials", job)
+        (home / job["tuned"]).parent.mkdir(parents=True, exist_ok=True)
+        (home / job["tuned"]).write_text(json.dumps({"best": chosen}, indent=1), encoding="utf-8")
     words = list(job["command"])
     if job["parts"]:
         words += [f"--{job['split']}", ",".join(job["parts"][sorted(hosts["hosts"]).index(host)])]
@@ -73,8 +77,40 @@ def trial(home: Path, job: dict[str, Any]) -> int:
     for name, value in sorted(values.items()):
         if not name.startswith("_"):
             words += [f"--{name}", value]
-    code, lines = run(words, home)
-    return failed(f"[tune] command exited with code {code}: {_last(lines)}", code) if code else 0
+    code, lines = run(words, home, KEPT_OF_GATE)
+    if code:
+        return failed(f"[tune] command exited with code {code}: {_last(lines)}", code)
+    if "metric" in job:  # of a pipeline, in which the training reads the trials
+        scores = re.findall(job["metric"], "\n".join(lines))
+        tried = {name: value for name, value in values.items() if name in job["spaces"][values["kind"]]}
+        document = {"kind": values["kind"], "score": float(scores[-1]) if scores else None, "values": tried}
+        (ML / "model/trial.json").write_text(json.dumps(document), encoding="utf-8")
+    return 0
+
+
+def best(folder: Path, job: dict[str, Any]) -> dict[str, Any]:
+    """The best trial of each kind of model, with its values as the kind's space has them."""
+    found: dict[str, Any] = {}
+    sign = 1 if job["goal"] == "minimize" else -1
+    for archive in sorted(folder.rglob("model.tar.gz")):
+        with tarfile.open(archive) as opened:
+            content = opened.extractfile("trial.json")
+            tried: dict[str, Any] = json.loads(content.read()) if content else {"score": None}
+        if tried["score"] is None:
+            continue
+        space = job["spaces"][tried["kind"]]
+        tried["values"] = {name: _typed(value, space[name]) for name, value in tried["values"].items()}
+        known = found.get(tried["kind"])
+        if known is None or sign * tried["score"] < sign * known["score"]:
+            found[tried["kind"]] = tried
+    return found
+
+
+def _typed(text: str, space: dict[str, Any]) -> Any:
+    """A value of a trial, which is a string, as its space has it."""
+    if "choices" in space:
+        return next((choice for choice in space["choices"] if str(choice) == text), text)
+    return int(float(text)) if space.get("whole") else float(text)
 
 
 def _link(home: Path, datasets: list[str], where: Path) -> None:

@@ -1,8 +1,7 @@
-"""Prepare, train, evaluate and register as one pipeline of SageMaker: rendered of the jobs' own requests, run and followed."""
+"""Prepare, tune, train, evaluate and register as one pipeline of SageMaker: run, followed, and stopped when it can't be."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tarfile
@@ -12,40 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from ml_delivery import commands, objects, source
+from ml_delivery import objects
 from ml_delivery.errors import CloudError, ModelError, Refused
-from ml_delivery.jobs import datasets, definition, images, packages, prepare, running, sagemaker, split, steps
+from ml_delivery.jobs import datasets, definition, packages, prepare, running, sagemaker, steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ml_delivery.jobs.rendering import Rendered
     from ml_delivery.jobs.steps import Cost
     from ml_delivery.records import Context
 
-__all__ = ["GateRefused", "Ran", "Rendered", "render", "run"]
+__all__ = ["GateRefused", "Ran", "run"]
 
 JOBS = {"ProcessingJob": sagemaker.PROCESSING, "TrainingJob": sagemaker.TRAINING}
 PAGE = 100
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """A pipeline that can be run.
-
-    Attributes:
-        name: its name; ``role``: what it runs as.
-        document: its definition; ``prefix``: ``s3://…`` below which its jobs leave everything.
-        origins: what the notebook reads, as it is now.
-        hosts: how many share the training; ``cost``: what all jobs cost at most.
-    """
-
-    name: str
-    role: str
-    document: dict[str, Any]
-    prefix: str
-    origins: tuple[datasets.Origin, ...]
-    hosts: int
-    cost: Cost
 
 
 @dataclass(frozen=True)
@@ -66,77 +46,6 @@ class GateRefused(Refused):
     def __init__(self, message: str, printed: list[str], next: str = "") -> None:
         super().__init__(message, next)
         self.printed = printed
-
-
-def render(context: Context, hosts: int) -> Rendered:
-    """The pipeline of ``pipeline.toml`` as it is, with the service's files uploaded.
-
-    Args:
-        context: the environment.
-        hosts: the number of those that share the training.
-
-    Raises:
-        ConfigError: there are no jobs, or the training can't be divided like that.
-        ModelError: there is no command to train or to promote, or a dataset is missing.
-        CloudError, BuildError, SetupError, SourceError: as for a job.
-    """
-    config, bucket = context.config, context.foundation.bucket
-    role, own = steps.role(context), steps.role(context, "PipelineRole")
-    divided = split.divide(config.jobs, hosts)
-    train, promote = commands.named(config, "train"), commands.named(config, "promote")
-    values = {**config.prepare.options}
-    prepares = bool(config.prepare.notebook)
-    given_options: dict[str, Any] = {"data": datasets.path(definition.PREPARED)} if prepares else {}
-    reads = () if prepares else datasets.named(train.options)
-    datasets.require(config.root, train.options, context)
-    for digest in reads:
-        datasets.upload(config.root, digest, context)
-    named = (definition.PREPARED,) if prepares else reads
-    job = {
-        "notebook": config.prepare.notebook,
-        "options": values,
-        "command": commands.argv(train, given_options, "python"),
-        "datasets": named,
-        "writes": config.jobs.writes,
-        "keeps": config.jobs.keeps,
-        "split": config.jobs.split,
-        "parts": divided,
-        "collect": list(config.jobs.collect) if divided else [],
-        "evaluate": _optional(context, "evaluate"),
-        "promote": commands.argv(promote, {}, "python"),
-    }
-    image, origins = images.find(context), prepare.origins(config, values, context.cloud)
-    given = steps.inputs(context, "pipeline", json.dumps(job, sort_keys=True).encode(), champion=True)
-    checkpoints = ""
-    if config.jobs.keeps:
-        same = hashlib.sha256(json.dumps([given.entry, job["command"], named]).encode()).hexdigest()
-        checkpoints = f"s3://{bucket}/jobs/checkpoints/{same[:24]}"
-    data: dict[str, Any] = {digest: f"s3://{bucket}/data/{digest}/" for digest in reads}
-    commit = {"CommitId": source.read(config.root).commit}
-    repository = {"Repository": config.github.repository} if config.github.repository else {}
-    facts = {"service": config.service.name, **({"data": ",".join(reads)} if reads else {})}
-    document = definition.definition(
-        given,
-        sagemaker.processing(context, given, role, image) if prepares else None,
-        sagemaker.training(context, given, role, image, hosts, named, checkpoints),
-        sagemaker.processing(
-            context,
-            given,
-            role,
-            image,
-            "judge",
-            definition.EVALUATION,
-            {"model": definition.MODEL, **({definition.PREPARED: definition.DATA} if prepares else data)},
-        ),
-        {"group": context.name, "image": image, "source": {**commit, **repository}, "facts": facts},
-    )
-    cost = steps.cost(context, hosts + 1 + prepares, config.jobs.minutes * 60)
-    return Rendered(context.name, own, document, given.prefix, origins, hosts, cost)
-
-
-def _optional(context: Context, stage: str) -> list[str]:
-    found = getattr(context.config, stage)
-    return commands.argv(commands.named(context.config, stage), {}, "python") if found.command else []
 
 
 def run(context: Context, wanted: Rendered, line: Callable[[str], None]) -> Ran:
@@ -222,6 +131,8 @@ def _jobs(context: Context, found: list[dict[str, Any]]) -> list[tuple[int, floa
                 job = kind.describe(context.cloud, arn.rpartition("/")[2])
                 cluster = job.get("ResourceConfig") or job["ProcessingResources"]["ClusterConfig"]
                 done.append((int(cluster["InstanceCount"]), running.billed(job)))
+        if arn := step["Metadata"].get("TuningJob", {}).get("Arn"):
+            done += [(1, trial.seconds) for trial in running.trials(context.cloud, arn.rpartition("/")[2])]
     return done
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "TRANSFORM",
     "TUNING",
     "Kind",
+    "channel",
     "processing",
     "training",
     "tuning",
@@ -234,9 +235,9 @@ def _ranges(space: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, 
 
 def _channels(given: Inputs, bucket: str, datasets: tuple[str, ...]) -> list[dict[str, Any]]:
     return [
-        _channel("source", given.archive),
-        _channel("job", given.job),
-        *(_channel(digest, f"s3://{bucket}/data/{digest}/") for digest in datasets),
+        channel("source", given.archive),
+        channel("job", given.job),
+        *(channel(digest, f"s3://{bucket}/data/{digest}/") for digest in datasets),
     ]
 
 
@@ -244,6 +245,7 @@ def _python(context: Context) -> str:
     return f"python{context.config.service.python}"
 
 
-def _channel(name: str, address: str) -> dict[str, Any]:
+def channel(name: str, address: str) -> dict[str, Any]:
+    """A channel of a training: what is below ``address``, ``s3://…``, whole on every host."""
     source = {"S3DataType": "S3Prefix", "S3Uri": address, "S3DataDistributionType": "FullyReplicated"}
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}}

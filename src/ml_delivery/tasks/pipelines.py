@@ -52,23 +52,31 @@ def batch(
     help={
         "render": "print the definition as JSON, with everything uploaded that it names, and run nothing",
         "run": "create or update the pipeline, run it, and follow it; Ctrl-C stops it",
+        "tune": "let the training begin with the best values of a tuning, as in [tune]",
         "instances": "how many hosts share the parts of the training",
         "branch": BRANCH,
         "cloud": CLOUD,
     }
 )
 def pipeline(
-    _: Any, render: bool = False, run: bool = False, instances: int = 1, branch: str = "", cloud: str = ""
+    _: Any,
+    render: bool = False,
+    run: bool = False,
+    tune: bool = False,
+    instances: int = 1,
+    branch: str = "",
+    cloud: str = "",
 ) -> None:
     """Prepare, train, evaluate, and register what passes the gate, as a pipeline of jobs: --render prints it, --run runs it."""
     from ml_delivery.errors import ConfigError
     from ml_delivery.jobs import pipeline as running
+    from ml_delivery.jobs import rendering
     from ml_delivery.tasks.reporting import reporting
 
     if render == run:
         raise ConfigError("--render, --run", ["write one of the two"])
     delivery = open_environment(branch, cloud, prepare=True)
-    wanted = running.render(delivery, instances)
+    wanted = rendering.render(delivery, instances, tune=tune)
     if render:
         return console.document(wanted.document)
     console.say(f"runs {wanted.name}, {jobs.most(wanted.cost)}; Ctrl-C stops it")
