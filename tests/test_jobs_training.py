@@ -19,7 +19,7 @@ from made_images import allow, user
 
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, ConfigError, ModelError
-from ml_delivery.jobs import sagemaker, split, steps
+from ml_delivery.jobs import running, sagemaker, split, steps
 from ml_delivery.jobs import train as training
 from ml_delivery.keys import Jobs
 from ml_delivery.records import Context
@@ -165,6 +165,14 @@ def context(service: Training) -> Context:
 
 def plan(service: Training, **options: str) -> training.Plan:
     return training.plan(context(service), options, 1)
+
+
+def test_job_that_takes_too_long_is_stopped(service: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kind of job that SageMaker sets no limit for is stopped here, when it reaches its limit."""
+    run = running.run
+    monkeypatch.setattr(running, "run", lambda *words: run(*words, 1.0))
+    with pytest.raises(CloudError, match=r"its limit \(\[jobs\] minutes\); the job .* is stopped"):
+        training.train(context(service), plan(service, do="wait"), print)
 
 
 def test_interrupted_training_continues(service: Training, monkeypatch: pytest.MonkeyPatch) -> None:
