@@ -1,10 +1,10 @@
 """Preparing data and training: here, or as jobs on AWS, which are followed to their end and stopped when they can't be.
 
+pipeline    runs the stages before as one pipeline
+rendering   renders it, from the settings of each
 batch       predicts for the lines of a file
 train       trains on the hosts of a job, and merges what they made
 tune        tunes by trials that are jobs, within a budget
-pipeline    runs the stages before as one pipeline
-rendering   renders it, from the settings of each
 definition  a pipeline's definition, made of the jobs' requests
 packages    the model registry: a package for each promoted model, approved as model.lock says
 prepare     runs the notebook that makes a dataset
