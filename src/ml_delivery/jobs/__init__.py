@@ -1,7 +1,7 @@
 """Preparing data and training: here, or as jobs on AWS, which are followed to their end and stopped when they can't be.
 
-pipeline    runs the stages before as one pipeline
-rendering   renders it, from the settings of each
+pipeline    runs prepare, tune, train, evaluate and register as one
+rendering   renders its definition, from the settings of each
 batch       predicts for the lines of a file
 train       trains on the hosts of a job, and merges what they made
 tune        tunes by trials that are jobs, within a budget
