@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from emulated import client
 from made_images import PYTHON, Registry
 from tiny import Tiny
 
 from ml_delivery import emulator
+from ml_delivery.account import stacks
+from ml_delivery.account.change_sets import ensure
+from ml_delivery.cloud import Cloud
 
 TRAIN = """\
 import argparse, json, sys, time
 from pathlib import Path
 
 parser = argparse.ArgumentParser()
-for name in ("kinds", "do", "data"):
+for name in ("kinds", "do", "data", "tuned"):
     parser.add_argument(f"--{name}", default="")
 parser.add_argument("--collect", action="store_true")
 options = parser.parse_args()
@@ -32,6 +38,8 @@ if options.collect:
     sys.exit()
 kinds = sorted(options.kinds.split(",") if options.kinds else "abc")
 print("trains", *kinds, flush=True)
+if options.tuned:
+    print("tuned", json.dumps(json.loads(Path(options.tuned).read_text())), flush=True)
 if options.do != "quiet":
     print("error=0.5", flush=True)
 if options.do == "fail":
@@ -86,7 +94,7 @@ class Training:
         self.image = pushed(self.running, f"{name}-image", more or {})
         tiny.write("src/service/training.py", TRAIN)
         tiny.write("requirements/train.txt", "# nothing\n")
-        tiny.write(".gitignore", ".pipeline\nbuild/\ndata/*/data.parquet\n")
+        tiny.write(".gitignore", ".pipeline\n__pycache__\nbuild/\ndata/*/data.parquet\n")
         tiny.write("pipeline.toml", (tiny.root / "pipeline.toml").read_text() + JOBS.format(image=self.image))
         tiny.commit()
         self.aws = client(self.running, "sagemaker")
@@ -134,3 +142,20 @@ def pushed(running: emulator.Running, name: str, more: dict[str, bytes | Path]) 
     tagged = registry.push("1", ENTRY, more=more, Env=[f"PATH={paths}", "PYTHONPATH=/opt/packages"])
     found = client(running, "ecr").describe_images(repositoryName=name)["imageDetails"][0]["imageDigest"]
     return f"{tagged.rpartition(':')[0]}@{found}"
+
+
+@contextmanager
+def as_aws(service: Training, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The embedded AWS, reached as AWS is: by variables alone; with what ``invoke bootstrap`` creates."""
+    with monkeypatch.context() as patched:
+        patched.setenv("AWS_ENDPOINT_URL", service.running.endpoint)
+        patched.setenv("AWS_ACCESS_KEY_ID", service.running.access_key)
+        patched.setenv("AWS_SECRET_ACCESS_KEY", service.running.secret_key)
+        config = service.tiny.config
+        environment = config.environment("main")
+        for stack in (stacks.service(config, environment), stacks.delivering(config, environment)):
+            ensure(stack, Cloud.open(config, environment, "aws"))
+        variables = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        more = {"PIPELINE_CLOUD": "aws", "GITHUB_ACTOR": "octocat"}
+        patched.setattr(Tiny, "environment", {**service.tiny.environment, **variables, **more})
+        yield

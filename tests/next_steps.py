@@ -29,6 +29,7 @@ RUNS = "elsewhere: test_ab_refusals.py::test_deploy_is_refused_while_an_ab_runs"
 PROVENANCE = "elsewhere: test_provenance.py::test_production_may_take_only_what_codebuild_built"
 
 DATASET = "elsewhere: test_jobs_training.py::test_dataset_is_named_by_its_digest"
+STOPPED = "elsewhere: test_jobs_pipeline.py::test_execution_that_is_stopped_elsewhere_is_named"
 ROLE = "elsewhere: test_jobs_training.py::test_environment_from_before_jobs_is_named"
 
 STEPS: dict[str, tuple[str, ...]] = {
@@ -98,22 +99,28 @@ STEPS: dict[str, tuple[str, ...]] = {
     "config.py load": (CHANGE, CHANGE),
     "containers/bases.py _strange": (CHANGE,),
     "containers/bases.py other_architecture": (CHANGE,),
+    "jobs/batch.py plan": ("not here: the target is another one",),
+    "jobs/batch.py predict": (OUTSIDE,),
     "jobs/datasets.py require": (DATASET,),
     "jobs/datasets.py _fetch": (DATASET, DATASET),
     "jobs/datasets.py _described": (FILE,),
     "jobs/images.py find": (ENGINE,),
     "jobs/images.py _require": (CHANGE,),
     "jobs/images.py _tag": (CHANGE,),
+    "jobs/packages.py follow": ("elsewhere: test_jobs_registry.py::test_another_branch_changes_nothing",),
     "jobs/prepare.py _job": (CHANGE, CHANGE),
     "jobs/prepare.py _run": (CODE,),
     "jobs/prepare.py _object": (CHANGE, CHANGE, CHANGE),
     "jobs/prepare.py kept": (OUTSIDE, CODE, CODE),
     "jobs/running.py _refused": (AWS, AWS),
     "jobs/running.py _failure": (CHANGE, OUTSIDE, CODE),
-    "jobs/running.py _stop": (AWS, OUTSIDE),
+    "jobs/pipeline.py _apply": (OUTSIDE,),
+    "jobs/pipeline.py _failure": (CODE, STOPPED, CODE),
+    "jobs/running.py stop": (AWS, OUTSIDE),
     "jobs/steps.py role": (ROLE,),
+    "tasks/pipelines.py batch": ("elsewhere: test_jobs_batch.py::test_file_is_predicted_line_by_line",),
     "jobs/tune.py tune": (CHANGE,),
-    "jobs/tune.py _ask": (CODE,),
+    "jobs/tune.py _ask": (CHANGE, CODE),
     "jobs/tune.py _spaces": (CODE, CODE),
     "jobs/tune.py _trial": (CHANGE,),
     "jobs/train.py train": (CHANGE,),

@@ -104,7 +104,24 @@ FOREIGN = re.compile(r"\bLambda\b|\blambda[-_]\w+|AWS/Lambda|lambda:\w|/aws/lamb
 EXEMPT = {
     "account/jobs.yaml",
     "tasks/jobs.py",
-    *(f"jobs/{name}.py" for name in ("__init__", "inside", "prepare", "running", "sagemaker", "train", "tune")),
+    "tasks/pipelines.py",
+    *(
+        f"jobs/{name}.py"
+        for name in (
+            "__init__",
+            "batch",
+            "definition",
+            "inside",
+            "packages",
+            "pipeline",
+            "prepare",
+            "rendering",
+            "running",
+            "sagemaker",
+            "train",
+            "tune",
+        )
+    ),
 }
 
 

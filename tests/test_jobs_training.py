@@ -19,7 +19,7 @@ from made_images import allow, user
 
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, ConfigError, ModelError
-from ml_delivery.jobs import sagemaker, split, steps
+from ml_delivery.jobs import running, sagemaker, split, steps
 from ml_delivery.jobs import train as training
 from ml_delivery.keys import Jobs
 from ml_delivery.records import Context
@@ -61,6 +61,19 @@ def test_two_hosts_make_what_one_makes(service: Training) -> None:
     assert job["AlgorithmSpecification"]["TrainingImage"] == service.image
     assert job["ResourceConfig"]["InstanceCount"] == 2
     assert f"{job['TrainingJobName']}: 6 files in build/made, 0.00 hours of an instance, 0.00 USD" in two
+
+
+def test_cost_alone_starts_nothing(service: Training) -> None:
+    """``--cost`` shows what a training costs at most, without any cloud; here it costs nothing, and without jobs it is refused."""
+    before = time.time()
+    printed = service.tiny.invoke(*ON, "--instances", "2", "--cost")
+    assert printed == "a training on 2 × ml.m5.large: at most 0.17 hours of an instance, 0.02 USD\n"
+    started = service.aws.list_training_jobs(NameContains=service.tiny.name, CreationTimeAfter=before)
+    assert started["TrainingJobSummaries"] == []
+    assert "4 hosts for 3 parts" in service.tiny.invoke(*ON, "--instances", "4", "--cost", code=1)
+    assert "a training here costs nothing; add --on" in service.tiny.invoke("train", "--cost", code=1)
+    service.tiny.replace("pipeline.toml", 'instance = "ml.m5.large"', 'instance = ""')
+    assert "jobs.instance: empty, so that there are no jobs" in service.tiny.invoke(*ON, "--cost", code=1)
 
 
 def test_longest_parts_are_first() -> None:
@@ -152,6 +165,14 @@ def context(service: Training) -> Context:
 
 def plan(service: Training, **options: str) -> training.Plan:
     return training.plan(context(service), options, 1)
+
+
+def test_job_that_takes_too_long_is_stopped(service: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kind of job that SageMaker sets no limit for is stopped here, when it reaches its limit."""
+    run = running.run
+    monkeypatch.setattr(running, "run", lambda *words: run(*words, 1.0))
+    with pytest.raises(CloudError, match=r"its limit \(\[jobs\] minutes\); the job .* is stopped"):
+        training.train(context(service), plan(service, do="wait"), print)
 
 
 def test_interrupted_training_continues(service: Training, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +269,7 @@ def test_environment_from_before_jobs_is_named(service: Training) -> None:
     opened = context(service)
     outputs = {name: value for name, value in opened.foundation.outputs.items() if name != "JobRole"}
     older = Context(opened.config, opened.environment, opened.cloud, replace(opened.foundation, outputs=outputs))
-    with pytest.raises(CloudError, match="production has no role for jobs") as fault:
+    with pytest.raises(CloudError, match="production has no JobRole") as fault:
         training.plan(older, {}, 1)
     assert fault.value.next == "invoke bootstrap --branch main"
 

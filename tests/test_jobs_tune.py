@@ -120,15 +120,28 @@ def test_one_kind_starts_with_earlier_trials(service: Training) -> None:
 
 def test_budget_in_dollars_is_a_limit_in_time(service: Training) -> None:
     """Dollars limit how long trials may run; too few, or no price to count with, start nothing."""
-    service.tiny.replace("pipeline.toml", "trials = 6", "trials = 1\ndollars = 0.02")
+    service.tiny.replace("pipeline.toml", "trials = 6", "trials = 1\ndollars = 0.0075")
     printed = service.tiny.invoke(*ON, "--kind", "a")
-    assert "0.20 hours of an instance, 0.02 USD" in printed
+    assert "at most 0.07 hours of an instance, 0.01 USD" in printed  # of one instance: more trials than one are not
     limits = tuning(service)["HyperParameterTuningJobConfig"]["ResourceLimits"]
-    assert limits == {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 240}
-    service.tiny.replace("pipeline.toml", "dollars = 0.02", "dollars = 0.001")
+    assert limits == {"MaxNumberOfTrainingJobs": 1, "MaxParallelTrainingJobs": 1, "MaxRuntimeInSeconds": 270}
+    service.tiny.replace("pipeline.toml", "dollars = 0.0075", "dollars = 0.001")
+    assert "the budget ends after 36 s, a tuning job takes 120 at least" in service.tiny.invoke(*ON, code=1)
+    service.tiny.replace("pipeline.toml", "trials = 1", "trials = 6")
     assert "the budget ends after 12 s, a tuning job takes 120 at least" in service.tiny.invoke(*ON, code=1)
     service.tiny.replace("pipeline.toml", "dollars_per_hour = 0.1", "dollars_per_hour = 0")
     assert "tune.dollars: there is no jobs.dollars_per_hour to count with" in service.tiny.invoke(*ON, code=1)
+
+
+@pytest.mark.parametrize(("program", "why"), [("no-such-program", "No such file"), ("data", "Permission denied")])
+def test_command_that_names_no_program_is_named(service: Training, program: str, why: str) -> None:
+    """A program that does not exist, or is none: the setting, the reason and what to correct."""
+    (service.tiny.root / "data").mkdir(exist_ok=True)
+    place = program if program == "no-such-program" else f"./{program}"
+    service.tiny.replace("pipeline.toml", '["python", "-m", "service.trial"]', f'["{place}"]')
+    refused = service.tiny.invoke(*ON, code=1)
+    assert f"✗ [tune] command: {place} can't be run: {why}" in refused
+    assert "next: correct tune.command in pipeline.toml, then run this again" in refused
 
 
 @pytest.mark.parametrize(

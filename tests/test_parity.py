@@ -26,7 +26,7 @@ from tiny import TEMPLATE
 from workflow import ON_GITHUB, WORKFLOWS, Event, Runner, read
 
 from ml_delivery import config, emulator
-from ml_delivery.release import deploy
+from ml_delivery.release import rollout
 from ml_delivery.release.delivery import open_delivery
 
 HERE = f"py{sys.version_info.major}{sys.version_info.minor}"
@@ -39,8 +39,9 @@ STEPS = [
 OURS = r"(exec )?(make|\.venv/bin/(nox|tox|invoke))( [^|;&<>`]*)?"
 # What is no call of ours, and why.
 ALLOWED = {"exit 1": "fails the gate; calls nothing"}
-# Workflows that are run by another test, and by which.
-ELSEWHERE = {"upgrade.yml": "test_upgrade.py, in a service that cruft made"}
+# Workflows and jobs that are run by another test, and by which.
+JOBS = "test_parity_jobs.py, in a service that has jobs"
+ELSEWHERE = {"upgrade.yml": "test_upgrade.py, in a service that cruft made", "cost": JOBS, "train": JOBS}
 EXIT_2 = " || [ $? -eq 2 ]"  # a plan with changes is no fault
 
 
@@ -99,11 +100,12 @@ def test_actions_are_pinned_and_rights_are_least(folder: Path) -> None:
 def test_only_the_deploy_has_an_environment_and_plans_come_before() -> None:
     """Reviewers see the plan before they agree: it runs without the environment, and the deploy waits for it."""
     jobs = WORKFLOWS["deploy.yml"]["jobs"]
-    assert [name for name, job in jobs.items() if "environment" in job] == ["deploy"]
+    assert [name for name, job in jobs.items() if "environment" in job] == ["train", "deploy"]
+    assert jobs["train"]["needs"] == "cost"
     assert jobs["deploy"]["needs"] == "plan"
     runs = {
         (action, plan)
-        for action in ("deploy", "rollback", "unlock")
+        for action in ("deploy", "rollback", "unlock", "train", "tune")
         for plan in ("success", "failure", "cancelled", "skipped")
         if Event("workflow_dispatch", "main", "{}", {"action": action}, plan=plan).holds(jobs["deploy"]["if"])
     }
@@ -113,16 +115,18 @@ def test_only_the_deploy_has_an_environment_and_plans_come_before() -> None:
     waits = [re.search(r"invoke (\w+).*--wait (\d+)$", step.get("run", "")) for step in jobs["deploy"]["steps"]]
     assert {found[1] for found in waits if found} == {"deploy", "rollback"}
     seconds = max(int(found[2]) for found in waits if found)
-    assert seconds + deploy.SESSION_SECONDS < 3600  # the session of the role, which was taken before
+    assert seconds + rollout.SESSION_SECONDS < 3600  # the session of the role, which was taken before
     assert not any("environment" in job for job in WORKFLOWS["build_test.yml"]["jobs"].values())
 
 
 def test_signal_of_a_cancelled_run_reaches_what_has_something_to_put_back(tmp_path: Path) -> None:
     """GitHub interrupts a step's shell only, which tells nobody; so that what changes something takes the shell's place."""
     changing = [
-        step["run"] for _, _, step in STEPS if re.search(r"invoke (deploy|rollback|build --on)", step.get("run", ""))
+        step["run"]
+        for _, _, step in STEPS
+        if re.search(r"invoke (deploy|rollback|build --on|(train|tune) .*--branch)", step.get("run", ""))
     ]
-    assert len(changing) == 3
+    assert len(changing) == 5
     assert all(command.startswith("exec ") for command in changing)
     for command, code in ((changing[0], 130), (changing[0].removeprefix("exec "), 0)):
         script = tmp_path / "step.sh"
@@ -293,7 +297,7 @@ def test_every_step_is_run_or_has_its_reason(runner: Runner, delivery: str) -> N
     for workflow, job, step in STEPS:
         if "uses" in step:
             assert step["uses"].partition("@")[0] in ON_GITHUB, (workflow, job)
-        elif step["run"] not in ALLOWED and workflow not in ELSEWHERE:
+        elif step["run"] not in ALLOWED and not {workflow, job} & set(ELSEWHERE):
             assert step["run"] in runner.ran, (workflow, job, step["run"])
     used = {step["uses"].partition("@")[0] for _, _, step in STEPS if "uses" in step}
     assert used == set(ON_GITHUB)

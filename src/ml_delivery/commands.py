@@ -11,14 +11,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_delivery.dependencies import envs
 from ml_delivery.errors import ConfigError, ModelError, SetupError
 from ml_delivery.keys import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ml_delivery.config import Config
 
@@ -31,7 +31,11 @@ INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
 
 
 def run(
-    config: Config, stage: str, options: Mapping[str, str | int | float | bool], variables: Mapping[str, str]
+    config: Config,
+    stage: str,
+    options: Mapping[str, str | int | float | bool],
+    variables: Mapping[str, str],
+    line: Callable[[str], None] | None = None,
 ) -> None:
     """Run the command of ``stage``, which prints its own progress; a second run waits for the first.
 
@@ -40,13 +44,14 @@ def run(
         stage: one of ``STAGES``.
         options: override those in ``pipeline.toml``.
         variables: added to the environment variables, such as AWS's credentials.
+        line: called with each line that it prints, on both outputs; without it, the command has the terminal itself.
 
     Raises:
         ModelError: the service has no such command, or it exited with a code other than 0.
         SystemExit: it was interrupted, and has reported that itself.
         SetupError: its virtual environment can't be created, or there is no such program.
     """
-    execute(config, stage, f"[{stage}] command", named(config, stage), options, variables)
+    execute(config, stage, f"[{stage}] command", named(config, stage), options, variables, line)
 
 
 def named(config: Config, stage: str) -> Command:
@@ -71,6 +76,7 @@ def execute(
     command: Command,
     options: Mapping[str, str | int | float | bool],
     variables: Mapping[str, str],
+    line: Callable[[str], None] | None = None,
 ) -> None:
     """Run ``command`` as part of ``stage``; ``what`` is its place in ``pipeline.toml``. Arguments and errors as for ``run``."""
     python = str(environment(config)) if command.command[0] == "python" else ""
@@ -78,7 +84,7 @@ def execute(
     with envs.exclusive(config.root / ".pipeline" / f"{stage}.lock"):
         path = {"PYTHONPATH": str(config.root / "src")}
         try:
-            code = _call(words, config.root, {**os.environ, **variables, **path})
+            code = _call(words, config.root, {**os.environ, **variables, **path}, line)
         except OSError as error:
             raise SetupError(
                 f"{what}: {words[0]} can't be run: {error.strerror}", next="correct it in pipeline.toml"
@@ -87,15 +93,19 @@ def execute(
         raise ModelError(f"{what} exited with code {code}", next=f"fix what it printed, then invoke {stage}")
 
 
-def _call(words: list[str], folder: Path, variables: dict[str, str]) -> int:
+def _call(words: list[str], folder: Path, variables: dict[str, str], line: Callable[[str], None] | None = None) -> int:
     """The exit code of a command. It gets the terminal's Ctrl-C as well, so it is given time to end by itself.
 
     Raises:
         SystemExit: it was interrupted, and exited as programs do that report that.
         KeyboardInterrupt: it was interrupted, and did not report it.
     """
-    with subprocess.Popen(words, cwd=folder, env=variables) as process:
+    output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    with subprocess.Popen(words, cwd=folder, env=variables, **(output if line else {})) as process:
         try:
+            for text in process.stdout or ():
+                assert line
+                line(text.rstrip("\n"))
             return process.wait()
         except KeyboardInterrupt:
             try:

@@ -1,4 +1,4 @@
-"""Notifies Slack and the environment's SNS topic of how a build, deploy or rollback ended.
+"""Notifies Slack and the environment's SNS topic of how a build, deploy, rollback or promotion ended.
 
 Only AWS is reported, not a rehearsal on the embedded cloud. A channel that fails causes only a warning, and a delay of a few
 seconds at most.
@@ -30,6 +30,8 @@ __all__ = ["Message", "link", "send"]
 
 SECONDS = 4.0  # for all channels together
 VARIABLE = "SLACK_WEBHOOK_URL"
+MOST = 6000  # characters of details, the last ones
+FENCE = "```"  # of lines that Slack shows as they are
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,14 @@ class Message:
     """What happened.
 
     Attributes:
-        what: build, deploy or rollback.
+        what: build, deploy, rollback or promotion.
         failed: why it failed, in one line; empty if it succeeded.
         result: the result, in one line.
         who: who ran it.
         link: to the changes on GitHub; may be empty.
         seconds: how long it took.
         undo: the command that undoes it; empty if there is nothing to undo.
+        details: lines that explain it, such as the table of a gate; may be empty.
     """
 
     what: str
@@ -53,11 +56,16 @@ class Message:
     link: str
     seconds: float
     undo: str
+    details: str = ""
 
-    def text(self, place: str) -> str:
-        """The message as text, without secrets; ``place`` is the service and the environment."""
+    def text(self, place: str, fence: str = "") -> str:
+        """The message as text, without secrets; ``place`` is the service and the environment, ``fence`` is put round details."""
         head = f"✗ {self.what} of {place} failed" if self.failed else f"✓ {self.what} of {place}"
-        lines = [head, self.failed or self.result, f"by {self.who}, {self.seconds:.0f} s"]
+        lines = [head, self.failed or self.result]
+        if self.details:
+            shown = self.details[-MOST:]
+            lines += [fence, shown.replace(fence, "") if fence else shown, fence]
+        lines = [*filter(None, lines), f"by {self.who}, {self.seconds:.0f} s"]
         return masked("\n".join([*lines, *filter(None, (self.link, self.undo and f"to undo: {self.undo}"))]))
 
 
@@ -72,11 +80,11 @@ def send(config: Config, environment: Environment, cloud: Cloud, message: Messag
     """Notify every configured channel; returns one line for each that failed, without its address or response."""
     if cloud.name != "aws":
         return []
-    text = message.text(f"{config.service.name} in {environment.name}")
+    place = f"{config.service.name} in {environment.name}"
     topic = f"arn:aws:sns:{cloud.region}:{cloud.account}:{config.name_of(environment)}"
-    channels: dict[str, Callable[[], str]] = {"SNS": lambda: _publish(cloud, topic, text)}
+    channels: dict[str, Callable[[], str]] = {"SNS": lambda: _publish(cloud, topic, message.text(place))}
     if url := os.environ.get(VARIABLE, ""):
-        channels["Slack"] = lambda: _post(url, text)
+        channels["Slack"] = lambda: _post(url, message.text(place, FENCE))
     problems: dict[str, str] = {}
 
     def attempt(name: str, channel: Callable[[], str]) -> None:

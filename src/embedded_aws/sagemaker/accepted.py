@@ -37,6 +37,7 @@ CHECKPOINT = "S3Uri LocalPath"
 TRAINING = " ".join(
     (
         "RoleArn EnableNetworkIsolation EnableInterContainerTrafficEncryption EnableManagedSpotTraining Environment",
+        "ProfilerConfig.DisableProfiler",
         _under("InputDataConfig", CHANNEL),
         _under("OutputDataConfig", OUTPUT),
         _under("ResourceConfig", RESOURCES),
@@ -59,8 +60,9 @@ TUNED = " ".join(
         _under("AlgorithmSpecification", ALGORITHM),
     )
 )
-PROCESSING_INPUT = "InputName S3Input.S3Uri S3Input.LocalPath S3Input.S3DataType S3Input.S3InputMode " + _under(
-    "S3Input", "S3DataDistributionType S3CompressionType"
+PROCESSING_INPUT = (
+    "AppManaged InputName S3Input.S3Uri S3Input.LocalPath S3Input.S3DataType S3Input.S3InputMode "
+    + _under("S3Input", "S3DataDistributionType S3CompressionType")
 )
 PACKAGED = "Image ModelDataUrl Environment ContainerHostname Framework FrameworkVersion NearestModelName"
 METRICS_SOURCE = "ContentType S3Uri ContentDigest"
@@ -81,7 +83,7 @@ _TEXT = {
             "AppSpecification.ImageUri AppSpecification.ContainerEntrypoint AppSpecification.ContainerArguments",
             _under("ProcessingResources.ClusterConfig", RESOURCES),
             _under("ProcessingInputs", PROCESSING_INPUT),
-            "ProcessingOutputConfig.KmsKeyId ProcessingOutputConfig.Outputs.OutputName",
+            "ProcessingOutputConfig.KmsKeyId ProcessingOutputConfig.Outputs.OutputName ProcessingOutputConfig.Outputs.AppManaged",
             _under("ProcessingOutputConfig.Outputs.S3Output", "S3Uri LocalPath S3UploadMode"),
             "NetworkConfig.EnableNetworkIsolation",
         )
@@ -124,6 +126,22 @@ _TEXT = {
     ),
     "UpdateModelPackage": "ModelPackageArn ModelApprovalStatus ApprovalDescription CustomerMetadataProperties "
     "CustomerMetadataPropertiesToRemove",
+    "CreateTransformJob": " ".join(
+        (
+            f"TransformJobName ModelName MaxConcurrentTransforms MaxPayloadInMB BatchStrategy Environment {TAGS}",
+            _under("TransformInput", "DataSource.S3DataSource.S3DataType DataSource.S3DataSource.S3Uri"),
+            _under("TransformInput", "ContentType CompressionType SplitType"),
+            _under("TransformOutput", "S3OutputPath Accept AssembleWith KmsKeyId"),
+            _under("TransformResources", "InstanceType InstanceCount VolumeKmsKeyId"),
+        )
+    ),
+    "CreatePipeline": "PipelineName PipelineDisplayName PipelineDefinition PipelineDescription ClientRequestToken RoleArn "
+    + TAGS,
+    "UpdatePipeline": "PipelineName PipelineDisplayName PipelineDefinition PipelineDescription RoleArn",
+    "DescribePipeline": "PipelineName",
+    "StartPipelineExecution": "PipelineName PipelineExecutionDisplayName PipelineExecutionDescription ClientRequestToken "
+    + _under("PipelineParameters", "Name Value"),
+    "ListPipelineExecutionSteps": "PipelineExecutionArn NextToken MaxResults SortOrder",
     "ListModels": f"{LISTS} {TIMES}",
     "ListEndpointConfigs": f"{LISTS} {TIMES}",
     "ListEndpoints": f"{LISTS} {TIMES} StatusEquals",
@@ -147,8 +165,11 @@ VALUES = {
     "S3InputMode": ("File",),
     "S3DataType": ("S3Prefix", "ManifestFile"),
     "RecordWrapperType": ("None",),
+    "SplitType": ("None", "Line"),
     "Strategy": ("Random", "Bayesian"),
 }
+# Those that SageMaker's SDK sends with the value that is obeyed.
+ONLY = {"AppManaged": False, "DisableProfiler": True}
 WORDS = {"ServerlessConfig": "serverless endpoints", "AsyncInferenceConfig": "asynchronous endpoints"} | {
     "ShadowProductionVariants": "shadow variants",
     "DeploymentConfig": "deployment guardrails: every update is blue/green, all at once",
@@ -176,6 +197,8 @@ def _check_values(operation: str, value: Any) -> None:
         if name in VALUES and isinstance(inner, str) and inner not in VALUES[name]:
             obeyed = " and ".join(VALUES[name])
             raise Refusal(f"the embedded AWS emulates {name} {obeyed} only, not {inner} ({operation})")
+        if name in ONLY and inner is not ONLY[name]:
+            raise Refusal(f"the embedded AWS emulates {name} {ONLY[name]} only ({operation})")
         if name not in ("Environment", "HyperParameters", "StaticHyperParameters", "CustomerMetadataProperties"):
             _check_values(operation, inner)
     for inner in value if isinstance(value, list) else ():

@@ -15,11 +15,34 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from embedded_aws.sagemaker import accepted, endpoints, invoke, processing, rights, shapes, store, training, tuning
+from embedded_aws.sagemaker import (
+    accepted,
+    endpoints,
+    invoke,
+    pipelines,
+    processing,
+    rights,
+    shapes,
+    store,
+    training,
+    transform,
+    tuning,
+)
 from embedded_aws.sagemaker.refusal import Refusal
 
 NAME = "sagemaker"
-MODULES = ("models", "configs", "endpoints", "packages", "training", "processing", "tuning", "tags")
+MODULES = (
+    "models",
+    "configs",
+    "endpoints",
+    "packages",
+    "training",
+    "processing",
+    "tuning",
+    "transform",
+    "pipelines",
+    "tags",
+)
 
 
 def patch(app: Any, home: Path, ready: threading.Event) -> None:
@@ -30,7 +53,7 @@ def patch(app: Any, home: Path, ready: threading.Event) -> None:
     """
     from ministack.core import iam_actions, router
 
-    endpoints.home = training.home = processing.home = home
+    endpoints.home = training.home = processing.home = transform.home = home
     app.SERVICE_HANDLERS[NAME] = handle
     app._loaded_modules[NAME] = SimpleNamespace(get_state=store.state, load_persisted_state=store.restore)
     app._state_map[NAME] = NAME
@@ -48,6 +71,8 @@ def _resume(ready: threading.Event) -> None:
         training.abandon()
         processing.abandon()
         tuning.abandon()
+        pipelines.abandon()
+        transform.abandon()
     endpoints.resume()
 
 

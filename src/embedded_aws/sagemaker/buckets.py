@@ -36,15 +36,8 @@ def download(
     """
     client = session.client("s3")
     folder.mkdir(parents=True, exist_ok=True)
+    found = listed(session, source)
     with _naming(source["S3Uri"], "download"):
-        listed = _manifest if source.get("S3DataType") == "ManifestFile" else objects
-        found = sorted(listed(client, source["S3Uri"]))
-        if not found:
-            raise TransferFailed(
-                f'No S3 objects found under S3 URL "{source["S3Uri"]}" given in input data source. Please ensure that '
-                f"the bucket exists in the selected region ({session.region}), that objects exist under that S3 "
-                f'prefix, and that the role "{session.role}" has s3:ListBucket permissions on the bucket.'
-            )
         if source.get("S3DataDistributionType") == "ShardedByS3Key":
             found = found[host::hosts]
         for bucket, key, name in found:
@@ -56,6 +49,45 @@ def download(
             if unpack and place.suffix == ".gz":
                 place, content = place.with_suffix(""), gzip.decompress(content)
             place.write_bytes(content)
+
+
+def listed(session: Session, source: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Bucket, key and name of each object that a source names, sorted.
+
+    Raises:
+        TransferFailed: there are none, or the role may not list them.
+    """
+    client, every = session.client("s3"), _manifest if source.get("S3DataType") == "ManifestFile" else objects
+    with _naming(source["S3Uri"], "download"):
+        if found := sorted(every(client, source["S3Uri"])):
+            return found
+    raise TransferFailed(
+        f'No S3 objects found under S3 URL "{source["S3Uri"]}" given in input data source. Please ensure that '
+        f"the bucket exists in the selected region ({session.region}), that objects exist under that S3 "
+        f'prefix, and that the role "{session.role}" has s3:ListBucket permissions on the bucket.'
+    )
+
+
+def read(session: Session, bucket: str, key: str) -> bytes:
+    """An object's content.
+
+    Raises:
+        TransferFailed: the role may not read it.
+    """
+    with _naming(f"s3://{bucket}/{key}", "download"):
+        content: bytes = session.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        return content
+
+
+def write(session: Session, uri: str, content: bytes) -> None:
+    """Write an object.
+
+    Raises:
+        TransferFailed: the role may not.
+    """
+    bucket, key = split(uri)
+    with _naming(uri, "upload"):
+        session.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
 
 
 def objects(client: Any, uri: str) -> Iterator[tuple[str, str, str]]:

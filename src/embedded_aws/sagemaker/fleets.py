@@ -44,9 +44,10 @@ def described(config: Record) -> list[Record]:
 class Variant:
     """The instances of one production variant."""
 
-    def __init__(self, endpoint: str, record: Record, home: Path) -> None:
+    def __init__(self, endpoint: str, record: Record, home: Path, group: str = "") -> None:
+        self._group = group or f"/aws/sagemaker/Endpoints/{endpoint}"
         self.name: str = record["VariantName"]
-        self._endpoint, self._record = endpoint, record
+        self._record = record
         self._folder = home / "sagemaker" / f"{endpoint}-{secrets.token_hex(6)}"
         self._roots = home / "images"
         self._lock = threading.Lock()
@@ -129,8 +130,7 @@ class Variant:
 
     def _instance(self) -> Instance:
         record, number = self._record, secrets.token_hex(8)
-        group = f"/aws/sagemaker/Endpoints/{self._endpoint}"
-        log = Stream(self._session, group, f"{self.name}/i-{number}")
+        log = Stream(self._session, self._group, f"{self.name}/i-{number}")
         self._logs.append(log)
         folder = self._folder / number
         folder.mkdir()

@@ -23,8 +23,14 @@ NAMES = {
     "ProcessingJobName": "processing-job",
     "HyperParameterTuningJobName": "hyper-parameter-tuning-job",
     "ModelPackageGroupName": "model-package-group",
+    "PipelineName": "pipeline",
+    "TransformJobName": "transform-job",
 }
-LISTS = ("ListTags", "ListTrainingJobsForHyperParameterTuningJob")  # those that are of a resource
+LISTS = (
+    "ListTags",
+    "ListTrainingJobsForHyperParameterTuningJob",
+    "ListPipelineExecutionSteps",
+)  # those that are of a resource
 INVOKED = re.compile(r"/endpoints/([^/]+)/invocations/?")
 
 
@@ -56,13 +62,15 @@ def patch() -> None:
 
 def _resources(operation: str, request: dict[str, Any], prefix: str) -> list[str]:
     """The resources that the operation itself must be allowed on."""
-    if given := request.get("ResourceArn") or request.get("ModelPackageArn"):
-        return [str(given)]
+    for member in ("ResourceArn", "ModelPackageArn", "PipelineExecutionArn"):
+        if given := request.get(member):
+            return [str(given)]
     if isinstance(given := request.get("ModelPackageName"), str) and given.startswith("arn:"):
         return [given]
     if operation == "CreateModelPackage" and (group := request.get("ModelPackageGroupName")):
         return [f"{prefix}:model-package/{str(group).rpartition('/')[2].lower()}/*"]
-    found = [f"{prefix}:{kind}/{str(request[name]).lower()}" for name, kind in NAMES.items() if request.get(name)]
+    short = {name: str(request[name]).rpartition("/")[2].lower() for name in NAMES if request.get(name)}
+    found = [f"{prefix}:{NAMES[name]}/{value}" for name, value in short.items()]
     return found or ["*"]
 
 

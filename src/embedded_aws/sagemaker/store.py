@@ -15,7 +15,20 @@ from ministack.core.responses import AccountRegionScopedDict, get_account_id, ge
 from embedded_aws.sagemaker import shapes
 from embedded_aws.sagemaker.refusal import Refusal
 
-KINDS = ("models", "configs", "endpoints", "training", "processing", "tuning", "groups", "packages", "tags")
+KINDS = (
+    "models",
+    "configs",
+    "endpoints",
+    "training",
+    "processing",
+    "tuning",
+    "transform",
+    "pipelines",
+    "executions",
+    "groups",
+    "packages",
+    "tags",
+)
 # Records are changed by requests and by the threads of jobs and endpoints; hold it to read and then change one.
 lock = threading.RLock()
 _tables: dict[str, Any] = {kind: AccountRegionScopedDict() for kind in KINDS}

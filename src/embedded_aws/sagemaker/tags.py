@@ -20,6 +20,8 @@ ARNS = {
     "tuning": "HyperParameterTuningJobArn",
     "groups": "ModelPackageGroupArn",
     "packages": "ModelPackageArn",
+    "pipelines": "PipelineArn",
+    "transform": "TransformJobArn",
 }
 
 

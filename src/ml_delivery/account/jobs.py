@@ -1,4 +1,4 @@
-"""What jobs add to an environment's foundation: the role that they run as, and the repository of their image."""
+"""What jobs add to an environment: the role that they run as, the repository of their image, and the right to start them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def infrastructure(config: Config) -> cloudformation.Infrastructure:
     if not jobs.instance:
         return cloudformation.Infrastructure()
     part = cloudformation.read(FILE)
+    rights = part.pop("Statements")
     statements = part["Resources"]["JobRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
     for number, (bucket, prefix) in enumerate(map(_place, jobs.reads), 1):
         where = {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{bucket}"}
@@ -47,7 +48,9 @@ def infrastructure(config: Config) -> cloudformation.Infrastructure:
         (pull,) = (statement for statement in statements if statement["Sid"] == "Pull")
         own = {"Fn::Sub": f"arn:${{AWS::Partition}}:ecr:{region}:{account}:repository/{repository}"}
         pull["Resource"] = [pull["Resource"], own]
-    return cloudformation.Infrastructure(part)
+        (find,) = (statement for statement in rights["deploy"] if statement["Sid"] == "FindImageOfJobs")
+        find["Resource"] = [find["Resource"], own]
+    return cloudformation.Infrastructure(part, statements=rights)
 
 
 def _place(uri: str) -> tuple[str, str]:

@@ -102,7 +102,7 @@ def delivering(config: Config, environment: Environment) -> Stack:
         "SlackChannel": channel or "NONE",
     }
     neutral, place = _neutral(config, "delivery.yaml")
-    part = target.load(environment.target, config).infrastructure(config, environment)
+    part = target.load(environment.target, config).infrastructure(config, environment) + jobs.infrastructure(config)
     if may_have_front(config, environment):
         part += cloudformation.Infrastructure(statements={"deploy": [READ_FRONT]})
     body = cloudformation.write(cloudformation.delivery(neutral, part, place))

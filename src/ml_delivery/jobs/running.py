@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from ml_delivery.jobs.sagemaker import Kind
     from ml_delivery.records import Context
 
-__all__ = ["Ended", "Trial", "run", "trials"]
+__all__ = ["ENDED", "PAUSE", "Ended", "Log", "Trial", "billed", "run", "stop", "trials"]
 
 PAUSE = (0.2, 5.0)  # seconds between two polls, minimum and maximum
 STOP_SECONDS = 200  # a container has 120 to end after a request to stop
-ENDED = ("Completed", "Failed", "Stopped")
+ENDED = ("Completed", "Succeeded", "Failed", "Stopped")
 QUOTAS = ("ResourceLimitExceeded", "ResourceLimitExceededException")
 
 
@@ -56,7 +56,9 @@ def trials(cloud: Cloud, name: str) -> list[Trial]:
         return [trial for _, trial in _trials(cloud, name)]
 
 
-def run(context: Context, kind: Kind, request: Mapping[str, Any], line: Callable[[str], None]) -> Ended:
+def run(
+    context: Context, kind: Kind, request: Mapping[str, Any], line: Callable[[str], None], seconds: float = 0
+) -> Ended:
     """Start a job, follow its log, and wait until it has ended; it is stopped when it can't be followed.
 
     Args:
@@ -64,6 +66,7 @@ def run(context: Context, kind: Kind, request: Mapping[str, Any], line: Callable
         kind: of the job.
         request: what creates it.
         line: called with each line of its log as it arrives; with several hosts, it begins with the host's name.
+        seconds: after which it is stopped, of a kind that SageMaker sets no limit for; 0: it sets one.
 
     Raises:
         ModelError: it failed, or was stopped elsewhere or because it ran too long; the message has the reason.
@@ -82,24 +85,25 @@ def run(context: Context, kind: Kind, request: Mapping[str, Any], line: Callable
                     raise known from error
                 raise
             began = True
-            job = _follow(cloud, kind, name, line)
+            job = _follow(cloud, kind, name, line, seconds)
     except (KeyboardInterrupt, Exception) as fault:
         if not began and not isinstance(fault, KeyboardInterrupt):
             raise
-        raise _stop(cloud, kind, name, fault) from fault
+        raise stop(cloud, kind, name, fault) from fault
     status = job[f"{kind.member}Status"]
     if status != "Completed":
         raise _failure(context, kind, job)
     metrics = {one["MetricName"]: float(one["Value"]) for one in job.get("FinalMetricDataList", [])}
     archive = job.get("ModelArtifacts", {}).get("S3ModelArtifacts", "")
-    return Ended(name, _billed(job), archive, metrics)
+    return Ended(name, billed(job), archive, metrics)
 
 
-def _billed(job: Mapping[str, Any]) -> float:
+def billed(job: Mapping[str, Any]) -> float:
     """The seconds that each instance is billed for."""
     if "BillableTimeInSeconds" in job:
         return float(job["BillableTimeInSeconds"])
-    start, end = job.get("ProcessingStartTime"), job.get("ProcessingEndTime")
+    start = job.get("ProcessingStartTime") or job.get("TransformStartTime")
+    end = job.get("ProcessingEndTime") or job.get("TransformEndTime")
     return float((end - start).total_seconds()) if start and end else 0.0
 
 
@@ -140,7 +144,7 @@ def _failure(context: Context, kind: Kind, job: Mapping[str, Any]) -> ModelError
     return ModelError(f"the job {name} failed: {reason}", next="fix what its log reports, then run this again")
 
 
-def _stop(cloud: Cloud, kind: Kind, name: str, fault: BaseException) -> PipelineError:
+def stop(cloud: Cloud, kind: Kind, name: str, fault: BaseException) -> PipelineError:
     """Stop a job, wait until it has stopped, and return the error to raise."""
     error = Interrupted if isinstance(fault, KeyboardInterrupt) else CloudError
     cause = (
@@ -161,7 +165,7 @@ def _stop(cloud: Cloud, kind: Kind, name: str, fault: BaseException) -> Pipeline
 def _stopped(cloud: Cloud, kind: Kind, name: str) -> str:
     """Request the stop; returns the status in which the job ended, empty if there is none."""
     try:
-        getattr(cloud.client("sagemaker"), f"stop_{kind.operation}")(**{f"{kind.member}Name": name})
+        getattr(cloud.client("sagemaker"), f"stop_{kind.operation}")(**{kind.identity: name})
     except Exception as error:
         if code_of(error) not in ("ValidationException", "ResourceNotFound"):  # it has ended, or there is none
             raise
@@ -178,9 +182,14 @@ def _stopped(cloud: Cloud, kind: Kind, name: str) -> str:
     return wait(ended, what=f"the job {name}", seconds=STOP_SECONDS)
 
 
-def _follow(cloud: Cloud, kind: Kind, name: str, line: Callable[[str], None]) -> dict[str, Any]:
-    """Report each log line as it arrives, until the job has ended and its log is read."""
-    log = _Log(cloud, kind.group, name) if kind.group else _Trials(cloud, name)
+def _follow(cloud: Cloud, kind: Kind, name: str, line: Callable[[str], None], seconds: float) -> dict[str, Any]:
+    """Report each log line as it arrives, until the job has ended and its log is read.
+
+    Raises:
+        ModelError: it runs longer than ``seconds``.
+    """
+    began = time.monotonic()
+    log = Log(cloud, kind.group, name) if kind.group else _Trials(cloud, name)
     pause = PAUSE[0]
     while True:
         job = kind.describe(cloud, name)
@@ -191,6 +200,8 @@ def _follow(cloud: Cloud, kind: Kind, name: str, line: Callable[[str], None]) ->
             for text in log.lines():
                 line(text)
             return job
+        if seconds and time.monotonic() - began > seconds:
+            raise ModelError(f"it took more than {seconds / 60:.0f} minutes, its limit ([jobs] minutes)")
         pause = PAUSE[0] if news else min(pause * 1.3, PAUSE[1])
         time.sleep(pause)
 
@@ -232,7 +243,7 @@ class _Trials:
         return found
 
 
-class _Log:
+class Log:
     """The log streams of a job's hosts, read incrementally."""
 
     def __init__(self, cloud: Cloud, group: str, job: str) -> None:

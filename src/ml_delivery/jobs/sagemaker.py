@@ -17,7 +17,19 @@ if TYPE_CHECKING:
     from ml_delivery.jobs.steps import Inputs
     from ml_delivery.records import Context
 
-__all__ = ["NAME", "PROCESSING", "TRAINING", "TUNING", "Kind", "processing", "training", "tuning"]
+__all__ = [
+    "EXECUTION",
+    "NAME",
+    "PROCESSING",
+    "TRAINING",
+    "TRANSFORM",
+    "TUNING",
+    "Kind",
+    "channel",
+    "processing",
+    "training",
+    "tuning",
+]
 
 NAME = "sagemaker"
 DISK = 30  # gigabytes of an instance
@@ -30,22 +42,30 @@ class Kind:
     operation: str
     member: str
     group: str
+    key: str = ""  # the member that identifies one, where that is not its name
+
+    @property
+    def identity(self) -> str:
+        """The member of a request that says which one is meant."""
+        return self.key or f"{self.member}Name"
 
     def describe(self, cloud: Cloud, name: str) -> dict[str, Any]:
         """A job as it is now."""
         describe = getattr(cloud.client("sagemaker"), f"describe_{self.operation}")
-        found: dict[str, Any] = describe(**{f"{self.member}Name": name})
+        found: dict[str, Any] = describe(**{self.identity: name})
         return found
 
     def stop_command(self, name: str, region: str) -> str:
         """The command of AWS's own tool that stops a job."""
         what = self.operation.replace("_", "-")
-        return f"aws sagemaker stop-{what} --{what}-name {name} --region {region}"
+        return f"aws sagemaker stop-{what} --{what}-{'arn' if self.key else 'name'} {name} --region {region}"
 
 
 TRAINING = Kind("training_job", "TrainingJob", "/aws/sagemaker/TrainingJobs")
 PROCESSING = Kind("processing_job", "ProcessingJob", "/aws/sagemaker/ProcessingJobs")
 TUNING = Kind("hyper_parameter_tuning_job", "HyperParameterTuningJob", "")
+TRANSFORM = Kind("transform_job", "TransformJob", "/aws/sagemaker/TransformJobs")
+EXECUTION = Kind("pipeline_execution", "PipelineExecution", "", "PipelineExecutionArn")
 
 
 def training(
@@ -85,11 +105,28 @@ def training(
     return request
 
 
-def processing(context: Context, given: Inputs, role: str, image: str) -> dict[str, Any]:
-    """The request for a processing job that runs the notebook, and leaves what it wrote below ``given.prefix``/out."""
+def processing(
+    context: Context,
+    given: Inputs,
+    role: str,
+    image: str,
+    program: str = "prepare",
+    out: str = "out",
+    reads: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The request for a processing job that leaves what it wrote below ``given.prefix``/``out``.
+
+    Args:
+        context: the environment.
+        given: its inputs.
+        role, image: what it runs as, and in.
+        program: what it does: ``prepare`` runs the notebook, ``judge`` the gate.
+        out: the name of its output.
+        reads: more of its inputs, by their names: addresses, or references to a pipeline's steps.
+    """
     jobs = context.config.jobs
 
-    def source(name: str, address: str) -> dict[str, Any]:
+    def source(name: str, address: Any) -> dict[str, Any]:
         place = {
             "S3Uri": address,
             "LocalPath": f"/opt/ml/processing/{name}",
@@ -98,19 +135,20 @@ def processing(context: Context, given: Inputs, role: str, image: str) -> dict[s
         }
         return {"InputName": name, "S3Input": place}
 
-    out = {"S3Uri": f"{given.prefix}/out", "LocalPath": "/opt/ml/processing/out", "S3UploadMode": "EndOfJob"}
+    left = {"S3Uri": f"{given.prefix}/{out}", "LocalPath": f"/opt/ml/processing/{out}", "S3UploadMode": "EndOfJob"}
+    inputs = {"source": given.archive, "job": given.job, **(reads or {})}
     cluster = {"InstanceCount": 1, "InstanceType": jobs.instance, "VolumeSizeInGB": DISK}
     return {
         "ProcessingJobName": given.name,
         "RoleArn": role,
         "AppSpecification": {
             "ImageUri": image,
-            "ContainerEntrypoint": [_python(context), f"/opt/ml/processing/source/{given.entry}", "prepare"],
+            "ContainerEntrypoint": [_python(context), f"/opt/ml/processing/source/{given.entry}", program],
         },
         "ProcessingResources": {"ClusterConfig": cluster},
         "StoppingCondition": {"MaxRuntimeInSeconds": min(jobs.minutes * 60, 432_000)},
-        "ProcessingInputs": [source("source", given.archive), source("job", given.job)],
-        "ProcessingOutputConfig": {"Outputs": [{"OutputName": "out", "S3Output": out}]},
+        "ProcessingInputs": [source(name, address) for name, address in inputs.items()],
+        "ProcessingOutputConfig": {"Outputs": [{"OutputName": out, "S3Output": left}]},
     }
 
 
@@ -197,9 +235,9 @@ def _ranges(space: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, 
 
 def _channels(given: Inputs, bucket: str, datasets: tuple[str, ...]) -> list[dict[str, Any]]:
     return [
-        _channel("source", given.archive),
-        _channel("job", given.job),
-        *(_channel(digest, f"s3://{bucket}/data/{digest}/") for digest in datasets),
+        channel("source", given.archive),
+        channel("job", given.job),
+        *(channel(digest, f"s3://{bucket}/data/{digest}/") for digest in datasets),
     ]
 
 
@@ -207,6 +245,7 @@ def _python(context: Context) -> str:
     return f"python{context.config.service.python}"
 
 
-def _channel(name: str, address: str) -> dict[str, Any]:
+def channel(name: str, address: str) -> dict[str, Any]:
+    """A channel of a training: what is below ``address``, ``s3://…``, whole on every host."""
     source = {"S3DataType": "S3Prefix", "S3Uri": address, "S3DataDistributionType": "FullyReplicated"}
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}}

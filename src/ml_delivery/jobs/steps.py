@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_delivery import files, objects, source
+from ml_delivery import files, models, objects, source
 from ml_delivery.errors import CloudError, ConfigError
 from ml_delivery.jobs import inside
 from ml_delivery.packing.archive import Writer
 
 if TYPE_CHECKING:
+    from ml_delivery.config import Config
     from ml_delivery.records import Context
 
-__all__ = ["Cost", "Inputs", "cost", "inputs", "role"]
+__all__ = ["Cost", "Inputs", "cost", "inputs", "priced", "role"]
 
 FOLDERS = ("data", "src")  # of what git tracks, what a job gets, beside the notebook
 WITHOUT = ("src/ml_delivery", "src/embedded_aws")  # these may be in src/ too, and no job needs them
@@ -53,36 +54,47 @@ class Cost:
 
 def cost(context: Context, instances: int, seconds: float) -> Cost:
     """The cost of ``instances`` for ``seconds``."""
-    hours, dollars = instances * seconds / 3600, context.config.jobs.dollars_per_hour
+    return priced(context.config, instances, seconds)
+
+
+def priced(config: Config, instances: int, seconds: float) -> Cost:
+    """The same, where no environment is open.
+
+    Raises:
+        ConfigError: ``[jobs]`` names no instance.
+    """
+    if not config.jobs.instance:
+        raise ConfigError(
+            "pipeline.toml", ['jobs.instance: empty, so that there are no jobs; write an instance type: "ml.m5.large"']
+        )
+    hours, dollars = instances * seconds / 3600, config.jobs.dollars_per_hour
     return Cost(hours, hours * dollars if dollars else None)
 
 
-def role(context: Context) -> str:
-    """The role that jobs run as.
+def role(context: Context, output: str = "JobRole") -> str:
+    """The role that jobs run as, or that of another output of the foundation.
 
     Raises:
         ConfigError: ``[jobs]`` names no instance.
         CloudError: the environment was created before jobs were switched on.
     """
-    if not context.config.jobs.instance:
-        raise ConfigError(
-            "pipeline.toml", ['jobs.instance: empty, so that there are no jobs; write an instance type: "ml.m5.large"']
-        )
-    if (found := context.foundation.outputs.get("JobRole")) is None:
+    priced(context.config, 0, 0)  # there are jobs
+    if (found := context.foundation.outputs.get(output)) is None:
         raise CloudError(
-            f"{context.environment.name} has no role for jobs: it was created before [jobs] instance was set",
+            f"{context.environment.name} has no {output}: it was created before [jobs] instance was set, or by an older version",
             next=f"invoke bootstrap --branch {context.environment.branch}{context.where}",
         )
     return found
 
 
-def inputs(context: Context, kind: str, job: bytes) -> Inputs:
+def inputs(context: Context, kind: str, job: bytes, *, champion: bool = False) -> Inputs:
     """Upload the service's files, once for the same content, and ``job.json``.
 
     Args:
         context: the environment.
         kind: of the job, for its name.
         job: the content of ``job.json``.
+        champion: with ``model.lock`` and the models that it names.
 
     Raises:
         SourceError: the tree has uncommitted changes, and the cloud is AWS.
@@ -91,7 +103,7 @@ def inputs(context: Context, kind: str, job: bytes) -> Inputs:
         CloudError: S3 refused.
     """
     config, bucket = context.config, context.foundation.bucket
-    content, digest = _archive(context)
+    content, digest = _archive(context, champion=champion)
     objects.create(context.cloud, bucket, f"jobs/sources/{digest}.zip", content)
     end = f"-{kind}-{time.strftime('%m%d%H%M')}-{secrets.token_hex(2)}"
     name = config.name_of(context.environment)[: LONGEST.get(kind, 63) - len(end)] + end
@@ -106,7 +118,7 @@ def inputs(context: Context, kind: str, job: bytes) -> Inputs:
     )
 
 
-def _archive(context: Context) -> tuple[bytes, str]:
+def _archive(context: Context, *, champion: bool) -> tuple[bytes, str]:
     """The service's files with what runs them, as a ZIP with the same bytes each time, and its digest."""
     root = context.config.root
     tree = source.read(root)
@@ -118,6 +130,9 @@ def _archive(context: Context) -> tuple[bytes, str]:
         own = {name: data for folder in FOLDERS for name, data in held.below(folder, WITHOUT).items()}
         if notebook := context.config.prepare.notebook:
             own[notebook] = held.one(notebook)
+        if champion and (promoted := models.promoted(root, required=False, files=held)):
+            own[models.LOCK] = held.one(models.LOCK)
+            own |= {model.file: model.content for model in promoted}
         for name, data in own.items():
             writer.add(name, data)
     if len(out.getvalue()) > MOST:

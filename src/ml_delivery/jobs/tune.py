@@ -16,17 +16,18 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery import commands
-from ml_delivery.errors import ConfigError, ModelError
+from ml_delivery.errors import ConfigError, ModelError, SetupError
 from ml_delivery.jobs import datasets, images, running, sagemaker, steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ml_delivery.config import Config
     from ml_delivery.jobs.running import Trial
     from ml_delivery.jobs.steps import Cost
     from ml_delivery.records import Context
 
-__all__ = ["Plan", "Tuned", "plan", "tune"]
+__all__ = ["Plan", "Tuned", "most", "plan", "tune"]
 
 START = 180  # seconds that a job takes to begin, about: it gets an instance and its image first
 LEAST = 120  # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceLimits.html
@@ -84,7 +85,8 @@ def plan(
     Raises:
         ConfigError: there are no jobs or no such kind, the budget is too small, or ``warm`` is given for several kinds.
         ModelError: there is no tuning command, it failed, or its score is not found in what it printed.
-        CloudError, BuildError, SetupError: there is no image, or it can't be built; or the role is missing.
+        CloudError, BuildError, SetupError: there is no image, or it can't be built; the role is missing; or there is no such
+            program as the command names.
     """
     config, settings = context.config, context.config.tune
     command = commands.named(config, "tune")
@@ -97,7 +99,7 @@ def plan(
     if warm and len(spaces) > 1:
         # https://docs.aws.amazon.com/sagemaker/latest/dg/multiple-algorithm-hpo.html
         raise ConfigError("--warm", ["a tuning job starts with the trials of another for one kind only; add --kind"])
-    limit = _limit(context)
+    limit = _limit(config)
     seconds = [_trial(context, words, kind) for kind in spaces]
     average = sum(seconds) / len(seconds)
     for digest in datasets.named(given):
@@ -110,10 +112,10 @@ def plan(
         images.find(context),
         warm,
         limit,
-        steps.cost(context, settings.parallel, limit),
+        most(config),
         average,
         average * settings.trials,
-        (average + START) * settings.trials / min(settings.parallel, settings.trials),
+        (average + START) * settings.trials / _together(config),
     )
 
 
@@ -159,16 +161,30 @@ def tune(context: Context, wanted: Plan, line: Callable[[str], None]) -> Tuned:
     return Tuned(done.name, tuple(best), len(trials), settings.writes, steps.cost(context, 1, seconds))
 
 
-def _limit(context: Context) -> int:
+def _together(config: Config) -> int:
+    """How many trials run at the same time, at most."""
+    return min(config.tune.parallel, config.tune.trials)
+
+
+def most(config: Config) -> Cost:
+    """What a tuning costs at most.
+
+    Raises:
+        ConfigError: there are no jobs, or the budget is too small.
+    """
+    return steps.priced(config, _together(config), _limit(config))
+
+
+def _limit(config: Config) -> int:
     """The seconds after which the tuning is stopped: those of its minutes, or those that its dollars pay for."""
-    settings, hourly = context.config.tune, context.config.jobs.dollars_per_hour
+    settings, hourly = config.tune, config.jobs.dollars_per_hour
     limit = settings.minutes * 60
     if settings.dollars:
         if not hourly:
             raise ConfigError(
                 "pipeline.toml", ["tune.dollars: there is no jobs.dollars_per_hour to count with; write it, or 0"]
             )
-        limit = min(limit, round(settings.dollars / (hourly * settings.parallel) * 3600))
+        limit = min(limit, round(settings.dollars / (hourly * _together(config)) * 3600))
     if limit < LEAST:
         raise ConfigError(
             "pipeline.toml", [f"tune: the budget ends after {limit} s, a tuning job takes {LEAST} at least; raise it"]
@@ -180,7 +196,15 @@ def _ask(context: Context, words: list[str]) -> subprocess.CompletedProcess[str]
     """Run the tuning command on this machine, for what it prints."""
     root = context.config.root
     variables = {**os.environ, **context.cloud.variables(), "PYTHONPATH": str(root / "src")}
-    done = subprocess.run(words, cwd=root, env=variables, capture_output=True, text=True, errors="replace", check=False)
+    try:
+        done = subprocess.run(
+            words, cwd=root, env=variables, capture_output=True, text=True, errors="replace", check=False
+        )
+    except OSError as error:
+        raise SetupError(
+            f"[tune] command: {words[0]} can't be run: {error.strerror}",
+            next="correct tune.command in pipeline.toml, then run this again",
+        ) from error
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise ModelError(

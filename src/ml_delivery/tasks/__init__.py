@@ -1,5 +1,6 @@
 """What ``invoke`` runs: options, order, printing and exit codes; the work itself is in the modules next to this package.
 
+pipelines       several stages as one pipeline, and predictions for a file
 account, artifacts, cloud, experiments, jobs, models, monitor, package, releases, reports, service, upgrade  the tasks, by subject
 findings        the sentences of `doctor`'s findings
 reporting       notifications of how a build, deploy or rollback ended
@@ -22,6 +23,7 @@ from ml_delivery.tasks import (
     models,
     monitor,
     package,
+    pipelines,
     releases,
     reports,
     service,
@@ -39,6 +41,9 @@ namespace = Collection(
     models.train,
     models.evaluate,
     models.promote,
+    jobs.register,
+    pipelines.pipeline,
+    pipelines.batch,
     artifacts.build,
     artifacts.push,
     releases.plan,

@@ -26,18 +26,20 @@ __all__ = ["reporting", "reporting_build", "reporting_release"]
 def reporting(what: str, config: Config, environment: Environment, cloud: Cloud) -> Iterator[Callable[..., None]]:
     """Report how the block ends: why it failed, or the facts that it passes to the function that it is given.
 
-    That function accepts ``result``, ``undo``, and the commits ``old`` and ``new``; a block that succeeds without calling
-    it is not reported.
+    That function accepts ``result``, ``undo``, the commits ``old`` and ``new``, and ``details``, which are reported with a failure,
+    too; a block that succeeds without a ``result`` is not reported.
     """
     from ml_delivery import notify, source
 
     began = time.monotonic()
     facts: dict[str, str] = {}
 
-    def report(failed: str = "", result: str = "", old: str = "", new: str = "", undo: str = "") -> None:
+    def report(
+        failed: str = "", result: str = "", old: str = "", new: str = "", undo: str = "", details: str = ""
+    ) -> None:
         where = notify.link(config.github.repository, old, new)
         took = time.monotonic() - began
-        message = notify.Message(what, failed, result, source.author(config.root), where, took, undo)
+        message = notify.Message(what, failed, result, source.author(config.root), where, took, undo, details)
         console.summary(message.text(f"{config.service.name} in {environment.name}"))
         for problem in notify.send(config, environment, cloud, message):
             console.warn(problem)
@@ -45,9 +47,10 @@ def reporting(what: str, config: Config, environment: Environment, cloud: Cloud)
     try:
         yield facts.update
     except (PipelineError, KeyboardInterrupt) as error:
-        report(failed=error.message if isinstance(error, PipelineError) else "interrupted")
+        failed = error.message if isinstance(error, PipelineError) else "interrupted"
+        report(failed=facts.pop("failed", "") or failed, details=facts.get("details", ""))
         raise
-    if facts:
+    if "result" in facts:
         report(**facts)
 
 

@@ -178,7 +178,8 @@ def main(words: list[str] | None = None) -> int:
         reasons = refusals[best.digest]
         if champion := evaluation.champion:
             reasons = reasons + worse(best, champion, gate)
-        print(report.news(root, evaluation), flush=True)
+        # What is printed here is what the data team gets of a refusal: the whole table.
+        print(report.table(evaluation) if reasons else report.news(root, evaluation), flush=True)
         if reasons:
             print(f"✗ refused: {best.name} {best.digest[:19]}: {'; '.join(reasons)}", file=sys.stderr)
             return 1
