@@ -41,11 +41,11 @@ class Issuer:
         signed = ".".join(_encode(json.dumps(part).encode()) for part in (first, content))
         return f"{signed}.{_encode(self.sign(signed.encode()))}"
 
-    def sign(self, content: bytes) -> bytes:
-        """https://www.rfc-editor.org/rfc/rfc8017#section-8.2.1"""
+    def sign(self, content: bytes, end: bytes = b"\xff") -> bytes:
+        """https://www.rfc-editor.org/rfc/rfc8017#section-8.2.1; another ``end`` of the padding than its own makes it wrong."""
         size = (self.n.bit_length() + 7) // 8
         digest = bytes.fromhex("3031300d060960864801650304020105000420") + hashlib.sha256(content).digest()
-        padded = b"\x00\x01" + b"\xff" * (size - len(digest) - 3) + b"\x00" + digest
+        padded = b"\x00\x01" + b"\xff" * (size - len(digest) - 4) + end + b"\x00" + digest
         return pow(int.from_bytes(padded), self._d, self.n).to_bytes(size)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from emulated import Function, client, get_by_url
 
-from embedded_aws.server.admission import HEALTH
+from embedded_aws.server.admission import DOWNLOADS, HEALTH, _presigned, _signature
 from ml_delivery import emulator
 
 SITE = "https://evil.localhost.example"
@@ -156,3 +156,16 @@ def test_function_url_is_served_by_its_own_name(running: emulator.Running) -> No
     function = Function(running, "by-name", code)
     url = function.aws.create_function_url_config(FunctionName="by-name", AuthType="AWS_IAM")["FunctionUrl"]
     assert get_by_url(running, url) == (200, b"1")
+
+
+def test_link_ends() -> None:
+    """A link to code is good until the time that it names, which is signed."""
+    path, now = f"{DOWNLOADS[0]}code", int(time.time())
+
+    def opens(expires: int, signed: int) -> bool:
+        query = f"Expires={expires}&Signature={_signature(b'key', path, str(signed))}"
+        return _presigned({"method": "GET", "path": path, "query_string": query.encode()}, b"key")
+
+    assert opens(now + 60, now + 60)
+    assert not opens(now - 1, now - 1)
+    assert not opens(now + 60, now - 1)

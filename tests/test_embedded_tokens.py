@@ -92,6 +92,12 @@ def confused() -> str:
     return f"{token}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
 
 
+def padded() -> str:
+    """Signed with the issuer's key, but not as PKCS #1 pads: https://www.rfc-editor.org/rfc/rfc8017#section-9.2"""
+    token = ISSUER.token(SUBJECT).rpartition(".")[0]
+    return f"{token}.{base64.urlsafe_b64encode(ISSUER.sign(token.encode(), end=b'?')).rstrip(b'=').decode()}"
+
+
 NOW = int(time.time())
 BAD: dict[str, tuple[Callable[[], str], str, str]] = {
     "one word": (lambda: "one-word", "InvalidIdentityToken", "not a valid JWT"),
@@ -105,6 +111,7 @@ BAD: dict[str, tuple[Callable[[], str], str, str]] = {
         "signature is not its issuer's",
     ),
     "key taken for a secret": (confused, "InvalidIdentityToken", "algorithm 'HS256'"),
+    "padded in another way": (padded, "InvalidIdentityToken", "signature is not its issuer's"),
     "forged": (lambda: FORGER.token(SUBJECT), "InvalidIdentityToken", "signature is not its issuer's"),
     "subject altered": (
         lambda: altered(ISSUER.token("repo:x/y:ref:refs/heads/main"), sub=SUBJECT),
