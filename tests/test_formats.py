@@ -286,3 +286,11 @@ def test_unknown_field_is_a_newer_packages(place: str) -> None:
     with pytest.raises(CloudError, match=r"has the field 'newer', which ml-delivery .* does not know") as refusal:
         Head.decode("releases/production/head.json", json.dumps(document).encode())
     assert refusal.value.next == "invoke upgrade"
+
+
+def test_secret_in_a_cause_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever wrote the cause, the record keeps no value that is known to be secret."""
+    monkeypatch.setenv("DATABASE_PASSWORD", "canary-of-a-password")
+    release = formats.release("x", json.loads(EVENTS[4].read_text()))
+    told = formats.plain(dataclasses.replace(release, cause="refused: wrong password canary-of-a-password"))
+    assert told["cause"] == "refused: wrong password ***"
