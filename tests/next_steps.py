@@ -224,6 +224,14 @@ STEPS: dict[str, tuple[str, ...]] = {
     "release/probing.py send": ("wrong answer",),
     "release/probing.py _answer": ("raises", "does not work"),
     "release/probing.py _same": (CODE, CODE),
+    "release/retiring.py find": (
+        "retire nothing that costs",
+        "elsewhere: test_sagemaker_retire.py::test_endpoint_is_retired_and_brought_back",
+    ),
+    "release/retiring.py retire": (
+        "elsewhere: test_sagemaker_retire.py::test_endpoint_is_retired_and_brought_back",
+        "elsewhere: test_sagemaker_retire.py::test_endpoint_is_retired_and_brought_back",
+    ),
     "release/rollout.py without_traffic": (CHANGE,),
     "release/rollout.py require_time_for_alarms": (CHANGE,),
     "release/rollout.py require_time_in_workflow": (CHANGE,),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import endpointed
 import pytest
-from endpointing import ask, based, sagemaker, service, users, variants
+from endpointing import ask, based, root, sagemaker, service, users, variants
 from tiny import Tiny
 
 from ml_delivery.errors import Moved, PipelineError, Refused
@@ -19,7 +19,7 @@ from ml_delivery.release import deploy
 from ml_delivery.targets.sagemaker import observing
 from ml_delivery.targets.sagemaker.endpoint import Busy
 
-__all__ = ["based", "service"]  # fixtures
+__all__ = ["based", "root", "service"]  # fixtures
 
 
 def test_from_build_to_removal(service: Tiny) -> None:
@@ -32,7 +32,7 @@ def test_from_build_to_removal(service: Tiny) -> None:
     assert json.loads(service.invoke("call", "/version"))["note"] == "first"
     assert "starting" in [line.text for line in sagemaker(service).logs(0)]
     assert service.invoke("plan") == "production: nothing to do\n"
-    assert "about 40.03 USD a month" in service.invoke("plan", "--requests-per-second", "1")
+    assert "about 40.32 USD a month" in service.invoke("plan", "--requests-per-second", "1")
     assert "✓" in service.invoke("verify")
     _requests_arrive_as_they_are_meant(service)
     _role_and_image_are_refused(service)

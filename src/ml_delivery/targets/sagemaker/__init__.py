@@ -126,11 +126,9 @@ class Sagemaker(ServedTarget):
         endpoint, models = Endpoint(client, names, service), Models(client, names, service, "")
 
         def rest() -> bool:
-            found = models.all()
-            for variant in found:
-                models.delete(variant)
+            found = models.clear()
             endpoint.sweep()
-            return bool(found)
+            return found
 
         return {
             f"the endpoint {name}": endpoint.delete,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_delivery.containers import images
 from ml_delivery.errors import Moved, Refused
-from ml_delivery.records import Answer, Line, Live
+from ml_delivery.records import Answer, Idle, Line, Live
 from ml_delivery.target import Deployer
 from ml_delivery.targets.sagemaker import calls, costs, reasons, settings, variant_metrics
 from ml_delivery.targets.sagemaker.endpoint import FAILED, UPDATE_SECONDS, Busy, Endpoint, State
@@ -222,6 +222,26 @@ class SagemakerDeployer(Deployer):
         p95 = self.numbers(traffic.deployed, time.time() - DAY).p95 if traffic else 0.0
         count = self.own.instances * (1 + self.own.standby)
         return costs.estimate(requests_per_second, self.own.instance_type, count, p95)
+
+    def idle(self) -> Idle:
+        with self.context.cloud.faults():
+            self._require_own()
+            state = self.endpoint.read()
+            models = [f"the model {self.names.model(variant)}" for variant in self.models.all()]
+            if state is None:
+                return Idle(tuple(models), 0.0)
+            kinds = self.endpoint.described(state.config)
+        running = [(str(kinds[name]["InstanceType"]), one.instances) for name, one in state.variants.items()]
+        instances = [f"{count} × {kind}" for kind, count in running]
+        endpoint = f"the endpoint {self.names.endpoint} ({' and '.join(instances) or 'no instance'})"
+        return Idle((endpoint, *models), costs.monthly(running))
+
+    def retire(self) -> None:
+        with self.context.cloud.faults():
+            self._require_own()
+            self.endpoint.delete()  # first, since it is what costs
+            self.endpoint.sweep()
+            self.models.clear()  # last, since ``idle`` names them as long as something is left
 
     # -- parts
 
