@@ -8,6 +8,7 @@ Run it with ``tests/engine.sh .venv/bin/nox -s bench -- benchmarks/load_sagemake
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -19,14 +20,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
-import endpointed
-from endpointing import Callers, Varied
+from endpointing import Callers, Varied, with_base
 from faults import kill
 from faults.harness import apart
 from tiny import Tiny
 
 from ml_delivery import emulator
-from ml_delivery.containers import engines
 from ml_delivery.errors import PipelineError, Refused
 
 RATE = 100.0
@@ -80,16 +79,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", action="store_true")
     asked = parser.parse_args()
-    try:
-        engine = engines.find()
-    except PipelineError as error:
-        print(f"NOT MEASURED: {error}", file=sys.stderr)
-        return 0
-    with tempfile.TemporaryDirectory() as folder:
-        (shared := Path(folder, "shared")).mkdir()
-        endpointed.base(engine, Path(folder))
-        tiny = Tiny(Path(folder, "service"), shared, "load-sagemaker")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        try:
+            stack.enter_context(with_base(folder))
+        except PipelineError as error:
+            print(f"NOT MEASURED: {error}", file=sys.stderr)
+            return 0
+        (shared := folder / "shared").mkdir()
         os.environ["PIPELINE_CACHE"] = str(ROOT / ".pipeline/cache")
+        tiny = Tiny(folder / "service", shared, "load-sagemaker")
         try:
             service = Varied(tiny)
             service.deploy(NOTE="first")

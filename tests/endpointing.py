@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import endpointed
@@ -26,20 +27,30 @@ KEEP = Deploy(keep=1, keep_days=0)
 THREADS = 20
 
 
-@pytest.fixture(scope="module")
-def based(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A container engine with a base image, and a place of its own for images where it needs no daemon."""
-    folder = tmp_path_factory.mktemp("engine")
+@contextlib.contextmanager
+def with_base(folder: Path) -> Iterator[None]:
+    """Let this machine's container engine have the base image, in a place of its own in ``folder`` where it needs no daemon.
+
+    Raises:
+        PipelineError: there is no engine.
+    """
     (folder / "storage.conf").write_text(
         f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("CONTAINERS_STORAGE_CONF", str(folder / "storage.conf"))
+        endpointed.base(engines.find(), folder)
+        yield
+
+
+@pytest.fixture(scope="module")
+def based(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A container engine with a base image."""
+    with contextlib.ExitStack() as stack:
         try:
-            found = engines.find()
+            stack.enter_context(with_base(tmp_path_factory.mktemp("engine")))
         except PipelineError as error:
             (pytest.fail if os.environ.get("CI") else pytest.skip)(f"an engine builds the image: {error}")
-        endpointed.base(found, folder)
         yield
 
 

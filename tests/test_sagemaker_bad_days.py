@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from endpointing import Callers, Varied, based, root
-from faults import kill
+from faults import faults, kill, refused
 from faults.harness import apart
 from tiny import Tiny
 
 from ml_delivery.errors import Refused
+from ml_delivery.release import plan, retiring
 
 __all__ = ["based", "root"]  # fixtures
 
@@ -50,3 +51,35 @@ def test_killed_deploy_is_continued(varied: Varied, on: str) -> None:
     varied.deploy(NOTE=on)
     assert varied.open().ledger.head().newest == before + 1
     assert (varied.problems(), varied.orphans(), varied.unused()) == ([], set(), set())
+
+
+@pytest.mark.parametrize("on", ["UpdateEndpoint$", "CreateModel"])
+def test_quota_that_is_refused_leaves_what_served(varied: Varied, on: str) -> None:
+    """AWS's refusal is passed on with what to do, and nothing of the release is kept."""
+    with faults(refused("ResourceLimitExceeded", on, 400)), pytest.raises(Refused) as refusal:
+        varied.deploy(NOTE=on, MORE="instances")
+    assert "ResourceLimitExceeded" in refusal.value.message
+    assert "serves as before" in refusal.value.message
+    assert "request a higher quota" in refusal.value.next
+    assert (varied.problems(), varied.orphans(), varied.unused()) == ([], set(), set())
+
+
+@pytest.mark.parametrize("what", ["model", "endpoint configuration"])
+def test_what_serves_was_deleted_by_hand(varied: Varied, what: str) -> None:
+    """It serves on, but no update can include it: that is named, with the commands that bring the service back."""
+    deployer = varied.deployer
+    state = deployer.endpoint.read()
+    assert state
+    (live,) = state.shares
+    if what == "model":
+        deployer.client.delete_model(ModelName=deployer.names.model(live))
+    else:
+        deployer.client.delete_endpoint_config(EndpointConfigName=state.config)
+    for refused_too in (lambda: varied.deploy(NOTE=what), lambda: plan.make(varied.open()), varied.rollback):
+        with pytest.raises(Refused, match=f"{live} gets the traffic, but its {what} .* was deleted") as refusal:
+            refused_too()
+        assert refusal.value.next.startswith("invoke retire --branch main, then invoke deploy --branch main")
+    retiring.retire(varied.open())
+    varied.deploy(NOTE=what)
+    assert varied.live() == varied.open().ledger.head().newest
+    assert (varied.orphans(), varied.unused()) == (set(), set())

@@ -75,12 +75,13 @@ class SagemakerDeployer(Deployer):
             traffic = shares_of(state)
             if traffic is None or state is None:
                 return None
-            variant = self.endpoint.described(state.config)[traffic.deployed]
-            model = self.models.read(variant["ModelName"])
-        if model is None:
+            variant = self.endpoint.described(state.config).get(traffic.deployed)
+            model = self.models.read(variant["ModelName"]) if variant else None
+        if variant is None or model is None:  # which no update can do without
+            gone = f"model {variant['ModelName']}" if variant else f"endpoint configuration {state.config}"
             raise Refused(
-                f"{traffic.deployed} gets the traffic, but its model {variant['ModelName']} was deleted",
-                next=f"invoke rollback {self._where}",
+                f"{traffic.deployed} gets the traffic, but its {gone} was deleted, not by this pipeline",
+                next=f"invoke retire {self._where}, then invoke deploy {self._where}; in between, nothing serves",
             )
         repository, _, digest = model.image.partition("@")
         kind = str(variant["InstanceType"])
@@ -231,8 +232,10 @@ class SagemakerDeployer(Deployer):
             if state is None:
                 return Idle(tuple(models), 0.0)
             kinds = self.endpoint.described(state.config)
-        running = [(str(kinds[name]["InstanceType"]), one.instances) for name, one in state.variants.items()]
-        instances = [f"{count} × {kind}" for kind, count in running]
+        running = [
+            (str(kinds.get(name, {}).get("InstanceType", "")), one.instances) for name, one in state.variants.items()
+        ]
+        instances = [f"{count} × {kind or 'an unknown type'}" for kind, count in running]
         endpoint = f"the endpoint {self.names.endpoint} ({' and '.join(instances) or 'no instance'})"
         return Idle((endpoint, *models), costs.monthly(running))
 
