@@ -276,7 +276,9 @@ STEPS: dict[str, tuple[str, ...]] = {
     "targets/sagemaker/deployer.py SagemakerDeployer._unhealthy": (
         "elsewhere: test_sagemaker_target.py::test_from_build_to_removal",
     ),
-    "targets/sagemaker/deployer.py SagemakerDeployer.live": ("not here: another tool deletes the model that serves",),
+    "targets/sagemaker/deployer.py SagemakerDeployer.live": (
+        "elsewhere: test_sagemaker_bad_days.py::test_what_serves_was_deleted_by_hand",
+    ),
     "targets/sagemaker/models.py Models._create": ("elsewhere: test_sagemaker_target.py::_role_and_image_are_refused",),
     "targets/sagemaker/models.py Models.create": ("elsewhere: test_sagemaker_target.py::_role_and_image_are_refused",),
     "targets/sagemaker/variants.py Variants.add": ("not here: another tool changes the endpoint",),
