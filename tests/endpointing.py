@@ -6,43 +6,64 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import endpointed
+import podded
 import pytest
+from botocore.config import Config as Options
+from faults.harness import Met, Service, Users
 from tiny import Tiny
 
 from ml_delivery.containers import engines
 from ml_delivery.errors import PipelineError
+from ml_delivery.keys import Deploy
 from ml_delivery.targets.sagemaker.deployer import SagemakerDeployer
 
+KEEP = Deploy(keep=1, keep_days=0)
+THREADS = 20
 
-@pytest.fixture(scope="module")
-def based(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A container engine with a base image, and a place of its own for images where it needs no daemon."""
-    folder = tmp_path_factory.mktemp("engine")
+
+@contextlib.contextmanager
+def with_base(folder: Path) -> Iterator[None]:
+    """Let this machine's container engine have the base image, in a place of its own in ``folder`` where it needs no daemon.
+
+    Raises:
+        PipelineError: there is no engine.
+    """
     (folder / "storage.conf").write_text(
         f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("CONTAINERS_STORAGE_CONF", str(folder / "storage.conf"))
-        try:
-            found = engines.find()
-        except PipelineError as error:
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(f"an engine builds the image: {error}")
-        endpointed.base(found, folder)
+        endpointed.base(engines.find(), folder)
         yield
 
 
-@pytest.fixture
-def service(based: None, tiny: Tiny) -> Iterator[Tiny]:
-    """A tiny service whose target is an endpoint; what it left running is ended.
+@pytest.fixture(scope="module")
+def based(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A container engine with a base image."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(with_base(tmp_path_factory.mktemp("engine")))
+        except PipelineError as error:
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(f"an engine builds the image: {error}")
+        yield
 
-    The emulator without an engine needs root.
-    """
+
+@pytest.fixture(scope="module")
+def root() -> None:
+    """The emulator without an engine needs root."""
     if os.geteuid() != 0 and not os.environ.get("DOCKER_HOST"):
         pytest.skip("only root runs a container without an engine")
+
+
+@pytest.fixture
+def service(based: None, root: None, tiny: Tiny) -> Iterator[Tiny]:
+    """A tiny service whose target is an endpoint; what it left running is ended."""
     endpointed.endpoint(tiny)
     yield tiny
     sagemaker(tiny).endpoint.delete()
@@ -91,3 +112,65 @@ def users(service: Tiny) -> Iterator[list[str]]:
         done.set()
         for thread in threads:
             thread.join()
+
+
+class Varied(Service):
+    """One built and pushed service on an endpoint, whose releases differ by their variables; with BAD it does not start."""
+
+    def __init__(self, tiny: Tiny, rules: Deploy = KEEP) -> None:
+        endpointed.endpoint(tiny)
+        bad = "    if os.environ.get('BAD'):\n        raise ValueError('no such luck')\n"
+        tiny.replace("src/service/app.py", podded.CREATED, podded.CREATED + bad)
+        tiny.commit()
+        tiny.push()
+        self.tiny, self.rules, self.name = tiny, rules, f"{tiny.name}-production"
+        self._opened = tiny.open()
+        os.register_at_fork(after_in_child=self._forked)
+
+    @property
+    def deployer(self) -> SagemakerDeployer:
+        """A deployer that has read nothing yet."""
+        found = self.open().deployer
+        assert isinstance(found, SagemakerDeployer)
+        return found
+
+    def unused(self) -> set[str]:
+        """Configurations of the endpoint that it does not use."""
+        listed = self.deployer.client.list_endpoint_configs(NameContains=self.name)["EndpointConfigs"]
+        state = self.deployer.endpoint.read()
+        return {one["EndpointConfigName"] for one in listed} - ({state.config} if state else set())
+
+
+class Callers(Users):
+    """Users of the endpoint, so many requests a second, none made twice; a request is late rather than left out."""
+
+    def __init__(self, service: Varied, rate: float = 100.0) -> None:
+        super().__init__(service, rate, "/version")
+
+    def use(self, service: Service, rate: float, path: str, told: Callable[[], bool]) -> Met:
+        cloud = service.open().cloud
+        once = Options(retries={"total_max_attempts": 1}, max_pool_connections=THREADS)
+        runtime = cloud._session.create_client("sagemaker-runtime", endpoint_url=cloud._endpoint, config=once)
+        failures: list[str] = []
+        requests, ended = [0] * THREADS, threading.Event()
+
+        def call(number: int) -> None:
+            due = time.monotonic() + number / rate
+            while not ended.wait(max(0.0, due - time.monotonic())):
+                due += THREADS / rate
+                requests[number] += 1
+                try:
+                    asked = {"EndpointName": service.name, "Body": b"{}", "CustomAttributes": f"GET {path}"}
+                    json.loads(runtime.invoke_endpoint(**asked)["Body"].read())
+                except Exception as error:
+                    failures.append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")
+
+        threads = [threading.Thread(target=call, args=(number,)) for number in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        while not told():
+            time.sleep(0.1)
+        ended.set()
+        for thread in threads:
+            thread.join()
+        return Met(sum(requests), len(failures), failures)

@@ -55,7 +55,13 @@ RELEASED = _document("Outcome", **inspect.get_annotations(Outcome, eval_str=True
 PLAN = inspect.get_annotations(Plan, eval_str=True)
 STACK = _document("Stack", **inspect.get_annotations(InfraPlan, eval_str=True), applied=bool)
 STATUS = _document(
-    "Status", live=Live | None, lock=Holder | None, work=Work | None, experiment=Experiment | None, address=str
+    "Status",
+    live=Live | None,
+    lock=Holder | None,
+    work=Work | None,
+    retired=int,
+    experiment=Experiment | None,
+    address=str,
 )
 # Each task that takes --json, with the version of its document, and what that is.
 SHAPES: dict[str, tuple[int, Any]] = {

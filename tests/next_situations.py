@@ -95,6 +95,9 @@ SITUATIONS: dict[str, Situation] = {
     "no project": Situation(
         do.unbuilt, "build --on codebuild", "there is no CodeBuild project", f"invoke bootstrap {HERE}", solved=False
     ),
+    "retire nothing that costs": Situation(
+        do.released, "retire", "costs nothing while it is not called", f"invoke status {HERE}", solved=False
+    ),
     "doctor": Situation(do.nothing, "doctor", "production is missing", f"invoke bootstrap {HERE}"),
     "build unreadable": Situation(do.unreadable, "push", "manifest.json can't be read", "invoke build"),
     "archive lost": Situation(do.lost, "push", "artifact.zip does not exist", "invoke build"),

@@ -224,6 +224,14 @@ STEPS: dict[str, tuple[str, ...]] = {
     "release/probing.py send": ("wrong answer",),
     "release/probing.py _answer": ("raises", "does not work"),
     "release/probing.py _same": (CODE, CODE),
+    "release/retiring.py find": (
+        "retire nothing that costs",
+        "elsewhere: test_sagemaker_retire.py::test_endpoint_is_retired_and_brought_back",
+    ),
+    "release/retiring.py retire": (
+        "elsewhere: test_sagemaker_retire.py::test_endpoint_is_retired_and_brought_back",
+        "elsewhere: test_sagemaker_retire.py::test_endpoint_is_retired_and_brought_back",
+    ),
     "release/rollout.py without_traffic": (CHANGE,),
     "release/rollout.py require_time_for_alarms": (CHANGE,),
     "release/rollout.py require_time_in_workflow": (CHANGE,),
@@ -268,7 +276,9 @@ STEPS: dict[str, tuple[str, ...]] = {
     "targets/sagemaker/deployer.py SagemakerDeployer._unhealthy": (
         "elsewhere: test_sagemaker_target.py::test_from_build_to_removal",
     ),
-    "targets/sagemaker/deployer.py SagemakerDeployer.live": ("not here: another tool deletes the model that serves",),
+    "targets/sagemaker/deployer.py SagemakerDeployer.live": (
+        "elsewhere: test_sagemaker_bad_days.py::test_what_serves_was_deleted_by_hand",
+    ),
     "targets/sagemaker/models.py Models._create": ("elsewhere: test_sagemaker_target.py::_role_and_image_are_refused",),
     "targets/sagemaker/models.py Models.create": ("elsewhere: test_sagemaker_target.py::_role_and_image_are_refused",),
     "targets/sagemaker/variants.py Variants.add": ("not here: another tool changes the endpoint",),

@@ -1,4 +1,4 @@
-"""A bake whose target is a SageMaker endpoint lives: checked, built, deployed, called, broken, rolled back."""
+"""A bake whose target is a SageMaker endpoint lives: checked, built, deployed, called, broken, retired."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["based"]  # a fixture
 
 
 def test_bake_of_an_endpoint_lives(tmp_path: Path, based: None) -> None:
-    """The starter blank keeps the contract, is verified, answers as its model, and survives a release that does not start."""
+    """The starter blank keeps the contract, answers as its model, survives a release that does not start, and is retired."""
     made = bake(tmp_path / "out", starter="blank", target="sagemaker")
     settings, app = made / "pipeline.toml", made / "src/service/app.py"
     settings.write_text(settings.read_text().replace('base = ""', f'base = "{endpointed.BASE}"'))
@@ -31,5 +31,7 @@ def test_bake_of_an_endpoint_lives(tmp_path: Path, based: None) -> None:
         run(made, "invoke", "push")
         assert "release 1 serves as before" in run(made, "invoke", "deploy", code=1)
         assert json.loads(run(made, "invoke", "call", "/version"))["release"] == 1
+        assert "release 1 is retired" in run(made, "invoke", "retire", "--yes")
+        assert "release 1 is retired" in run(made, "invoke", "status")
     finally:
         run(made, "invoke", "cloud.down")

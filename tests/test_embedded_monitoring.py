@@ -112,6 +112,26 @@ def test_metrics_with_other_dimensions_are_others(running: emulator.Running) -> 
     assert read(running, metric("a", "dims", "Requests", Function="f")) == {"a a": [5.0]}
 
 
+def test_metrics_insights_add_up_what_matches(running: emulator.Running) -> None:
+    """A query is one series of all metrics with its dimensions and values, whichever there are; what isn't emulated is refused."""
+    for variant, endpoint in (("r1", "shop"), ("r2", "shop"), ("r1", "other")):
+        put(running, "insights", "Calls", 2, 3, Endpoint=endpoint, Variant=variant)
+    put(running, "insights", "Calls", 100, Endpoint="shop")
+    begin = "SELECT SUM(Calls) FROM SCHEMA(\"insights\", Endpoint, Variant) WHERE Endpoint = 'shop'"
+
+    def found(expression: str, **more: Any) -> list[float]:
+        return next(iter(read(running, {"Id": "q", "Expression": expression, **more}).values()))
+
+    assert sum(found(begin, Period=3600)) == 10
+    assert sum(found(f"{begin} AND Variant != 'r1'", Period=3600)) == 5
+    assert found(begin.replace("SUM", "MAX"), Period=86_400) == [3]
+    assert found(begin.replace("shop", "none"), Period=3600) == []
+    with pytest.raises(ClientError, match="not emulated, as a query of Metrics Insights"):
+        found(f"{begin} GROUP BY Variant", Period=60)
+    with pytest.raises(ClientError, match="needs a Period"):
+        found(begin)
+
+
 def test_expressions_are_computed(running: emulator.Running) -> None:
     """Arithmetic, FILL, IF, SUM and percentile ranks give what CloudWatch's documents say."""
     put(running, "math", "Requests", 1, 1, 1, 1)

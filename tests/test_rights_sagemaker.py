@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,15 +13,19 @@ import endpointed
 import pytest
 from botocore.exceptions import ClientError
 from botocore.session import Session
-from endpointing import based, sagemaker, service
+from endpointing import based, root, sagemaker, service
 from tiny import Tiny
 
 from ml_delivery import cloud as clouds
 from ml_delivery import emulator
-from ml_delivery.errors import CloudError, Refused
+from ml_delivery.account import stacks
+from ml_delivery.errors import CloudError, PipelineError, Refused
+from ml_delivery.records import STAGED, Release, Traffic
 from ml_delivery.release import deploy, plan
+from ml_delivery.release.delivery import Delivery
+from ml_delivery.targets.sagemaker.names import OWNER, RELEASE
 
-__all__ = ["based", "service"]  # fixtures
+__all__ = ["based", "root", "service"]  # fixtures
 ROLE = "arn:aws:iam::{}:role/{}"
 
 
@@ -118,11 +122,16 @@ def _refused_elsewhere(service: Tiny) -> None:
         own, other = f"{service.name}-production-r9", "someones-r9"
         role, build = deployer.context.output("ServiceRole"), f"{service.name}-production-build"
         account = emulator.up(service.root).account
+        endpoint = f"arn:aws:sagemaker:eu-west-1:{account}:endpoint/{service.name}-production"
         for call in (
             lambda: runtime.invoke_endpoint(EndpointName="someones", Body=b""),
             lambda: aws.delete_endpoint(EndpointName="someones"),
             lambda: aws.delete_model(ModelName=other),
             lambda: aws.delete_endpoint_config(EndpointConfigName="someones"),
+            lambda: aws.update_endpoint(EndpointName="someones", EndpointConfigName=f"{service.name}-production-x"),
+            lambda: aws.list_endpoints(),
+            lambda: aws.stop_training_job(TrainingJobName=f"{service.name}-production-x"),
+            lambda: aws.delete_tags(ResourceArn=endpoint, TagKeys=["x"]),
             lambda: aws.create_model(ModelName=other, ExecutionRoleArn=role, PrimaryContainer=model),
             lambda: aws.create_model(
                 ModelName=own, ExecutionRoleArn=ROLE.format(account, build), PrimaryContainer=model
@@ -133,24 +142,140 @@ def _refused_elsewhere(service: Tiny) -> None:
             assert "AccessDenied" in refusal.value.response["Error"]["Code"]
 
 
+@contextmanager
+def without(service: Tiny, role: str, sid: str, action: str) -> Iterator[None]:
+    """The role lacks one action of one statement meanwhile."""
+    iam, name = emulated.client(emulator.up(service.root), "iam"), f"{service.name}-production-{role}"
+    whole = policy(service, role)
+    less = copy.deepcopy(whole)
+    for statement in less["Statement"]:
+        if statement["Sid"] == sid:
+            statement["Action"] = [one for one in actions(statement) if one != action]
+    less["Statement"] = [statement for statement in less["Statement"] if statement["Action"]]
+    iam.put_role_policy(RoleName=name, PolicyName="stage", PolicyDocument=json.dumps(less))
+    try:
+        yield
+    finally:
+        iam.put_role_policy(RoleName=name, PolicyName="stage", PolicyDocument=json.dumps(whole))
+
+
 def _plan_role_needs_each_of_its_rights(service: Tiny) -> None:
     """With its rights a plan passes; without any one that reads the endpoint it stops, and names it. It may change nothing."""
-    iam, name = emulated.client(emulator.up(service.root), "iam"), f"{service.name}-production-plan"
-    whole = policy(service, "plan")
     with acting(service, "plan"):
         plan.make(service.open(prepare=False))
-        for number, statement in enumerate(whole["Statement"]):
+        for statement in policy(service, "plan")["Statement"]:
             for action in actions(statement):
                 if not action.startswith("sagemaker:"):
                     continue
-                less = copy.deepcopy(whole)
-                left = [one for one in actions(statement) if one != action]
-                less["Statement"][number]["Action"] = left
-                if not left:
-                    del less["Statement"][number]
-                iam.put_role_policy(RoleName=name, PolicyName="stage", PolicyDocument=json.dumps(less))
-                with pytest.raises(CloudError, match=f"not authorized to perform: {action}"):
+                with (
+                    without(service, "plan", statement["Sid"], action),
+                    pytest.raises(CloudError, match=f"not authorized to perform: {action}"),
+                ):
                     plan.make(service.open(prepare=False))
-        iam.put_role_policy(RoleName=name, PolicyName="stage", PolicyDocument=json.dumps(whole))
         with pytest.raises(ClientError, match="not authorized to perform: sagemaker:DeleteEndpoint"):
             sagemaker(service).endpoint.delete()
+
+
+# What the deploy role has for its endpoint, and has beside what it has for an image: by statement.
+OWN = {
+    "ChangeEndpoint": "endpoint/",
+    "ChangeConfiguration": "endpoint-config/",
+    "ChangeModels": "model/",
+    "FindReleases": "",
+    "GiveContainersTheirRole": "-service",
+    "SayWhyItDoesNotStart": "log-group",
+}
+# What a deploy needs before there is an endpoint, in the order of its calls: what is made stays when the next one is refused.
+FIRST = (
+    ("GiveContainersTheirRole", "iam:PassRole"),
+    ("ChangeModels", "sagemaker:AddTags"),
+    ("ChangeModels", "sagemaker:CreateModel"),
+    ("ChangeConfiguration", "sagemaker:CreateEndpointConfig"),
+    ("ChangeConfiguration", "sagemaker:CreateEndpoint"),
+    ("ChangeEndpoint", "sagemaker:AddTags"),
+    ("ChangeEndpoint", "sagemaker:CreateEndpoint"),
+)
+
+
+def test_deploy_role_needs_each_of_its_rights(service: Tiny) -> None:
+    """A step of its stages stops without any one action, and names it; with all of them a deploy and its end pass."""
+    service.push()
+    service.invoke("bootstrap", "--yes")
+    listed = [(s["Sid"], action) for s in policy(service, "deploy")["Statement"] for action in actions(s)]
+    own = [right for right in listed if right[0] in OWN]
+    assert {sid for sid, _ in own} == set(OWN)
+    assert set(own) >= set(FIRST)
+    with acting(service, "deploy"):
+        opened = service.open(prepare=False)
+        for sid, action in FIRST:
+            _stops_without(service, opened, sid, action, lambda at: _stage(at, 1))
+        deploy.deploy(opened, report=lambda step: None)
+    steps = _steps(service)
+    with acting(service, "deploy"):
+        for sid, action in own:
+            if (sid, action) not in FIRST:
+                _stops_without(service, opened, sid, action, steps.get(action, lambda at: at.deployer.live()))
+        opened.deployer.retire()
+    assert not sagemaker(service).deployed()
+
+
+def _stops_without(service: Tiny, opened: Delivery, sid: str, action: str, step: Callable[[Delivery], object]) -> None:
+    with without(service, "deploy", sid, action), pytest.raises(PipelineError) as refusal:
+        step(opened)
+    says = str(refusal.value)
+    assert f"not authorized to perform: {action} " in says, (sid, says)
+    assert OWN[sid] in says.partition("on resource: ")[2] or "on resource: " not in says, (sid, says)
+
+
+def _stage(opened: Delivery, number: int) -> None:
+    own, variables = opened.deployer.settings(), opened.environment.variables
+    opened.deployer.stage(Release(number, STAGED, opened.artifact(), own, variables, "tests", 0.0), ())
+
+
+def _steps(service: Tiny) -> dict[str, Callable[[Delivery], object]]:
+    """What needs an action once there is an endpoint; what it changes is arranged here, as an administrator."""
+    deployer = sagemaker(service)
+    endpoint, names, state = deployer.endpoint, deployer.names, deployer.endpoint.read()
+    assert state
+    (live,) = state.shares
+    known = deployer.client.describe_model(ModelName=names.model(live))
+    made = {"ExecutionRoleArn": known["ExecutionRoleArn"], "PrimaryContainer": known["PrimaryContainer"]}
+    marks = [{"Key": OWNER, "Value": service.name}, {"Key": RELEASE, "Value": "999"}]
+    deployer.client.create_model(ModelName=names.model("r999"), Tags=marks, **made)
+    endpoint._config([{**endpoint.described(state.config)[live], "InitialInstanceCount": 9}])
+    endpoint.reweigh({live: 50})
+    endpoint.settle()
+    return {
+        "sagemaker:UpdateEndpoint": lambda at: _stage(at, 2),
+        "sagemaker:UpdateEndpointWeightsAndCapacities": lambda at: at.deployer.shift(
+            Traffic(live), at.deployer.traffic(), "release 1"
+        ),
+        "sagemaker:DeleteEndpoint": lambda at: at.deployer.retire(),
+        "sagemaker:DeleteEndpointConfig": lambda at: at.deployer.discard(set(), 0),
+        "sagemaker:DeleteModel": lambda at: at.deployer.remove("r999"),
+        "sagemaker:InvokeEndpoint": lambda at: at.deployer.call("/version"),
+        "sagemaker:ListModels": lambda at: at.deployer.deployed(),
+        "sagemaker:ListEndpointConfigs": lambda at: at.deployer.discard(set(), 0),
+        "logs:FilterLogEvents": lambda at: list(at.deployer.logs(0)),
+    }
+
+
+# What only a function has beside that.
+OF_FUNCTIONS = {"GiveFunctionItsRole", "PruneVersions", "ReadFront", "ReadFunction", "Release"}
+
+
+def test_other_rights_of_the_deploy_role_are_those_of_an_image(tiny: Tiny) -> None:
+    """What is not for the endpoint is what a function from an image has, whose own proof takes all of it away."""
+    endpointed.endpoint(tiny)
+
+    def others() -> set[str]:
+        body = stacks.delivering(tiny.config, tiny.config.environment("main")).body
+        (stage,) = json.loads(body)["Resources"]["DeployRole"]["Properties"]["Policies"]
+        listed = stage["PolicyDocument"]["Statement"]
+        kept = [one for one in listed if one["Sid"] not in {*OWN, *OF_FUNCTIONS}]
+        return {json.dumps(one, sort_keys=True) for one in kept}
+
+    ours = others()
+    tiny.replace("pipeline.toml", 'target = "sagemaker"', 'target = "lambda-image"')
+    tiny.replace("pipeline.toml", endpointed.SETTINGS, "")
+    assert ours == others()

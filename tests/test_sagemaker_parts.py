@@ -90,12 +90,25 @@ def test_revision_changes_with_whatever_changes_the_split() -> None:
     assert len({state.revision for state in (one, *others)}) == 5
 
 
+@pytest.mark.parametrize(
+    ("status", "settled"),
+    [("InService", True), ("Failed", True), ("OutOfService", True), ("UpdateRollbackFailed", True)]
+    + [(one, False) for one in ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")],
+)
+def test_only_a_change_under_way_is_waited_for(status: str, settled: bool) -> None:
+    """A state that ends by itself is waited for; one that needs a person is not."""
+    assert State("arn", status, "c").settled is settled
+
+
 def test_cost_is_that_of_the_instances() -> None:
     """Whatever the rate of requests; of a type without a price it is not known."""
     found = costs.estimate(5, "ml.m5.large", 2, 0.0)
     assert found is not None
     assert round(found.dollars, 2) == 165.6
     assert costs.estimate(5, "ml.p99.huge", 2, 0.0) is None
+    assert costs.monthly([("ml.m5.large", 1), ("ml.c5.large", 2)]) == pytest.approx(229.68)
+    assert costs.monthly([("ml.m5.large", 1), ("ml.p99.huge", 1)]) is None
+    assert costs.monthly([]) == 0
 
 
 @pytest.fixture(scope="module")

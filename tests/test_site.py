@@ -20,7 +20,7 @@ from next_situations import SITUATIONS
 from servers import program
 
 from ml_delivery import keys, plugin
-from ml_delivery.records import FAILED, ROLLED_BACK, STAGED, VERIFIED
+from ml_delivery.records import FAILED, RETIRED, ROLLED_BACK, STAGED, VERIFIED
 from ml_delivery.tasks import namespace
 
 SHOTS = ROOT / "build/screenshots"
@@ -145,7 +145,7 @@ def test_drawing_and_table_have_the_states_and_steps_of_the_code(checkout: Path)
     """The page about releases names each state, and each step of the machine, and no other."""
     page = (ROOT / "docs/explanation/releases.md").read_text(encoding="utf-8")
     states, steps = (set(re.findall(r"^\| `([^`]+)`", part, re.M)) for part in page.split("## One state machine"))
-    assert states == {STAGED, VERIFIED, FAILED, ROLLED_BACK}
+    assert states == {STAGED, VERIFIED, FAILED, ROLLED_BACK, RETIRED}
     drawing = (checkout / "build/docs/explanation/states.svg").read_text(encoding="utf-8")
     assert states <= set(re.findall(r"<text[^>]*>([^<]+)</text>", drawing))
     machine = ast.parse((ROOT / "src/ml_delivery/release/machine.py").read_text(encoding="utf-8"))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from ml_delivery.records import FAILED, ROLLED_BACK, STAGED, VERIFIED
+from ml_delivery.records import FAILED, RETIRED, ROLLED_BACK, STAGED, VERIFIED
 
 __all__ = ["MOVES", "PLACES", "drawing"]
 
 WIDTH, HEIGHT = 130, 44
 # The middle of each state.
-PLACES = {STAGED: (90, 110), VERIFIED: (480, 50), FAILED: (480, 170), ROLLED_BACK: (780, 50)}
+PLACES = {STAGED: (90, 110), VERIFIED: (480, 50), FAILED: (480, 170), ROLLED_BACK: (780, 50), RETIRED: (780, 170)}
 # From which state to which, what brings it about, and how far beside the straight line it is drawn.
 MOVES = (
     (STAGED, VERIFIED, "every check passed, all traffic", 0),
     (STAGED, FAILED, "a check failed, Ctrl-C, a crash", 0),
     (VERIFIED, ROLLED_BACK, "invoke rollback", -14),
     (ROLLED_BACK, VERIFIED, "invoke rollback --to N", 14),
+    (VERIFIED, RETIRED, "invoke retire", 0),
 )
 
 
@@ -22,7 +23,7 @@ def drawing() -> str:
     """The drawing."""
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 860 220" role="img" aria-labelledby="title">',
-        '<title id="title">The states of a release: staged, then verified or failed; a verified one may be rolled back</title>',
+        '<title id="title">The states of a release: staged, then verified or failed; rolled back or retired after that</title>',
         "<style>text{font:14px sans-serif;text-anchor:middle;fill:#333}rect{fill:#fff;stroke:#0072b2;stroke-width:2}"
         "path{fill:none;stroke:#555;stroke-width:1.5}.says{font-size:12px}.page{fill:#fff;stroke:none}</style>",
         '<defs><marker id="end" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">'

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["EXPIRED", "Cloud", "chosen", "code_of"]
 
 CLOUDS = ("embedded", "aws")
+QUOTA = ("LimitExceededException", "ResourceLimitExceeded", "ServiceQuotaExceededException")
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
 
 
@@ -215,4 +216,6 @@ class Cloud:
             return "invoke cloud.reset" if self.name == "embedded" else "sign in to AWS again"
         if "AccessDenied" in code:
             return "grant your role this permission, or use another role"
+        if code in QUOTA:
+            return "request a higher quota (AWS Service Quotas), or use less of it, then run this again"
         return ""

@@ -1,4 +1,4 @@
-"""Notifies Slack and the environment's SNS topic of how a build, deploy, rollback or promotion ended.
+"""Notifies Slack and the environment's SNS topic of how a build, deploy, rollback, retirement or promotion ended.
 
 Only AWS is reported, not a rehearsal on the embedded cloud. A channel that fails causes only a warning, and a delay of a few
 seconds at most.
@@ -39,7 +39,7 @@ class Message:
     """What happened.
 
     Attributes:
-        what: build, deploy, rollback or promotion.
+        what: build, deploy, rollback, retirement or promotion.
         failed: why it failed, in one line; empty if it succeeded.
         result: the result, in one line.
         who: who ran it.

@@ -43,7 +43,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Query:
-    """One line of a panel: a metric, or an expression in CloudWatch's metric math over the panel's other queries.
+    """One line of a panel: a metric, or an expression in CloudWatch's metric math over the panel's other queries, or a
+    ``select`` of metrics in the language of CloudWatch Metrics Insights, which alone an alarm can watch whatever series there are.
 
     ``{period}`` in an expression is replaced by the period of a point, in seconds. A query that is not ``shown`` is only
     referred to by others.
@@ -56,6 +57,7 @@ class Query:
     statistic: str = "Sum"
     dimensions: tuple[tuple[str, str], ...] = ()
     expression: str = ""
+    select: str = ""
     shown: bool = True
 
 

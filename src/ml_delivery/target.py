@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Artifact,
         Context,
         Cost,
+        Idle,
         Limit,
         Line,
         Live,
@@ -273,6 +274,14 @@ class Deployer(ABC):
     def cost(self, requests_per_second: float) -> Cost | None:
         """What this request rate would cost by list prices; None if the target can't estimate it."""
         return None
+
+    def idle(self) -> Idle | None:
+        """What exists here and costs whether it is called or not; None if nothing of this target does."""
+        return None
+
+    def retire(self) -> None:
+        """Remove what ``idle`` names, with all deployed versions, but no artifact; idempotent. By default, there is nothing."""
+        return
 
 
 def load(name: str, config: Config) -> Target:

@@ -33,4 +33,6 @@ def _typed(query: dict[str, Any]) -> dict[str, Any]:
     query = {**query, "ReturnData": str(query.get("ReturnData", True)).lower() != "false"}
     if "MetricStat" in query:
         query["MetricStat"] = {**query["MetricStat"], "Period": int(query["MetricStat"]["Period"])}
+    if "Period" in query:
+        query["Period"] = int(query["Period"])
     return query

@@ -67,7 +67,7 @@ def judge(alarm: dict[str, Any], now: float) -> tuple[str, str]:
     """The state of an alarm at ``now``, and the reason."""
     queries = alarm.get("Metrics") or [_query(alarm)]
     (watched,) = (query["Id"] for query in queries if query.get("ReturnData", True))
-    period = max((int(q["MetricStat"]["Period"]) for q in queries if "MetricStat" in q), default=60)
+    period = max((int(q.get("MetricStat", q).get("Period") or 60) for q in queries), default=60)
     periods = int(alarm["EvaluationPeriods"])
     needed = int(alarm.get("DatapointsToAlarm") or periods)
     begin = now - period * periods

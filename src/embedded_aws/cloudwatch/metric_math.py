@@ -3,7 +3,7 @@
 What AWS does: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html and
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/search-expression-syntax.html; a query without dimensions
 means the metric that has none; ``PR(a:b)`` is the percentage of values above a and up to b. Implemented here: arithmetic,
-comparison, SEARCH, SUM, FILL, IF, LOG, PERIOD and REMOVE_EMPTY.
+comparison, SEARCH, SUM, FILL, IF, LOG, PERIOD and REMOVE_EMPTY; and ``metrics_insights.py``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import operator
 import re
 from dataclasses import dataclass, field
 from typing import Any
+
+from embedded_aws.cloudwatch import metrics_insights
 
 # Metric math has the syntax of Python expressions, except for these two operators.
 WORDS = {"&&": " and ", "||": " or "}
@@ -73,7 +75,9 @@ class Reader:
             raise InvalidQuery(f"no query has the id {name}")
         if name not in self._known:
             query = self._queries[name]
-            if expression := query.get("Expression"):
+            if metrics_insights.is_query(expression := query.get("Expression", "")):
+                self._known[name] = self._selected(expression, query)
+            elif expression:
                 for word, python in WORDS.items():
                     expression = expression.replace(word, python)
                 try:
@@ -135,6 +139,24 @@ class Reader:
                     label = " ".join(v for _, v in sorted(dimensions.items()) if v not in wanted.values()) or metric
                     found.append(Series(label, self._statistics(points, statistic, period)))
         return sorted(found, key=lambda series: series.label)
+
+    def _selected(self, expression: str, query: dict[str, Any]) -> Series:
+        """What a query of Metrics Insights finds, as one series."""
+        from ministack.services import cloudwatch
+
+        try:
+            selected = metrics_insights.parse(expression)
+        except ValueError as error:
+            raise InvalidQuery(str(error)) from error
+        if not query.get("Period"):
+            raise InvalidQuery("a query of Metrics Insights needs a Period")
+        points = [
+            point
+            for (space, metric, _key), found in list(cloudwatch._metrics.items())
+            if found and selected.matches(space, metric, found[0]["Dimensions"])
+            for point in list(found)
+        ]
+        return Series(query["Id"], self._statistics(points, selected.statistic, int(query["Period"])))
 
     # -- expressions
 

@@ -178,6 +178,9 @@ def _query(query: Query, at: Place) -> cloudwatch.CloudWatchMetricsQuery:
     made = cloudwatch.CloudWatchMetricsQuery().id(query.id).ref_id(query.id).region(at.region).datasource(_source(at))
     made.query_mode(cw.CloudWatchQueryMode.METRICS).metric_query_type(cw.MetricQueryType.SEARCH)
     made.hide(not query.shown).period("").statistic(query.statistic)
+    if query.select:
+        made.metric_query_type(cw.MetricQueryType.INSIGHTS).metric_editor_mode(cw.MetricEditorMode.CODE)
+        return made.sql_expression(query.select).label(query.label)
     if query.expression:
         # Grafana inserts the period that fits the plot.
         made.metric_editor_mode(cw.MetricEditorMode.CODE).namespace("").match_exact(True)

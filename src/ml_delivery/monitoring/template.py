@@ -81,6 +81,8 @@ def metric_query(query: Query, period: Any) -> dict[str, Any]:
     base: dict[str, Any] = {"Id": query.id, **({"Label": query.label} if query.label else {})}
     if query.expression:
         return {**base, "Expression": query.expression.replace("{period}", str(period)), "ReturnData": query.shown}
+    if query.select:
+        return {**base, "Expression": query.select, "Period": period, "ReturnData": query.shown}
     metric = {
         "Namespace": query.namespace,
         "MetricName": query.metric,

@@ -12,11 +12,13 @@ __all__ = [
     "DIGEST_VARIABLE",
     "FAILED",
     "RELEASE_VARIABLE",
+    "RETIRED",
     "ROLLED_BACK",
     "STAGED",
     "VERIFIED",
     "Answer",
     "Cost",
+    "Idle",
     "Line",
     "Live",
     "Look",
@@ -28,7 +30,7 @@ __all__ = [
     "Traffic",
 ]
 
-STAGED, VERIFIED, FAILED, ROLLED_BACK = "staged", "verified", "failed", "rolled-back"
+STAGED, VERIFIED, FAILED, ROLLED_BACK, RETIRED = "staged", "verified", "failed", "rolled-back", "retired"
 # The variables that a deploy adds by itself: the release's number and its artifact's digest, which the service returns at /version.
 RELEASE_VARIABLE, DIGEST_VARIABLE = "RELEASE_NUMBER", "RELEASE_DIGEST"
 # A target's own settings, with its own names, such as memory, timeout and runtime.
@@ -73,13 +75,13 @@ class Release:
 
     Attributes:
         number: counts up from 1 in its environment.
-        state: ``staged``, ``verified``, ``failed`` or ``rolled-back``.
+        state: ``staged``, ``verified``, ``failed``, ``rolled-back`` or ``retired``.
         artifact: the pushed artifact.
         settings: the target's settings.
         variables: the service's variables that this pipeline set; a secret is a reference, never its value.
         who, at: who staged it, and when (seconds since 1970).
         deployed: the target's name for it (the deployed version); empty until it is staged.
-        cause: why it failed or was rolled back.
+        cause: why it failed, or was rolled back or retired.
         steps: how long each step took, in their order.
         watched: the metrics at each weight while traffic was shifted.
         plan: digest of the plan that it carried out; empty where that was not recorded.
@@ -203,3 +205,11 @@ class Cost:
     milliseconds: float
     measured: bool
     dollars: float
+
+
+@dataclass(frozen=True)
+class Idle:
+    """What costs whether it is called or not: its names, and ``dollars`` a month by list prices (None: not known)."""
+
+    names: tuple[str, ...]
+    dollars: float | None

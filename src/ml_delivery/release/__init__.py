@@ -2,6 +2,7 @@
 
 verify                                proves that what is live is what its commit's build made
 rebuild                               builds a clone in a process of its own
+retiring                              removes what serves and costs while idle
 comparing                             an A/B: two releases share the traffic, and one of them gets all of it
 deploy                                deploy, resume and rollback, from taking the lock to the record
 numbers                               a release's number, from what a user types

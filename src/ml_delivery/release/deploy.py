@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ml_delivery import source
 from ml_delivery.errors import CloudError, Interrupted, LockHeld, PipelineError, Refused
-from ml_delivery.records import ROLLED_BACK, VERIFIED
+from ml_delivery.records import RETIRED, ROLLED_BACK, VERIFIED
 from ml_delivery.release import foreign, rollout, words
 from ml_delivery.release import plan as planning
 from ml_delivery.release.head import COMPARE, DECIDE, Previous
@@ -278,7 +278,8 @@ def goal(delivery: Delivery, head: Head, live: Live, to: int) -> Release:
         raise Refused(f"release {to} is live already", next=releases)
     release = delivery.ledger.read(to)
     if release.state not in (VERIFIED, ROLLED_BACK):
-        raise Refused(f"release {to} was never verified, it is {release.state}", next=releases)
+        never = "" if release.state == RETIRED else "was never verified, it "
+        raise Refused(f"release {to} {never}is {release.state}", next=releases)
     if to not in [one.number for one in head.kept]:
         raise Refused(
             f"release {to} was pruned; its deployed version no longer exists",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery import formats
+from ml_delivery.records import RETIRED
 
 if TYPE_CHECKING:
     from ml_delivery.records import Experiment, Release
@@ -116,7 +117,7 @@ class Kept:
         deployed: its deployed version.
         source: what its artifact was built from (``Source.version``).
         at: when it was staged; seconds since 1970.
-        state: ``verified``, so that a rollback can go to it, or ``rolled-back``.
+        state: ``verified``, so that a rollback can go to it, ``rolled-back``, or ``retired``: then its artifact alone is kept.
     """
 
     number: int
@@ -170,7 +171,7 @@ class Head:
         token: the fencing token: counts how often the lock was taken, so that a late holder can't write.
         holder: who holds the lock; None when it is free.
         newest: the last release number that was assigned.
-        live: the release that was verified last; 0 for none.
+        live: the release that was verified last; 0 for none, or if it was retired.
         kept: releases that retention has not removed, newest first.
         owned: names of variables that this pipeline set and that may still exist.
         work: what is under way.
@@ -190,6 +191,11 @@ class Head:
     swept: bool = True
     experiment: Experiment | None = None
     outbox: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def retired(self) -> int:
+        """The release that served until the environment was retired; 0 if it was not, or if a release was verified since."""
+        return 0 if self.live else max((one.number for one in self.kept if one.state == RETIRED), default=0)
 
     def encode(self) -> bytes:
         """The head as the object's bytes."""

@@ -163,8 +163,9 @@ def _changes(
                 changes.append(Change("code", "digest", live.digest, artifact.digest))
             if (known.model if known else "") != artifact.model:
                 changes.append(Change("model", "primary", known.model if known else "", artifact.model))
-        if (head.live and live.release != head.live) or live.traffic.weights:
-            changes.append(Change("traffic", "live", str(head.live)))
+        was = head.live or head.retired
+        if (was and live.release != head.live) or live.traffic.weights:
+            changes.append(Change("traffic", "live", str(was)))
     for name, value in settings.items():
         if old_settings.get(name) != value:
             changes.append(Change("setting", name, str(old_settings.get(name, "")), str(value)))

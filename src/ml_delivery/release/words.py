@@ -137,7 +137,8 @@ def state(live: Live | None, head: Head, where: str) -> list[str]:
     if head.work:
         known[head.work.release.deployed] = head.work.release.number
     if live is None:
-        found.append(f"nothing is live; next: invoke deploy {where}")
+        why = f"release {head.retired} is retired" if head.retired else "nothing is live"
+        found.append(f"{why}; next: invoke deploy {where}")
     else:
         serves = f"release {live.release} serves as deployed version {live.deployed}"
         if not live.release:
@@ -146,6 +147,10 @@ def state(live: Live | None, head: Head, where: str) -> list[str]:
         for deployed, percent in live.traffic.weights.items():
             number = f" (release {known[deployed]})" if deployed in known else ""
             found.append(f"deployed version {deployed}{number} has {percent} % of the traffic")
+        if head.retired:
+            found.append(
+                f"release {head.retired} is to be retired, which was interrupted; continue with invoke retire {where}"
+            )
     if head.work:
         how = "paused; continue with" if head.work.detached else "under way; if it was interrupted, continue with"
         found.append(f"a {work(head.work)} is {how} invoke deploy --resume {where}")

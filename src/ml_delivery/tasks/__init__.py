@@ -50,6 +50,7 @@ namespace = Collection(
     releases.deploy,
     releases.ship,
     releases.rollback,
+    releases.retire,
     releases.unlock,
     experiments.ab,
     account.bootstrap,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ml_delivery.artifact.codebuild import Phase
-    from ml_delivery.records import Cost
+    from ml_delivery.records import Cost, Idle
     from ml_delivery.release.delivery import Delivery
     from ml_delivery.release.front import Front
     from ml_delivery.release.results import Outcome, Result, Step
@@ -31,6 +31,7 @@ __all__ = [
     "cost",
     "counted",
     "document",
+    "ended",
     "foreign",
     "front",
     "megabytes",
@@ -197,8 +198,15 @@ def cost(estimated: Cost) -> str:
     source = "as in the last day" if estimated.measured else "assumed: there were no requests in the last day"
     return (
         f"about {estimated.dollars:.2f} USD a month at {estimated.requests_per_second:g} requests a second "
-        f"of {estimated.milliseconds:.0f} ms ({source}), by list prices"
+        f"of {estimated.milliseconds:.0f} ms ({source}), an estimate by list prices"
     )
+
+
+def ended(idle: Idle) -> str:
+    """The cost that ends once what is idle is removed."""
+    if idle.dollars is None:
+        return "what its instances cost is not known here"
+    return f"this ends a cost of about {idle.dollars:.2f} USD a month, an estimate by list prices"
 
 
 def table(rows: list[dict[str, str]]) -> None:

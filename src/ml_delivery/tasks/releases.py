@@ -1,4 +1,4 @@
-"""The release's tasks: plan, deploy, ship, rollback, unlock."""
+"""The release's tasks: plan, deploy, ship, rollback, retire, unlock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from invoke import Exit
 
 from ml_delivery.tasks import artifacts, console
 from ml_delivery.tasks.base import BRANCH, CLOUD, JSON, action, open_environment
-from ml_delivery.tasks.reporting import reporting_release
+from ml_delivery.tasks.reporting import reporting, reporting_release
 
 if TYPE_CHECKING:
     from ml_delivery.records import Release
@@ -158,6 +158,24 @@ def rollback(_: Any, branch: str = "", cloud: str = "", to: str = "", wait: int 
         console.outcome(outcome, delivery)
         console.front(found, delivery)
     hooks.run(delivery.config, "post_rollback", **_facts(delivery, outcome.release))
+
+
+@action(help={"branch": BRANCH, "cloud": CLOUD, "yes": "don't ask for confirmation", "wait": WAIT})
+def retire(_: Any, branch: str = "", cloud: str = "", yes: bool = False, wait: int = 0) -> None:
+    """Remove what serves and costs while idle, after asking; the ledger and artifacts stay, and deploy brings it back."""
+    from ml_delivery.release import retiring
+
+    delivery = open_environment(branch, cloud)
+    idle, name = retiring.find(delivery), delivery.environment.name
+    console.say(f"this takes down {name} on {delivery.cloud.name}: {', '.join(idle.names)}; {console.ended(idle)}")
+    if not yes and not console.agrees(f"retire {name}?"):
+        raise Exit(f"nothing was retired\n  next: invoke retire --yes {_where(delivery)}", 1)
+    _announce_wait(delivery, wait)
+    with reporting("retire", delivery.config, delivery.environment, delivery.cloud) as report:
+        number = retiring.retire(delivery, wait=wait)
+        says = f"release {number} is retired" if number else "what was not verified is removed"
+        report(result=says, undo=f"invoke deploy {_where(delivery)}")
+    console.say(f"{says}; to bring it back: invoke deploy {_where(delivery)}")
 
 
 def _announce_wait(delivery: Delivery, wait: int) -> None:

@@ -1,4 +1,4 @@
-"""Notifies the channels of how a build, deploy or rollback ended, and adds the same to GitHub's job summary."""
+"""Notifies the channels of how a build, deploy, rollback or retirement ended, and adds the same to GitHub's job summary."""
 
 from __future__ import annotations
 

@@ -52,6 +52,7 @@ def status(_: Any, branch: str = "", cloud: str = "", json: bool = False, watch:
                 "live": live and asdict(replace(live, variables=_ours(live.variables, head))),
                 "lock": head.holder and asdict(head.holder),
                 "work": head.work and asdict(head.work),
+                "retired": head.retired,
                 "experiment": head.experiment and asdict(head.experiment),
                 "address": found.address,
             }

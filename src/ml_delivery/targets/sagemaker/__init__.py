@@ -88,7 +88,7 @@ class Sagemaker(ServedTarget):
         self, config: Config, environment: Environment, cloud: Cloud
     ) -> dict[str, Callable[[], dict[str, str]]]:
         def endpoint() -> dict[str, str]:
-            from ml_delivery.targets.sagemaker.endpoint import FAILED, Endpoint
+            from ml_delivery.targets.sagemaker.endpoint import FAILED, IN_SERVICE, Endpoint
             from ml_delivery.targets.sagemaker.names import Names
 
             name = config.name_of(environment)
@@ -96,9 +96,12 @@ class Sagemaker(ServedTarget):
                 state = Endpoint(cloud.client("sagemaker"), Names(name), config.service.name).read()
             if state is None:
                 return {"status": "there is none before the first deploy"}
-            if state.status == FAILED:
+            if state.settled and state.status != IN_SERVICE:
                 where = f"--branch {environment.branch}{'' if cloud.name == 'embedded' else f' --cloud {cloud.name}'}"
-                raise CloudError(f"the endpoint {name} has failed: {state.reason}", next=f"invoke deploy {where}")
+                again = "" if state.status == FAILED else f"invoke retire {where}, then "  # else a deploy deletes it
+                raise CloudError(
+                    f"the endpoint {name} is {state.status}: {state.reason}", next=f"{again}invoke deploy {where}"
+                )
             counts = ", ".join(f"{one.name}: {one.instances}" for one in state.variants.values())
             return {"status": state.status, "instances that are paid for": counts}
 
@@ -126,11 +129,9 @@ class Sagemaker(ServedTarget):
         endpoint, models = Endpoint(client, names, service), Models(client, names, service, "")
 
         def rest() -> bool:
-            found = models.all()
-            for variant in found:
-                models.delete(variant)
+            found = models.clear()
             endpoint.sweep()
-            return bool(found)
+            return found
 
         return {
             f"the endpoint {name}": endpoint.delete,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_delivery.containers import images
 from ml_delivery.errors import Moved, Refused
-from ml_delivery.records import Answer, Line, Live
+from ml_delivery.records import Answer, Idle, Line, Live
 from ml_delivery.target import Deployer
 from ml_delivery.targets.sagemaker import calls, costs, reasons, settings, variant_metrics
 from ml_delivery.targets.sagemaker.endpoint import FAILED, UPDATE_SECONDS, Busy, Endpoint, State
@@ -75,12 +75,13 @@ class SagemakerDeployer(Deployer):
             traffic = shares_of(state)
             if traffic is None or state is None:
                 return None
-            variant = self.endpoint.described(state.config)[traffic.deployed]
-            model = self.models.read(variant["ModelName"])
-        if model is None:
+            variant = self.endpoint.described(state.config).get(traffic.deployed)
+            model = self.models.read(variant["ModelName"]) if variant else None
+        if variant is None or model is None:  # which no update can do without
+            gone = f"model {variant['ModelName']}" if variant else f"endpoint configuration {state.config}"
             raise Refused(
-                f"{traffic.deployed} gets the traffic, but its model {variant['ModelName']} was deleted",
-                next=f"invoke rollback {self._where}",
+                f"{traffic.deployed} gets the traffic, but its {gone} was deleted, not by this pipeline",
+                next=f"invoke retire {self._where}, then invoke deploy {self._where}; in between, nothing serves",
             )
         repository, _, digest = model.image.partition("@")
         kind = str(variant["InstanceType"])
@@ -222,6 +223,28 @@ class SagemakerDeployer(Deployer):
         p95 = self.numbers(traffic.deployed, time.time() - DAY).p95 if traffic else 0.0
         count = self.own.instances * (1 + self.own.standby)
         return costs.estimate(requests_per_second, self.own.instance_type, count, p95)
+
+    def idle(self) -> Idle:
+        with self.context.cloud.faults():
+            self._require_own()
+            state = self.endpoint.read()
+            models = [f"the model {self.names.model(variant)}" for variant in self.models.all()]
+            if state is None:
+                return Idle(tuple(models), 0.0)
+            kinds = self.endpoint.described(state.config)
+        running = [
+            (str(kinds.get(name, {}).get("InstanceType", "")), one.instances) for name, one in state.variants.items()
+        ]
+        instances = [f"{count} × {kind or 'an unknown type'}" for kind, count in running]
+        endpoint = f"the endpoint {self.names.endpoint} ({' and '.join(instances) or 'no instance'})"
+        return Idle((endpoint, *models), costs.monthly(running))
+
+    def retire(self) -> None:
+        with self.context.cloud.faults():
+            self._require_own()
+            self.endpoint.delete()  # first, since it is what costs
+            self.endpoint.sweep()
+            self.models.clear()  # last, since ``idle`` names them as long as something is left
 
     # -- parts
 

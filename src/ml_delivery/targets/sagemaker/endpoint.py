@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery.cloud import code_of
+from ml_delivery.errors import CloudError
 from ml_delivery.targets.sagemaker.models import missing, tags_of
 from ml_delivery.targets.sagemaker.names import LIVE, OWNER, Names
 from ml_delivery.waiting import wait
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Busy", "Endpoint", "State", "Variant"]
 
 IN_SERVICE, FAILED = "InService", "Failed"
+# While it has one of these, it is being changed: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeEndpoint.html
+CHANGING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 # An update is waited for as long as a deploy may keep its lock without a write, which is 20 minutes.
 UPDATE_SECONDS = 1100.0
 
@@ -67,7 +70,7 @@ class State:
     @property
     def settled(self) -> bool:
         """Whether it is not being changed."""
-        return self.status in (IN_SERVICE, FAILED)
+        return self.status not in CHANGING
 
     @property
     def revision(self) -> str:
@@ -130,8 +133,13 @@ class Endpoint:
         return wait(done, what=f"the endpoint {self._names.endpoint}", seconds=seconds)[0]
 
     def described(self, config: str) -> dict[str, dict[str, Any]]:
-        """The variants of a configuration, by name, as SageMaker has them."""
-        found = self._client.describe_endpoint_config(EndpointConfigName=config)
+        """The variants of a configuration, by name, as SageMaker has them; none if it was deleted."""
+        try:
+            found = self._client.describe_endpoint_config(EndpointConfigName=config)
+        except Exception as error:
+            if missing(error):
+                return {}
+            raise
         return {one["VariantName"]: one for one in found["ProductionVariants"]}
 
     def create(self, variants: list[dict[str, Any]]) -> State | None:
@@ -150,8 +158,11 @@ class Endpoint:
 
         Raises:
             Busy: it is being changed.
+            CloudError: its present configuration was deleted.
         """
         described = self.described(state.config)
+        if not described:
+            raise CloudError(f"the endpoint configuration {state.config} was deleted, while the endpoint uses it")
         variants = [
             {
                 **described[name],

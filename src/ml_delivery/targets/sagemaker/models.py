@@ -138,6 +138,13 @@ class Models:
         found = (self._names.variant(model["ModelName"]) for page in pages for model in page["Models"])
         return sorted((variant for variant in found if variant), key=number_of)
 
+    def clear(self) -> bool:
+        """Delete all of them; whether there were any."""
+        found = self.all()
+        for variant in found:
+            self.delete(variant)
+        return bool(found)
+
     def delete(self, variant: str) -> None:
         """Delete a variant's model, unless it was not created by this pipeline or no longer exists."""
         name = self._names.model(variant)

@@ -1,11 +1,13 @@
-"""The panels of an endpoint, by variant: https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
+"""The panels of an endpoint, by variant, and its alarm: https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
 
-It has no alarms of its own: SageMaker has no metric of a whole endpoint, and CloudWatch allows no search in an alarm.
+SageMaker has no metric of a whole endpoint, and CloudWatch allows no search in an alarm, but a query of Metrics Insights:
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Create_Metrics_Insights_Alarm.html
 """
 
 from __future__ import annotations
 
-from ml_delivery.observed import ByVersion, Observed, Panel, Place, Query
+from ml_delivery.observed import Alarm, ByVersion, Observed, Panel, Place, Query
+from ml_delivery.targets.sagemaker import settings
 from ml_delivery.targets.sagemaker.names import Names
 from ml_delivery.targets.sagemaker.variant_metrics import NAMESPACE
 
@@ -13,7 +15,7 @@ __all__ = ["observe"]
 
 
 def observe(at: Place) -> Observed:
-    """Panels that compare variants, and the log group of the containers."""
+    """Panels that compare variants, the alarm for an endpoint that is not called, and the log group of the containers."""
     panels = (
         Panel(
             "requests",
@@ -46,9 +48,32 @@ def observe(at: Place) -> Observed:
     )
     return Observed(
         rows={"Requests": panels},
+        alarms=_alarms(at),
         log_group=Names(at.name).log_group,
         by_version=ByVersion(*panels),
     )
+
+
+def _alarms(at: Place) -> tuple[Alarm, ...]:
+    """An endpoint costs whether it is called or not, so one that is not called is reported."""
+    hours = settings.of(at.environment).idle_hours
+    series = f"FROM SCHEMA(\"{NAMESPACE}\", EndpointName, VariantName) WHERE EndpointName = '{at.name}'"
+    calls = Query("calls", "requests", select=f"SELECT SUM(Invocations) {series}")
+    idle = Alarm(
+        "idle",
+        "The endpoint is not called",
+        f"No request arrived within {hours} h, and the endpoint's instances are paid for whether they are called or not. "
+        "Before the first deploy, and once it was retired, this is to be expected.",
+        f"invoke retire {at.where}, if it is not needed; invoke deploy {at.where} brings it back",
+        (calls,),
+        threshold=1,
+        below=True,
+        period=3600,
+        periods=hours,
+        needed=hours,
+        missing="breaching",
+    )
+    return (idle,) if hours else ()
 
 
 def _by_variant(at: Place, id: str, metric: str, statistic: str, then: str = "") -> Query:

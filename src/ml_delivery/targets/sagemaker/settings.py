@@ -36,6 +36,9 @@ class SagemakerSettings(Function):
     instances: int = key("a number of instances: 2", default=1, within=(1, 100))
     start: int = key("seconds within which an instance must be healthy: 240", default=240, within=(60, 900))
     standby: bool = key("true or false", default=False)
+    # CloudWatch evaluates alarms on such a query over the last three hours at most:
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-limits.html
+    idle_hours: int = key("hours without a request until an alarm, or 0 for no alarm: 3", default=3, within=(0, 3))
 
     def problems(self, variables: dict[str, str]) -> list[str]:
         found = [f"{PING_VARIABLE}: this target sets it; choose another name"] if PING_VARIABLE in variables else []
