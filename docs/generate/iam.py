@@ -16,16 +16,17 @@ ROLES = {
     "deploy": "Taken by `deploy.yml` in the environment, after the review.",
     "function": "Of the function that serves.",
     "service": "Of what serves in containers: the pods of `eks`, the instances of `sagemaker`.",
-    "jobs": "Of the jobs that prepare data, train and tune.",
+    "jobs": "Of the jobs that prepare data, train, tune and judge.",
+    "pipeline": "Of the pipeline of these jobs, which starts them and registers models, and reads nothing.",
     "bucket": "What the bucket's policy denies, whoever asks.",
     "repository": "What the policy of the images' repository allows.",
 }
 HEAD = """\
 # IAM actions
 
-Every statement that `invoke bootstrap` creates, with its reason. For the targets on Lambda and `eks` a test takes each action away
-and sees the stage stop for want of it, and calls others and sees them refused; for `sagemaker` it compares the actions with those
-that a whole deploy calls. `invoke bootstrap` shows these, resolved for an
+Every statement that `invoke bootstrap` creates, with its reason. For each target a test takes each action of the role that deploys
+away and sees the stage stop for want of it, and calls others and sees them refused; with what jobs add, a training and a tuning
+run under that role. `invoke bootstrap` shows these, resolved for an
 environment, before it changes anything; `invoke doctor --cloud aws` compares the account with them.
 """
 
