@@ -46,7 +46,7 @@ class Figures:
             codes = {name.rpartition(" ")[2]: n for name, n in sorted(self.codes.items()) if name.startswith(f"{key} ")}
             ends = ", ".join(f"{code} × {n}" for code, n in codes.items() if n)
             lines.append(f"{kind:<8} {strategy:<12} {self.rounds[key]:>6} {self.struck[key]:>6}  {ends}")
-        early = f"{self.early} commands were cancelled while Python was still importing invoke, and show Python's own traceback"
+        early = f"{self.early} commands were cancelled while Python or invoke was still loading, and ended as these do"
         lines += [
             *([early] if self.early else []),
             f"{self.requests} requests were answered or failed, {self.unreachable} found the emulator down (not counted)",

@@ -140,7 +140,10 @@ class Chaos:
             output = process.communicate()[0]
             self.figures.hands.append(f"{place}: still ran after {time.monotonic() - began:.0f} s:\n{output}")
         code, refused = process.returncode, [line for line in output.splitlines() if line.startswith("✗")]
-        if code == -signal.SIGINT and "Traceback" in output and "ml_delivery" not in output:
+        loading = code == -signal.SIGINT and "Traceback" in output and "ml_delivery" not in output
+        if loading or (
+            code == 1 and not output and "(cancel of" in place
+        ):  # invoke itself ends with 1 when it is cancelled
             self.figures.early += 1
         elif (
             re.search(r"Traceback|internal error|Error: |Exception", output)
