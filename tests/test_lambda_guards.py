@@ -53,3 +53,12 @@ def test_version_that_serves_does_not_stop_pruning(service: Service) -> None:
     with faults(refused("AccessDeniedException", on="DeleteFunction", status=403)), pytest.raises(CloudError):
         deployer.remove("1")
     assert service.live() == 1
+
+
+def test_role_is_part_of_the_settings(service: Service) -> None:
+    """Whoever gives the function another role has changed what serves."""
+    service.deploy(NOTE="1")
+    deployer = service.open().deployer
+    found = deployer.client.get_function_configuration(FunctionName=service.name)
+    assert deployer.read(found)["role"] == found["Role"]
+    assert deployer.read({**found, "Role": "arn:aws:iam::123456789012:role/another"}) != deployer.read(found)

@@ -110,3 +110,12 @@ def test_rollback_never_goes_forward(service: Service) -> None:
     with pytest.raises(Refused, match="no verified release before 1"):
         service.rollback()
     assert (service.live(), service.problems()) == (1, [])
+
+
+def test_each_taking_of_the_lock_has_a_token_of_its_own(service: Service) -> None:
+    """By which a late holder is known, whatever it wrote last."""
+    tokens = []
+    for _ in range(3):
+        with service.open().ledger.locked("tests", "a test") as lease:
+            tokens.append(lease.head.token)
+    assert tokens == sorted(set(tokens))
