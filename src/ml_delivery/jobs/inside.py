@@ -175,7 +175,7 @@ def _together(archive: Path) -> list[tuple[str, bytes]]:
         for entry in opened:
             name = entry.name.partition("/")[2]
             content = opened.extractfile(entry) if entry.isfile() else None
-            if content and name and ".." not in Path(name).parts:
+            if content and name and not name.startswith("/") and ".." not in Path(name).parts:
                 found.append((name, content.read()))
     return found
 
