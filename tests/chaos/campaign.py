@@ -40,7 +40,7 @@ NEXT = [
     ("cloud.status",),
 ]
 CODES = (0, 1, 2, 130, -signal.SIGINT, -signal.SIGKILL)
-# What a cancelled command prints before any code of the pipeline runs: nothing, by invoke, which exits with 1, or Python's traceback.
+# What a cancelled command prints before code of the pipeline runs: nothing, by invoke, which exits with 1, or Python's traceback.
 LOADING = re.compile(r"(?!.*ml_delivery)(.*\nKeyboardInterrupt)?", re.DOTALL)
 GITHUB = ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5), (signal.SIGKILL, 60.0))  # what a step gets, and for how long
 
