@@ -67,7 +67,8 @@ def judge(alarm: dict[str, Any], now: float) -> tuple[str, str]:
     """The state of an alarm at ``now``, and the reason."""
     queries = alarm.get("Metrics") or [_query(alarm)]
     (watched,) = (query["Id"] for query in queries if query.get("ReturnData", True))
-    period = max((int(q.get("MetricStat", q).get("Period") or 60) for q in queries), default=60)
+    named = [int(found) for query in queries if (found := query.get("MetricStat", query).get("Period"))]
+    period = max(named, default=60)  # an expression may have none of its own
     periods = int(alarm["EvaluationPeriods"])
     needed = int(alarm.get("DatapointsToAlarm") or periods)
     begin = now - period * periods
