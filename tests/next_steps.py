@@ -100,7 +100,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "containers/bases.py _strange": (CHANGE,),
     "containers/bases.py other_architecture": (CHANGE,),
     "jobs/batch.py plan": ("not here: the target is another one",),
-    "jobs/batch.py predict": (OUTSIDE,),
+    "jobs/batch.py run": (OUTSIDE,),
     "jobs/datasets.py require": (DATASET,),
     "jobs/datasets.py _fetch": (DATASET, DATASET),
     "jobs/datasets.py _described": (FILE,),

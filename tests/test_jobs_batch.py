@@ -1,4 +1,4 @@
-"""``invoke batch``: the live release's model predicts for the lines of a file; and what can go wrong before it costs anything."""
+"""``invoke batch``: the live release's model answers the lines of a file; and what can go wrong before it costs anything."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def test_file_is_predicted_line_by_line(service: Tiny, tmp_path: Path) -> None:
     service.replace("src/service/app.py", '"/echo"', '"/invocations"')
     service.commit()
     service.invoke("build", "push")
-    assert "✗ nothing is live, so that nothing can predict\n  next: invoke deploy" in service.invoke(*words, code=1)
+    assert "✗ nothing is live, so that nothing can answer\n  next: invoke deploy" in service.invoke(*words, code=1)
     service.invoke("deploy")
     printed = service.invoke(*words)
     model = f"{service.name}-production-r1"
-    assert f"predicts for 2 lines with {model}, at most 0.08 hours of an instance, 0.01 USD; Ctrl-C stops it" in printed
+    assert f"answers 2 lines with {model}, at most 0.08 hours of an instance, 0.01 USD; Ctrl-C stops it" in printed
     assert f": 2 lines in {file}.out, 0.0" in printed
     answers = [json.loads(line) for line in Path(f"{file}.out").read_text().splitlines()]
     assert [(one["CONTENT_TYPE"], one["body"]) for one in answers] == [

@@ -2,7 +2,7 @@
 
 pipeline    runs prepare, tune, train, evaluate and register as one
 rendering   renders its definition, from the settings of each
-batch       predicts for the lines of a file
+batch       answers the lines of a file
 train       trains on the hosts of a job, and merges what they made
 tune        tunes by trials that are jobs, within a budget
 definition  a pipeline's definition, made of the jobs' requests

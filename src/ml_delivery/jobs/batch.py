@@ -1,4 +1,4 @@
-"""Predicts for the lines of a file: a transform job with the model of the live release.
+"""Answers the lines of a file: a transform job with the model of the live release.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/batch-transform.html
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ml_delivery.jobs.steps import Cost
     from ml_delivery.records import Context
 
-__all__ = ["JSON", "Plan", "Predicted", "plan", "predict"]
+__all__ = ["JSON", "Answered", "Plan", "plan", "run"]
 
 JSON = "application/json"
 MOST = 100_000_000  # bytes of a file
@@ -31,10 +31,10 @@ MOST = 100_000_000  # bytes of a file
 
 @dataclass(frozen=True)
 class Plan:
-    """A prediction that can be started.
+    """A batch that can be started.
 
     Attributes:
-        file: whose lines are predicted for; ``lines``: how many.
+        file: whose lines are answered; ``lines``: how many.
         model: the name of the model on SageMaker.
         kind: the content type of a request; ``several``: whether a request has several lines.
         seconds: its limit; ``cost``: what it costs at most.
@@ -50,8 +50,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """A prediction that completed: the job, the file with the answers, how many lines that has, and the cost."""
+class Answered:
+    """A batch that completed: the job, the file with the answers, how many lines that has, and the cost."""
 
     job: str
     file: Path
@@ -101,14 +101,14 @@ def plan(context: Context, deployed: str, file: Path, kind: str, *, several: boo
             if code_of(error) != "ValidationException":
                 raise
             raise ModelError(
-                f"there is no model {model} on SageMaker, so that nothing of the live release can predict",
+                f"there is no model {model} on SageMaker, so that nothing of the live release can answer",
                 next='deploy it to the target "sagemaker", whose releases are models there',
             ) from error
     seconds = jobs.minutes * 60
     return Plan(file, len(lines), model, kind, several, seconds, steps.cost(context, 1, seconds))
 
 
-def predict(context: Context, wanted: Plan, line: Callable[[str], None]) -> Predicted:
+def run(context: Context, wanted: Plan, line: Callable[[str], None]) -> Answered:
     """Run the job, and write the answers into ``FILE.out`` beside the file.
 
     Raises:
@@ -141,4 +141,4 @@ def predict(context: Context, wanted: Plan, line: Callable[[str], None]) -> Pred
     arriving = out.with_name(f"{out.name}.new")
     arriving.write_bytes(found[0])
     arriving.replace(out)
-    return Predicted(name, out, len(found[0].splitlines()), steps.cost(context, 1, done.seconds))
+    return Answered(name, out, len(found[0].splitlines()), steps.cost(context, 1, done.seconds))

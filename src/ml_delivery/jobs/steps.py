@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.records import Context
 
-__all__ = ["Cost", "Inputs", "cost", "inputs", "priced", "role"]
+__all__ = ["Cost", "Inputs", "cost", "estimate", "inputs", "role"]
 
 FOLDERS = ("data", "src")  # of what git tracks, what a job gets, beside the notebook
 WITHOUT = ("src/ml_delivery", "src/embedded_aws")  # these may be in src/ too, and no job needs them
@@ -54,10 +54,10 @@ class Cost:
 
 def cost(context: Context, instances: int, seconds: float) -> Cost:
     """The cost of ``instances`` for ``seconds``."""
-    return priced(context.config, instances, seconds)
+    return estimate(context.config, instances, seconds)
 
 
-def priced(config: Config, instances: int, seconds: float) -> Cost:
+def estimate(config: Config, instances: int, seconds: float) -> Cost:
     """The same, where no environment is open.
 
     Raises:
@@ -78,7 +78,7 @@ def role(context: Context, output: str = "JobRole") -> str:
         ConfigError: ``[jobs]`` names no instance.
         CloudError: the environment was created before jobs were switched on.
     """
-    priced(context.config, 0, 0)  # there are jobs
+    estimate(context.config, 0, 0)  # there are jobs
     if (found := context.foundation.outputs.get(output)) is None:
         raise CloudError(
             f"{context.environment.name} has no {output}: it was created before [jobs] instance was set, or by an older version",

@@ -172,7 +172,7 @@ def most(config: Config) -> Cost:
     Raises:
         ConfigError: there are no jobs, or the budget is too small.
     """
-    return steps.priced(config, _together(config), _limit(config))
+    return steps.estimate(config, _together(config), _limit(config))
 
 
 def _limit(config: Config) -> int:

@@ -1,6 +1,6 @@
 """What ``invoke`` runs: options, order, printing and exit codes; the work itself is in the modules next to this package.
 
-pipelines       several stages as one pipeline, and predictions for a file
+pipelines       several stages as one pipeline, and answers to a file of requests
 account, artifacts, cloud, experiments, jobs, models, monitor, package, releases, reports, service, upgrade  the tasks, by subject
 findings        the sentences of `doctor`'s findings
 reporting       notifications of how a build, deploy or rollback ended

@@ -115,7 +115,7 @@ def train_cost(instances: int) -> None:
     config = read_config()
     split.divide(config.jobs, instances)
     seconds = config.jobs.minutes * 60
-    _announce(f"a training on {instances} × {config.jobs.instance}: {most(steps.priced(config, instances, seconds))}")
+    _announce(f"a training on {instances} × {config.jobs.instance}: {most(steps.estimate(config, instances, seconds))}")
 
 
 def _announce(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The tasks that run prepare, train, evaluate and register as one pipeline, and that predict for the lines of a file."""
+"""The tasks that run prepare, train, evaluate and register as one pipeline, and that answer the lines of a file."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def batch(
     branch: str = "",
     cloud: str = "",
 ) -> None:
-    """Predict for the lines of a file by a job with the live release's model; the answers go to FILE.out."""
+    """Answer the lines of a file by a job with the live release's model; the answers go to FILE.out."""
     from pathlib import Path
 
     from ml_delivery.errors import ModelError
-    from ml_delivery.jobs import batch as predicting
+    from ml_delivery.jobs import batch as answering
 
     delivery = open_environment(branch, cloud)
     live = delivery.deployer.live()
     if live is None:
         typed = f"invoke deploy --branch {delivery.environment.branch}{delivery.where}"
-        raise ModelError("nothing is live, so that nothing can predict", next=typed)
-    wanted = predicting.plan(delivery, live.deployed, Path(file), content_type, several=several)
+        raise ModelError("nothing is live, so that nothing can answer", next=typed)
+    wanted = answering.plan(delivery, live.deployed, Path(file), content_type, several=several)
     console.say(
-        f"predicts for {console.counted(wanted.lines, 'line')} with {wanted.model}, {jobs.most(wanted.cost)}; Ctrl-C stops it"
+        f"answers {console.counted(wanted.lines, 'line')} with {wanted.model}, {jobs.most(wanted.cost)}; Ctrl-C stops it"
     )
     with console.foreign() as line:
-        done = predicting.predict(delivery, wanted, lambda text: line(f"  {text}"))
+        done = answering.run(delivery, wanted, lambda text: line(f"  {text}"))
     console.say(f"{done.job}: {console.counted(done.lines, 'line')} in {done.file}, {jobs.money(done.cost)}")
 
 
