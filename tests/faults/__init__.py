@@ -182,8 +182,9 @@ def altered(on: str, times: int = 1, **members: str) -> Fault:
     """The answer, a JSON document, has other members."""
 
     def act(call: Call) -> Any:
-        body = json.dumps({**json.loads(call.send().content), **members})
-        headers = {"content-type": "application/json", "content-length": str(len(body))}
+        answer = call.send()
+        body = json.dumps({**json.loads(answer.content), **members})
+        headers = {**answer.headers, "content-length": str(len(body))}
         return AWSResponse(call.url, 200, headers, _Body(body.encode()))
 
     return Fault("another answer", act, on, times=times)
