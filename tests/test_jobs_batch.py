@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import endpointed
-from endpointing import based, service
+from endpointing import based, root, service
 from tiny import Tiny
 
-__all__ = ["based", "service"]  # fixtures
+__all__ = ["based", "root", "service"]  # fixtures
 SETTINGS = '\n[jobs]\ninstance = "ml.m5.large"\ndollars_per_hour = 0.1\nminutes = 5\n'
 
 
