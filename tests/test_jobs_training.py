@@ -169,8 +169,10 @@ def plan(service: Training, **options: str) -> training.Plan:
 
 def test_job_that_takes_too_long_is_stopped(service: Training, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kind of job that SageMaker sets no limit for is stopped here, when it reaches its limit."""
+    code = service.tiny.root / "src/service/training.py"
+    code.write_text(f"{code.read_text()}# so that no earlier job is continued\n")
     run = running.run
-    monkeypatch.setattr(running, "run", lambda *words: run(*words, 1.0))
+    monkeypatch.setattr(running, "run", lambda *words: run(*words, 8.0))  # by when it waits
     with pytest.raises(CloudError, match=r"its limit \(\[jobs\] minutes\); the job .* is stopped"):
         training.train(context(service), plan(service, do="wait"), print)
 

@@ -174,7 +174,7 @@ def test_gateways_are_apart(cluster: Cluster, gateway: str) -> None:
             return False
         return False
 
-    until(closed, what="the end of the gateway", seconds=5)
+    until(closed, what="the end of the gateway", seconds=20)
     assert get(gateway) == (200, "one")
 
 

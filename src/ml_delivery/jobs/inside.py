@@ -32,6 +32,8 @@ NOTEBOOK = ".job-notebook.py"  # the place of notebook.py in the archive
 
 def main() -> int:
     """Do what ``job.json`` says; returns the exit code."""
+    # The first process of a container ignores SIGTERM unless it has a handler, and would be waited for two minutes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     home = Path(tempfile.mkdtemp())
     shutil.unpack_archive(sys.argv[0], home, "zip")
     return {"train": train, "prepare": prepare, "judge": judge}[sys.argv[1]](home)
@@ -211,7 +213,6 @@ def run(words: list[str], home: Path, kept: int = KEPT_LINES) -> tuple[int, list
     except OSError as error:
         return NO_PROGRAM, [f"{words[0]} can't be run in this image: {error.strerror}"]
     with process:
-        # The first process of a container ignores SIGTERM unless it has a handler.
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         assert process.stdout
         for line in process.stdout:
