@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import contract
 import emulated
@@ -19,6 +20,7 @@ from emulated import project
 from github_api import GitHub
 from podded import SLIM
 from tiny import BASE, Tiny
+from xdist.scheduler import LoadFileScheduling
 
 from embedded_aws.kubernetes import machine
 from ml_delivery import emulator
@@ -35,6 +37,19 @@ pytest.register_assert_rewrite(*(file.stem for file in Path(__file__).parent.glo
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the flag of a contract: the day on which ``nox -s aws`` found it kept by a real account, or "never"."""
     config.addinivalue_line("markers", "contract(validated): a contract of AWS, and when it was validated against AWS")
+
+
+class Together(LoadFileScheduling):  # type: ignore[misc]
+    """One worker runs a file, and one runs all files that start a cluster of one kind, which takes half a minute and then CPU."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return next((kind for kind in ("tests/test_eks", "tests/test_kubernetes") if file.startswith(kind)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -155,7 +155,6 @@ def test_image_and_role_must_exist(place: Place) -> None:
             {"InferenceComponentName": "i", "EndpointName": "e"},
             "CreateInferenceComponent",
         ),
-        ("create_transform_job", {"TransformJobName": "t"}, "CreateTransformJob"),
         ("create_notebook_instance", {"NotebookInstanceName": "n"}, "CreateNotebookInstance"),
     ],
 )
