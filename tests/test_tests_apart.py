@@ -137,4 +137,4 @@ def test_jobs_that_run_tests_have_no_role_and_no_cache_of_theirs_is_used() -> No
                 assert not re.search(r"cache|setup-uv", uses), (workflow, name)
                 assert not [step for step in job["steps"] if "cache" in step.get("with", {})]
     assert {name for _, name in tests} == {"checks", "security", "pythons"}
-    assert {name for _, name in roles} == {"build", "plan", "deploy"}
+    assert {name for _, name in roles} == {"build", "plan", "deploy", "train"}
