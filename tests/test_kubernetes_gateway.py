@@ -170,7 +170,7 @@ def test_gateways_are_apart(cluster: Cluster, gateway: str) -> None:
             get(other)
         except ConnectionRefusedError:
             return True
-        except ConnectionResetError:  # reached as it was closing
+        except (ConnectionResetError, TimeoutError):  # reached as it was closing
             return False
         return False
 
