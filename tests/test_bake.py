@@ -32,6 +32,7 @@ EXACT = {
     ".editorconfig", ".gitattributes", ".github/CODEOWNERS", ".github/dependabot.yml", ".github/pull_request_template.md",
     ".github/rulesets/main.json", ".pre-commit-config.yaml", "SECURITY.md",
     ".github/workflows/build_test.yml", ".github/workflows/deploy.yml",
+    ".github/workflows/train.yml",
     ".github/workflows/upgrade.yml", ".gitignore", ".snyk", "CHANGELOG.md", "LICENSE", "Makefile", "README.md",
     "buildspec.yml", "noxfile.py",
     "pipeline.toml", "pyproject.toml", "tasks.py", "tox.ini",

@@ -199,7 +199,7 @@ BAD_CLAIMS = {
 def test_claim_that_is_in_the_way_is_named(patient: Patient) -> None:
     """No role accepts the token, and each names the claim, what it is, and what the role requires."""
     for name, (changes, says, fix) in BAD_CLAIMS.items():
-        for finding in trust.given(patient.environment, patient.cloud, patient.name, {**GOOD, **changes}):
+        for finding in trust.given(patient.tiny.config, patient.environment, patient.cloud, {**GOOD, **changes}):
             assert not finding.ok, name
             assert says in sentence(finding), name
             assert fix in finding.fix, name
@@ -209,7 +209,7 @@ def test_workflow_file_that_is_another_is_named(patient: Patient) -> None:
     """The subject is right, and the job is in another workflow file, or in this file on another branch."""
     for other in ("other.yml@refs/heads/main", "deploy.yml@refs/heads/feature"):
         claims = {**GOOD, "job_workflow_ref": f"an-owner/a-repository/.github/workflows/{other}"}
-        found = {label(f): f for f in trust.given(patient.environment, patient.cloud, patient.name, claims)}
+        found = {label(f): f for f in trust.given(patient.tiny.config, patient.environment, patient.cloud, claims)}
         assert not found["trust of deploy"].ok
         assert f"job_workflow_ref is 'an-owner/a-repository/.github/workflows/{other}'" in sentence(
             found["trust of deploy"]

@@ -216,7 +216,7 @@ def test_missing_role_is_a_finding(tiny: Tiny) -> None:
     """Before bootstrap: each role is named, with the command that makes it."""
     cloud = Cloud.open(tiny.config, tiny.config.environment("main"), "embedded")
     findings = trust.expected(tiny.config, tiny.config.environment("main"), cloud)
-    assert {f.values["role"] for f in findings} == {f"{tiny.name}-production-{s}" for s in stacks.WORKFLOWS}
+    assert {f.values["role"] for f in findings} == {f"{tiny.name}-production-{s}" for s in stacks.stages(tiny.config)}
     assert {f.fix for f in findings} == {"invoke bootstrap --branch main --cloud embedded"}
 
 

@@ -41,7 +41,7 @@ OURS = r"(exec )?(make|\.venv/bin/(nox|tox|invoke))( [^|;&<>`]*)?"
 ALLOWED = {"exit 1": "fails the gate; calls nothing"}
 # Workflows and jobs that are run by another test, and by which.
 JOBS = "test_parity_jobs.py, in a service that has jobs"
-ELSEWHERE = {"upgrade.yml": "test_upgrade.py, in a service that cruft made", "cost": JOBS, "train": JOBS}
+ELSEWHERE = {"upgrade.yml": "test_upgrade.py, in a service that cruft made", "train.yml": JOBS}
 EXIT_2 = " || [ $? -eq 2 ]"  # a plan with changes is no fault
 
 
@@ -100,12 +100,11 @@ def test_actions_are_pinned_and_rights_are_least(folder: Path) -> None:
 def test_only_the_deploy_has_an_environment_and_plans_come_before() -> None:
     """Reviewers see the plan before they agree: it runs without the environment, and the deploy waits for it."""
     jobs = WORKFLOWS["deploy.yml"]["jobs"]
-    assert [name for name, job in jobs.items() if "environment" in job] == ["train", "deploy"]
-    assert jobs["train"]["needs"] == "cost"
+    assert [name for name, job in jobs.items() if "environment" in job] == ["deploy"]
     assert jobs["deploy"]["needs"] == "plan"
     runs = {
         (action, plan)
-        for action in ("deploy", "rollback", "unlock", "train", "tune")
+        for action in ("deploy", "rollback", "unlock")
         for plan in ("success", "failure", "cancelled", "skipped")
         if Event("workflow_dispatch", "main", "{}", {"action": action}, plan=plan).holds(jobs["deploy"]["if"])
     }

@@ -1,4 +1,4 @@
-"""deploy.yml trains and tunes: the cost before the review, then the job, by the workflow's own steps and with its own role."""
+"""train.yml trains and tunes: the cost before the review, then the job, by the workflow's own steps and with its own role."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 from bake import bake, commit, start
+from botocore import UNSIGNED
+from botocore.config import Config as Options
+from botocore.exceptions import ClientError
+from botocore.session import Session
 from issuer import Issuer
 from jobs import pushed
 from roles import ACCOUNT
@@ -71,15 +75,47 @@ def test_training_and_tuning_run_after_their_cost_was_shown(runner: Runner, deli
         ),
     ):
         event = Event("workflow_dispatch", "main", delivery, {"action": action, "instances": "1"})
-        runner.job("deploy.yml", "cost", event)
+        runner.job("train.yml", "cost", event)
         assert cost in runner.summary.read_text()
-        runner.job("deploy.yml", "train", event)
+        runner.job("train.yml", "train", event)
         assert done in runner.printed[-1]
-        assert runner.job("deploy.yml", "deploy", event) == {}
     steps = [
         step["run"]
         for job in ("cost", "train")
-        for step in WORKFLOWS["deploy.yml"]["jobs"][job]["steps"]
+        for step in WORKFLOWS["train.yml"]["jobs"][job]["steps"]
         if "run" in step
     ]
     assert set(steps) <= set(runner.ran)
+
+
+def test_role_of_jobs_deploys_nothing(runner: Runner, delivery: str) -> None:
+    """The service's code runs beside it: its workflow can't take the deploy role, nor this one write what a deploy reads."""
+    roles = json.loads(delivery)["main"]
+    endpoint = {"region_name": "eu-west-1", "endpoint_url": runner.endpoint}
+    sts = Session().create_client("sts", config=Options(signature_version=UNSIGNED), **endpoint)
+
+    def keys(role: str, workflow: str) -> dict[str, str]:
+        subject = "repo:your-organisation/demand-pricing"
+        token = runner.issuer.token(
+            f"{subject}:environment:production",
+            job_workflow_ref=f"{subject.removeprefix('repo:')}/.github/workflows/{workflow}@refs/heads/main",
+        )
+        found = sts.assume_role_with_web_identity(RoleArn=roles[role], RoleSessionName="tests", WebIdentityToken=token)[
+            "Credentials"
+        ]
+        names = {"aws_access_key_id": "AccessKeyId", "aws_secret_access_key": "SecretAccessKey"}
+        return {**{name: found[known] for name, known in names.items()}, "aws_session_token": found["SessionToken"]}
+
+    for role, workflow in (("deploy", "train.yml"), ("train", "deploy.yml")):
+        with pytest.raises(ClientError, match="Not authorized to perform sts:AssumeRoleWithWebIdentity"):
+            keys(role, workflow)
+    assert keys("deploy", "deploy.yml")
+    own = keys("train", "train.yml")
+    s3, functions = (Session().create_client(name, **endpoint, **own) for name in ("s3", "lambda"))
+    bucket = f"demand-pricing-production-{ACCOUNT}"
+    s3.put_object(Bucket=bucket, Key="jobs/a", Body=b"")
+    for key in ("artifacts/a", "releases/production/head.json"):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            s3.put_object(Bucket=bucket, Key=key, Body=b"")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        functions.get_alias(FunctionName="demand-pricing-production", Name="live")

@@ -126,7 +126,19 @@ def test_reference_has_what_the_code_has(checkout: Path) -> None:
         for sid in re.findall(r"- Sid: (\w+)", path.read_text(encoding="utf-8")):
             assert f"- **{sid}**" in permissions or sid == "AlarmsTell", sid
     assert set(re.findall(r"^## (.*)$", permissions, re.M)) == {
-        *("bucket", "build", "codebuild", "plan", "deploy", "jobs", "pipeline", "service", "function", "repository")
+        *(
+            "bucket",
+            "build",
+            "codebuild",
+            "plan",
+            "deploy",
+            "jobs",
+            "pipeline",
+            "train",
+            "service",
+            "function",
+            "repository",
+        )
     }
     differences = (made / "differences.md").read_text(encoding="utf-8")
     for target in plugin.built_in():

@@ -84,12 +84,9 @@ class Event:
             "always()": True,
             "always() && github.event_name == 'push' && !github.event.repository.private": self.name == "push",
             "${{ !github.event.repository.private }}": True,
-            "${{ !cancelled() && inputs.action != 'train' && inputs.action != 'tune' && "
-            "needs.plan.result == (inputs.action == 'deploy' && 'success' || 'skipped') }}": (
-                self.inputs.get("action") not in ("train", "tune")
-                and self.plan == ("success" if self.inputs.get("action") == "deploy" else "skipped")
+            "${{ !cancelled() && needs.plan.result == (inputs.action == 'deploy' && 'success' || 'skipped') }}": (
+                self.plan == ("success" if self.inputs.get("action") == "deploy" else "skipped")
             ),
-            "inputs.action == 'train' || inputs.action == 'tune'": self.inputs.get("action") in ("train", "tune"),
             "inputs.action == 'train'": self.inputs.get("action") == "train",
             "inputs.action == 'tune'": self.inputs.get("action") == "tune",
             "env.GH_TOKEN == ''": "UPGRADE_TOKEN" not in self.secrets,

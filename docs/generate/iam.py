@@ -14,6 +14,7 @@ ROLES = {
     "codebuild": "Of the CodeBuild project, which builds and pushes, and runs no tests.",
     "plan": "Taken by `deploy.yml` on the branch, before the review; it only reads.",
     "deploy": "Taken by `deploy.yml` in the environment, after the review.",
+    "train": "Taken by `train.yml` in the environment, after a review of the cost; it starts jobs, and can deploy nothing.",
     "function": "Of the function that serves.",
     "service": "Of what serves in containers: the pods of `eks`, the instances of `sagemaker`.",
     "jobs": "Of the jobs that prepare data, train, tune and judge.",
@@ -25,8 +26,8 @@ HEAD = """\
 # IAM actions
 
 Every statement that `invoke bootstrap` creates, with its reason. For each target a test takes each action of the role that deploys
-away and sees the stage stop for want of it, and calls others and sees them refused; with what jobs add, a training and a tuning
-run under that role. `invoke bootstrap` shows these, resolved for an
+away and sees the stage stop for want of it, and calls others and sees them refused; a training and a tuning run
+under the role `train`. `invoke bootstrap` shows these, resolved for an
 environment, before it changes anything; `invoke doctor --cloud aws` compares the account with them.
 """
 

@@ -52,6 +52,7 @@ class Infrastructure:
     Attributes:
         foundation: parameters, conditions, resources and outputs for the environment's foundation stack.
         parameters: values of those parameters.
+        delivery: resources and outputs for the environment's delivery stack.
         statements: IAM statements for the delivery roles (``build``, ``codebuild``, ``plan``, ``deploy``), by role.
         project: more properties of the CodeBuild project.
         front: a template for what makes the address: a stack of its own, since it needs what the first deploy creates. Its
@@ -63,16 +64,18 @@ class Infrastructure:
     statements: dict[str, list[Tree]] = field(default_factory=dict)
     project: Tree = field(default_factory=dict)
     front: Tree = field(default_factory=dict)
+    delivery: Tree = field(default_factory=dict)
 
     def __add__(self, other: Infrastructure) -> Infrastructure:
         """Both parts; ``other`` overrides what is in both."""
         roles = [*self.statements, *(role for role in other.statements if role not in self.statements)]
         return Infrastructure(
-            {name: {**self.foundation.get(name, {}), **other.foundation.get(name, {})} for name in SECTIONS},
+            _sections(self.foundation, other.foundation),
             {**self.parameters, **other.parameters},
             {role: [*self.statements.get(role, []), *other.statements.get(role, [])] for role in roles},
             _merged(self.project, other.project),
             other.front or self.front,
+            _sections(self.delivery, other.delivery),
         )
 
 
@@ -178,12 +181,13 @@ def foundation(neutral: Tree, part: Infrastructure) -> Tree:
 
 
 def delivery(neutral: Tree, part: Infrastructure, place: str) -> Tree:
-    """The delivery stack's template: the neutral one, with the target's statements and properties of the project.
+    """The delivery stack's template: the neutral one, with the target's resources, statements and properties of the project.
 
     Raises:
         ConfigError: the template at ``place`` lacks a role, or the project.
     """
-    made = copy.deepcopy(neutral)
+    both = {**neutral, **_sections(neutral, part.delivery)}
+    made = copy.deepcopy({name: content for name, content in both.items() if content})
     resources, problems = made.get("Resources", {}), []
     for role, statements in part.statements.items():
         try:
@@ -199,6 +203,11 @@ def delivery(neutral: Tree, part: Infrastructure, place: str) -> Tree:
     if problems:
         raise ConfigError(place, problems, next=f"correct {place}")
     return made
+
+
+def _sections(first: Tree, second: Tree) -> Tree:
+    """The sections of both templates; the second overrides what is in both."""
+    return {name: {**first.get(name, {}), **second.get(name, {})} for name in SECTIONS}
 
 
 def _merged(first: Tree, second: Tree) -> Tree:

@@ -137,7 +137,7 @@ def account(config: Config, environment: Environment, cloud: str) -> tuple[list[
         look_at("bucket", bucket, opened),
         look_at("pipeline", lambda: stack(stacks.delivering(config, environment)), opened),
     ]
-    for stage in stacks.WORKFLOWS:
+    for stage in stacks.stages(config):
         findings.append(look_at("role", partial(role, stage), opened, stage))
     for check, look in targets.load(environment.target, config).account_checks(config, environment, opened).items():
         findings.append(look_at(check, partial(_facts, look), opened))

@@ -1,4 +1,4 @@
-"""What jobs add to an environment: the role that they run as, the repository of their image, and the right to start them."""
+"""What jobs add to an environment: the role that they run as, the repository of their image, and the role that may start them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ def infrastructure(config: Config) -> cloudformation.Infrastructure:
     if not jobs.instance:
         return cloudformation.Infrastructure()
     part = cloudformation.read(FILE)
-    rights = part.pop("Statements")
-    statements = part["Resources"]["JobRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    delivery = part.pop("Delivery")
+    statements, rights = (
+        role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+        for role in (part["Resources"]["JobRole"], delivery["Resources"]["TrainRole"])
+    )
     for number, (bucket, prefix) in enumerate(map(_place, jobs.reads), 1):
         where = {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{bucket}"}
         objects = {"Fn::Sub": f"arn:${{AWS::Partition}}:s3:::{bucket}/{prefix}*"}
@@ -48,9 +51,9 @@ def infrastructure(config: Config) -> cloudformation.Infrastructure:
         (pull,) = (statement for statement in statements if statement["Sid"] == "Pull")
         own = {"Fn::Sub": f"arn:${{AWS::Partition}}:ecr:{region}:{account}:repository/{repository}"}
         pull["Resource"] = [pull["Resource"], own]
-        (find,) = (statement for statement in rights["deploy"] if statement["Sid"] == "FindImageOfJobs")
+        (find,) = (statement for statement in rights if statement["Sid"] == "FindImageOfJobs")
         find["Resource"] = [find["Resource"], own]
-    return cloudformation.Infrastructure(part, statements=rights)
+    return cloudformation.Infrastructure(part, delivery=delivery)
 
 
 def _place(uri: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ISSUER",
+    "REVIEWED",
     "WORKFLOWS",
     "Stack",
     "delivering",
@@ -26,14 +27,16 @@ __all__ = [
     "may_have_front",
     "names",
     "service",
+    "stages",
     "subject",
     "workflows",
 ]
 
 INFRA = Path(__file__).parent.parent / "infra"
 ISSUER = "token.actions.githubusercontent.com"
-# The workflow files whose jobs take a role, by the role's stage.
-WORKFLOWS = {"build": "build_test.yml", "plan": "deploy.yml", "deploy": "deploy.yml"}
+# The workflow files whose jobs take a role, by the role's stage; those that are reviewed do so in their environment on GitHub.
+WORKFLOWS = {"build": "build_test.yml", "plan": "deploy.yml", "deploy": "deploy.yml", "train": "train.yml"}
+REVIEWED = ("deploy", "train")
 # A deploy ends with the address, which it reads from the stack that makes it; and names one that [http] has no more.
 READ_FRONT: cloudformation.Tree = {
     "Sid": "ReadFront",
@@ -155,9 +158,14 @@ def workflows(config: Config, account: str) -> dict[str, dict[str, str]]:
             found[environment.branch] = {
                 "environment": environment.name,
                 "region": config.service.region,
-                **{stage: f"{role}-{stage}" for stage in ("build", "plan", "deploy")},
+                **{stage: f"{role}-{stage}" for stage in stages(config)},
             }
     return found
+
+
+def stages(config: Config) -> tuple[str, ...]:
+    """The stages of the service's workflows that take a role; there is a training only where ``[jobs]`` names an instance."""
+    return tuple(stage for stage in WORKFLOWS if stage != "train" or config.jobs.instance)
 
 
 def subject(config: Config) -> str:

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["claims_of", "expected", "given"]
 
 
-def given(environment: Environment, cloud: Cloud, name: str, claims: dict[str, Any]) -> list[Finding]:
-    """Check which roles of ``name`` (``<service>-<environment>``) accept these claims; for the others, which claim differs."""
+def given(config: Config, environment: Environment, cloud: Cloud, claims: dict[str, Any]) -> list[Finding]:
+    """Check which roles of the environment accept these claims; for the others, which claim differs."""
+    name = config.name_of(environment)
     bootstrap = f"invoke bootstrap --branch {environment.branch} --cloud {cloud.name}"
     remedy = _remedy(claims, environment, bootstrap)
     accepts = partial(_accepts, cloud, claims=claims, bootstrap=bootstrap, remedy=remedy)
-    return [look_at("trust", partial(accepts, f"{name}-{stage}"), cloud, stage) for stage in stacks.WORKFLOWS]
+    return [look_at("trust", partial(accepts, f"{name}-{stage}"), cloud, stage) for stage in stacks.stages(config)]
 
 
 def expected(config: Config, environment: Environment, cloud: Cloud) -> list[Finding]:
@@ -42,13 +43,13 @@ def expected(config: Config, environment: Environment, cloud: Cloud) -> list[Fin
     if cloud.name == "aws" and known.subject == "ids" and not known.owner_id:
         fix = f"{bootstrap}, which asks GitHub for them"
         findings.append(Finding("GitHub's numbers", False, Kind.NAMES_ALONE, fix=fix))
-    for stage, file in stacks.WORKFLOWS.items():
-        where = f"environment:{environment.name}" if stage == "deploy" else f"ref:{ref}"
+    for stage in stacks.stages(config):
+        where = f"environment:{environment.name}" if stage in stacks.REVIEWED else f"ref:{ref}"
         claims = {
             "iss": f"https://{stacks.ISSUER}",
             "aud": AUDIENCE,
             "sub": f"{subject}:{where}",
-            "job_workflow_ref": f"{known.repository}/.github/workflows/{file}@{ref}",
+            "job_workflow_ref": f"{known.repository}/.github/workflows/{stacks.WORKFLOWS[stage]}@{ref}",
             "repository_id": known.repository_id or None,
         }
         role = f"{config.name_of(environment)}-{stage}"

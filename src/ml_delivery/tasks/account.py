@@ -210,7 +210,7 @@ def doctor(
         found, opened = looking.account(config, environment, chosen(cloud))
         findings += found
     if environment and opened and claims:
-        findings += trust.given(environment, opened, config.name_of(environment), trust.claims_of(claims))
+        findings += trust.given(config, environment, opened, trust.claims_of(claims))
     elif environment and opened:
         findings += trust.expected(config, environment, opened)
     if environment and opened and (token := github.token()):
