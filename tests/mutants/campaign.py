@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-SECONDS = 600
+SECONDS = 600  # for the tests of a mutant; all of them together have six times as long
 KILLED, SURVIVED, INVALID = "killed", "SURVIVED", "INVALID"
 RUNNING: set[int] = set()  # the sessions of tests under way, which a cancel ends
 
@@ -92,18 +92,19 @@ def copy(into: Path) -> None:
     subprocess.run(["git", *words], cwd=into, check=True, stdout=subprocess.DEVNULL)
 
 
-def run(tests: tuple[str, ...], tree: Path) -> tuple[int, str]:
-    """pytest's exit code for ``tests`` in ``tree``, 1 if they take too long; and the last of what it printed."""
-    words = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "-p", "no:cacheprovider", *tests]
+def run(tests: tuple[str, ...], tree: Path, workers: int = 0, seconds: float = SECONDS) -> tuple[int, str]:
+    """pytest's exit code for ``tests`` in ``tree``, 1 if they take longer than ``seconds``; and the last of what it printed."""
+    words = [sys.executable, "-m", "pytest", "-n", str(workers), "-x", "-q", "-p", "no:cacheprovider", *tests]
     with tempfile.TemporaryFile("w+") as out:
         # In a session of its own, so that what a broken test leaves running can be ended.
         process = subprocess.Popen(words, cwd=tree, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
         RUNNING.add(process.pid)
         try:
-            code = process.wait(SECONDS)
+            code = process.wait(seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            code = process.wait() and 1
+            process.wait()
+            return 1, f"they took longer than {seconds:.0f} s"
         finally:
             RUNNING.discard(process.pid)
             if process.poll() is None:  # cancelled
@@ -154,7 +155,7 @@ def main() -> int:
             trees.put(Path(folder, str(number)))
         tests = tuple(sorted({test for one in chosen for test in one.tests}))
         print(f"{len(tests)} tests without a mutant, then {len(chosen)} mutants", flush=True)
-        code, printed = run(tests, Path(folder, "0"))
+        code, printed = run(tests, Path(folder, "0"), options.workers, 6 * SECONDS)
         if code:
             print(f"{printed}\nthe tests fail without any mutant", file=sys.stderr)
             return 2
