@@ -12,7 +12,22 @@ if TYPE_CHECKING:
     from ml_delivery.config import Config
     from ml_delivery.keys import Environment
 
-__all__ = ["NAMESPACE", "Alarm", "ByVersion", "Observed", "Panel", "Place", "Query", "own"]
+__all__ = [
+    "NAMESPACE",
+    "Alarm",
+    "ByVersion",
+    "Observed",
+    "Panel",
+    "Place",
+    "Query",
+    "cold_starts",
+    "failed_share",
+    "failing",
+    "own",
+    "own_by_version",
+    "quiet",
+    "slow",
+]
 
 # The namespace of the metrics that a service itself writes; part of the contract, like the dimension in ``own``.
 NAMESPACE = "MLService"
@@ -148,3 +163,62 @@ class Observed:
 def own(at: Place, id: str, metric: str, label: str = "", statistic: str = "Sum", shown: bool = True) -> Query:
     """A metric that the service itself writes into its log."""
     return Query(id, label, NAMESPACE, metric, statistic, (("Function", at.name),), shown=shown)
+
+
+def own_by_version(at: Place, id: str, metric: str, statistic: str = "Sum") -> Query:
+    """A metric that the service itself writes, of each version, labelled with the version."""
+    terms = f'{{{NAMESPACE},Function,Version}} Function="{at.name}" MetricName="{metric}"'
+    return Query(id, "${PROP('Dim.Version')}", expression=f"SEARCH('{terms}', '{statistic}', {{period}})")
+
+
+def failed_share(failed: tuple[Query, ...]) -> Panel:
+    """The panel of failed requests; the last of ``failed`` is their percentage."""
+    return Panel("failed-share", "Failed requests", "percent", "Of the users' requests; an alarm watches it.", failed)
+
+
+def cold_starts(at: Place) -> Panel:
+    """The panel of cold starts, which the service itself reports."""
+    about, found = "Requests that were the first in their process.", own(at, "cold", "ColdStarts", "cold starts")
+    return Panel("cold-starts", "Cold starts", "count", about, (found,))
+
+
+def failing(at: Place, failed: tuple[Query, ...]) -> Alarm:
+    """The alarm for failed requests; the last of ``failed`` is their percentage."""
+    return Alarm(
+        "errors",
+        "Requests fail",
+        "More of the users' requests fail than monitoring.max_errors allows.",
+        f"invoke logs --query errors {at.where}; if the newest release is to blame, invoke rollback {at.where}",
+        failed,
+        threshold=at.config.monitoring.max_errors,
+    )
+
+
+def slow(at: Place, p95: Query) -> Alarm:
+    """The alarm for latency, in milliseconds."""
+    return Alarm(
+        "slow",
+        "Requests are slow",
+        "The 95th percentile of latency is above monitoring.max_p95 milliseconds.",
+        f"invoke logs --query slow {at.where}; if it came with a release, invoke rollback {at.where}",
+        (p95,),
+        threshold=at.config.monitoring.max_p95,
+        needed=3,
+    )
+
+
+def quiet(at: Place, requests: Query, why: str, check: str) -> Alarm:
+    """The alarm for want of requests: ``why`` there may be none, and what to ``check`` if ``invoke call`` is answered."""
+    minutes = at.config.monitoring.quiet
+    return Alarm(
+        "quiet",
+        "No requests arrive",
+        f"There was no request for monitoring.quiet minutes: {why}.",
+        f"invoke call /healthz {at.where}; if that answers, check {check}",
+        (requests,),
+        threshold=1,
+        below=True,
+        periods=minutes,
+        needed=minutes,
+        missing="breaching",
+    )

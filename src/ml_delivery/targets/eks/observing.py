@@ -7,7 +7,8 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Container-Insight
 
 from __future__ import annotations
 
-from ml_delivery.observed import NAMESPACE, Alarm, ByVersion, Observed, Panel, Place, Query, own
+from ml_delivery import observed
+from ml_delivery.observed import Alarm, ByVersion, Observed, Panel, Place, Query, own, own_by_version
 from ml_delivery.targets.eks import settings
 
 __all__ = ["observe"]
@@ -23,28 +24,28 @@ def observe(at: Place) -> Observed:
             "Requests by version",
             "count",
             "Users' requests by the version that answered; a deploy shifts them from one version to the next.",
-            (_by_version(at, "requests", "Failures", "SampleCount"),),
+            (own_by_version(at, "requests", "Failures", "SampleCount"),),
         ),
         Panel(
             "errors",
             "Restarts by version",
             "count",
             "Processes that ended, by themselves or by their memory limit, and started again; a canary deploy watches them.",
-            (_by_version(at, "errors", "Restarts", "Sum"),),
+            (own_by_version(at, "errors", "Restarts"),),
         ),
         Panel(
             "latency-by-version",
             "p95 by version",
             "ms",
             "The 95th percentile of latency by version; a canary deploy watches it.",
-            (_by_version(at, "p95", "Latency", "p95"),),
+            (own_by_version(at, "p95", "Latency", "p95"),),
         ),
         Panel(
             "failures-by-version",
             "Status 5xx by version",
             "count",
             "Answers with status 500 and above by version; a canary deploy watches them.",
-            (_by_version(at, "failures", "Failures", "Sum"),),
+            (own_by_version(at, "failures", "Failures"),),
         ),
     )
     return Observed(
@@ -53,12 +54,6 @@ def observe(at: Place) -> Observed:
         log_group=f"/ml-service/{at.name}",
         by_version=by_version,
     )
-
-
-def _by_version(at: Place, id: str, metric: str, statistic: str) -> Query:
-    """The service's own metric of each version, labelled with the version."""
-    terms = f'{{{NAMESPACE},Function,Version}} Function="{at.name}" MetricName="{metric}"'
-    return Query(id, "${PROP('Dim.Version')}", expression=f"SEARCH('{terms}', '{statistic}', {{period}})")
 
 
 def _insights(at: Place, id: str, metric: str, label: str, statistic: str) -> Query:
@@ -91,9 +86,7 @@ def _requests(at: Place, by_version: ByVersion) -> tuple[Panel, ...]:
             "Users' requests, and those answered with status 500 and above.",
             (_requested(at, "requests"), own(at, "answered", "Failures", "status 500 and above")),
         ),
-        Panel(
-            "failed-share", "Failed requests", "percent", "Of the users' requests; an alarm watches it.", _failed(at)
-        ),
+        observed.failed_share(_failed(at)),
         by_version.errors,
         *([by_version.failures] if by_version.failures else []),
         Panel(
@@ -136,58 +129,29 @@ def _pods(at: Place) -> tuple[Panel, ...]:
                 _insights(at, "memory", "pod_memory_utilization_over_pod_limit", "memory", "Average"),
             ),
         ),
-        Panel(
-            "cold-starts",
-            "Cold starts",
-            "count",
-            "Requests that were the first in their process.",
-            (own(at, "cold", "ColdStarts", "cold starts"),),
-        ),
+        observed.cold_starts(at),
     )
 
 
 def _alarms(at: Place) -> tuple[Alarm, ...]:
     """The alarms, most urgent first, with the limits in ``[monitoring]``."""
-    where, limits = at.where, at.config.monitoring
     return (
-        Alarm(
-            "errors",
-            "Requests fail",
-            "More of the users' requests fail than monitoring.max_errors allows.",
-            f"invoke logs --query errors {where}; if the newest release is to blame, invoke rollback {where}",
-            _failed(at),
-            threshold=limits.max_errors,
-        ),
-        Alarm(
-            "slow",
-            "Requests are slow",
-            "The 95th percentile of latency is above monitoring.max_p95 milliseconds.",
-            f"invoke logs --query slow {where}; if it came with a release, invoke rollback {where}",
-            (own(at, "p95", "Latency", "p95", "p95"),),
-            threshold=limits.max_p95,
-            needed=3,
-        ),
+        observed.failing(at, _failed(at)),
+        observed.slow(at, own(at, "p95", "Latency", "p95", "p95")),
         Alarm(
             "restarts",
             "Pods restart",
             "Processes of pods end, by themselves or because they need more than function.memory, and are started again.",
-            f"invoke logs {where}; if it came with a release, invoke rollback {where}",
+            f"invoke logs {at.where}; if it came with a release, invoke rollback {at.where}",
             (own(at, "restarts", "Restarts", "restarts"),),
             threshold=0,
             periods=1,
             needed=1,
         ),
-        Alarm(
-            "quiet",
-            "No requests arrive",
-            "There was no request for monitoring.quiet minutes: the service can't be reached, it is not used, or no agent in "
-            "the cluster sends its lines.",
-            f"invoke call /healthz {where}; if that answers, check what calls the service, and the cluster's agent",
-            (_requested(at, "requests"),),
-            threshold=1,
-            below=True,
-            periods=limits.quiet,
-            needed=limits.quiet,
-            missing="breaching",
+        observed.quiet(
+            at,
+            _requested(at, "requests"),
+            "the service can't be reached, it is not used, or no agent in the cluster sends its lines",
+            "what calls the service, and the cluster's agent",
         ),
     )

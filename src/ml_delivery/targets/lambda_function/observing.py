@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ml_delivery.observed import NAMESPACE, Alarm, ByVersion, Observed, Panel, Place, Query, own
+from ml_delivery import observed
+from ml_delivery.observed import Alarm, ByVersion, Observed, Panel, Place, Query, own, own_by_version
 from ml_delivery.targets.lambda_function import settings
 from ml_delivery.targets.lambda_function.alias import ALIAS
 from ml_delivery.targets.lambda_function.costs import DOLLARS_PER_REQUEST, dollars_per_gb_second
@@ -44,7 +45,7 @@ def observe(at: Place) -> Observed:
             "Status 5xx by version",
             "count",
             "Answers with status 500 and above by version, as the service reports them; a canary deploy watches them.",
-            (_failures_by_version(at),),
+            (own_by_version(at, "failures", "Failures"),),
         ),
     )
     queries = (Path(__file__).parent / "queries").glob("*.txt")
@@ -77,12 +78,6 @@ def _by_version(at: Place, id: str, metric: str, statistic: str) -> Query:
     )
 
 
-def _failures_by_version(at: Place) -> Query:
-    """The service's own metric of each version, labelled with the version."""
-    terms = f'{{{NAMESPACE},Function,Version}} Function="{at.name}" MetricName="Failures"'
-    return Query("failures", "${PROP('Dim.Version')}", expression=f"SEARCH('{terms}', 'Sum', {{period}})")
-
-
 def _failures(at: Place) -> tuple[Query, ...]:
     """Percent of the users' requests that failed: Lambda's errors, and responses with status 500 and above."""
     return (
@@ -107,9 +102,7 @@ def _requests(at: Place, by_version: ByVersion) -> tuple[Panel, ...]:
                 own(at, "answered", "Failures", "status 500 and above"),
             ),
         ),
-        Panel(
-            "failed-share", "Failed requests", "percent", "Of the users' requests; an alarm watches it.", _failures(at)
-        ),
+        observed.failed_share(_failures(at)),
         by_version.errors,
         *([by_version.failures] if by_version.failures else []),
         Panel(
@@ -128,13 +121,7 @@ def _capacity(at: Place) -> tuple[Panel, ...]:
     seconds = f"FILL(spent, 0) / 1000 * {settings.of(at.environment).memory} / 1024"
     dollars = f"1000 * ({DOLLARS_PER_REQUEST:.7f} + {seconds} * {price} / calls)"
     return (
-        Panel(
-            "cold-starts",
-            "Cold starts",
-            "count",
-            "Requests that were the first in their process.",
-            (own(at, "cold", "ColdStarts", "cold starts"),),
-        ),
+        observed.cold_starts(at),
         Panel(
             "throttles",
             "Throttles",
@@ -165,45 +152,23 @@ def _capacity(at: Place) -> tuple[Panel, ...]:
 
 def _alarms(at: Place) -> tuple[Alarm, ...]:
     """The alarms, most urgent first, with the limits in ``[monitoring]``."""
-    where, limits = at.where, at.config.monitoring
     return (
-        Alarm(
-            "errors",
-            "Requests fail",
-            "More of the users' requests fail than monitoring.max_errors allows.",
-            f"invoke logs --query errors {where}; if the newest release is to blame, invoke rollback {where}",
-            _failures(at),
-            threshold=limits.max_errors,
-        ),
-        Alarm(
-            "slow",
-            "Requests are slow",
-            "The 95th percentile of latency is above monitoring.max_p95 milliseconds.",
-            f"invoke logs --query slow {where}; if it came with a release, invoke rollback {where}",
-            (_alias(at, "p95", "Duration", "p95", statistic="p95"),),
-            threshold=limits.max_p95,
-            needed=3,
-        ),
+        observed.failing(at, _failures(at)),
+        observed.slow(at, _alias(at, "p95", "Duration", "p95", statistic="p95")),
         Alarm(
             "throttled",
             "Requests are throttled",
             "Lambda refuses calls because they would exceed the concurrency limit of the function or the account.",
-            f"invoke status {where}; then raise the account's quota, or the function's reserved concurrency",
+            f"invoke status {at.where}; then raise the account's quota, or the function's reserved concurrency",
             (_function(at, "throttles", "Throttles", "throttled"),),
             threshold=0,
             periods=1,
             needed=1,
         ),
-        Alarm(
-            "quiet",
-            "No requests arrive",
-            "There was no request for monitoring.quiet minutes: the service can't be reached, or it is not used.",
-            f"invoke call /healthz {where}; if that answers, check what calls the function",
-            (_alias(at, "requests", "Invocations", "requests"),),
-            threshold=1,
-            below=True,
-            periods=limits.quiet,
-            needed=limits.quiet,
-            missing="breaching",
+        observed.quiet(
+            at,
+            _alias(at, "requests", "Invocations", "requests"),
+            "the service can't be reached, or it is not used",
+            "what calls the function",
         ),
     )
