@@ -134,6 +134,14 @@ def test_pipeline_runs_its_steps(place: Pipes) -> None:
     assert container["ModelDataUrl"] == job["ModelArtifacts"]["S3ModelArtifacts"]
     assert package["ModelPackageDescription"].startswith("read pipelines-")
     assert package["ModelApprovalStatus"] == "PendingManualApproval"
+    listing = {"PipelineExecutionArn": found["PipelineExecutionArn"], "SortOrder": "Ascending", "MaxResults": 3}
+    first = place.aws.list_pipeline_execution_steps(**listing)
+    rest = place.aws.list_pipeline_execution_steps(**listing, NextToken=first["NextToken"])
+    pages = [*first["PipelineExecutionSteps"], *rest["PipelineExecutionSteps"]]
+    assert [step["StepName"] for step in pages] == list(steps)
+    assert "Invalid pagination token" in message_of(
+        lambda: place.aws.list_pipeline_execution_steps(**listing, NextToken="x")
+    )
     assert "The pipeline has no parameter Other" in message_of(lambda: place.start("whole", Other="1"))
     assert "The parameter Limit is no Float" in message_of(lambda: place.start("whole", Limit="small"))
     assert place.aws.delete_pipeline(PipelineName="whole")["PipelineArn"] == arn

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from embedded_aws.sagemaker import definitions, roles, shapes, store, tags
+from embedded_aws.sagemaker import definitions, roles, store, tags
 from embedded_aws.sagemaker.executions import Execution
 from embedded_aws.sagemaker.refusal import Refusal
 from embedded_aws.sagemaker.store import Record
@@ -160,18 +160,12 @@ def find_steps(request: Record) -> Record:
     """The steps of an execution that have begun."""
     steps = _execution(request.get("PipelineExecutionArn", ""))["_steps"]
     steps = steps if request.get("SortOrder") == "Ascending" else steps[::-1]
-    size, begin = int(request.get("MaxResults") or 20), int(request.get("NextToken") or 0)
-    operation, member = "ListPipelineExecutionSteps", "PipelineExecutionSteps"
-    found = {member: [shapes.summary(operation, member, step) for step in steps[begin : begin + size]]}
-    return found | ({"NextToken": str(begin + size)} if len(steps) > begin + size else {})
+    return store.page("ListPipelineExecutionSteps", "PipelineExecutionSteps", steps, request, most=20)
 
 
 def abandon() -> None:
     """Fail the executions that ran when the emulator ended."""
-    for _, _, record in store.everywhere("executions"):
-        if record["PipelineExecutionStatus"] in ("Executing", "Stopping"):
-            reason = "InternalServerError: the embedded AWS ended while the pipeline ran"
-            record |= {"PipelineExecutionStatus": "Failed", "FailureReason": reason, "LastModifiedTime": store.now()}
+    store.abandon("executions", "PipelineExecutionStatus", ("Executing", "Stopping"), "LastModifiedTime")
 
 
 OPERATIONS = {

@@ -215,10 +215,7 @@ def find(request: Record) -> Record:
 
 def abandon() -> None:
     """Fail the jobs that ran when the emulator ended."""
-    for _, _, record in store.everywhere("processing"):
-        if record["ProcessingJobStatus"] in RUNNING:
-            reason = "InternalServerError: the embedded AWS ended while the job ran"
-            record |= {"ProcessingJobStatus": "Failed", "FailureReason": reason, "ProcessingEndTime": store.now()}
+    store.abandon("processing", "ProcessingJobStatus", RUNNING, "ProcessingEndTime")
 
 
 OPERATIONS = {

@@ -89,13 +89,32 @@ def listed(
     kept.sort(key=lambda r: str(r.get(name)) if by_name else r["CreationTime"])
     if request.get("SortOrder", "Descending") == "Descending":
         kept.reverse()
-    size = int(request.get("MaxResults") or 10)
+    return page(operation, member, kept, request)
+
+
+def page(operation: str, member: str, records: list[Record], request: Record, most: int = 10) -> dict[str, Any]:
+    """The page of summaries that the request asks for, in the order of ``records``; ``most`` if it names no number.
+
+    Raises:
+        Refusal: no answer has given that token.
+    """
+    size = int(request.get("MaxResults") or most)
     try:
         start = int(request.get("NextToken") or 0)
     except ValueError:
         raise Refusal("Invalid pagination token") from None
-    answer: dict[str, Any] = {member: [shapes.summary(operation, member, r) for r in kept[start : start + size]]}
-    return answer | ({"NextToken": str(start + size)} if len(kept) > start + size else {})
+    answer: dict[str, Any] = {member: [shapes.summary(operation, member, r) for r in records[start : start + size]]}
+    return answer | ({"NextToken": str(start + size)} if len(records) > start + size else {})
+
+
+def abandon(kind: str, status: str, running: tuple[str, ...], *times: str) -> None:
+    """Fail what ran when the emulator ended: what is ``running`` by the member ``status``; its ``times`` are now."""
+    for _, _, record in everywhere(kind):
+        if record[status] in running:
+            reason = "InternalServerError: the embedded AWS ended while it ran"
+            record |= {status: "Failed", "FailureReason": reason, **dict.fromkeys(times, now())}
+            if "SecondaryStatus" in record:  # of a training
+                record["SecondaryStatus"] = "Failed"
 
 
 BOUNDS: tuple[tuple[str, str, Callable[[float, float], bool]], ...] = (

@@ -290,11 +290,7 @@ def find(request: Record) -> Record:
 
 def abandon() -> None:
     """Fail the jobs that ran when the emulator ended."""
-    for _, _, record in store.everywhere("training"):
-        if record["TrainingJobStatus"] in RUNNING:
-            reason = "InternalServerError: the embedded AWS ended while the job ran"
-            record |= {"TrainingJobStatus": "Failed", "SecondaryStatus": "Failed", "FailureReason": reason}
-            record |= {"TrainingEndTime": store.now(), "LastModifiedTime": store.now()}
+    store.abandon("training", "TrainingJobStatus", RUNNING, "TrainingEndTime", "LastModifiedTime")
 
 
 OPERATIONS = {

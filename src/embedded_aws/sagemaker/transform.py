@@ -190,10 +190,7 @@ def stop(request: Record) -> Record:
 
 def abandon() -> None:
     """Fail the jobs that ran when the emulator ended."""
-    for _, _, record in store.everywhere("transform"):
-        if record["TransformJobStatus"] in RUNNING:
-            reason = "InternalServerError: the embedded AWS ended while the job ran"
-            record |= {"TransformJobStatus": "Failed", "FailureReason": reason, "TransformEndTime": store.now()}
+    store.abandon("transform", "TransformJobStatus", RUNNING, "TransformEndTime")
 
 
 OPERATIONS = {"CreateTransformJob": create, "DescribeTransformJob": describe, "StopTransformJob": stop}

@@ -112,11 +112,7 @@ def find_jobs(request: Record) -> Record:
 
 def abandon() -> None:
     """Fail the jobs that ran when the emulator ended."""
-    for _, _, record in store.everywhere("tuning"):
-        if record["HyperParameterTuningJobStatus"] in RUNNING:
-            reason = "InternalServerError: the embedded AWS ended while the job ran"
-            record |= {"HyperParameterTuningJobStatus": "Failed", "FailureReason": reason}
-            record |= {"HyperParameterTuningEndTime": store.now()}
+    store.abandon("tuning", "HyperParameterTuningJobStatus", RUNNING, "HyperParameterTuningEndTime")
 
 
 OPERATIONS = {
