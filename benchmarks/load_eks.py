@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
-from faults import conflict, faults, kill
-from faults.harness import apart
+from faults import conflict, faults
 from podding import Callers, Podded
+from steady import deploys, kills
 from tiny import Tiny
 
 from ml_delivery import emulator
-from ml_delivery.errors import Refused
 
 SHIFT = r"PATCH .*/httproutes/live"
 DOWN = 20.0
@@ -55,43 +52,6 @@ def cluster_seconds(service: Podded) -> float:
     took = time.monotonic() - began
     client.delete(service.paths.deployments(name))
     return took
-
-
-def deploys(service: Podded) -> tuple[list[float], list[float]]:
-    """Ten deploys, one of them broken, and three rollbacks; how long each took that was verified."""
-    took: list[float] = []
-    back: list[float] = []
-    for number in range(1, 11):
-        began = time.monotonic()
-        if number == 5:
-            try:
-                service.deploy(NOTE="5", BAD="raises")
-            except Refused as refusal:
-                print(f"refused within {time.monotonic() - began:.1f} s: {refusal.message[:100]}…")
-            continue
-        service.deploy(NOTE=str(number))
-        took.append(time.monotonic() - began)
-        if number % 3 == 0:
-            began = time.monotonic()
-            service.rollback()
-            back.append(time.monotonic() - began)
-    return took, back
-
-
-def kills(service: Podded) -> int:
-    """Kill a deploy after each of its writes, one after the other, and deploy again; how many were struck."""
-    at = 0
-    while True:
-        at += 1
-        print(f"kill -9 after write {at}", flush=True)
-        before = service.open().ledger.head().newest
-        again = partial(service.deploy, NOTE=f"kill {at}")
-        code = apart(again, kill(at))[0]
-        again()
-        assert service.open().ledger.head().newest == before + 1, at
-        assert (service.problems(), service.orphans()) == ([], set()), at
-        if code != -signal.SIGKILL:
-            return at - 1
 
 
 def down(service: Podded) -> float:
@@ -131,9 +91,10 @@ def main() -> int:
             service.deploy(NOTE="first")
             own = cluster_seconds(service)
             callers = Callers(service)
-            took, back = deploys(service)
+            took, back = deploys(service, bad="raises")
             if asked.kills:
-                print(f"killed after each of {kills(service)} writes, and continued")
+                struck = kills(service, lambda: [*service.problems(), *service.orphans()])
+                print(f"killed after each of {struck} writes, and continued")
             if asked.down:
                 print(f"API server down for {DOWN:.0f} s in mid-shift: verified after {down(service):.1f} s in all")
             met, problems = callers.stop(), service.problems()

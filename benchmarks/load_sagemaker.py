@@ -10,68 +10,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 from endpointing import Callers, Varied, with_base
-from faults import kill
-from faults.harness import apart
+from steady import deploys, kills
 from tiny import Tiny
 
 from ml_delivery import emulator
-from ml_delivery.errors import PipelineError, Refused
+from ml_delivery.errors import PipelineError
 
 RATE = 100.0
-DEPLOYS, BROKEN, BACK = 10, 5, 3  # how many, which one is broken, and after how many each is rolled back
-
-
-def deploys(service: Varied) -> tuple[list[float], list[float]]:
-    """How long the deploys took that were verified, and the rollbacks."""
-    took: list[float] = []
-    back: list[float] = []
-    for number in range(1, DEPLOYS + 1):
-        began = time.monotonic()
-        if number == BROKEN:
-            try:
-                service.deploy(NOTE=str(number), BAD="1")
-            except Refused as refusal:
-                print(f"refused within {time.monotonic() - began:.1f} s: {refusal.message[:100]}…")
-            continue
-        service.deploy(NOTE=str(number))
-        took.append(time.monotonic() - began)
-        if number % BACK == 0:
-            began = time.monotonic()
-            service.rollback()
-            back.append(time.monotonic() - began)
-    return took, back
 
 
 def faulty(service: Varied) -> list[str]:
     """What does not fit together, and what is there beside it."""
     return [*service.problems(), *service.orphans(), *service.unused()]
-
-
-def kills(service: Varied) -> int:
-    """Kill a deploy after each of its writes, one after the other, and deploy again; how many were struck."""
-    at = 0
-    while True:
-        at += 1
-        print(f"kill -9 after write {at}", flush=True)
-        before = service.open().ledger.head().newest
-        again = partial(service.deploy, NOTE=f"kill {at}")
-        code = apart(again, kill(at))[0]
-        again()
-        assert service.open().ledger.head().newest == before + 1, at
-        assert faulty(service) == [], at
-        if code != -signal.SIGKILL:
-            return at - 1
 
 
 def main() -> int:
@@ -93,9 +52,9 @@ def main() -> int:
             service = Varied(tiny)
             service.deploy(NOTE="first")
             callers, began = Callers(service, RATE), time.monotonic()
-            took, back = deploys(service)
+            took, back = deploys(service, bad="1")
             if asked.kills:
-                print(f"killed after each of {kills(service)} writes, and continued")
+                print(f"killed after each of {kills(service, lambda: faulty(service))} writes, and continued")
             met, seconds, problems = callers.stop(), time.monotonic() - began, faulty(service)
         finally:
             emulator.down(tiny.root)

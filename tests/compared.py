@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from faults.harness import KEEP, Service
 from tiny import TEMPLATE, Tiny
 
@@ -41,6 +42,18 @@ def make(shared: Path, folder: Path) -> Service:
     shutil.copytree(TEMPLATE / "src/ml_service", tiny.root / "src/ml_service", ignore=shutil.ignore_patterns("__*__"))
     (tiny.root / "src/ml_service/__init__.py").touch()
     return Service(tiny, RULES, HANDLER)
+
+
+@pytest.fixture(scope="module")
+def pushed(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """For all tests of a file."""
+    return make(shared, tmp_path_factory.mktemp("ab"))
+
+
+@pytest.fixture
+def service(pushed: Service) -> Service:
+    """With two verified releases, of which the second one serves."""
+    return prepare(pushed)
 
 
 def prepare(service: Service) -> Service:

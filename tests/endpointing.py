@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ import endpointed
 import podded
 import pytest
 from botocore.config import Config as Options
-from faults.harness import Met, Service, Users
+from faults.harness import Service
+from steady import THREADS, Steady
 from tiny import Tiny
 
 from ml_delivery.containers import engines
@@ -24,7 +24,6 @@ from ml_delivery.keys import Deploy
 from ml_delivery.targets.sagemaker.deployer import SagemakerDeployer
 
 KEEP = Deploy(keep=1, keep_days=0)
-THREADS = 20
 
 
 @contextlib.contextmanager
@@ -100,7 +99,7 @@ def users(service: Tiny) -> Iterator[list[str]]:
                 runtime.invoke_endpoint(
                     EndpointName=deployer.names.endpoint, Body=b"{}", CustomAttributes="GET /version"
                 )
-            except Exception as error:
+            except Exception as error:  # whatever it is, a user has no answer
                 failed.append(str(error))
 
     threads = [threading.Thread(target=call) for _ in range(2)]
@@ -141,36 +140,23 @@ class Varied(Service):
         return {one["EndpointConfigName"] for one in listed} - ({state.config} if state else set())
 
 
-class Callers(Users):
-    """Users of the endpoint, so many requests a second, none made twice; a request is late rather than left out."""
+class Callers(Steady):
+    """Users of the endpoint."""
 
     def __init__(self, service: Varied, rate: float = 100.0) -> None:
         super().__init__(service, rate, "/version")
 
-    def use(self, service: Service, rate: float, path: str, told: Callable[[], bool]) -> Met:
+    def caller(self, service: Service, path: str) -> Callable[[], str]:
         cloud = service.open().cloud
         once = Options(retries={"total_max_attempts": 1}, max_pool_connections=THREADS)
         runtime = cloud._session.create_client("sagemaker-runtime", endpoint_url=cloud._endpoint, config=once)
-        failures: list[str] = []
-        requests, ended = [0] * THREADS, threading.Event()
+        asked = {"EndpointName": service.name, "Body": b"{}", "CustomAttributes": f"GET {path}"}
 
-        def call(number: int) -> None:
-            due = time.monotonic() + number / rate
-            while not ended.wait(max(0.0, due - time.monotonic())):
-                due += THREADS / rate
-                requests[number] += 1
-                try:
-                    asked = {"EndpointName": service.name, "Body": b"{}", "CustomAttributes": f"GET {path}"}
-                    json.loads(runtime.invoke_endpoint(**asked)["Body"].read())
-                except Exception as error:
-                    failures.append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")
+        def ask() -> str:
+            try:
+                json.loads(runtime.invoke_endpoint(**asked)["Body"].read())
+            except Exception as error:  # whatever it is, a user has no answer
+                return f"{type(error).__name__}: {error}"
+            return ""
 
-        threads = [threading.Thread(target=call, args=(number,)) for number in range(THREADS)]
-        for thread in threads:
-            thread.start()
-        while not told():
-            time.sleep(0.1)
-        ended.set()
-        for thread in threads:
-            thread.join()
-        return Met(sum(requests), len(failures), failures)
+        return ask

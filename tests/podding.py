@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +14,8 @@ from urllib.parse import urlsplit
 import podded
 from clusters import Cluster
 from emulated import client
-from faults.harness import Met, Service, Users
+from faults.harness import Service
+from steady import Steady
 from tiny import Tiny
 
 from ml_delivery import emulator
@@ -27,7 +27,6 @@ from ml_delivery.targets.eks.deployer import EksDeployer
 from ml_delivery.targets.eks.names import Paths
 
 KEEP = Deploy(keep=2, keep_days=0)
-THREADS = 20
 REQUEST = '[probe]\npaths = ["/readyz"]\n\n[[probe.requests]]\nmethod = "POST"\npath = "/asked"\n\n[promote]'
 # Fails as its variables say: it does not start, needs too much memory, or is never ready.
 BAD = {
@@ -151,42 +150,27 @@ def without(service: Podded, admin: Client, stage: str, right: Right) -> Iterato
         put(listed)
 
 
-class Callers(Users):
-    """Users at the Gateway, each request with a connection of its own, and none made twice."""
+class Callers(Steady):
+    """Users at the Gateway, each request with a connection of its own."""
 
     def __init__(self, service: Podded, rate: float = 100.0) -> None:
         self._address = urlsplit(service.deployer.address({})).netloc
         super().__init__(service, rate, "/")
 
-    def use(self, service: Service, rate: float, path: str, told: Callable[[], bool]) -> Met:
-        failures: list[str] = []
-        requests, ended = [0] * THREADS, threading.Event()
+    def caller(self, service: Service, path: str) -> Callable[[], str]:
+        def ask() -> str:
+            connection = http.client.HTTPConnection(self._address, timeout=30)
+            try:
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                text = answer.read()
+                return f"{answer.status} {text[:200]!r}" if answer.status != 200 else ""
+            except (OSError, http.client.HTTPException) as error:
+                return f"{type(error).__name__}: {error}"
+            finally:
+                connection.close()
 
-        def call(number: int) -> None:
-            due = time.monotonic() + number / rate
-            while not ended.wait(max(0.0, due - time.monotonic())):
-                due += THREADS / rate
-                requests[number] += 1
-                connection = http.client.HTTPConnection(self._address, timeout=30)
-                try:
-                    connection.request("GET", path)
-                    answer = connection.getresponse()
-                    if (text := answer.read()) and answer.status != 200:
-                        failures.append(f"{time.strftime('%H:%M:%S')} {answer.status} {text[:200]!r}")
-                except (OSError, http.client.HTTPException) as error:
-                    failures.append(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")
-                finally:
-                    connection.close()
-
-        threads = [threading.Thread(target=call, args=(number,)) for number in range(THREADS)]
-        for thread in threads:
-            thread.start()
-        while not told():
-            time.sleep(0.1)
-        ended.set()
-        for thread in threads:
-            thread.join()
-        return Met(sum(requests), len(failures), failures)
+        return ask
 
 
 def foreign(name: str) -> Tree:

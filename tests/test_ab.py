@@ -7,12 +7,11 @@ import re
 import signal
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import json_shapes
 import pytest
-from compared import RULE, events, make, prepare, start, stop, weights
+from compared import RULE, events, pushed, service, start, stop, weights
 from faults import faults, kill
 from faults.harness import Service, apart
 
@@ -20,17 +19,7 @@ from ml_delivery.errors import Refused
 from ml_delivery.experiments import reading as readings
 from ml_delivery.records import STARTING, STOPPED, VERIFIED
 
-
-@pytest.fixture(scope="module")
-def pushed(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Service:
-    """For all tests of this file."""
-    return make(shared, tmp_path_factory.mktemp("ab"))
-
-
-@pytest.fixture
-def service(pushed: Service) -> Service:
-    """With two verified releases, of which the second one serves."""
-    return prepare(pushed)
+__all__ = ["pushed", "service"]  # fixtures
 
 
 def call(service: Service, count: int) -> list[int]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from compared import RULE, events, make, prepare, start, stop, weights
+from compared import RULE, events, pushed, service, start, stop, weights
 from faults.harness import Service
 from measured import CANARY
 
@@ -16,17 +15,7 @@ from ml_delivery.release import deploy
 from ml_delivery.target import Deployer
 from ml_delivery.targets.eks.deployer import EksDeployer
 
-
-@pytest.fixture(scope="module")
-def pushed(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Service:
-    """For all tests of this file."""
-    return make(shared, tmp_path_factory.mktemp("ab"))
-
-
-@pytest.fixture
-def service(pushed: Service) -> Service:
-    """With two verified releases, of which the second one serves."""
-    return prepare(pushed)
+__all__ = ["pushed", "service"]  # fixtures
 
 
 def test_deploy_is_refused_while_an_ab_runs(service: Service) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from collections.abc import Iterator
 
@@ -17,7 +16,7 @@ from issuer import Issuer
 from jobs import pushed
 from roles import ACCOUNT
 from tiny import PYTHON
-from workflow import WORKFLOWS, Event, Runner
+from workflow import WORKFLOWS, Event, Runner, bootstrapped
 
 from ml_delivery import emulator
 
@@ -57,11 +56,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
 @pytest.fixture(scope="module")
 def delivery(runner: Runner) -> str:
     """The variable that ``invoke bootstrap`` prints."""
-    words = [".venv/bin/invoke", "bootstrap"]
-    printed = subprocess.run(words, cwd=runner.checkout, check=True, capture_output=True, text=True).stdout
-    found = re.search(r"^  DELIVERY = (.*)$", printed, re.M)
-    assert found
-    return found[1]
+    return bootstrapped(runner.checkout)
 
 
 def test_training_and_tuning_run_after_their_cost_was_shown(runner: Runner, delivery: str) -> None:

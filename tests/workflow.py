@@ -98,6 +98,25 @@ class Event:
         return known[condition]
 
 
+STEPS = [
+    (workflow, job, step)
+    for workflow, document in WORKFLOWS.items()
+    for job, content in document["jobs"].items()
+    for step in content["steps"]
+]
+# What is no call of ours, and why.
+ALLOWED = {"exit 1": "fails the gate; calls nothing"}
+
+
+def bootstrapped(checkout: Path) -> str:
+    """The variable that ``invoke bootstrap`` prints."""
+    words = [".venv/bin/invoke", "bootstrap"]
+    printed = subprocess.run(words, cwd=checkout, check=True, capture_output=True, text=True).stdout
+    found = re.search(r"^  DELIVERY = (.*)$", printed, re.M)
+    assert found
+    return found[1]
+
+
 class Runner:
     """Runs jobs in a checkout, whose AWS is the embedded one."""
 
