@@ -20,7 +20,7 @@ from test_jobs_tune import SETTINGS, TRIAL
 from test_notify import slack
 from tiny import Tiny
 
-from ml_delivery.jobs import inside, sagemaker, steps
+from ml_delivery.jobs import inside, pipeline, sagemaker, steps
 
 RUN = ("pipeline", "--run")
 PROMOTION = """\
@@ -211,6 +211,14 @@ def valid(document: dict[str, Any]) -> None:
     """Compare it with the public schema, where that is; it states no licence."""
     if schema := os.environ.get("PIPELINE_DEFINITION_SCHEMA"):
         jsonschema.validate(document, json.loads(Path(schema).read_text()))
+
+
+@pytest.mark.parametrize("name", ["/etc/x", "../x", "models/../../x", ".git/hooks/pre-commit", "lib/.git/config"])
+def test_archive_of_a_job_writes_nothing_beside_the_service(name: str) -> None:
+    """What a job leaves is from outside; what it may change is seen by ``git diff``."""
+    assert not pipeline._inside(name)
+    assert pipeline._inside("models/a.onnx")
+    assert pipeline._inside(".github/x")
 
 
 def test_mistyped_pipelines_are_refused(service: Training) -> None:

@@ -188,8 +188,9 @@ def _apply(context: Context, wanted: Rendered, evaluation: Mapping[str, Any]) ->
 
 
 def _inside(name: str) -> bool:
+    """Whether a file of a job's archive belongs into the service's folder: not beside it, nor where git runs hooks from, unseen."""
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts
+    return not path.is_absolute() and not {"..", ".git"} & set(path.parts)
 
 
 def _dataset(context: Context, wanted: Rendered) -> str:
