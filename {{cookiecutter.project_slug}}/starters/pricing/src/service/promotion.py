@@ -35,7 +35,7 @@ class Gate:
         boundary: the largest share of recommendations at the end of what was seen.
         regret: the largest mean revenue regret, when the truth is known.
         slack: how much worse than the champion the model may be, in MAE, deviance and regret.
-        answer: the longest median time of an answer, in milliseconds; megabytes: the largest file.
+        answer: the longest median processor time of an answer, in milliseconds; megabytes: the largest file.
     """
 
     gain: float
