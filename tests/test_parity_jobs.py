@@ -16,7 +16,7 @@ from issuer import Issuer
 from jobs import pushed
 from roles import ACCOUNT
 from tiny import PYTHON
-from workflow import WORKFLOWS, Event, Runner, bootstrapped
+from workflow import WORKFLOWS, Event, Runner, asked, bootstrapped
 
 from ml_delivery import emulator
 
@@ -86,6 +86,7 @@ def test_training_and_tuning_run_after_their_cost_was_shown(runner: Runner, deli
 def test_role_of_jobs_deploys_nothing(runner: Runner, delivery: str) -> None:
     """The service's code runs beside it: its workflow can't take the deploy role, nor this one write what a deploy reads."""
     roles = json.loads(delivery)["main"]
+    assert set(roles) == asked()
     endpoint = {"region_name": "eu-west-1", "endpoint_url": runner.endpoint}
     sts = Session().create_client("sts", config=Options(signature_version=UNSIGNED), **endpoint)
 

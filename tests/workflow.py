@@ -39,6 +39,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 WORKFLOWS = {path.name: read(path) for path in sorted((TEMPLATE / ".github/workflows").glob("*.yml"))}
+OF_BRANCH = re.compile(r"fromJSON\(vars\.DELIVERY\)\[github\.ref_name\]\.(\w+)")
+
+
+def asked() -> set[str]:
+    """The keys that the workflows read of the variable ``DELIVERY``, in the part of a branch."""
+    return {
+        key for path in (TEMPLATE / ".github/workflows").glob("*.yml") for key in OF_BRANCH.findall(path.read_text())
+    }
 
 
 @dataclass
@@ -56,7 +64,7 @@ class Event:
     def value(self, expression: str, outputs: dict[str, str]) -> str:
         """The value of an expression that the workflows use; any other is a fault of the test."""
         expression = expression.strip()
-        if found := re.fullmatch(r"fromJSON\(vars\.DELIVERY\)\[github\.ref_name\]\.(\w+)", expression):
+        if found := OF_BRANCH.fullmatch(expression):
             return str(json.loads(self.delivery)[self.branch][found[1]])
         if found := re.fullmatch(r"secrets\.(\w+)", expression):
             return self.secrets.get(found[1], "")

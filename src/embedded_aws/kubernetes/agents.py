@@ -35,7 +35,7 @@ class Agents:
         self._api, self._cluster, self._scope = api, cluster, (account, region)
         self._stopped = threading.Event()
         self._began = time.time_ns()
-        self._counted = 0.0
+        self._counted: dict[str, float] = {}  # when the pods of a namespace were last counted
         # By container: how often it was restarted, and the time of its last line that was read.
         self._read: dict[str, tuple[int, int]] = {}
         self._killed: set[str] = set()
@@ -64,7 +64,6 @@ class Agents:
         from ministack.services import cloudwatch, cloudwatch_logs
 
         read: dict[str, tuple[int, int]] = {}
-        minute = time.monotonic() - self._counted >= MINUTE
         for group in [name for name in cloudwatch_logs._log_groups.keys() if name.startswith(GROUPS)]:  # noqa: SIM118 - no iterator
             space = group.removeprefix(GROUPS)
             where = {"ClusterName": self._cluster, "Namespace": space}
@@ -74,11 +73,11 @@ class Agents:
                     key = f"{pod['metadata']['uid']}/{status['name']}"
                     read[key] = self._lines(group, pod, status, self._read.get(key))
                     self._memory(where, pod, status)
-            if minute:
+            if time.monotonic() - self._counted.get(space, -MINUTE) >= MINUTE:
+                self._counted[space] = time.monotonic()
                 running = sum(pod["status"].get("phase") == "Running" for pod in pods)
                 cloudwatch.record_metric(INSIGHTS, "namespace_number_of_running_pods", running, "Count", where)
         self._read = read
-        self._counted = time.monotonic() if minute else self._counted
 
     def _lines(
         self, group: str, pod: dict[str, Any], status: dict[str, Any], before: tuple[int, int] | None

@@ -160,14 +160,20 @@ class Tuner:
         return found
 
     def _hopeless(self, job: Record) -> bool:
-        """Whether a running job's best is worse than the median of the finished jobs' averages at the same step."""
+        """Whether a running job's best is worse than the median of the finished jobs' averages at the same step.
+
+        That is its last one that enough of them had, however far it has got since it was looked at.
+        """
         which = next(e["definition"] for e in self.record["_jobs"] if e["name"] == job["TrainingJobName"])
         running = training.job(job["TrainingJobArn"])
         history = list(running.measures.history.get(self._objective(which), [])) if running else []
         finished = [j["_history"] for j, e in self._own() if e["definition"] == which and "_history" in j]
         others: list[list[float]] = [values.get(self._objective(which), []) for values in finished]
-        others = [values[: len(history)] for values in others if len(values) >= len(history)]
         if not history or len(others) < LEAST_FOR_STOPPING:
+            return False
+        history = history[: sorted(map(len, others))[-LEAST_FOR_STOPPING]]
+        others = [values[: len(history)] for values in others if len(values) >= len(history)]
+        if not history:
             return False
         median = statistics.median(statistics.fmean(values) for values in others)
         worst = self._definitions[which]["TuningObjective"]["Type"] == "Maximize"
