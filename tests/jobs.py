@@ -20,11 +20,11 @@ from ml_delivery.account.change_sets import ensure
 from ml_delivery.cloud import Cloud
 
 TRAIN = """\
-import argparse, json, sys, time
+import argparse, json, os, sys, time
 from pathlib import Path
 
 parser = argparse.ArgumentParser()
-for name in ("kinds", "do", "data", "tuned"):
+for name in ("kinds", "do", "data", "tuned", "together"):
     parser.add_argument(f"--{name}", default="")
 parser.add_argument("--collect", action="store_true")
 options = parser.parse_args()
@@ -32,12 +32,14 @@ made, kept = Path("build/made"), Path("build/kept/steps.txt")
 made.mkdir(parents=True, exist_ok=True)
 if options.collect:
     parts = sorted(made.glob("part-*.json"))
-    (made / "run.json").write_text(json.dumps(sorted(kind for part in parts for kind in json.loads(part.read_text()))))
+    (made / "run.json").write_text(json.dumps(sorted({kind for part in parts for kind in json.loads(part.read_text())})))
     for part in parts:
         part.unlink()
     sys.exit()
 kinds = sorted(options.kinds.split(",") if options.kinds else "abc")
 print("trains", *kinds, flush=True)
+if options.together:
+    print(f"{os.environ['SM_CURRENT_HOST']} of {os.environ['SM_HOSTS']} shares {options.together}", flush=True)
 if options.tuned:
     print("tuned", json.dumps(json.loads(Path(options.tuned).read_text())), flush=True)
 if options.do != "quiet":
@@ -60,7 +62,7 @@ for kind in kinds:
     (made / f"{kind}.model").write_text(f"{kind} of {data}")
 if options.do == "clash":
     (made / "same.txt").write_text(kinds[0])
-(made / (f"part-{kinds[0]}.json" if options.kinds else "run.json")).write_text(json.dumps(kinds))
+(made / (f"part-{'+'.join(kinds)}.json" if options.kinds else "run.json")).write_text(json.dumps(kinds))
 """
 # What an image of jobs runs where a job can't name its program.
 ENTRY = """\

@@ -73,7 +73,10 @@ class Registry:
     def __init__(self, running: emulator.Running, name: str) -> None:
         self.running, self.name = running, name
         aws = client(running, "ecr")
-        self.uri: str = aws.create_repository(repositoryName=name)["repository"]["repositoryUri"]
+        try:
+            self.uri: str = aws.create_repository(repositoryName=name)["repository"]["repositoryUri"]
+        except aws.exceptions.RepositoryAlreadyExistsException:  # that of a stack
+            self.uri = aws.describe_repositories(repositoryNames=[name])["repositories"][0]["repositoryUri"]
         self.arn = f"arn:aws:ecr:eu-west-1:{running.account}:repository/{name}"
         self._token = aws.get_authorization_token()["authorizationData"][0]["authorizationToken"]
 

@@ -63,6 +63,22 @@ def test_two_hosts_make_what_one_makes(service: Training) -> None:
     assert f"{job['TrainingJobName']}: 6 files in build/made, 0.00 hours of an instance, 0.00 USD" in two
 
 
+def test_hosts_train_a_part_together(service: Training) -> None:
+    """Each host gets it beside its own parts, by ``--together``, and the names of all hosts; its files are the same on each."""
+    service.tiny.invoke("train")
+    here = service.made()
+    service.tiny.replace("pipeline.toml", "[jobs]\n", '[jobs]\ntogether = ["b"]\n')
+    printed = service.tiny.invoke(*ON, "--instances", "2")
+    assert "host 1: b, a\nhost 2: b, c\n" in printed
+    for host in ("algo-1", "algo-2"):
+        assert f'{host}  {host} of ["algo-1", "algo-2"] shares b\n' in printed
+    assert service.made() == here
+    alone = service.tiny.invoke(*ON)
+    assert "shares" not in alone
+    service.tiny.replace("pipeline.toml", '["b"]', '["x"]')
+    assert "jobs.together: x is no part; write one of jobs.parts" in service.tiny.invoke(*ON, code=1)
+
+
 def test_cost_alone_starts_nothing(service: Training) -> None:
     """``--cost`` shows what a training costs at most, without any cloud; here it costs nothing, and without jobs it is refused."""
     before = time.time()
@@ -82,6 +98,8 @@ def test_longest_parts_are_first() -> None:
     assert split.divide(jobs, 1) == ()
     assert split.divide(jobs, 2) == (("y", "x"), ("z", "w"))
     assert split.divide(jobs, 4) == (("y",), ("z",), ("w",), ("x",))
+    assert split.divide(replace(jobs, together=("z",)), 2) == (("z", "y"), ("z", "w", "x"))
+    assert split.divide(replace(jobs, together=("z", "x")), 5) == (("z", "x", "y"), ("z", "x", "w"), *[("z", "x")] * 3)
     with pytest.raises(ConfigError, match="5 hosts for 4 parts"):
         split.divide(jobs, 5)
     with pytest.raises(ConfigError, match="nothing to divide"):

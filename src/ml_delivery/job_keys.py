@@ -100,6 +100,11 @@ class Jobs:
         pattern=r"[A-Za-z0-9][\w.-]*",
         scalars=True,
     )
+    together: tuple[str, ...] = key(
+        'a list of parts that all hosts train together, so that the command gets --together: ["trees"]',
+        default=(),
+        pattern=r"[A-Za-z0-9][\w.-]*",
+    )
     collect: tuple[str, ...] = key(
         'a command as a list: ["python", "-m", "service.training", "--collect"]', default=(), pattern=r".+"
     )
@@ -115,6 +120,11 @@ class Jobs:
             f"jobs.parts.{name}: {weight!r} is not a number above 0; write how long it takes, in any unit"
             for name, weight in self.parts.items()
             if not isinstance(weight, int | float) or isinstance(weight, bool) or not weight > 0
+        ]
+        found += [
+            f"jobs.together: {name} is no part; write one of jobs.parts, or remove it"
+            for name in self.together
+            if name not in self.parts
         ]
         if self.parts and not self.split:
             found.append(

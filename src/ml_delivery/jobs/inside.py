@@ -58,6 +58,10 @@ def train(home: Path) -> int:
     words = list(job["command"])
     if job["parts"]:
         words += [f"--{job['split']}", ",".join(job["parts"][sorted(hosts["hosts"]).index(host)])]
+        if job["together"]:
+            words += ["--together", ",".join(job["together"])]
+    # As AWS's own toolkit names them: https://github.com/aws/sagemaker-training-toolkit/blob/master/ENVIRONMENT_VARIABLES.md
+    os.environ.update(SM_HOSTS=json.dumps(sorted(hosts["hosts"])), SM_CURRENT_HOST=host)
     code, lines = run(words, home)
     if code:
         return failed(f"[train] command exited with code {code}: {_last(lines)}", code)

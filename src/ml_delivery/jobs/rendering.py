@@ -80,6 +80,7 @@ def render(context: Context, hosts: int, *, tune: bool = False) -> Rendered:
         "keeps": config.jobs.keeps,
         "split": config.jobs.split,
         "parts": divided,
+        "together": config.jobs.together,
         "collect": list(config.jobs.collect) if divided else [],
         "evaluate": _optional(context, "evaluate"),
         "promote": commands.argv(promote, {}, "python"),

@@ -110,7 +110,7 @@ def train(context: Context, wanted: Plan, line: Callable[[str], None]) -> Traine
         CloudError, Interrupted: as ``running.run``.
     """
     jobs = context.config.jobs
-    parts = {"split": jobs.split, "parts": wanted.divided}
+    parts = {"split": jobs.split, "parts": wanted.divided, "together": jobs.together}
     job = {"command": wanted.words, "datasets": wanted.datasets, "writes": jobs.writes, "keeps": jobs.keeps, **parts}
     given = steps.inputs(context, "train", json.dumps(job, sort_keys=True).encode())
     checkpoints = ""

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnx
 from lightgbm import LGBMRegressor
+from lightgbm.basic import LightGBMError
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxmltools import convert_lightgbm
@@ -26,6 +27,7 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.svm import LinearSVR
 
 from service.features import NAMES
+from service.together import Hosts
 
 __all__ = ["IR_VERSION", "KINDS", "OPSET", "Kind", "Model", "Nodes", "linear"]
 
@@ -144,15 +146,25 @@ class SupportVectors:
 
 
 class Trees:
-    """Boosted trees for counts (Poisson); one thread and a fixed order make them reproducible."""
+    """Boosted trees for counts (Poisson); one thread and a fixed order make them reproducible. ``hosts`` learn one together."""
 
-    def __init__(self, seed: int, **parameters: Any) -> None:
+    def __init__(self, seed: int, hosts: Hosts | None = None, **parameters: Any) -> None:
+        self._hosts = hosts
         fixed: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "n_jobs": 1, "verbose": -1}
         sampled: dict[str, Any] = {"subsample": 0.8, "subsample_freq": 1, "colsample_bytree": 0.7, "max_bin": 63}
         self._trees = LGBMRegressor(objective="poisson", random_state=seed, **fixed, **sampled, **parameters)
 
     def fit(self, scaled: Rows, ratio: Floats, weight: Floats) -> Trees:
-        self._trees.fit(scaled, ratio, sample_weight=weight)
+        if self._hosts is None:
+            self._trees.fit(scaled, ratio, sample_weight=weight)
+            return self
+        rows = self._hosts.rows
+        self._trees.set_params(**self._hosts.parameters())
+        try:
+            self._trees.fit(scaled[rows], ratio[rows], sample_weight=weight[rows])
+        except LightGBMError as error:
+            raise ValueError(f"the hosts could not learn together: {error}") from error
+        self._trees.booster_.free_network()
         return self
 
     def predict(self, scaled: Rows) -> Floats:

@@ -91,7 +91,8 @@ def collect(root: Path, kinds: set[str]) -> None:
     parts = [Run(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
     if len({(part.source, part.seed, part.cleaning, part.data) for part in parts}) != 1:
         raise Missing(f"there are no parts of one training in {FOLDER}: {', '.join(f.name for f in files) or 'none'}")
-    made = [(read(root, digest)[1], digest) for part in parts for digest in part.models]
+    # Hosts that learned a model together have the same one.
+    made = [(read(root, digest)[1], digest) for digest in sorted({digest for part in parts for digest in part.models})]
     found = sorted(metadata["kind"] for metadata, _ in made)
     if found != sorted(kinds):
         raise Missing(f"the parts have {', '.join(found)}; a training has each of {', '.join(sorted(kinds))} once")

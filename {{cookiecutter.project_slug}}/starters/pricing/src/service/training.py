@@ -27,7 +27,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from service import cleaning, dataset, decisions, features, forecast, models, reading, registry, tuning
+from service import cleaning, dataset, decisions, features, forecast, models, reading, registry, together, tuning
 
 __all__ = ["Budget", "ExportDiffers", "check_export", "deviance", "main", "objective", "train"]
 
@@ -58,8 +58,11 @@ def train(
     rules: decisions.Rules,
     kinds: tuple[str, ...] = tuple(models.KINDS),
     tuned: dict[str, dict[str, Any]] | None = None,
+    hosts: together.Hosts | None = None,
 ) -> list[str]:
     """Tune, train, export, check and store a model of each kind, in parallel; their digests, best score in tuning first.
+
+    ``hosts`` learn the model of lightgbm together.
 
     Raises:
         ExportDiffers: a model and its export disagree; the message names the kind.
@@ -69,11 +72,12 @@ def train(
     cores = min(budget.cores or os.cpu_count() or 1, len(kinds))
     # Each kind has an equal share of the time.
     seconds = budget.seconds * cores / len(kinds)
-    one = partial(_kind, root, found, seed, replace(budget, seconds=seconds), products, stop, tuned or {})
+    one = partial(_kind, root, found, seed, replace(budget, seconds=seconds), products, stop, tuned or {}, hosts)
     with ThreadPoolExecutor(cores) as pool:
         try:
             # The libraries compute outside of Python's lock; the slowest kinds begin first.
-            made = list(pool.map(one, sorted(kinds, key=["network", "svr"].__contains__, reverse=True)))
+            first = ["network", "svr"] if hosts is None else ["lightgbm"]  # hosts wait for each other
+            made = list(pool.map(one, sorted(kinds, key=first.__contains__, reverse=True)))
         except BaseException:  # an interrupt, too
             stop.set()  # no further trial begins
             pool.shutdown(cancel_futures=True)
@@ -89,14 +93,19 @@ def _kind(
     products: list[dict[str, Any]],
     stop: threading.Event,
     first: dict[str, dict[str, Any]],
+    hosts: together.Hosts | None,
     name: str,
 ) -> tuple[float, str]:
     """Make one kind of model; its score and digest."""
     began = time.monotonic()
     kind = models.KINDS[name]
     kind = replace(kind, first={**kind.first, **first.get(name, {})})
+    shared = hosts if name == "lightgbm" else None
+    if shared:  # the number of trials alone decides: one host that stops earlier would leave the others waiting
+        kind = replace(kind, make=lambda parameters, seed: models.Trees(seed, shared, **parameters))
+        budget = replace(budget, seconds=float("inf"))
     tuned = tuning.tune(
-        root / ".pipeline/studies" / f"{_study(found, name, seed, kind.first)}.log",
+        root / ".pipeline/studies" / f"{_study(found, name, seed, kind.first, shared)}.log",
         objective(found, kind, seed),
         kind.first,
         kind.space,
@@ -123,6 +132,7 @@ def _kind(
         "until": str(found.outlook.until),
         "seed": seed,
         "parameters": tuned.parameters,
+        **({"hosts": len(shared.addresses)} if shared else {}),
         "recommended": _recommended(products),
     }
     content = forecast.export(made, metadata)
@@ -188,12 +198,25 @@ def objective(found: dataset.Dataset, kind: models.Kind, seed: int) -> Callable[
     return score
 
 
-def _study(found: dataset.Dataset, name: str, seed: int, first: dict[str, Any]) -> str:
-    """The name of a study, from data, seed, first values, code and packages; a change in any of them starts a new study."""
+def _study(
+    found: dataset.Dataset, name: str, seed: int, first: dict[str, Any], hosts: together.Hosts | None = None
+) -> str:
+    """The name of a study, from data, seed, first values, hosts, code and packages; a change in any of them starts a new one."""
     here = Path(__file__).parent
     files = ("dataset", "elasticity", "features", "forecast", "models", "outlook", "panel", "training", "tuning")
     code = b"".join((here / f"{file}.py").read_bytes() for file in files)
-    inputs = [found.digest, name, seed, first, hashlib.sha256(code).hexdigest(), [version(n) for n in VERSIONS]]
+    several = (
+        [len(hosts.addresses)] if hosts else []
+    )  # not which of them: what is kept of a stopped job is one file for all
+    inputs = [
+        found.digest,
+        name,
+        seed,
+        first,
+        *several,
+        hashlib.sha256(code).hexdigest(),
+        [version(n) for n in VERSIONS],
+    ]
     return f"{name}-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]}"
 
 
@@ -228,6 +251,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument(
         "--kinds", default="", help="some kinds of model only, such as svr,network: a part; default: all"
     )
+    parser.add_argument(
+        "--together", default="", help="lightgbm: all hosts of the job learn it together, of large data"
+    )
     parser.add_argument("--tuned", type=Path, help="values to begin with, as `invoke tune` writes them")
     parser.add_argument("--collect", action="store_true", help="train nothing; make one training of the parts of it")
     options = parser.parse_args(words)
@@ -239,13 +265,16 @@ def main(words: list[str] | None = None) -> int:
             return 0
         if unknown := sorted(set(kinds) - set(models.KINDS)):
             raise ValueError(f"--kinds: there is no {', '.join(unknown)}; the kinds are {', '.join(models.KINDS)}")
+        if options.together not in ("", "lightgbm"):
+            raise ValueError(f"--together: only lightgbm learns on several hosts together, not {options.together}")
+        hosts = together.Hosts.of() if options.together else None
         rules = decisions.Rules(options.step / 100, tuple(float(e) for e in options.endings.split(",") if e))
         found = dataset.load(options.data, options.seed, options.not_products, **reads)
         _say(f"data: {found.cleaning}; {len(found.outlook.codes)} products")
         _say(_elasticities(found))
         budget = Budget(options.trials, options.seconds)
         with threadpool_limits(1):  # the order of sums, and so the digest, must not depend on the cores
-            digests = train(options.root, found, options.seed, budget, rules, kinds, _tuned(options.tuned))
+            digests = train(options.root, found, options.seed, budget, rules, kinds, _tuned(options.tuned), hosts)
     except (reading.BadData, registry.Missing, ExportDiffers, ValueError) as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1
