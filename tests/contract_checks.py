@@ -216,6 +216,21 @@ def alarm(root: Path) -> None:
             assert period * one["EvaluationPeriods"] <= 86_400
 
 
+@check("cloudwatch.alarm-on-query")
+def alarm_on_query(root: Path) -> None:
+    endpoint = [('"lambda-zip"', '"sagemaker"'), ("memory = 256\ntimeout = 3", "idle_hours = 3")]
+    made = load(root, *endpoint)
+    found = json.loads(monitoring.wanted(made, made.environment("main")).body)["Resources"].values()
+    asked = [
+        resource["Properties"]
+        for resource in found
+        if any("SELECT" in metric.get("Expression", "") for metric in resource["Properties"].get("Metrics", []))
+    ]
+    assert asked
+    assert all(one["EvaluationPeriods"] * one["Metrics"][0]["Period"] <= 3 * 3600 for one in asked)
+    refuses(root, "function.idle_hours: 4", endpoint[0], (endpoint[1][0], "idle_hours = 4"))
+
+
 @check("lambda.zip-unzipped")
 def zip_unzipped(root: Path) -> None:
     service = Tiny(root / "service", root, "limits")
