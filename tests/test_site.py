@@ -11,11 +11,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
+import pictures
 import pytest
 from bake import BIN, ROOT, repository
 from browsed import HEADLESS, MEASURED, WIDTHS, chromium, in_frames, violations
 from next_situations import SITUATIONS
 
+from demo import Demo, Failed
 from ml_delivery import keys, plugin
 from ml_delivery.records import FAILED, RETIRED, ROLLED_BACK, STAGED, VERIFIED
 from ml_delivery.tasks import namespace
@@ -61,8 +63,13 @@ def build(checkout: Path, code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone with its site built."""
+    """A clone with its site built, which shows a real command's output, and a real page."""
     made = repository(tmp_path_factory.mktemp("site") / "template")
+    folder = made / pictures.FOLDER
+    folder.mkdir(parents=True)
+    kept = [pictures.transcript("A command", Demo(made), "git", "log", "-1", "--format=%H")]
+    kept.append(pictures.photograph("A page", "git log", made / "docs/conf.py", folder))
+    pictures.keep(folder, "c" * 40, kept)
     build(made)
     return made
 
@@ -176,7 +183,32 @@ def test_broken_link_fails_the_build(checkout: Path) -> None:
     assert "#nowhere" in printed or "'nowhere'" in printed
 
 
-SHOWN = ["index", "tutorial/first-canary", "reference/settings", "explanation/releases", "comparison", "service"]
+def test_pictures_are_of_the_run(
+    checkout: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page has what a command really printed, and its page as a browser shows it; without a run or a browser, it says so."""
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=checkout, text=True).strip()
+    page = re.sub(r"<[^>]+>", "", (checkout / "build/site/pictures.html").read_text(encoding="utf-8"))
+    assert f"$ git log -1 --format=%H\n{commit}\n" in page
+    chromium()  # without one there is no screenshot
+    assert (checkout / "build/site/_images/conf.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(Failed, match="exit code"):
+        pictures.transcript("A failure", Demo(checkout), "git", "no-such-command")
+    assert "nox -s pictures" in pictures.page(checkout / "nowhere")
+    monkeypatch.setenv("PATH", "")
+    assert not pictures.photograph("A page", "git log", checkout / "docs/conf.py", checkout).file
+    assert "no picture of conf.py: Chromium is not installed" in capfd.readouterr().err
+
+
+SHOWN = [
+    "index",
+    "pictures",
+    "tutorial/first-canary",
+    "reference/settings",
+    "explanation/releases",
+    "comparison",
+    "service",
+]
 
 
 def shown(site: Path) -> list[Path]:

@@ -11,7 +11,6 @@ from html import escape
 __all__ = ["ZOOM", "Bars", "Dots", "Line", "Mark", "Part", "bar", "chart", "legend", "number"]
 
 LEFT, RIGHT, TOP = 46.0, 10.0, 12.0
-SPARE = 0.999  # of an axis, against rounding
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,12 @@ def chart(
         span: begin and end of a time, in seconds since 1970, which is the abscissa; ``ZOOM`` makes readers choose of it.
     """
     frame = _Frame(parts, width, height, log, span, bool(x))
-    timed = f' data-begin="{span[0]:.0f}" data-end="{span[1]:.0f}" data-offset="{_offset(span[0])}"' if span else ""
-    chosen = f'<rect class="chosen c0" y="{TOP:g}" width="0" height="{frame.height:g}"/>' if span else ""
+    timed = (
+        f' data-begin="{span[0]:.0f}" data-end="{span[1]:.0f}" data-offset="{time.localtime(span[0]).tm_gmtoff}"'
+        if span
+        else ""
+    )
+    chosen = f'<rect class="chosen c0" x="{LEFT:g}" y="{TOP:g}" width="0" height="{frame.height:g}"/>' if span else ""
     inner = f'x="{LEFT:g}" y="{TOP:g}" width="{frame.width:g}" height="{frame.height:g}"'
     lines = [part for part in parts if isinstance(part, Line) and part.label]
     entries = [(line.style, f"{escape(line.label)} <b>{escape(line.latest)}</b>") for line in lines]
@@ -93,11 +96,8 @@ def chart(
 
 def legend(entries: Iterable[tuple[str, str]]) -> str:
     """A legend as HTML; an entry is the classes of a colour, and HTML."""
-    return (
-        '<p class="legend">'
-        + "".join(f'<span><i class="{style}"></i>{shown}</span>' for style, shown in entries)
-        + "</p>"
-    )
+    shown = "".join(f'<span><i class="{style}"></i>{text}</span>' for style, text in entries)
+    return f'<p class="legend">{shown}</p>'
 
 
 def bar(parts: Sequence[tuple[float, str, str]], whole: float, width: int = 360) -> str:
@@ -134,7 +134,8 @@ class _Frame:
         self.names = next((list(part.names) for part in parts if isinstance(part, Bars)), [])
         xs = [float(v) for part in parts if isinstance(part, (Line, Dots)) for v in part.x]
         ys = [float(v) for part in parts if not isinstance(part, Mark) for v in part.y]
-        self.x0, self.x1 = span or _wide(*((min(xs), max(xs)) if xs else (-0.5, len(self.names) - 0.5)))
+        low, high = (min(xs), max(xs)) if xs else (-0.5, len(self.names) - 0.5)
+        self.x0, self.x1 = span or ((low, high) if high > low else (low - 0.5, low + 0.5))
         self.y1 = max(ys) * 1.05 if max(ys) > 0 else 1.0
 
     def x(self, value: float) -> float:
@@ -149,9 +150,7 @@ class _Frame:
             ends = ((0.0, "start"), (0.5, "middle"), (1.0, "end"))
             return [(share * self.width, _when(self.x0 + share * (self.x1 - self.x0)), end) for share, end in ends]
         if self.names:
-            return [
-                (self.x(i), name if len(name) < 10 else f"{name[:8]}…", "middle") for i, name in enumerate(self.names)
-            ]
+            return [(self.x(i), name, "middle") for i, name in enumerate(self.names)]
         return [(self.x(v), number(v, 6), "middle") for v in self._ticks(self.x0, self.x1)]
 
     def upright(self) -> list[tuple[float, str]]:
@@ -231,23 +230,14 @@ def _line(line: Line, frame: _Frame) -> str:
     return drawn + (f'<path class="point {line.style}" d="{alone}"/>' if alone else "")
 
 
-def _wide(low: float, high: float) -> tuple[float, float]:
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
-
-
 def _when(at: float) -> str:
     return time.strftime("%m-%d %H:%M", time.localtime(at))
-
-
-def _offset(at: float) -> int:
-    """Seconds that the local time is ahead of UTC."""
-    return time.localtime(at).tm_gmtoff
 
 
 # The script of a page with charts over time. To drag across one shows that time in all; to double-click, the whole again.
 ZOOM = """
 const plots = [...document.querySelectorAll("svg[data-begin]")];
-const [begin, end, offset] = ["begin", "end", "offset"].map(name => Number(plots[0]?.dataset[name]));
+const [begin, last, offset] = ["begin", "end", "offset"].map(name => Number(plots[0]?.dataset[name]));
 let from = 0, to = 1;  // shares of that time
 function show() {
   for (const plot of plots) {
@@ -255,32 +245,31 @@ function show() {
     inner.setAttribute("viewBox", `${from * width} 0 ${(to - from) * width} ${height}`);
     inner.setAttribute("overflow", to - from < 1 ? "hidden" : "visible");
     plot.querySelectorAll(".level").forEach((text, i) => {
-      const at = begin + (from + (to - from) * i / 2) * (end - begin) + offset;
+      const at = begin + (from + (to - from) * i / 2) * (last - begin) + offset;
       text.textContent = new Date(at * 1000).toISOString().slice(5, 16).replace("T", " ");
     });
   }
 }
 for (const plot of plots) {
-  const box = plot.querySelector(".chosen"), { x, width } = plot.querySelector("svg");
-  let start = null;
-  const draw = (low, high) => {
-    box.setAttribute("x", x.baseVal.value + low * width.baseVal.value);
-    box.setAttribute("width", (high - low) * width.baseVal.value);
-  };
-  const chosen = event => {
+  const box = plot.querySelector(".chosen"), inner = plot.querySelector("svg"), width = inner.width.baseVal.value;
+  let start = null, low = 0, high = 0;
+  const drag = event => {
     const at = new DOMPoint(event.clientX, 0).matrixTransform(plot.getScreenCTM().inverse()).x;
-    const share = Math.min(1, Math.max(0, (at - x.baseVal.value) / width.baseVal.value));
+    const share = Math.min(1, Math.max(0, (at - inner.x.baseVal.value) / width));
     start ??= share;
-    return [Math.min(start, share), Math.max(start, share)];
+    [low, high] = [Math.min(start, share), Math.max(start, share)];
+    box.setAttribute("transform", `translate(${low * width})`);
+    box.setAttribute("width", (high - low) * width);
   };
-  plot.addEventListener("pointerdown", event => { chosen(event); plot.setPointerCapture(event.pointerId); });
-  plot.addEventListener("pointermove", event => { if (start !== null) draw(...chosen(event)); });
-  plot.addEventListener("pointerup", event => {
-    const [low, high] = chosen(event);
+  plot.addEventListener("pointerdown", event => { drag(event); plot.setPointerCapture(event.pointerId); });
+  plot.addEventListener("pointermove", event => { if (start !== null) drag(event); });
+  const end = () => { start = null; box.setAttribute("width", 0); };
+  plot.addEventListener("pointerup", () => {
     if (high - low > 0.01) [from, to] = [from + low * (to - from), from + high * (to - from)];
+    end();
     show();
   });
-  plot.addEventListener("lostpointercapture", () => { start = null; draw(0, 0); });
+  plot.addEventListener("pointercancel", end);
   plot.addEventListener("dblclick", () => { [from, to] = [0, 1]; show(); });
 }
 """

@@ -25,7 +25,7 @@ __all__ = ["Report", "write"]
 FILE = "build/monitoring.html"
 RELEASES = 20
 NOT_CREATED = "not created"
-LEAST = 600  # seconds that a plot covers
+LEAST = 300  # seconds that a plot covers
 
 
 @dataclass(frozen=True)
