@@ -70,4 +70,5 @@ def check(page: Path, profile: Path) -> None:
         ((wide, headings, _),) = in_frames([page], profile, width, MEASURED)
         assert (wide <= width, headings) == (True, 1), f"{page.name}: {wide} wide at {width}, {headings} h1"
     for words in ([], [DARK]):
-        assert violations([page], profile, *words) in (None, [[]])
+        found = violations([page], profile, *words)
+        assert found in (None, [[]]), f"{page.name}: {found}"

@@ -51,7 +51,7 @@ def transcript(title: str, demo: Demo, *words: str, fails: bool = False) -> Pict
     return Picture(title, " ".join(words), printed.replace(f"{demo.service}/", ""))
 
 
-def photograph(title: str, command: str, written: Path, folder: Path) -> Picture:
+def photograph(title: str, command: str, written: Path, folder: Path, height: int = 1200) -> Picture:
     """A screenshot of a page, in ``folder``; without Chromium, a picture without a file."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if not chromium:
@@ -59,8 +59,9 @@ def photograph(title: str, command: str, written: Path, folder: Path) -> Picture
         return Picture(title, command)
     target = (folder / f"{written.stem}.png").absolute()
     with tempfile.TemporaryDirectory() as profile:
-        words = [chromium, *HEADLESS, f"--user-data-dir={profile}", "--window-size=1280,1200", f"--screenshot={target}"]
-        subprocess.run([*words, written.absolute().as_uri()], capture_output=True, check=True, timeout=120)
+        words = [chromium, *HEADLESS, f"--user-data-dir={profile}", f"--window-size=1280,{height}"]
+        words += [f"--screenshot={target}", written.absolute().as_uri()]
+        subprocess.run(words, capture_output=True, check=True, timeout=120)
     return Picture(title, command, file=target.name)
 
 
@@ -120,7 +121,7 @@ def take(folder: Path, demo: Demo) -> list[Picture]:
     shown.append(transcript("What is live", demo, "invoke", "status"))
     words = ["invoke", "releases", "--html", "build/releases.html"]
     demo.run("", *words)
-    shown.append(photograph("The releases", " ".join(words), demo.service / words[-1], folder))
+    shown.append(photograph("The releases", " ".join(words), demo.service / words[-1], folder, 460))
     demo.run("", "invoke", "report")
     shown.append(photograph("Monitoring", "invoke report", demo.service / "build/monitoring.html", folder))
     return shown
