@@ -56,6 +56,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def pictures(session: nox.Session) -> None:
+    """The site's pictures, of a real run of some minutes, in build/pictures; ``nox -s docs`` shows them."""
+    shipped.install(session, "dev")
+    session.run("python", "docs/generate/pictures.py", env={"PYTHONPATH": os.pathsep.join([".", "src"])})
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """The benchmarks, one after the other, or those that are named; each fails when its promise is missed."""
     shipped.install(session, "check")

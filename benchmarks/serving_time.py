@@ -98,6 +98,7 @@ def main() -> int:
         plain = folder / "plain"
         shutil.copytree(PRICING / "src/service", plain / "service")
         shutil.copytree(TEMPLATE / "src/ml_service", plain / "ml_service")
+        shutil.copytree(ROOT / "src/ml_pages", plain / "ml_pages")
         (plain / "model.lock").write_text("")
         for name, load in _others(folder).items():
             ways[name] = ([sys.executable], ASK.format(load=load), plain)
@@ -140,7 +141,7 @@ def _artifact(folder: Path) -> Path:
     (folder / "state").mkdir()
     tiny = Tiny(folder / "service", folder / "state", "bench")
     shutil.rmtree(tiny.root / "src/service")
-    for package in (PRICING / "src/service", TEMPLATE / "src/ml_service"):
+    for package in (PRICING / "src/service", TEMPLATE / "src/ml_service", ROOT / "src/ml_pages"):
         shutil.copytree(package, tiny.root / "src" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     tiny.write("requirements/serve.txt", (PRICING / "requirements/serve.txt").read_text())
     (tiny.root / "model.lock").unlink()

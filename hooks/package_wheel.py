@@ -23,7 +23,7 @@ from typing import Any
 
 __all__ = ["build_editable", "build_sdist", "build_wheel", "digest", "name", "version", "wheel"]
 
-PACKAGES = ("embedded_aws", "ml_delivery")
+PACKAGES = ("embedded_aws", "ml_delivery", "ml_pages")
 # Caches and whatever else tools leave behind are no part of the package, whether or not git ignores them.
 SUFFIXES = (".py", ".typed", ".txt", ".yaml", ".json", ".toml", ".md", ".html")
 DATE = (1980, 1, 1, 0, 0, 0)

@@ -54,6 +54,11 @@ if served:
     for name in ("src/service/handler.py", "tests/test_handler.py"):
         Path(name).unlink(missing_ok=True)
 
+# The look of pages, which those of delivery share: see its docstring.
+for path in (CHECKOUT / "src/ml_pages").glob("*.py"):
+    Path("src/ml_pages").mkdir(parents=True, exist_ok=True)
+    Path("src/ml_pages", path.name).write_bytes(path.read_bytes().replace(b"\r\n", b"\n"))
+
 content = package_wheel.wheel(CHECKOUT)
 Path("vendor").mkdir(exist_ok=True)
 for older in Path("vendor").glob("ml_delivery-*.whl"):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tiny import PRICING, TEMPLATE
+from tiny import PRICING, ROOT, TEMPLATE
 
 
 def program(*names: str) -> str:
@@ -49,7 +49,7 @@ def started(words: list[str], *, url: str = "", **options: object) -> Iterator[s
 def serving(root: Path, port: int) -> Iterator[tuple[str, int]]:
     """The service in gunicorn, as a container would run it, from a folder like the artifact; its URL, and its process."""
     if not (root / "service").exists():
-        for package in (PRICING / "src/service", TEMPLATE / "src/ml_service"):
+        for package in (PRICING / "src/service", TEMPLATE / "src/ml_service", ROOT / "src/ml_pages"):
             shutil.copytree(package, root / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     words = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--threads", "2"]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(root)}

@@ -25,7 +25,7 @@ def modules(folder: Path = CORE) -> Iterator[Path]:
 
 PACKAGES = [
     path.parent.relative_to(SRC).as_posix()
-    for root in (CORE, SRC / "embedded_aws")
+    for root in (CORE, SRC / "embedded_aws", SRC / "ml_pages")
     for path in modules(root)
     if path.name == "__init__.py"
 ]
@@ -48,7 +48,7 @@ def imported(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         else:
             assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: a relative import"
-    return {name for name in found if name.split(".")[0] in ("ml_delivery", "embedded_aws")}
+    return {name for name in found if name.split(".")[0] in ("ml_delivery", "embedded_aws", "ml_pages")}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

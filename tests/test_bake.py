@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from bake import Refused, bake, cruft, files, repository, start
-from tiny import TEMPLATE
+from tiny import ROOT, TEMPLATE
 
 import local_extensions
 from local_extensions.answers import CHOICES
@@ -39,6 +39,7 @@ EXACT = {
     f"vendor/ml_delivery-{__version__}-py3-none-any.whl", "vendor/pipeline.schema.json",
     *(f"requirements/{lock}.txt" for lock in ("check", "delivery", "lint", "nox", "serve", "train", "uv")),
     *(path.relative_to(TEMPLATE).as_posix() for path in (TEMPLATE / "src/ml_service").glob("*.py")),
+    *(path.relative_to(ROOT).as_posix() for path in (ROOT / "src/ml_pages").glob("*.py")),
 } - {"src/ml_service/serving.py", "src/ml_service/invocations.py"}  # fmt: skip
 # What only some targets have.
 OF_TARGET = {

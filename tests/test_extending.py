@@ -185,9 +185,9 @@ def test_ejected_copy_wins_until_it_is_undone(service: Path, tmp_path: Path) -> 
     runs = {"version": version, "installed": version, "changed": []}
     assert package(service) == {**runs, "where": "vendored"}
     assert "there is no copy of the package here" in invoke(service, "eject", "--undo", code=1)
-    assert f"ml-delivery {version} is in embedded_aws/ and ml_delivery/" in invoke(service, "eject")
+    assert f"ml-delivery {version} is in embedded_aws/, ml_pages/, ml_delivery/" in invoke(service, "eject")
     added = {name.partition("/")[0] for name in set(files(service)) - before if "__pycache__" not in name}
-    assert added - {".pipeline"} == {"embedded_aws", "ml_delivery"}  # the running emulator saves its state at any time
+    assert added - {".pipeline"} == set(eject.FOLDERS)  # the running emulator saves its state at any time
     assert package(service) == {**runs, "where": "ejected"}
     content = files(service)
     json_shapes.check("eject", json.loads(invoke(service, "eject", "--json")))  # once more is no change
@@ -221,8 +221,7 @@ def test_ejected_copy_wins_until_it_is_undone(service: Path, tmp_path: Path) -> 
     assert "the copy was changed: embedded_aws/ecr.py, ml_delivery/dependencies/locks.py" in refused
     assert "there is already a copy, and it was changed" in invoke(service, "eject", code=1)
     assert f"ml-delivery {version} runs as it is vendored" in invoke(service, "eject", "--undo", "--yes")
-    assert not (service / "ml_delivery").exists()
-    assert not (service / "embedded_aws").exists()
+    assert not [folder for folder in eject.FOLDERS if (service / folder).exists()]
     assert not list(service.glob(".eject*"))
     runs = {"version": version, "installed": version, "changed": []}
     assert package(service) == {**runs, "where": "vendored"}

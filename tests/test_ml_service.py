@@ -9,21 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import TEMPLATE
+from tiny import ROOT, TEMPLATE
 
 from ml_service import cache, models, problems, release, serving, telemetry
 
 PACKAGE = TEMPLATE / "src/ml_service"
 
 
-def test_needs_the_standard_library_alone() -> None:
+@pytest.mark.parametrize("package", [PACKAGE, ROOT / "src/ml_pages"], ids=lambda path: path.name)
+def test_needs_the_standard_library_alone(package: Path) -> None:
     """Nothing is imported but the standard library, the package itself, botocore, which Lambda's Python has, and the service."""
     more = {"secrets.py": {"botocore"}, "invocations.py": {"service"}}
-    for path in PACKAGE.glob("*.py"):
+    for path in package.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            outside = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"ml_service"}
+            outside = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {package.name}
             assert outside <= more.get(path.name, set()), (path.name, outside)
 
 

@@ -127,7 +127,7 @@ def test_changed_source_is_another_wheel(tmp_path: Path, template: Path, wheel: 
 
 
 def test_wheel_holds_what_git_has_and_is_valid(template: Path, wheel: bytes) -> None:
-    """Both packages whole with their ``py.typed``, RECORD with each file's hash, metadata as ``pyproject.toml`` declares."""
+    """The packages whole with their ``py.typed``, RECORD with each file's hash, metadata as ``pyproject.toml`` declares."""
     project = tomllib.loads((template / "pyproject.toml").read_text())["project"]
     info = f"ml_delivery-{ml_delivery.__version__}.dist-info"
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
@@ -135,7 +135,7 @@ def test_wheel_holds_what_git_has_and_is_valid(template: Path, wheel: bytes) -> 
         content = {name: archive.read(name) for name in archive.namelist()}
     sources = set(git(template, "ls-files", "src").splitlines())
     assert {f"src/{name}" for name in content if not name.startswith(info)} == sources
-    assert {"ml_delivery/py.typed", "embedded_aws/py.typed"} <= set(content)
+    assert {"ml_delivery/py.typed", "embedded_aws/py.typed", "ml_pages/py.typed"} <= set(content)
     record = {row[0]: row[1:] for row in csv.reader(io.StringIO(content[f"{info}/RECORD"].decode()))}
     assert set(record) == set(content)
     assert record.pop(f"{info}/RECORD") == ["", ""]

@@ -8,9 +8,11 @@ import re
 import time
 import xml.etree.ElementTree
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import browsed
 import pytest
 from botocore.exceptions import ClientError
 from botocore.session import Session
@@ -31,6 +33,21 @@ from ml_delivery.tasks import console
 BUILDSPEC = "version: 0.2\nphases:\n  build:\n    commands:\n      - {command}\n"
 GRAFANA = '\n[monitoring]\ngrafana_principal = "user"\ngrafana_external_id = "an-external-id"\n'
 ROLE = "arn:aws:iam::123456789012:role/seen-production-grafana"
+
+
+# Drags from a quarter to three quarters of the first plot: what the axes of all say before, then, and after a double-click.
+ZOOMED = """\
+const plots = [...f.contentDocument.querySelectorAll("svg[data-begin]")];
+const labels = () => plots.map(plot => [...plot.querySelectorAll(".level")].map(text => text.textContent));
+const place = plots[0].getBoundingClientRect();
+const send = (type, share) => plots[0].dispatchEvent(new f.contentWindow.PointerEvent(
+  type, { clientX: place.left + (46 + share * 364) / 420 * place.width, pointerId: 1 }));
+const found = [labels()];
+for (const [type, share] of [["pointerdown", 0.75], ["pointermove", 0.5], ["pointerup", 0.25]]) send(type, share);
+found.push(labels());
+send("dblclick", 0.5);
+found.push(labels());
+return found"""
 
 
 @dataclass(frozen=True)
@@ -198,13 +215,13 @@ def test_report_draws_every_panel(seen: Seen) -> None:
     """One page, that needs nothing else, shows each panel with its data, the alarms, and the releases as marks."""
     assert "build/monitoring.html: 21 panels, each with data" in seen.service.invoke("report", "--days", "2")
     page = (seen.service.root / "build/monitoring.html").read_text()
-    assert not re.search(r"https?://|<script|src=|@import", page)
+    assert not re.search(r"https?://|<script |src=|@import", page)
     figures = dict(re.findall(r'<figure id="([a-z0-9-]+)">(.*?)</figure>', page, re.S))
     assert set(figures) == {panel.id for panel in seen.observed.panels}
     for panel in seen.observed.panels:
         assert "no data" not in figures[panel.id], panel.id
         assert "<td" in figures[panel.id] if panel.log else "<svg" in figures[panel.id]
-        for drawing in re.findall(r"<svg.*?</svg>", figures[panel.id], re.S):
+        for drawing in re.findall(r"<svg.*?</svg>.*?</svg>", figures[panel.id], re.S):
             xml.etree.ElementTree.fromstring(drawing)
     assert "<title>release 1, verified</title>" in figures["requests"]
     assert "<title>release 2, verified</title>" in figures["requests"]
@@ -220,8 +237,23 @@ def test_report_escapes_what_others_wrote(seen: Seen) -> None:
     seen.delivery.deployer.call("/<script>alert(1)</script>")
     seen.service.invoke("report")
     page = (seen.service.root / "build/monitoring.html").read_text()
-    assert "<script" not in page
-    assert "&lt;script&gt;" in page
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
+def test_report_is_readable_and_zooms(seen: Seen, tmp_path: Path) -> None:
+    """In a browser the page fits, and dragging across one plot shows that time in all of them; a double-click undoes it."""
+    seen.service.invoke("report")
+    page = seen.service.root / "build/monitoring.html"
+    browsed.check(page, tmp_path)
+    (found,) = browsed.in_frames([page], tmp_path, 1280, ZOOMED)
+    whole, zoomed, again = found
+    assert whole == again
+    assert len(zoomed) == len([panel for panel in seen.observed.panels if not panel.log])
+    assert all(labels == zoomed[0] for labels in zoomed)
+    times = [datetime.strptime(f"2000-{text}", "%Y-%m-%d %H:%M") for text in (*whole[0], *zoomed[0])]
+    assert times[0] < times[3] < times[5] < times[2]
+    assert times[2] - times[0] < timedelta(hours=1)  # of the day that was asked for, what there is
 
 
 @pytest.mark.parametrize("days", ["0", "456"])

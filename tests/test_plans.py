@@ -10,6 +10,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import browsed
 import pytest
 from tiny import Tiny
 
@@ -198,12 +199,22 @@ def test_cost_follows_rate_memory_and_time(tiny: Tiny) -> None:
 
 def test_history_has_the_steps_in_their_order_of_time() -> None:
     """The page shows what came first, first, with its share of the traffic."""
-    order = [("probe version", None), ("shift", 5), ("watch", 5), ("shift", 100), ("probe live", None)]
+    order = [("plan", None), ("probe version", None), ("shift", 5), ("watch", 5), ("shift", 100), ("probe live", None)]
     artifact = Artifact("v", "c", False, "sha256:0", "", "", "3.12", "x86_64", "a.zip", 1)
     steps = tuple(Took(name, 1.0, weight) for name, weight in order)
     release = Release(1, "verified", artifact, {}, {}, "me", 0.0, steps=steps)
-    shown = ["probe version", "shift 5 %", "watch 5 %", "shift", "probe live"]
-    assert re.findall(r"<title>(.*?): 1.00 s</title>", history.page("t", [release])) == shown
+    shown = ["plan", "probe version", "shift 5 %", "watch 5 %", "shift", "probe live"]
+    page = history.page("t", [release])
+    assert re.findall(r"<title>(.*?): 1.00 s</title>", page) == shown
+    legend = re.findall(r'<i class="(\w+)"></i>([^<]+)<', page)
+    assert [name for _, names in legend for name in names.split(", ")] == [
+        "plan",
+        "probe version",
+        "probe live",
+        "shift",
+        "watch",
+    ]
+    assert {colour for colour, _ in legend} == set(re.findall(r'<rect class="(\w+)"', page))
 
 
 def test_history_is_one_page_that_needs_nothing_else(tiny: Tiny, tmp_path: Path) -> None:
@@ -227,3 +238,4 @@ def test_history_is_one_page_that_needs_nothing_else(tiny: Tiny, tmp_path: Path)
     assert says in text
     assert "<td><b>1 live</b></td>" in text
     assert text.count(" live</b>") == 1
+    browsed.check(file, tmp_path)

@@ -7,9 +7,10 @@ import subprocess
 from html import unescape
 from pathlib import Path
 
+import browsed
 import pytest
 from bake import ROOT
-from servers import program, serving
+from servers import serving
 
 from service import market, promotion, report, training
 
@@ -19,16 +20,10 @@ SHOTS = ROOT / "build/screenshots"
 @pytest.fixture
 def browse(tmp_path: Path):
     """Open an address and return the page as it is once its scripts have run."""
-    chromium = program("chromium", "chromium-browser", "google-chrome")
+    chromium = browsed.chromium()
 
     def open_page(address: str, shot: Path | None = None) -> str:
-        words = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            f"--user-data-dir={tmp_path}",
-        ]
+        words = [*browsed.HEADLESS, f"--user-data-dir={tmp_path / 'browse'}"]
         words += ["--virtual-time-budget=15000", "--dump-dom", address]
         if shot:
             shot.parent.mkdir(parents=True, exist_ok=True)
@@ -44,22 +39,23 @@ def browse(tmp_path: Path):
     return open_page
 
 
-def test_report_draws_every_plot(promoted: Path, browse) -> None:
+def test_report_draws_every_plot(promoted: Path, tmp_path: Path, browse) -> None:
     """The report needs no network, and each of its plots is one that the browser has drawn to its size."""
     page = promoted / "build/report.html"
     probe = page.with_name("probe.html")
     # Measured by the browser: what it could not draw would have no extent.
     probe.write_text(
-        page.read_text() + "<script>document.title = [...document.querySelectorAll('svg')]"
-        ".map(s => Math.round(s.getBBox().width) > 200 && s.querySelector('polyline, circle, rect') ? 1 : 0).join('')</script>"
+        page.read_text() + "<script>document.title = [...document.querySelectorAll('svg.plot')]"
+        ".map(s => Math.round(s.getBBox().width) > 200 && s.querySelector('path, circle, rect') ? 1 : 0).join('')</script>"
     )
     found = browse(f"file://{probe}")
     assert re.search("<title>(.*?)</title>", found)[1] == "1" * (3 + 2 * 8)  # type: ignore[index]
     assert "<td>last month's mean</td>" in found
     assert re.search(r'<span id="count">12 of 12 products</span>', found)
+    browsed.check(page, tmp_path)
 
 
-def test_page_draws_the_curve_of_the_chosen_product(promoted: Path, browse, port: int) -> None:
+def test_page_draws_the_curve_of_the_chosen_product(promoted: Path, tmp_path: Path, browse, port: int) -> None:
     """The page finds products, draws the chosen one's revenue, marks the recommended price, and says why it stays or changes."""
     with serving(promoted, port) as (url, _):
         for address, name in ((f"{url}/#85111", "lantern"), (f"{url}/#85222", "teacup")):
@@ -68,23 +64,26 @@ def test_page_draws_the_curve_of_the_chosen_product(promoted: Path, browse, port
             assert re.search(
                 rf'<p id="says"[^>]*>{name}: ([0-9.]+ instead of [0-9.]+ earns more|the price stays)', found
             )
-            assert found.count("<polyline") == 1
-            points = re.search(r'<polyline class="curve" points="([^"]+)"', found)[1].split()  # type: ignore[index]
+            assert found.count('<path class="c0"') == 1
+            points = re.search(r'<path class="c0" d="M([^"]+)"', found)[1].split("L")  # type: ignore[index]
             assert len(points) == 60
             # The dot sits on the curve, at the recommended price.
-            dot = re.search(r'<circle class="dot" cx="([^"]+)" cy="([^"]+)"', found)
+            dot = re.search(r'<circle class="mark" cx="([^"]+)" cy="([^"]+)"', found)
             assert dot is not None
             near = min(points, key=lambda point: abs(float(point.split(",")[0]) - float(dot[1])))
             assert abs(float(near.split(",")[1]) - float(dot[2])) < 3
             assert re.search(r"elasticity -[0-9.]+ \(-[0-9.]+ to -?[0-9.]+\)", found)
-            assert re.search(r'id="model">\w+, primary, sha256:[0-9a-f]{64}<', found)
+            assert re.search(r'id="model" class="faint">\w+, primary, sha256:[0-9a-f]{64}<', found)
+        page = tmp_path / "page.html"  # as it was drawn, without its script
+        page.write_text(re.sub(r"<script>.*?</script>", "", found, flags=re.DOTALL), encoding="utf-8")
+        browsed.check(page, tmp_path)
         # What is not known is said, with what would show it.
         found = browse(f"{url}/#85999")
         assert "the price stays: it did not vary" in found
         assert re.search(r"experiment: [0-9.]+ or [0-9.]+ in random weeks", found)
-        assert "<polyline" not in found
+        assert "<path" not in found
         # A product that there isn't is said on the page, as the API says it.
-        assert '<p id="says" role="status" class="fault">there is no product none</p>' in browse(f"{url}/#none")
+        assert '<p id="says" role="status" class="bad">there is no product none</p>' in browse(f"{url}/#none")
 
 
 def test_a_whole_catalogue_is_readable(tmp_path: Path, browse, port: int) -> None:

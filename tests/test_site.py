@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import json
 import os
 import re
 import subprocess
-from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urldefrag, urlsplit
 
+import pictures
 import pytest
 from bake import BIN, ROOT, repository
+from browsed import HEADLESS, MEASURED, WIDTHS, chromium, in_frames, violations
 from next_situations import SITUATIONS
-from servers import program
 
+from demo import Demo, Failed
 from ml_delivery import keys, plugin
 from ml_delivery.records import FAILED, RETIRED, ROLLED_BACK, STAGED, VERIFIED
 from ml_delivery.tasks import namespace
@@ -64,8 +63,13 @@ def build(checkout: Path, code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone with its site built."""
+    """A clone with its site built, which shows a real command's output, and a real page."""
     made = repository(tmp_path_factory.mktemp("site") / "template")
+    folder = made / pictures.FOLDER
+    folder.mkdir(parents=True)
+    kept = [pictures.transcript("A command", Demo(made), "git", "log", "-1", "--format=%H")]
+    kept.append(pictures.photograph("A page", "git log", made / "docs/conf.py", folder))
+    pictures.keep(folder, "c" * 40, kept)
     build(made)
     return made
 
@@ -179,46 +183,43 @@ def test_broken_link_fails_the_build(checkout: Path) -> None:
     assert "#nowhere" in printed or "'nowhere'" in printed
 
 
-SHOWN = ["index", "tutorial/first-canary", "reference/settings", "explanation/releases", "comparison", "service"]
-HEADLESS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-MEASURED = """\
-const d = f.contentDocument;
-return [d.documentElement.scrollWidth, d.querySelectorAll("h1").length, [...d.images].every(i => i.naturalWidth > 0)]"""
-JUDGED = """\
-const s = f.contentDocument.createElement("script");
-s.src = AXE;
-const loaded = new Promise(done => s.onload = done);
-f.contentDocument.head.append(s);
-await loaded;
-const found = await f.contentWindow.axe.run();
-return found.violations.map(v => v.id + ": " + v.nodes.slice(0, 3).map(n => n.html).join(" "))"""
+def test_pictures_are_of_the_run(
+    checkout: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page has what a command really printed, and its page as a browser shows it; without a run or a browser, it says so."""
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=checkout, text=True).strip()
+    page = re.sub(r"<[^>]+>", "", (checkout / "build/site/pictures.html").read_text(encoding="utf-8"))
+    assert f"$ git log -1 --format=%H\n{commit}\n" in page
+    chromium()  # without one there is no screenshot
+    assert (checkout / "build/site/_images/conf.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(Failed, match="exit code"):
+        pictures.transcript("A failure", Demo(checkout), "git", "no-such-command")
+    assert "nox -s pictures" in pictures.page(checkout / "nowhere")
+    monkeypatch.setenv("PATH", "")
+    assert not pictures.photograph("A page", "git log", checkout / "docs/conf.py", checkout).file
+    assert "no picture of conf.py: Chromium is not installed" in capfd.readouterr().err
 
 
-def in_frames(site: Path, profile: Path, width: int, script: str) -> list[Any]:
-    """What ``script`` returns for each page of ``SHOWN``, in frames of that width: a browser's own window has a least one."""
-    chromium = program("chromium", "chromium-browser", "google-chrome")
-    frames = "".join(f'<iframe width="{width}" height="900" src="{site / page}.html"></iframe>' for page in SHOWN)
-    each = f"async f => {{ {script} }}"
-    call = (
-        "Promise.all([...document.querySelectorAll('iframe')].map(EACH)).then(r => document.title = JSON.stringify(r))"
-    )
-    text = f"<!doctype html><title>-</title>{frames}<script>onload = () => {call.replace('EACH', each)}</script>"
-    page = site / f"{profile.name}.html"
-    page.write_text(text, encoding="utf-8")
-    words = [chromium, *HEADLESS, f"--user-data-dir={profile}", "--allow-file-access-from-files", "--dump-dom"]
-    words += ["--virtual-time-budget=60000", f"file://{page}"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=300)
-    page.unlink()
-    found = re.search(r"<title>(\[.*?\])</title>", done.stdout, re.S)
-    assert found, done.stdout[:500]
-    return list(json.loads(unescape(found[1])))
+SHOWN = [
+    "index",
+    "pictures",
+    "tutorial/first-canary",
+    "reference/settings",
+    "explanation/releases",
+    "comparison",
+    "service",
+]
 
 
-@pytest.mark.parametrize(("name", "width"), [("desktop", 1280), ("phone", 390)])
+def shown(site: Path) -> list[Path]:
+    return [site / f"{page}.html" for page in SHOWN]
+
+
+@pytest.mark.parametrize(("name", "width"), list(WIDTHS.items()))
 def test_pages_fit_the_screen(checkout: Path, tmp_path: Path, name: str, width: int) -> None:
     """Opened in a browser: no page is wider than the screen, each has its heading and its drawing; screenshots are kept."""
     site = checkout / "build/site"
-    for page, (wide, headings, drawn) in zip(SHOWN, in_frames(site, tmp_path, width, MEASURED), strict=True):
+    for page, (wide, headings, drawn) in zip(SHOWN, in_frames(shown(site), tmp_path, width, MEASURED), strict=True):
         assert wide <= width, f"{page} is {wide} wide"
         assert (headings, drawn) == (1, True), page
     SHOTS.mkdir(parents=True, exist_ok=True)
@@ -228,17 +229,14 @@ def test_pages_fit_the_screen(checkout: Path, tmp_path: Path, name: str, width: 
         f"--window-size={max(width, 500)},1600",
         f"file://{site}/explanation/releases.html",
     ]
-    chromium = program("chromium", "chromium-browser", "google-chrome")
-    words = [chromium, *HEADLESS, f"--user-data-dir={tmp_path}", *picture]
+    words = [chromium(), *HEADLESS, f"--user-data-dir={tmp_path}", *picture]
     subprocess.run(words, capture_output=True, check=True, timeout=120)
     assert shot.stat().st_size > 10_000
 
 
 def test_pages_are_accessible(checkout: Path, tmp_path: Path) -> None:
-    """axe-core finds no violation: https://github.com/dequelabs/axe-core"""
-    axe = os.environ.get("AXE", "")
-    if not axe:
+    """axe-core finds no violation."""
+    found = violations(shown(checkout / "build/site"), tmp_path)
+    if found is None:
         pytest.skip("NOT TESTED: AXE names no axe-core; .ci/run installs one")
-    script = JUDGED.replace("AXE", json.dumps(Path(axe).as_uri()))
-    found = dict(zip(SHOWN, in_frames(checkout / "build/site", tmp_path, 1280, script), strict=True))
-    assert found == {page: [] for page in SHOWN}
+    assert dict(zip(SHOWN, found, strict=True)) == {page: [] for page in SHOWN}

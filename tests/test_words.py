@@ -48,7 +48,8 @@ def prose(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "folder", ["src/ml_delivery", "src/embedded_aws", TEMPLATE.name, "docs", "hooks", "local_extensions", ""]
+    "folder",
+    ["src/ml_delivery", "src/ml_pages", "src/embedded_aws", TEMPLATE.name, "docs", "hooks", "local_extensions", ""],
 )
 def test_words_that_are_not_written(folder: str) -> None:
     """Each word of the glossary's left column stays out."""

@@ -14,6 +14,7 @@ import iam
 import limits
 import messages
 import outputs
+import pictures
 import settings
 import states
 import tasks_page
@@ -42,6 +43,7 @@ def main(folder: Path) -> None:
     (folder / "reference").mkdir()
     for name, page in PAGES.items():
         (folder / "reference" / name).write_text(page(), encoding="utf-8")
+    pictures.copy(pictures.FOLDER, folder)
     (folder / "explanation/states.svg").write_text(states.drawing(), encoding="utf-8")
 
 

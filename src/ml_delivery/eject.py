@@ -1,6 +1,6 @@
 """Copies the delivery package into the service's own tree, so that it can be changed: ``invoke eject``.
 
-The copy is two folders next to ``tasks.py``. ``invoke``, which puts the folder of ``tasks.py`` first on the import path, and
+The copy is three folders next to ``tasks.py``. ``invoke``, which puts the folder of ``tasks.py`` first on the import path, and
 ``python -m``, which puts the current folder there, find them before the installed package, in every clone of the repository.
 The copy contains the wheel's RECORD, from which later changes are detected.
 https://packaging.python.org/en/latest/specifications/recording-installed-packages/
@@ -24,7 +24,7 @@ from ml_delivery.errors import PipelineError, SetupError
 
 __all__ = ["FOLDERS", "Package", "eject", "state", "undo"]
 
-FOLDERS = ("embedded_aws", "ml_delivery")  # in this order: RECORD in the second one marks a complete copy
+FOLDERS = ("embedded_aws", "ml_pages", "ml_delivery")  # in this order: RECORD in the last one marks a complete copy
 RECORD = "ml_delivery/RECORD"
 NAME = "ml-delivery"
 

@@ -8,7 +8,6 @@ page, glance    the report, and ``status --watch``
 files           the templates and Grafana's provisioning as files
 grafana         dashboard, alert rules, data source and contact point for Grafana
 stack           the monitoring stack
-plot            a plot as SVG; numbers as text
 data            the panels' data, read from CloudWatch
 template        the stack's template: alarms, dashboard, Grafana's role
 definition      all panels and alarms of an environment

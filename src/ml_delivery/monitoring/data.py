@@ -11,16 +11,18 @@ from ml_delivery.cloud import code_of
 from ml_delivery.errors import CloudError, ConfigError
 from ml_delivery.monitoring.template import metric_query
 from ml_delivery.waiting import wait
+from ml_pages.charts import number
 
 if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
     from ml_delivery.observed import Panel
 
-__all__ = ["DAY", "Series", "alarm_states", "ask_log", "period_for", "read"]
+__all__ = ["DAY", "Series", "alarm_states", "amount", "ask_log", "period_for", "read"]
 
 POINTS = 300  # about as many points as a plot can show
 PERIODS = (60, 300, 900, 3600, 6 * 3600, 24 * 3600)
 DAY = 86_400
+SUFFIXES = {"ms": " ms", "s": " s", "percent": " %", "dollars": " US$", "ratio": " ×"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ def read(cloud: Cloud, panel: Panel, begin: float, end: float, period: int) -> l
                     lines.setdefault((result["Id"], result["Label"]), []).extend(points)
     found += [Series(label, tuple(points)) for (_, label), points in lines.items() if points]
     return found
+
+
+def amount(value: float, unit: str) -> str:
+    """A value in a panel's unit, as text."""
+    return number(value) + SUFFIXES.get(unit, "")
 
 
 def alarm_states(cloud: Cloud, name: str) -> dict[str, str]:

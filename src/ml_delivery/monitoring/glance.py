@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ml_delivery.monitoring import data
 from ml_delivery.monitoring.definition import observed
-from ml_delivery.monitoring.plot import SUFFIXES, number
 from ml_delivery.observed import Place
 from ml_delivery.release import words
 
@@ -81,7 +80,7 @@ def _versions(
         raised = sum(value for _, value in errors.get(version, ()))
         # The service reports its own failures, so that there may be no metric: that is not zero.
         answered = f"{sum(value for _, value in failures[version]):.0f}" if version in failures else "?"
-        slow = number(p95[version][-1][1]) + " ms" if p95.get(version) else ""
+        slow = data.amount(p95[version][-1][1], "ms") if p95.get(version) else ""
         share = f"{shares[version]} %" if version in shares else ""
         found.append(
             f"  {version:<9}{of.get(version, ''):<9}{share:>8}{sum(value for _, value in points):>10.0f}"
@@ -94,9 +93,8 @@ def _versions(
 
 def _latest(cloud: Cloud, panel: Panel, end: float) -> str:
     """A panel's newest values, in one line."""
-    unit = SUFFIXES.get(panel.unit, "")
     newest = [
-        f"{line.label} {number(line.points[-1][1])}{unit}".strip()
+        f"{line.label} {data.amount(line.points[-1][1], panel.unit)}".strip()
         for line in data.read(cloud, panel, end - MINUTES * 60, end, 60)
     ]
     return f"  {panel.title}: {', '.join(newest) or 'no data'}"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import time
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING
 
-from ml_delivery.monitoring import data, plot
+from ml_delivery.monitoring import data
 from ml_delivery.monitoring.definition import observed
 from ml_delivery.observed import Observed, Panel, Place
+from ml_pages import charts
+from ml_pages.page import NOTHING, document, figure, state, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,22 +24,8 @@ __all__ = ["Report", "write"]
 
 FILE = "build/monitoring.html"
 RELEASES = 20
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --faint: #777; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; padding: 0 1rem; }
-h1 { margin-bottom: 0 } h2 { margin-top: 2rem; border-bottom: 1px solid var(--line) }
-.row { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr)); gap: 1rem }
-figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; padding: .7rem }
-figcaption b { display: block } figcaption, .legend, .faint { font-size: 13px } figcaption, .faint { color: var(--faint) }
-svg { width: 100%; height: auto } svg text { font-size: 10px; fill: var(--faint) }
-.grid { stroke: var(--line); stroke-width: .7 } .mark { stroke: #c33; stroke-width: 1.2; stroke-dasharray: 3 3 }
-.legend { margin: .2rem 0 0; display: flex; flex-wrap: wrap; gap: .2rem 1rem }
-.legend i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .35em }
-.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: 13px }
-td, th { border-bottom: 1px solid var(--line); padding: .25rem .7rem .25rem 0; text-align: left; white-space: nowrap }
-td:last-child { white-space: normal }
-.ALARM { color: #c33; font-weight: bold }
-"""
+NOT_CREATED = "not created"
+LEAST = 300  # seconds that a plot covers
 
 
 @dataclass(frozen=True)
@@ -54,7 +42,7 @@ class Report:
 
 
 def write(delivery: Delivery, days: int) -> Report:
-    """Write ``build/monitoring.html`` for the last ``days`` days.
+    """Write ``build/monitoring.html`` for the last ``days`` days, or for as long as there are data or releases in them.
 
     Raises:
         CloudError: CloudWatch or the ledger does not answer.
@@ -65,88 +53,93 @@ def write(delivery: Delivery, days: int) -> Report:
     end = time.time()
     begin = end - days * data.DAY
     releases = delivery.ledger.latest(RELEASES, [])  # marks on plots, for those that can be read
-    marks = [(release.at, f"release {release.number}, {release.state}") for release in releases]
-    period = data.period_for(end - begin)
-    counts: dict[str, dict[str, int]] = {}
+    begin, period, lines = _fitting(cloud, seen, begin, end, [release.at for release in releases])
+    marks = [charts.Mark(one.at, f"release {one.number}, {one.state}", written=False) for one in releases]
+    logs = {
+        panel.id: data.ask_log(cloud, seen.log_group, seen.logs[panel.log], days * 24 * 60)
+        for panel in seen.panels
+        if panel.log
+    }
 
     def shown(panel: Panel) -> str:
         if panel.log:
-            rows = data.ask_log(cloud, seen.log_group, seen.logs[panel.log], days * 24 * 60)
-            counts[panel.id], content = {panel.log: len(rows)}, _table(rows)
+            content = _table(logs[panel.id])
+        elif drawn := [_line(line, i, period, panel.unit) for i, line in enumerate(lines[panel.id])]:
+            content = charts.chart(panel.title, "", "", *marks, *drawn, width=420, height=170, span=(begin, end))
         else:
-            lines = data.read(cloud, panel, begin, end + period, period)
-            counts[panel.id] = {line.label: len(line.points) for line in lines}
-            content = plot.draw(lines, begin, end, period, marks, panel.unit) if lines else _NOTHING
-        caption = f"<figcaption><b>{html.escape(panel.title)}</b>{html.escape(panel.about)}</figcaption>"
-        return f'<figure id="{panel.id}">{caption}{content}</figure>'
+            content = NOTHING
+        return figure(panel.title, content, panel.about, panel.id)
 
     body = "".join(
-        f"<h2>{html.escape(row)}</h2><div class='row'>{''.join(map(shown, listed))}</div>"
+        f"<h2>{escape(row)}</h2><div class='plots'>{''.join(map(shown, listed))}</div>"
         for row, listed in seen.rows.items()
     )
-    span = f"{_when(begin)} to {_when(end)}, a point for each {period // 60} minutes; dashed lines are releases"
     title = f"{at.name}, last {days} day{'s' if days != 1 else ''}"
-    page = (
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(title)}</title>"
-        "<meta name='viewport' content='width=device-width'>"
-        f"<style>{STYLE}</style><h1>{html.escape(title)}</h1><p class='faint'>{span}; {html.escape(cloud.name)} cloud, "
-        f"{html.escape(at.region)}</p><h2>Alarms</h2>{_alarms(cloud, at, seen)}{body}<h2>Releases</h2>{_releases(releases)}"
-        "</html>\n"
+    every = f"{period // 60} minutes" if period > 60 else "minute"
+    about = (
+        f"<p class='faint'>{_when(begin)} to {_when(end)}, a point every {every}; dashed lines are "
+        f"releases; {escape(cloud.name)} cloud, {escape(at.region)}. Drag across a plot to zoom all of them; double-click "
+        "to see everything again.</p>"
     )
+    where = f"--branch {environment.branch}{delivery.where}"
+    whole = f"{about}<h2>Alarms</h2>{_alarms(cloud, at, seen, where)}{body}<h2>Releases</h2>{_releases(releases)}"
     path = config.root / FILE
     path.parent.mkdir(exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    return Report(path, counts)
+    path.write_text(document(title, whole, charts.ZOOM), encoding="utf-8")
+    counts = {name: {line.label: len(line.points) for line in found} for name, found in lines.items()}
+    rows = {panel.id: {panel.log: len(logs[panel.id])} for panel in seen.panels if panel.log}
+    return Report(path, {panel.id: (counts | rows)[panel.id] for panel in seen.panels})
 
 
-_NOTHING = "<p class='faint'>no data</p>"
+def _fitting(
+    cloud: Cloud, seen: Observed, begin: float, end: float, times: list[float]
+) -> tuple[float, int, dict[str, list[data.Series]]]:
+    """From when to plot, the seconds between points, and each panel's lines: from the first of them, or of ``times``, on."""
+
+    def read(begin: float, period: int) -> tuple[float, dict[str, list[data.Series]]]:
+        panels = [panel for panel in seen.panels if not panel.log]
+        lines = {panel.id: data.read(cloud, panel, begin, end + period, period) for panel in panels}
+        first = [line.points[0][0] for found in lines.values() for line in found]
+        return max(begin, min([*first, *(at for at in times if at >= begin), end - LEAST]) - LEAST / 10), lines
+
+    period = data.period_for(end - begin)
+    first, lines = read(begin, period)
+    if (finer := data.period_for(end - first)) < period:
+        period, (first, lines) = finer, read(first, finer)
+    return first, period, lines
 
 
-def _alarms(cloud: Cloud, at: Place, seen: Observed) -> str:
+def _line(line: data.Series, i: int, period: int, unit: str) -> charts.Line:
+    """A line that is interrupted where a period has no point."""
+    at, values = zip(*line.points, strict=True)
+    return charts.Line(at, values, f"c{i % 6}", period * 1.5, line.label, data.amount(values[-1], unit))
+
+
+def _alarms(cloud: Cloud, at: Place, seen: Observed, where: str) -> str:
     states = data.alarm_states(cloud, at.name)
-    rows = [
-        {
-            "alarm": alarm.title,
-            "state": states.get(f"{at.name}-{alarm.id}", "not created"),
-            "what to do": alarm.runbook,
-        }
-        for alarm in seen.alarms
-    ]
-    return _table(rows)
+    found = [(alarm, states.get(f"{at.name}-{alarm.id}", NOT_CREATED)) for alarm in seen.alarms]
+    create = f"<p>To create the alarms: <code>invoke bootstrap {escape(where)}</code></p>"
+    rows = [(escape(alarm.title), state(word), escape(alarm.runbook)) for alarm, word in found]
+    listed = table(("alarm", "state", "what to do"), rows) if rows else NOTHING
+    return listed + (create if any(word == NOT_CREATED for _, word in found) else "")
 
 
 def _releases(releases: list[Release]) -> str:
-    return _table(
-        [
-            {
-                "release": str(release.number),
-                "state": release.state,
-                "at": _when(release.at),
-                "commit": release.artifact.version[:12],
-                "by": release.who,
-                "cause": release.cause,
-            }
-            for release in releases
-        ]
-    )
+    rows = [
+        (
+            str(one.number),
+            state(one.state),
+            *map(escape, (_when(one.at), one.artifact.version[:12], one.who, one.cause)),
+        )
+        for one in releases
+    ]
+    return table(("release", "state", "at", "commit", "by", "cause"), rows) if rows else NOTHING
 
 
 def _table(rows: list[dict[str, str]]) -> str:
-    if not rows:
-        return _NOTHING
+    """What a log query found."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    cells = "".join(
-        "<tr>"
-        + "".join(f"<td class='{_mark(row, name)}'>{html.escape(row.get(name, ''))}</td>" for name in names)
-        + "</tr>"
-        for row in rows
-    )
-    return f"<div class='scroll'><table><tr>{head}</tr>{cells}</table></div>"
-
-
-def _mark(row: dict[str, str], name: str) -> str:
-    return "ALARM" if row.get(name) == "ALARM" else ""
+    return table(names, [[escape(row.get(name, "")) for name in names] for row in rows]) if rows else NOTHING
 
 
 def _when(seconds: float) -> str:

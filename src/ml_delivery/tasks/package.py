@@ -19,7 +19,7 @@ def eject(_: Any, undo: bool = False, yes: bool = False, json: bool = False) -> 
     package = ejecting.undo(root, changed=yes) if undo else ejecting.eject(root)
     if json:
         return console.document(package)
-    folders = " and ".join(f"{folder}/" for folder in ejecting.FOLDERS)
+    folders = ", ".join(f"{folder}/" for folder in ejecting.FOLDERS)
     if undo:
         console.say(f"removed {folders}; ml-delivery {package.version} runs as it is {package.where}")
         return console.say("next: git add --all, and commit")

@@ -268,7 +268,7 @@ def test_report_is_whole_and_escapes_what_it_is_given(root: Path, small: Path) -
     page = (root / "build/report.html").read_text()
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
-    assert page.count("<svg") == 3 + 2 * 3
+    assert page.count('<svg class="plot"') == 3 + 2 * 3
     assert page.count("<tr><td>85") == 3
     assert "<!--" not in page
     assert "http" not in page

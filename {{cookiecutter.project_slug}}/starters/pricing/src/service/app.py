@@ -16,6 +16,7 @@ from uuid import uuid4
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
+from ml_pages.page import STYLE
 from ml_service import cache, outcomes, problems, release
 from ml_service.telemetry import trace
 from service import artifact, inputs, pricing, telemetry
@@ -39,6 +40,7 @@ def create_app() -> Flask:
     origins = set(re.split(r"[\s,]+", os.environ.get("CORS_ORIGINS", ""))) - {""}
     verbose = os.environ.get("LOG_LEVEL", "").upper() == "DEBUG"
     documents = {name: (HERE / name).read_text(encoding="utf-8") for name in ("page.html", "openapi.json")}
+    documents["page.html"] = documents["page.html"].replace("<!--STYLE-->", STYLE)
     catalogue = json.dumps({"products": [_listed(p) for p in models[0].products.values()]}, ensure_ascii=False)
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST

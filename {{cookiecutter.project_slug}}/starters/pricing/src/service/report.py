@@ -19,14 +19,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service import artifact, features, plots, reading, registry
+from ml_pages.charts import Bars, Dots, Line, Mark, Part, chart
+from ml_pages.page import STYLE, figure
+from ml_pages.page import table as listed
+from service import artifact, features, reading, registry
 from service.elasticity import Reason
 from service.evaluation import Evaluation, Judged, challengers, evaluate, load
 
 __all__ = ["document", "main", "news", "page", "table", "write"]
 
 HEAD = (
-    "model", "", "MAE (median)", "MAE (mean)", "RMSE", "deviance", "total", "worst tenth", "90 % interval",
+    "model", "role", "MAE (median)", "MAE (mean)", "RMSE", "deviance", "total", "worst tenth", "90 % interval",
     "price changes", "at the end", "regret", "elasticities right",
 )  # fmt: skip
 COLUMNS = ("code", "product", "price", "recommended", "gain", "why", "elasticity", "units a day", "error", "experiment")
@@ -78,22 +81,17 @@ def write(root: Path, evaluation: Evaluation) -> list[Path]:
 def page(evaluation: Evaluation) -> str:
     """The HTML page; plots and products are of the best model."""
     best, found = evaluation.models[0], evaluation.found
-    cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in _rows(evaluation))
-    rows = "\n".join(f"<tr{' class=best' if i == 0 else ''}>{row}</tr>" for i, row in enumerate(cells))
-    curves = list(_curves(evaluation, best))
-    unknown = "" if found.truth else " The truth is not known for this data, so there is no regret."
-    products = "\n".join(_products(evaluation, best))
+    curves = "".join(_curves(evaluation, best))
     parts = {
-        "HEAD": "".join(f"<th>{escape(word)}</th>" for word in HEAD),
-        "ROWS": rows,
+        "STYLE": STYLE,
+        "MODELS": listed(HEAD, (map(escape, row) for row in _rows(evaluation)), "models"),
         "DATA": f"Data: {escape(found.name)}, {escape(found.cleaning)}. {escape(_judged_on(evaluation))}.",
-        "UNKNOWN": unknown,
+        "UNKNOWN": "" if found.truth else " The truth is not known for this data, so there is no regret.",
         "ABSTENTIONS": escape(_abstentions(evaluation)),
         "BEST": escape(best.name),
         "ERRORS": "".join(_errors(evaluation, best)),
-        "CURVES": "".join(curves) or "<p>No elasticity is known, so there are no curves to draw.</p>",
-        "COLUMNS": "".join(f"<th>{escape(word)}</th>" for word in COLUMNS),
-        "PRODUCTS": products,
+        "CURVES": curves or "<p>No elasticity is known, so there are no curves to draw.</p>",
+        "PRODUCTS": listed(COLUMNS, _products(evaluation, best), "products"),
     }
     text = (HERE / "report.html").read_text(encoding="utf-8")
     head, *rest = text.split("<!--")
@@ -157,27 +155,26 @@ def _abstentions(evaluation: Evaluation) -> str:
     )
 
 
+def _figure(title: str, x: str, y: str, *parts: Part, width: int = 340, log: bool = False) -> str:
+    return figure(title, chart(title, x, y, *parts, width=width, log=log))
+
+
 def _errors(evaluation: Evaluation, best: Judged) -> Iterable[str]:
     rows = evaluation.rows
     some = slice(None, None, max(1, len(rows.units) // 1500))
     most = float(max(rows.units[some].max(), best.mean[some].max(), 1.0))
-    yield plots.chart(
-        "Expected against actual",
-        "units a day, actual",
-        "expected",
-        plots.Dots(rows.units[some], best.mean[some]),
-        plots.Line(np.geomspace(1, most + 1, 30) - 1, np.geomspace(1, most + 1, 30) - 1, "even"),
-        log=True,
-    )
+    even = np.geomspace(1, most + 1, 30) - 1
+    parts = Dots(rows.units[some], best.mean[some]), Line(even, even, "even")
+    yield _figure("Expected against actual", "units a day, actual", "expected", *parts, log=True)
     tenths = np.array_split(np.argsort(best.mean, kind="stable"), 10)
     shares = [float(best.mean[part].sum() / max(rows.units[part].sum(), 1e-9)) for part in tenths]
     names = [str(i) for i in range(1, 11)]
-    yield plots.chart("Expected over actual, by tenth", "", "1 is right", plots.Bars(names, shares))
+    yield _figure("Expected over actual, by tenth", "", "1 is right", Bars(names, shares))
     weeks = ((rows.day - rows.day.min()).astype(int)) // 7
     errors = np.abs(best.median - rows.units)
     by_week: NDArray[np.float64] = np.array([errors[weeks == week].mean() for week in np.unique(weeks)])
     at = "weeks since the first held-out day"
-    yield plots.chart("Error over time", at, "MAE, units a day", plots.Line(np.unique(weeks), by_week))
+    yield _figure("Error over time", at, "MAE, units a day", Line(np.unique(weeks), by_week))
 
 
 def _curves(evaluation: Evaluation, best: Judged) -> Iterable[str]:
@@ -189,20 +186,20 @@ def _curves(evaluation: Evaluation, best: Judged) -> Iterable[str]:
         now = np.array([product["price"]])
         sales = features.effect(product["value"], prices, product["reference"])
         sales = sales / features.effect(product["value"], now, product["reference"])
-        mark = plots.Mark(product["decision"]["price"], f"{product['decision']['price']:.2f}")
+        mark = Mark(product["decision"]["price"], f"{product['decision']['price']:.2f}")
         name = f"{product['description'][:24]} ({product['stockcode']})"
         truth = evaluation.found.truth.get(product["stockcode"])
         real = truth.sales(prices) / truth.sales(now) if truth else None
         elasticity = product["value"] * product["price"] / product["reference"]
         for what, factor in (("sales", np.ones(60)), ("revenue", prices / product["price"])):
-            lines = [plots.Line(prices, sales * factor)]
+            lines = [Line(prices, sales * factor)]
             if real is not None:
-                lines.insert(0, plots.Line(prices, real * factor, "truth"))
+                lines.insert(0, Line(prices, real * factor, "truth"))
             axis = f"price; elasticity {elasticity:.2f}"
-            yield plots.chart(name, axis, f"{what}, now is 1", *lines, mark, width=265, height=190)
+            yield _figure(name, axis, f"{what}, now is 1", *lines, mark, width=270)
 
 
-def _products(evaluation: Evaluation, best: Judged) -> Iterable[str]:
+def _products(evaluation: Evaluation, best: Judged) -> Iterable[list[str]]:
     """A row for every product, the largest gains first, then by what is sold."""
     assert best.model is not None
     rows = evaluation.rows
@@ -233,7 +230,7 @@ def _products(evaluation: Evaluation, best: Judged) -> Iterable[str]:
             f"{error[code]:.1f}" if code in error else "",
             _plan(plan),
         ]
-        yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+        yield [escape(cell) for cell in cells]
 
 
 def _plan(plan: dict[str, Any] | None) -> str:
