@@ -54,8 +54,9 @@ if served:
     for name in ("src/service/handler.py", "tests/test_handler.py"):
         Path(name).unlink(missing_ok=True)
 
-# The look of pages, which those of delivery share: see its docstring.
-for path in (CHECKOUT / "src/ml_pages").glob("*.py"):
+# The look of pages, which those of delivery share: see its docstring. Only a service that draws needs it.
+drawn = any(b"ml_pages" in path.read_bytes() for path in Path("src/service").glob("*.py"))
+for path in (CHECKOUT / "src/ml_pages").glob("*.py") if drawn else ():
     Path("src/ml_pages").mkdir(parents=True, exist_ok=True)
     Path("src/ml_pages", path.name).write_bytes(path.read_bytes().replace(b"\r\n", b"\n"))
 

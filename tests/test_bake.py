@@ -39,9 +39,9 @@ EXACT = {
     f"vendor/ml_delivery-{__version__}-py3-none-any.whl", "vendor/pipeline.schema.json",
     *(f"requirements/{lock}.txt" for lock in ("check", "delivery", "lint", "nox", "serve", "train", "uv")),
     *(path.relative_to(TEMPLATE).as_posix() for path in (TEMPLATE / "src/ml_service").glob("*.py")),
-    *(path.relative_to(ROOT).as_posix() for path in (ROOT / "src/ml_pages").glob("*.py")),
 } - {"src/ml_service/serving.py", "src/ml_service/invocations.py"}  # fmt: skip
-# What only some targets have.
+# What only some starters and targets have.
+OF_STARTER = {"pricing": {path.relative_to(ROOT).as_posix() for path in (ROOT / "src/ml_pages").glob("*.py")}}
 OF_TARGET = {
     "lambda-image": {"Dockerfile.lambda"},
     "eks": {"Dockerfile", "src/ml_service/serving.py"},
@@ -62,7 +62,7 @@ def test_bake_is_whole_and_valid(tmp_path: Path, answers: dict[str, str]) -> Non
     made = bake(tmp_path / "out", project_name="Demand Pricing", **answers)
     found = files(made)
     top = {name for name in found if not name.startswith(OWNED)}
-    assert top == EXACT | OF_TARGET.get(answers["target"], set())
+    assert top == EXACT | OF_STARTER.get(answers["starter"], set()) | OF_TARGET.get(answers["target"], set())
     assert ("src/service/handler.py" in found) == (answers["target"] not in ("eks", "sagemaker"))
     # The package has every target; nothing else of a bake is named after another one than its own.
     others = {form for t in CHOICES["target"] for form in (t, t.replace("-", "_")) if t != answers["target"]}
