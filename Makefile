@@ -9,7 +9,7 @@ TARGET ?= lambda-zip
 export PIPELINE_PYTHON ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check docs bench clean
+.PHONY: help setup demo test quick check docs bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ demo: setup ## a service's first hour, for real: created, trained, tested, deplo
 
 test: setup ## the whole test suite
 	@$(BIN)/nox -s test
+
+quick: setup ## the tests that belong to what was changed since the last commit
+	@$(BIN)/nox -s quick
 
 check: setup ## every check: lint, types, test, sast, sca, infra, docs
 	@$(BIN)/nox

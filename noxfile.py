@@ -56,6 +56,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def quick(session: nox.Session) -> None:
+    """The tests that belong to what was changed since the last commit, or to the files that are named: a first look."""
+    shipped.install(session, "check")
+    session.run("python", "tests/quick.py", *session.posargs)
+
+
+@nox.session(default=False)
 def pictures(session: nox.Session) -> None:
     """The site's pictures, of a real run of some minutes, in build/pictures; ``nox -s docs`` shows them."""
     shipped.install(session, "dev")
