@@ -16,6 +16,7 @@ codebuild/       CodeBuild: builds that run their buildspec
 kubernetes/      EKS: a real cluster, its registry, its gateway
 ecr              ECR: the registry of images
 http_apis        API Gateway: who may call a function, and a named stage in the path that it sees
+load_balancers/  load balancers in front of functions
 limits/          what AWS refuses, whatever the service: the constraints of its models, and documented limits
 iam/             IAM and STS: signatures, rights, web identities
 disk             what a killed server left, checked and made whole

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-SERVICE = {"Service": "apigateway.amazonaws.com"}
+from embedded_aws.aws_lambda.grants import granted
+
+SERVICE = "apigateway.amazonaws.com"
 REFUSED = b'{"message":"Internal Server Error"}'
 
 
@@ -23,7 +25,9 @@ def patch() -> None:
 
     async def permitted(integration: Any, api: str, stage: str, path: str, method: str, *rest: Any, **more: Any) -> Any:
         function = apigateway._extract_lambda_ref_from_integration_uri(integration.get("integrationUri", ""))
-        if function.startswith("arn:") and not _granted(function, f"{api}/{stage}/{method}{path}"):
+        if function.startswith("arn:") and not granted(
+            function, SERVICE, _call(function, f"{api}/{stage}/{method}{path}")
+        ):
             return 500, {"Content-Type": "application/json"}, REFUSED
         seen = path if stage == "$default" else f"/{stage}{path}"
         return await invoke(integration, api, stage, seen, method, *rest, **more)
@@ -31,22 +35,7 @@ def patch() -> None:
     apigateway._invoke_lambda_proxy = permitted
 
 
-def _granted(function: str, call: str) -> bool:
-    """Whether the function's own policy lets API Gateway invoke it; True for a function that does not exist."""
-    from ministack.core import iam_evaluator as iam
-    from ministack.services import lambda_svc
-
-    _, partition, _, region, account, _, name, *_ = function.split(":")
-    if not (known := lambda_svc._functions.get_scoped(account, region, name)):
-        return True
-    statements = [one for one in known["policy"]["Statement"] if one.get("Principal") == SERVICE]
-    context = iam.EvalContext(
-        principal_arn=SERVICE["Service"],
-        principal_type="AWSService",
-        principal_account=account,
-        action="lambda:InvokeFunction",
-        resource_arn=function,
-        region=region,
-        service_context={"aws:sourcearn": f"arn:{partition}:execute-api:{region}:{account}:{call}"},
-    )
-    return bool(iam.evaluate(context, [iam.parse_policy_document({"Statement": statements})]).decision == "Allow")
+def _call(function: str, path: str) -> str:
+    """The ARN of a call, in the partition, region and account of the function."""
+    _, partition, _, region, account, *_ = function.split(":")
+    return f"arn:{partition}:execute-api:{region}:{account}:{path}"

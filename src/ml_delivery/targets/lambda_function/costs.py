@@ -1,8 +1,9 @@
-"""What Lambda would charge for a service by list prices: requests and duration; no free tier, logs or data transfer."""
+"""What AWS would charge for a service by list prices: requests, duration and a load balancer; no free tier, logs or traffic."""
 
 from __future__ import annotations
 
 from ml_delivery.records import Cost
+from ml_delivery.targets.lambda_function import load_balancer
 
 __all__ = ["DOLLARS_PER_REQUEST", "dollars_per_gb_second", "estimate"]
 
@@ -18,9 +19,16 @@ def dollars_per_gb_second(architecture: str) -> str:
     return f"{DOLLARS_PER_GB_SECOND[architecture]:.10f}"
 
 
-def estimate(rate: float, memory: int, architecture: str, milliseconds: float) -> Cost:
-    """The monthly cost of ``rate`` requests a second with ``memory`` megabytes; 0 ``milliseconds`` means unknown."""
+def estimate(rate: float, memory: int, architecture: str, milliseconds: float, *, balanced: bool = False) -> Cost:
+    """The monthly cost of ``rate`` requests a second with ``memory`` megabytes; 0 ``milliseconds`` means unknown.
+
+    ``balanced``: with that of the load balancer in front, which charges by the hour too; each request has its own connection.
+    """
     each = milliseconds or ASSUMED_MILLISECONDS
     gb_seconds = each / 1000 * memory / 1024
     price = DOLLARS_PER_REQUEST + gb_seconds * DOLLARS_PER_GB_SECOND[architecture]
-    return Cost(rate, each, bool(milliseconds), rate * SECONDS_PER_MONTH * price)
+    front = 0.0
+    if balanced:
+        front = SECONDS_PER_MONTH / 3600 * load_balancer.DOLLARS_PER_HOUR
+        price += load_balancer.DOLLARS_PER_REQUEST
+    return Cost(rate, each, bool(milliseconds), front + rate * SECONDS_PER_MONTH * price)
