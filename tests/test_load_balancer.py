@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -126,22 +125,6 @@ def test_least_is_opened(tiny: Tiny) -> None:
     assert not [name for name, one in made(tiny).items() if one["Type"].endswith("ListenerRule")]
     configure(tiny, f'{WHOLE}\nscheme = "internet-facing"')
     assert made(tiny)["Balancer"]["Properties"]["Scheme"] == "internet-facing"
-
-
-def test_names_that_are_too_long_are_cut(tiny: Tiny) -> None:
-    """A target group's name has at most 32 characters: those of a long name end with a digest, so that they stay apart."""
-    names = {}
-    for service in ("tiny", "a-service-with-a-very-long-name", "a-service-with-a-very-long-nam2"):
-        tiny.write(
-            "pipeline.toml",
-            re.sub(r'(?m)^name = ".*"', f'name = "{service}"', (tiny.root / "pipeline.toml").read_text()),
-        )
-        configure(tiny, WHOLE)
-        names[service] = made(tiny)["Group"]["Properties"]["Name"]
-    assert names.pop("tiny") == "tiny-production"
-    assert len(set(names.values())) == 2
-    for name in names.values():
-        assert re.fullmatch(r"(?=.{1,32}$)[a-z0-9]+(-[a-z0-9]+)*", name)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from ml_delivery.records import Cost
-from ml_delivery.targets.lambda_function import load_balancer
 
 __all__ = ["DOLLARS_PER_REQUEST", "dollars_per_gb_second", "estimate"]
 
 # https://aws.amazon.com/lambda/pricing/ (first tier, US East, as published in 2025; other regions differ by a few percent)
 DOLLARS_PER_REQUEST = 0.20 / 1e6
 DOLLARS_PER_GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
+# https://aws.amazon.com/elasticloadbalancing/pricing/ (US East): a load balancer, called or not; and of its capacity units, one of
+# which has 25 new connections a second, what a request on a connection of its own takes.
+BALANCER_PER_HOUR = 0.0225
+BALANCER_PER_REQUEST = 0.008 / 3600 / 25
 SECONDS_PER_MONTH = 30 * 86_400
 ASSUMED_MILLISECONDS = 100.0
 
@@ -29,6 +32,6 @@ def estimate(rate: float, memory: int, architecture: str, milliseconds: float, *
     price = DOLLARS_PER_REQUEST + gb_seconds * DOLLARS_PER_GB_SECOND[architecture]
     front = 0.0
     if balanced:
-        front = SECONDS_PER_MONTH / 3600 * load_balancer.DOLLARS_PER_HOUR
-        price += load_balancer.DOLLARS_PER_REQUEST
+        front = SECONDS_PER_MONTH / 3600 * BALANCER_PER_HOUR
+        price += BALANCER_PER_REQUEST
     return Cost(rate, each, bool(milliseconds), front + rate * SECONDS_PER_MONTH * price)

@@ -12,12 +12,8 @@ if TYPE_CHECKING:
     from ml_delivery.cloudformation import Tree
     from ml_delivery.keys import Http
 
-__all__ = ["DOLLARS_PER_HOUR", "DOLLARS_PER_REQUEST", "problems", "template"]
+__all__ = ["problems", "template"]
 
-# https://aws.amazon.com/elasticloadbalancing/pricing/ (US East): the load balancer itself, called or not; and of the capacity
-# units, which have 25 new connections a second, what a request on a connection of its own takes.
-DOLLARS_PER_HOUR = 0.0225
-DOLLARS_PER_REQUEST = 0.008 / 3600 / 25
 # TLS 1.2 and 1.3; the default also has 1.0.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/describe-ssl-policies.html
 TLS = "ELBSecurityPolicy-TLS13-1-2-2021-06"
