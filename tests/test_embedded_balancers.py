@@ -15,7 +15,7 @@ from typing import Any
 import apig_wsgi
 import pytest
 from balanced import SUBNETS, Balanced
-from emulated import client
+from emulated import client, code_of
 from test_embedded_stacks import Stack
 
 from ml_delivery import cloudformation, emulator
@@ -246,6 +246,10 @@ def test_stack_is_refused_as_its_operations_are(running: emulator.Running, many:
     other = client(running, "ec2").create_subnet(
         VpcId=zone["VpcId"], CidrBlock="172.31.96.0/20", AvailabilityZone=zone["AvailabilityZone"]
     )["Subnet"]["SubnetId"]
+    few = [{"SubnetId": one} for one in (SUBNETS[0], other)]
+    create = {"Name": "balanced-mapped", "Scheme": "internal"}
+    assert code_of(lambda: many.aws.create_load_balancer(SubnetMappings=few, **create)) == "ValidationError"
+    many.aws.create_load_balancer(SubnetMappings=[{"SubnetId": one} for one in SUBNETS], **create)
     for name, subnets, permitted in (
         ("balanced-zone", [SUBNETS[0], other], True),
         ("balanced-denied", SUBNETS, False),

@@ -23,6 +23,9 @@ def patch() -> None:
 
     def created(parameters: Any) -> Any:
         given = alb._parse_member_list(parameters, "Subnets")
+        mapped = "SubnetMappings.member.{}.SubnetId"
+        while one := alb._p(parameters, mapped.format(len(given) + 1)):
+            given.append(one)
         wrong = few_zones(given) if alb._p(parameters, "Type", "application") == "application" else ""
         return alb._error("ValidationError", wrong) if wrong else create(parameters)
 

@@ -58,7 +58,10 @@ def patch() -> None:
 
 
 def _checked(properties: Any) -> None:
-    if properties.get("Type", "application") == "application" and (wrong := few_zones(properties.get("Subnets") or [])):
+    subnets = properties.get("Subnets") or [one["SubnetId"] for one in properties.get("SubnetMappings") or []]
+    if isinstance(subnets, str):  # as a parameter's list arrives
+        subnets = subnets.split(",")
+    if properties.get("Type", "application") == "application" and (wrong := few_zones(subnets)):
         raise ValueError(f"{wrong} (Service: ElasticLoadBalancingV2, Status Code: 400)")
 
 
