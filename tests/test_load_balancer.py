@@ -24,9 +24,10 @@ WHOLE = f"{BALANCER}\n{NETWORK}"
 PAGE = "https://app.example.com"
 
 
-# A handler that takes a load balancer's events, too.
+# A handler that takes a load balancer's events, too, and says as what it was called.
+CALLED = 'context.invoked_function_arn.split(":")[-1]'
 BOTH = HANDLER.replace('event["rawPath"]', '(event.get("rawPath") or event["path"])').replace(
-    '"headers": {', '"multiValueHeaders": {"x-called": [context.invoked_function_arn.split(":")[-1]]}, "headers": {'
+    '"headers": {', f'"multiValueHeaders": {{"x-called": [{CALLED}]}}, "headers": {{"x-called": {CALLED}, '
 )
 
 
@@ -91,6 +92,7 @@ def test_front_can_be_changed_and_pages_allowed(balanced: Tiny) -> None:
     configure(tiny, OPEN)
     tiny.deploy()
     api = front.find(tiny.open(), prepare=True).address
+    assert ask(f"{api}version")[2]["x-called"] == "live"  # under which its calls are counted
     configure(tiny, f'{WHOLE}\norigins = ["{PAGE}"]')
     url = front.find(tiny.open(), prepare=True).address
     assert (ask(f"{url}version")[0], ask(f"{api}version")[0]) == (200, 403)

@@ -4,13 +4,14 @@ Without the permission in the function's policy API Gateway answers with status 
 https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-troubleshooting-lambda.html
 On AWS ``rawPath`` and ``requestContext.http.path`` of an event begin with the stage, unless that is ``$default``:
 https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
-ministack asks for no permission, and leaves the stage out.
+ministack asks for no permission, leaves the stage out, and lets a function see a version in place of the alias that was called.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from embedded_aws.aws_lambda import aliases
 from embedded_aws.aws_lambda.grants import granted
 
 SERVICE = "apigateway.amazonaws.com"
@@ -18,17 +19,17 @@ REFUSED = b'{"message":"Internal Server Error"}'
 
 
 def patch() -> None:
-    """Add both where ministack makes the event; the route was found by then."""
+    """Add all three where ministack makes the event; the route was found by then."""
     from ministack.services import apigateway
 
     invoke = apigateway._invoke_lambda_proxy
 
     async def permitted(integration: Any, api: str, stage: str, path: str, method: str, *rest: Any, **more: Any) -> Any:
         function = apigateway._extract_lambda_ref_from_integration_uri(integration.get("integrationUri", ""))
-        if function.startswith("arn:") and not granted(
-            function, SERVICE, _call(function, f"{api}/{stage}/{method}{path}")
-        ):
-            return 500, {"Content-Type": "application/json"}, REFUSED
+        if function.startswith("arn:"):
+            if not granted(function, SERVICE, _call(function, f"{api}/{stage}/{method}{path}")):
+                return 500, {"Content-Type": "application/json"}, REFUSED
+            aliases.invoked(function)
         seen = path if stage == "$default" else f"/{stage}{path}"
         return await invoke(integration, api, stage, seen, method, *rest, **more)
 
