@@ -14,7 +14,7 @@ from typing import Any
 
 import apig_wsgi
 import pytest
-from balanced import SUBNETS, Balanced
+from balanced import SERVICE, SUBNETS, Balanced
 from emulated import client, code_of
 from test_embedded_stacks import Stack
 
@@ -190,6 +190,31 @@ def test_deregistered_target_is_not_called(running: emulator.Running) -> None:
     assert made.ask()[0] == 502
     made.aws.deregister_targets(TargetGroupArn=made.group, Targets=[{"Id": made.arn}])
     assert made.ask()[0] == 503
+
+
+VERSION = """
+def handler(event, context):
+    return {"statusCode": 200, "body": f"{context.function_version} {context.invoked_function_arn.split(':')[-1]}"}
+"""
+
+
+def test_alias_splits_traffic(running: emulator.Running) -> None:
+    """A canary gets its share of what arrives; and who may call the function may not call its alias."""
+    made = Balanced(running, "balanced-split", VERSION)
+    aws, name = made.function.aws, made.function.name
+    for size in (256, 512):  # no version is published without a change
+        aws.update_function_configuration(FunctionName=name, MemorySize=size)
+        made.function.settle()
+        aws.publish_version(FunctionName=name)
+    weights = {"AdditionalVersionWeights": {"2": 0.5}}
+    alias = aws.create_alias(FunctionName=name, Name="live", FunctionVersion="1", RoutingConfig=weights)["AliasArn"]
+    made.aws.deregister_targets(TargetGroupArn=made.group, Targets=[{"Id": made.arn}])
+    made.arn = alias
+    assert code_of(made.register) == "AccessDenied"
+    words = {"Action": "lambda:InvokeFunction", "Principal": SERVICE, "SourceArn": made.group}
+    aws.add_permission(FunctionName=name, Qualifier="live", StatementId="alias", **words)
+    made.register()
+    assert {made.ask()[2] for _ in range(40)} == {b"1 live", b"2 live"}  # one of 2**39 times not
 
 
 def test_independent_adapter_reads_the_events(running: emulator.Running) -> None:
