@@ -183,9 +183,13 @@ def test_what_is_no_response_is_a_bad_gateway(answering: Balanced, path: str) ->
     assert b"502 Bad Gateway" in body
 
 
-def test_deregistered_target_is_not_called(running: emulator.Running) -> None:
-    """Without a target 503 is answered; a deleted function is a bad gateway."""
+def test_target_that_can_not_be_called_is_a_bad_gateway(running: emulator.Running) -> None:
+    """So is one without the permission, or whose function was deleted; without a target 503 is answered."""
     made = Balanced(running, "balanced-gone")
+    made.forbid()
+    assert made.ask()[0] == 502
+    made.permit()
+    assert made.ask()[0] == 200
     made.function.aws.delete_function(FunctionName=made.function.name)
     assert made.ask()[0] == 502
     made.aws.deregister_targets(TargetGroupArn=made.group, Targets=[{"Id": made.arn}])
