@@ -61,6 +61,48 @@ def behind_an_api(root: Path) -> None:
     refuses(root, "function.timeout: 31 s, and an HTTP API", ("timeout = 3", "timeout = 31"), more=api)
 
 
+BALANCER = """
+[http]
+front = "load-balancer"
+access = "open"
+domain = "api.example.com"
+certificate = "arn:aws:acm:eu-west-1:123456789012:certificate/12345678"
+vpc = "vpc-00000001"
+subnets = ["subnet-00000001", "subnet-00000002"]
+"""
+
+
+def balanced(root: Path, *edits: tuple[str, str]) -> dict[str, Any]:
+    """The properties of the resources of a load balancer, by their logical names."""
+    read = load(root, *edits, more=BALANCER)
+    stack = stacks.front(read, read.environments["production"])
+    assert stack is not None
+    return {name: one["Properties"] for name, one in json.loads(stack.body)["Resources"].items()}
+
+
+@check("elb.zones")
+def zones(root: Path) -> None:
+    balanced(root)
+    refuses(root, "http.subnets: AWS wants at least two", more=BALANCER.replace(', "subnet-00000002"', ""))
+
+
+@check("elb.idle")
+def waits(root: Path) -> None:
+    for seconds, idle in ((3, 60), (900, 915)):
+        made = balanced(root, ("timeout = 3", f"timeout = {seconds}"))["Balancer"]["LoadBalancerAttributes"]
+        assert {"Key": "idle_timeout.timeout_seconds", "Value": str(idle)} in made
+
+
+@check("elb.group-name")
+def group_name(root: Path) -> None:
+    names = []
+    for service in ("limits", "a-service-with-a-very-long-name", "a-service-with-a-very-long-nam2"):
+        names.append(balanced(root, ('name = "limits"', f'name = "{service}"'))["Group"]["Name"])
+    assert names[0] == "limits-production"
+    assert len(set(names)) == 3
+    assert all(re.fullmatch(r"(?=.{1,32}$)[a-z0-9]+(-[a-z0-9]+)*", name) for name in names)
+
+
 @check("lambda.variables-size")
 def variables_size(root: Path) -> None:
     load(root, more=own(f"LARGE = '{'x' * 3900}'"))

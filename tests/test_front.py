@@ -206,7 +206,7 @@ def test_on_aws_the_address_is_made_by_bootstrap(tiny: Tiny, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("http", "says"),
     [
-        ('front = "load-balancer"', "http.front: lambda-zip has no 'load-balancer'; write one of none, function-url"),
+        ('front = "rest-api"', "http.front: lambda-zip has no 'rest-api'; write one of none, function-url, http-api"),
         ('access = "open"\ncallers = ["123456789012"]', 'http.callers: access is "open"'),
         ('access = "NONE"', "http.access"),
         ('callers = ["*"]', "http.callers"),

@@ -99,7 +99,7 @@ def test_front_can_be_changed(tiny: Tiny) -> None:
 
 def test_domain_is_part_of_the_stack(tiny: Tiny) -> None:
     """On AWS the address is the domain, and the API is reached by no other name; the emulator serves it by the API."""
-    configure(tiny, f"{OPEN}\n{DOMAIN}")
+    configure(tiny, f'{OPEN}\n{DOMAIN}\nzone = "Z0123456789ABC"')  # a zone that is on AWS alone
     stack = stacks.front(tiny.config, tiny.config.environment("main"))
     assert stack is not None
     made = json.loads(stack.body)
@@ -119,7 +119,7 @@ def test_domain_is_part_of_the_stack(tiny: Tiny) -> None:
         (f'{API}\ndomain = "api.example.com"', "http.domain, http.certificate: only one is set"),
         (f'{API}\nzone = "Z1234"', "http.zone: there is no http.domain"),
         (f"{API}\n[function]\ntimeout = 31", "function.timeout: 31 s, and an HTTP API answers 503 after 30 s"),
-        (f'front = "function-url"\n{DOMAIN}', "http.domain: only an HTTP API has one"),
+        (f'front = "function-url"\n{DOMAIN}', "http.domain: only another front has one"),
         (DOMAIN, "http.certificate: there is no front that could have one"),
         (f'{API}\ndomain = "Prices"', "http.domain"),
     ],

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import contract_balancers
 import contract_calls
 import contract_checks
 import contract_functions
@@ -27,7 +28,14 @@ from ml_delivery import plugin
 ROOT = Path(__file__).parent.parent
 TABLE: list[dict[str, Any]] = tomllib.loads((ROOT / "docs/limits.toml").read_text())["limit"]
 ROWS = {row["id"]: row for row in TABLE}
-CONTRACT_FILES = (contract_calls, contract_functions, contract_management, contract_stacks, contract_storage)
+CONTRACT_FILES = (
+    contract_balancers,
+    contract_calls,
+    contract_functions,
+    contract_management,
+    contract_stacks,
+    contract_storage,
+)
 DIFFERENCES = {row.what for target in ("lambda-zip", "lambda-image") for row in plugin.find(target, ROOT).parity}
 HOLDS = {"emulator": set(CONTRACTS), "check": set(contract_checks.CHECKS)}
 

@@ -9,13 +9,14 @@ What is where:
 control          for programs that use it: start, find, stop and empty the emulator
 server/          what the server does beside AWS's services: its start, its first user, saving its state
 sagemaker/       SageMaker: models, endpoints, jobs, tuning, the model registry
+http_apis        API Gateway: who may call a function, and a named stage in the path that it sees
+load_balancers/  load balancers in front of functions
 aws_lambda/      Lambda: functions from ZIP files and images, versions, aliases, updates, metrics
 cloudformation/  CloudFormation: resource types, properties and change sets
 cloudwatch/      CloudWatch: metrics, metric math, alarms, Logs Insights
 codebuild/       CodeBuild: builds that run their buildspec
 kubernetes/      EKS: a real cluster, its registry, its gateway
 ecr              ECR: the registry of images
-http_apis        API Gateway: who may call a function, and a named stage in the path that it sees
 limits/          what AWS refuses, whatever the service: the constraints of its models, and documented limits
 iam/             IAM and STS: signatures, rights, web identities
 disk             what a killed server left, checked and made whole

@@ -128,7 +128,9 @@ class Http:
     """The address at which what is live answers, who may call it there, and which web pages may."""
 
     front: str = key(
-        '"none", or what the target offers: "function-url", "http-api"', default="none", pattern=r"[a-z]+(-[a-z]+)*"
+        '"none", or what the target offers: "function-url", "http-api", "load-balancer"',
+        default="none",
+        pattern=r"[a-z]+(-[a-z]+)*",
     )
     access: str = key('"iam" or "open"', default="iam", choices=("iam", "open"))
     callers: tuple[str, ...] = key(
@@ -150,6 +152,18 @@ class Http:
     zone: str = key(
         "the id of the hosted zone of Route 53 that gets the domain's record", default="", pattern=r"Z[A-Z0-9]{1,31}|"
     )
+    vpc: str = key("the id of a load balancer's VPC", default="", pattern=r"vpc-([0-9a-f]{8}|[0-9a-f]{17})|")
+    subnets: tuple[str, ...] = key(
+        "a list of ids of the VPC's subnets, each in another zone",
+        default=(),
+        pattern=r"subnet-([0-9a-f]{8}|[0-9a-f]{17})",
+    )
+    scheme: str = key('"internal" or "internet-facing"', default="internal", choices=("internal", "internet-facing"))
+
+    def named(self, *but: str) -> list[str]:
+        """The keys of a name or a network that are set, without those in ``but``."""
+        own = {"domain": "", "certificate": "", "zone": "", "vpc": "", "subnets": (), "scheme": "internal"}
+        return [name for name, default in own.items() if name not in but and getattr(self, name) != default]
 
     def problems(self, fronts: tuple[str, ...], target: str) -> list[str]:
         """What is wrong with it for ``target``, which offers ``fronts``."""
@@ -157,8 +171,7 @@ class Http:
         if self.front not in fronts:
             found.append(f"http.front: {target} has no {self.front!r}; write one of {', '.join(fronts)}")
         if self.front == "none":
-            named = [name for name in ("domain", "certificate", "zone") if getattr(self, name)]
-            found += [f"http.{name}: there is no front that could have one; write http.front" for name in named]
+            found += [f"http.{name}: there is no front that could have one; write http.front" for name in self.named()]
         if self.access == "open" and self.callers:
             found.append('http.callers: access is "open", so everyone may call it; remove the callers or write "iam"')
         return found

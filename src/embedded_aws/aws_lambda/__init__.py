@@ -11,6 +11,7 @@ packages      ZIP files, unpacked; the libraries that Lambda's runtimes include
 interpreters  the Python interpreter of a runtime
 runtime_api   the HTTP API that an image's runtime asks for its next call
 aliases       weights of an alias split its traffic
+grants        whether a function's policy lets a service of AWS invoke it
 urls          who may call a function by its URL
 updates       concurrent changes of a function are refused; a dry run changes nothing
 call_metrics  metrics of each call

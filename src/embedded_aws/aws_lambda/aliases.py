@@ -17,6 +17,11 @@ from typing import Any
 _invoked: ContextVar[str] = ContextVar("invoked", default="")
 
 
+def invoked(arn: str) -> None:
+    """Let the function that this request calls see the alias in ``arn``; metrics count the call under it."""
+    _invoked.set(arn)
+
+
 def patch() -> None:
     """Choose the version where ministack resolves an alias: for calls by name, and by Function URL or API."""
     from ministack.services import lambda_svc as lambda_

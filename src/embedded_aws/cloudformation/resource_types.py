@@ -1,9 +1,10 @@
-"""A stack can hold an OpenID Connect provider, a Slack channel, and an HTTP API that pages may call.
+"""A stack can hold an OpenID Connect provider, a Slack channel, an HTTP API that pages may call, and a record of any zone.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-iam-oidcprovider.html
 https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-chatbot-slackchannelconfiguration.html
 ministack's IAM has such providers, its CloudFormation does not know the type. A Slack channel is a resource of the stack and
-receives nothing: there is no Slack here. ministack keeps an API's CORS settings as the template spells them, and reads them as
+receives nothing: there is no Slack here. A record of a hosted zone that exists on AWS alone is a resource of the stack, and answers
+nothing; ministack refuses it. ministack keeps an API's CORS settings as the template spells them, and reads them as
 its own API does: ``allowOrigins``.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 TYPE = "AWS::IAM::OIDCProvider"
 SLACK = "AWS::Chatbot::SlackChannelConfiguration"
 API = "AWS::ApiGatewayV2::Api"
+RECORD = "AWS::Route53::RecordSet"
 
 
 def patch() -> None:
@@ -33,6 +35,15 @@ def patch() -> None:
         "create": lambda logical_id, properties, stack: create_api(logical_id, _cors(properties), stack),
         "update": lambda physical_id, old, new, *rest: update_api(physical_id, old, _cors(new), *rest),
     }
+    make_record = provisioners._r53_record_set_create
+
+    def record(logical_id: str, properties: dict[str, Any], stack: str) -> Any:
+        if provisioners._r53_resolve_hosted_zone_id(properties) in provisioners._r53._zones:
+            return make_record(logical_id, properties, stack)
+        return properties["Name"], {"Name": properties["Name"]}
+
+    provisioners._r53_record_set_create = record  # which its update calls, too
+    provisioners._RESOURCE_HANDLERS[RECORD] = {**provisioners._RESOURCE_HANDLERS[RECORD], "create": record}
 
 
 def _cors(properties: dict[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,8 @@ def patch(home: Path, kubernetes: str) -> None:
     from embedded_aws.iam import conditions, rights, signatures, web_identities
     from embedded_aws.kubernetes import eks
     from embedded_aws.limits import objects, requests, resources
+    from embedded_aws.load_balancers import calls, network
+    from embedded_aws.load_balancers import resources as balancers
     from embedded_aws.server import late_loading
 
     signatures.patch()
@@ -81,8 +83,11 @@ def patch(home: Path, kubernetes: str) -> None:
         change_sets.patch,
         resource_types.patch,
         stack_kubernetes.patch,
+        balancers.patch,
         resources.patch,
     )
+    late_loading.patch(app, "alb", calls.patch_calls, network.patch)
+    calls.patch(app)
     late_loading.patch(app, "apigateway", http_apis.patch)
     late_loading.patch(app, "eks", lambda: eks.patch(home, kubernetes))
     functions.patch(home / "tmp")

@@ -16,7 +16,7 @@ from ml_delivery.target import Deployer
 from ml_delivery.targets.lambda_function import alias, costs, front, settings, version_metrics
 from ml_delivery.targets.lambda_function.alias import ALIAS, CHANGED, GONE
 from ml_delivery.targets.lambda_function.function import Convergence, variables_of
-from ml_delivery.targets.lambda_function.http import http_event, read_answer
+from ml_delivery.targets.lambda_function.http import balancer_event, http_event, read_answer
 from ml_delivery.waiting import wait
 
 if TYPE_CHECKING:
@@ -139,13 +139,15 @@ class LambdaDeployer(Deployer):
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
+        # As users' requests arrive: a handler that does not know these events would be verified, and answer none of them.
+        event = balancer_event if self.context.environment.http.front == "load-balancer" else http_event
         started = time.perf_counter()
         with self.context.cloud.faults():
             try:
                 answer = self.client.invoke(
                     FunctionName=self.function,
                     Qualifier=deployed or ALIAS,
-                    Payload=json.dumps(http_event(path, method, body, headers)).encode(),
+                    Payload=json.dumps(event(path, method, body, headers)).encode(),
                 )
             except Exception as error:
                 code, passed = code_of(error), time.perf_counter() - started
@@ -200,7 +202,8 @@ class LambdaDeployer(Deployer):
     def cost(self, requests_per_second: float) -> Cost | None:
         milliseconds = version_metrics.mean_duration(self.context.cloud, self.function, ALIAS)
         architecture = self.context.config.service.architecture
-        return costs.estimate(requests_per_second, self.own.memory, architecture, milliseconds)
+        balanced = self.context.environment.http.front == "load-balancer"
+        return costs.estimate(requests_per_second, self.own.memory, architecture, milliseconds, balanced=balanced)
 
     # -- what ``function.py`` needs
 

@@ -1,4 +1,4 @@
-"""The address: a Function URL of the alias that serves, or an HTTP API in front of it; and who may call it.
+"""The address: a Function URL of the alias that serves, or an HTTP API or load balancer in front of it; and who may call it.
 
 Since October 2025 a call needs both ``lambda:InvokeFunctionUrl`` and, by way of the URL, ``lambda:InvokeFunction``.
 https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
@@ -9,31 +9,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ml_delivery.targets.lambda_function import http_api
+from ml_delivery.targets.lambda_function import http_api, load_balancer, settings
 from ml_delivery.targets.lambda_function.alias import ALIAS
 
 if TYPE_CHECKING:
     from ml_delivery.cloud import Cloud
     from ml_delivery.cloudformation import Tree
-    from ml_delivery.keys import Http
+    from ml_delivery.keys import Environment, Http
 
-__all__ = ["address", "template"]
+__all__ = ["address", "problems", "template"]
 
 # What a page may send besides the headers that browsers always allow: JSON, and what a signed request has.
 HEADERS = ["authorization", "content-type", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"]
 PARAMETERS = {name: {"Type": "String"} for name in ("Name", "Environment")}
 
 
-def template(http: Http) -> Tree:
-    """The stack of the address; empty for none."""
+def problems(environment: Environment) -> list[str]:
+    """What is wrong with ``[http]`` for the front that it names."""
+    http, seconds = environment.http, settings.of(environment).timeout
+    if http.front == "http-api":
+        return http_api.problems(http, seconds)
+    if http.front == "load-balancer":
+        return load_balancer.problems(http)
+    return [
+        f'http.{name}: only another front has one; write front = "http-api" or "load-balancer"' for name in http.named()
+    ]
+
+
+def template(environment: Environment, service: str) -> Tree:
+    """The stack of the address, of an environment of ``service``; empty for none."""
+    http, alias = environment.http, {"Fn::Sub": f"${{Name}}-${{Environment}}:{ALIAS}"}
     if http.front == "none":
         return {}
-    # https://docs.aws.amazon.com/lambda/latest/api/API_Cors.html; an HTTP API takes the same.
-    cors: Tree = {}
-    if http.origins:
-        cors = {"AllowOrigins": [*http.origins], "AllowMethods": ["*"], "AllowHeaders": HEADERS, "MaxAge": 300}
-    make = http_api.template if http.front == "http-api" else _function_url
-    resources, outputs = make(http, {"Fn::Sub": f"${{Name}}-${{Environment}}:{ALIAS}"}, cors)
+    if http.front == "load-balancer":
+        name = f"{service}-{environment.name}"
+        resources, outputs = load_balancer.template(http, name, alias, HEADERS, settings.of(environment).timeout)
+    else:
+        # https://docs.aws.amazon.com/lambda/latest/api/API_Cors.html; an HTTP API takes the same.
+        cors: Tree = {}
+        if http.origins:
+            cors = {"AllowOrigins": [*http.origins], "AllowMethods": ["*"], "AllowHeaders": HEADERS, "MaxAge": 300}
+        make = http_api.template if http.front == "http-api" else _function_url
+        resources, outputs = make(http, alias, cors)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "The address of one environment of a service, and who may call it.",
@@ -72,6 +89,8 @@ def address(cloud: Cloud, outputs: dict[str, str]) -> str:
         return outputs.get("Address", "")
     if api := outputs.get("Api"):
         return f"{cloud.endpoint}/_aws/execute-api/{_label(api)}/$default/"
+    if balancer := outputs.get("Alias"):
+        return f"{cloud.endpoint}/_alb/{balancer.partition('.')[0]}/"
     return f"{cloud.endpoint}/_aws/lambda-url/{_label(outputs['Address'])}/"
 
 

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 from ml_delivery.records import Answer
 
-__all__ = ["http_event", "read_answer"]
+__all__ = ["balancer_event", "http_event", "read_answer"]
+
+HEADERS = {"host": "pipeline", "user-agent": "pipeline", "content-type": "application/json"}
 
 
 def http_event(
@@ -22,21 +24,13 @@ def http_event(
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
     """
     parts = urlsplit(path)
-    try:
-        text, encoded = body.decode("utf-8"), False
-    except UnicodeDecodeError:
-        text, encoded = base64.b64encode(body).decode(), True
+    text, encoded = _text(body)
     return {
         "version": "2.0",
         "routeKey": "$default",
         "rawPath": parts.path,
         "rawQueryString": parts.query,
-        "headers": {
-            "host": "pipeline",
-            "user-agent": "pipeline",
-            "content-type": "application/json",
-            **(headers or {}),
-        },
+        "headers": {**HEADERS, **(headers or {})},
         "requestContext": {
             "domainName": "pipeline",
             "http": {
@@ -53,6 +47,37 @@ def http_event(
         "body": text,
         "isBase64Encoded": encoded,
     }
+
+
+def balancer_event(
+    path: str, method: str = "GET", body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The event that a load balancer sends for this request, to a target group with multi-value headers.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html
+    """
+    parts, query = urlsplit(path), dict[str, list[str]]()
+    for pair in filter(None, parts.query.split("&")):
+        name, _, value = pair.partition("=")
+        query.setdefault(name, []).append(value)
+    text, encoded = _text(body)
+    return {
+        "requestContext": {"elb": {"targetGroupArn": "pipeline"}},
+        "httpMethod": method,
+        "path": parts.path,
+        "multiValueQueryStringParameters": query,
+        "multiValueHeaders": {name.lower(): [value] for name, value in {**HEADERS, **(headers or {})}.items()},
+        "body": text,
+        "isBase64Encoded": encoded,
+    }
+
+
+def _text(body: bytes) -> tuple[str, bool]:
+    """The body as an event has it, and whether that is Base64."""
+    try:
+        return body.decode("utf-8"), False
+    except UnicodeDecodeError:
+        return base64.b64encode(body).decode(), True
 
 
 def read_answer(answer: dict[str, Any], seconds: float) -> Answer:

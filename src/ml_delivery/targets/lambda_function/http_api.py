@@ -19,11 +19,9 @@ API = {"Ref": "Api"}
 
 
 def problems(http: Http, seconds: int) -> list[str]:
-    """What is wrong with ``[http]`` for the front that it names; ``seconds`` is the function's timeout."""
-    if http.front != "http-api":
-        named = [name for name in ("domain", "certificate", "zone") if getattr(http, name)]
-        return [f'http.{name}: only an HTTP API has one; write front = "http-api"' for name in named]
-    found = []
+    """What is wrong with ``[http]`` for an HTTP API; ``seconds`` is the function's timeout."""
+    network = http.named("domain", "certificate", "zone")
+    found = [f'http.{name}: an HTTP API has none; write front = "load-balancer"' for name in network]
     if http.callers:
         found.append(
             "http.callers: an HTTP API has no policy that could name them; give execute-api:Invoke to their roles instead"

@@ -27,7 +27,7 @@ def part(config: Config, environment: Environment) -> cloudformation.Infrastruct
         "Secrets": ",".join(cloudformation.secret_arns(config, environment)) or "none",
     }
     made = cloudformation.part(Path(__file__).parent, parameters)
-    return replace(made, front=front.template(environment.http))
+    return replace(made, front=front.template(environment, config.service.name))
 
 
 def removals(config: Config, environment: Environment, cloud: Cloud) -> dict[str, Callable[[], object]]:

@@ -25,7 +25,7 @@ class LambdaTarget(Target):
     """A function on AWS Lambda."""
 
     function: ClassVar[type[Function]] = LambdaSettings
-    fronts = ("none", "function-url", "http-api")
+    fronts = ("none", "function-url", "http-api", "load-balancer")
     # https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
     pythons = ("3.11", "3.12", "3.13", "3.14")
     # Included in Lambda's Python: https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
@@ -43,7 +43,11 @@ class LambdaTarget(Target):
         Parity("executions at once", "two per processor and version; others wait", "1,000; others are throttled"),
         Parity("stored versions", "not limited", "75 GB of code in a region"),
         Parity("API requests per second", "not limited", "throttled: 15 to Lambda that change something"),
-        Parity("an HTTP API's domain", "no name and no certificate; reached by the API", "at http.domain"),
+        Parity("an HTTP API's domain", "no name, certificate or record; reached by the API", "at http.domain"),
+        Parity("a load balancer's domain", "no name, certificate or record; reached on loopback", "at http.domain"),
+        Parity(
+            "a load balancer's network", "http.scheme has no effect; subnets may be of AWS alone", "in http.subnets"
+        ),
         Parity("old Python versions", "run as long as this machine has them", "refused after their end"),
         Parity("metrics", "within a second", "by the minute, some minutes late"),
         Parity("alarms", "judged over the last seconds", "judged by the minute"),
@@ -51,9 +55,9 @@ class LambdaTarget(Target):
     )
 
     def problems(self, environment: Environment) -> list[str]:
-        from ml_delivery.targets.lambda_function import http_api
+        from ml_delivery.targets.lambda_function import front
 
-        return http_api.problems(environment.http, settings.of(environment).timeout)
+        return front.problems(environment)
 
     def glibc(self, python: str) -> int:
         """Python 3.11 runs on Amazon Linux 2, later versions on Amazon Linux 2023.
