@@ -36,6 +36,7 @@ emulator        the only module that knows ``embedded_aws``, the emulator of AWS
 dependencies/   lockfiles, and what is installed from them
 config          ``pipeline.toml``, read
 keys            its keys
+http_keys       those about the address
 job_keys        those about data and jobs
 declaring       how a key is declared
 sections        one table of it, checked against its keys
