@@ -1,6 +1,7 @@
 """``make demo``: a service's first hour, for real: created, trained, tested, built, pushed, deployed, called, broken,
 refused, fixed, rolled back; on the embedded AWS, with the commands that its owner would type. ``make demo STORY=full`` goes
-on to CodeBuild and to what is seen from the outside; ``make demo TARGET=eks`` has a cluster in place of functions.
+on to CodeBuild and to what is seen from the outside; ``make demo TARGET=eks`` has a cluster in place of functions, and
+``make demo TARGET=sagemaker`` is the story of an ML pipeline (``demo_ml.py``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 
 from cookiecutter.exceptions import CookiecutterException
 from cookiecutter.main import cookiecutter
+
+import demo_ml
 
 ROOT = Path(__file__).parent
 MARK = ".made-by-demo"
@@ -48,10 +51,28 @@ class Demo:
     def title(self, text: str) -> None:
         print(f"\n== {text}", flush=True)
 
-    def run(self, what: str, *words: str, fails: bool = False) -> str:
-        """Run a command in the service, show and return its output; ``fails`` says that it must be refused."""
-        shown = " ".join(w if " " not in w else repr(w) for w in words)
-        print(f"$ {shown}", flush=True)
+    def run(
+        self,
+        what: str,
+        *words: str,
+        fails: bool = False,
+        last: int = 0,
+        shown: dict[str, str] | None = None,
+        variables: dict[str, str] | None = None,
+    ) -> str:
+        """Run a command in the service, show and return its output.
+
+        Args:
+            what: its name in the summary; empty: it is not listed.
+            words: the command.
+            fails: it must be refused.
+            last: show so many lines, the last ones; 0: all.
+            shown, variables: more environment variables; the first are shown before the command, as they are typed.
+        """
+        typed = " ".join(
+            [*(f"{n}={v}" for n, v in (shown or {}).items()), *(w if " " not in w else repr(w) for w in words)]
+        )
+        print(f"$ {typed}", flush=True)
         command = [str(self.service / ".venv" / "bin" / words[0]), *words[1:]]
         if not Path(command[0]).exists():
             command[0] = words[0]
@@ -60,7 +81,7 @@ class Demo:
         with subprocess.Popen(
             command,
             cwd=self.service,
-            env=self._environment,
+            env={**self._environment, **(shown or {}), **(variables or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -68,12 +89,16 @@ class Demo:
             assert child.stdout is not None
             for line in child.stdout:
                 lines.append(line)
-                print(f"  {line}", end="", flush=True)
+                if not last:
+                    print(f"  {line}", end="", flush=True)
+        if last:
+            left_out = [f"(… {len(lines) - last} lines)\n"] if len(lines) > last else []
+            print("".join(f"  {line}" for line in (*left_out, *lines[-last:])), end="", flush=True)
         seconds = time.perf_counter() - began
         if what:
             self.times.append((what, seconds))
         if (child.returncode != 0) != fails:
-            raise Failed(f"{shown} ended with exit code {child.returncode}")
+            raise Failed(f"{typed} ended with exit code {child.returncode}")
         return "".join(lines)
 
     def commit(self, message: str) -> None:
@@ -81,13 +106,14 @@ class Demo:
         self.run("", "git", "add", "--all")
         self.run("", "git", "commit", "--quiet", "--message", message)
 
-    def edit(self, path: str, change: tuple[str, str]) -> None:
-        """Replace text in a file that must hold it, and show the difference."""
+    def edit(self, path: str, *changes: tuple[str, str]) -> None:
+        """Replace texts in a file that must hold them, and show the difference."""
         file = self.service / path
         text = file.read_text(encoding="utf-8")
-        if change[0] not in text:
-            raise Failed(f"{path} does not hold {change[0]!r}")
-        file.write_text(text.replace(change[0], change[1], 1), encoding="utf-8")
+        for old, new in changes:
+            self.expect(text, old)
+            text = text.replace(old, new, 1)
+        file.write_text(text, encoding="utf-8")
         self.run("", "git", "diff", "--unified=0", "--", path)
 
     def deliver(self, name: str, *, refused: bool = False) -> None:
@@ -95,6 +121,11 @@ class Demo:
         self.run(f"build {name}", "invoke", "build")
         self.run(f"push {name}", "invoke", "push")
         self.run(f"deploy {name}", "invoke", "deploy", fails=refused)
+
+    def expect(self, text: str, part: str) -> None:
+        """Check that a text has a part."""
+        if part not in text:
+            raise Failed(f"there is no {part!r} in\n{text}")
 
     def live(self, release: int) -> None:
         """Ask what is live, and check that it is ``release``."""
@@ -108,7 +139,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--into", default="build/demand-pricing", help="where the service goes")
     parser.add_argument("--story", choices=["short", "full"], default="short", help="how much of it is shown")
-    parser.add_argument("--target", choices=list(BROKEN), default="lambda-zip", help="where the service runs")
+    parser.add_argument("--target", choices=[*BROKEN, "sagemaker"], default="lambda-zip", help="where the service runs")
     asked = parser.parse_args()
     if asked.story == "full" and asked.target == "eks":
         parser.error("the full story is one of functions: CloudWatch has no metrics of pods here")
@@ -120,7 +151,13 @@ def main() -> int:
     demo = Demo(into)
     began = time.perf_counter()
     try:
-        story(demo, into, asked.target)
+        if asked.target == "sagemaker" and (lack := demo_ml.missing()):
+            raise Failed(lack)
+        start(demo, into, asked.target)
+        if asked.target == "sagemaker":
+            demo_ml.story(demo)
+        else:
+            story(demo, asked.target)
         if asked.story == "full":
             go_on(demo)
     except Failed as fault:
@@ -138,12 +175,16 @@ def main() -> int:
     return 0
 
 
-def story(demo: Demo, into: Path, target: str) -> None:
-    """The whole of it, in order."""
+def start(demo: Demo, into: Path, target: str) -> None:
+    """A new service, in place of the one of an earlier demo."""
     demo.title("Create a service")
     stop_cloud(into)
     shutil.rmtree(into, ignore_errors=True)
     create(demo, into, target)
+
+
+def story(demo: Demo, target: str) -> None:
+    """The whole of it, in order."""
     if target == "eks":
         demo.title("This machine is the cluster's only node: let the pods ask for less of it")
         demo.edit("pipeline.toml", ("cpu = 500 ", "cpu = 200 "))
