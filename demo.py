@@ -46,7 +46,7 @@ class Demo:
         # One cache of wheels for all demos; nothing of the caller's own settings leaks in, such as to keep no bytecode.
         hidden = ("PIPELINE_", "AWS_", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
         clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden) or k == "PIPELINE_CLUSTER"}
-        self._environment = {**clean, "PIPELINE_CACHE": str(ROOT / ".pipeline" / "cache")}
+        self.environment = {**clean, "PIPELINE_CACHE": str(ROOT / ".pipeline" / "cache")}
 
     def title(self, text: str) -> None:
         print(f"\n== {text}", flush=True)
@@ -81,7 +81,7 @@ class Demo:
         with subprocess.Popen(
             command,
             cwd=self.service,
-            env={**self._environment, **(shown or {}), **(variables or {})},
+            env={**self.environment, **(shown or {}), **(variables or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -163,7 +163,7 @@ def main() -> int:
     except Failed as fault:
         print(f"\n✗ {fault}", file=sys.stderr)
         return 1
-    except (CookiecutterException, OSError) as fault:
+    except (CookiecutterException, OSError, subprocess.SubprocessError) as fault:
         print(f"\n✗ {fault}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
