@@ -202,7 +202,7 @@ def _users(demo: Demo) -> Counter[int]:
 
 def _reached(demo: Demo) -> dict[str, str]:
     """The variables with which any client of AWS reaches the service's emulator."""
-    words = [demo.service / ".venv/bin/python", "-c", REACHED]
+    words = [str(demo.service / ".venv/bin/python"), "-c", REACHED]
     done = subprocess.run(words, cwd=demo.service, env=demo.environment, stdout=subprocess.PIPE, check=True)
     found: dict[str, str] = json.loads(done.stdout)
     return found
