@@ -134,6 +134,8 @@ def _words(result: Result) -> str:
                 f"{'' if one.method == 'GET' else f'{one.method} '}{one.path} {one.status} in {one.seconds * 1000:.0f} ms"
                 for one in asked
             )
+        case results.Shifted(old=old, new=new, weight=100) if old == new:
+            return f"deployed version {new} has all traffic again"
         case results.Shifted(old=old, new=new, weight=100):
             return f"live: deployed version {old or 'none'} → {new}"
         case results.Shifted(old=old, new=new):
