@@ -141,8 +141,8 @@ def main() -> int:
     parser.add_argument("--story", choices=["short", "full"], default="short", help="how much of it is shown")
     parser.add_argument("--target", choices=[*BROKEN, "sagemaker"], default="lambda-zip", help="where the service runs")
     asked = parser.parse_args()
-    if asked.story == "full" and asked.target == "eks":
-        parser.error("the full story is one of functions: CloudWatch has no metrics of pods here")
+    if asked.story == "full" and asked.target == "sagemaker":
+        parser.error("TARGET=sagemaker has one story, without STORY=full: it ends when the endpoint is retired")
     into = (ROOT / Path(asked.into)).absolute()
     if into.exists() and not (into / ".git" / MARK).exists():
         print(f"✗ {into} exists and was not made by this demo\n  next: make demo INTO=another/folder", file=sys.stderr)
