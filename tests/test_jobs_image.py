@@ -38,7 +38,7 @@ def test_image_is_built_and_pushed_once(tiny: Tiny, engine: engines.Engine) -> N
     (image,) = ecr.describe_images(repositoryName=name)["imageDetails"]
     tiny.write("src/service/rules.py", "")
     tiny.commit()
-    found = images.find(tiny.open(), pytest.fail)  # type: ignore[arg-type]
+    found = images.find(tiny.open(), pytest.fail)
     assert found.endswith(f"/{name}@{image['imageDigest']}")
     tiny.write("src/service/trial.py", TRIAL)  # a tuning job runs the image's own program
     tuning = SETTINGS.replace("trials = 6", "trials = 1")
