@@ -191,6 +191,9 @@ def story(demo: Demo, target: str) -> None:
         demo.commit("Smaller pods")
     demo.title("Set it up: its tools, hashed and locked")
     demo.run("set up", "make", "setup")
+    if target == "eks":
+        demo.title("Create its log group, to which the cluster's agent sends what pods log, with roles and alarms")
+        demo.run("bootstrap", "invoke", "bootstrap", last=12)
     demo.title("Train its models (one trial of each kind, to be quick), judge them, and name the best in model.lock")
     demo.run("train", "invoke", "train", "--option", "trials=1")
     demo.run("judge", "invoke", "evaluate")
