@@ -23,6 +23,7 @@ __all__ = ["ENDED", "PAUSE", "Ended", "Log", "Trial", "billed", "run", "shown", 
 PAUSE = (0.2, 5.0)  # seconds between two polls, minimum and maximum
 STOP_SECONDS = 200  # a container has 120 to end after a request to stop
 ENDED = ("Completed", "Succeeded", "Failed", "Stopped")
+LEGIBLE = 8  # characters of a tuned value, at most, that are printed as they are
 QUOTAS = ("ResourceLimitExceeded", "ResourceLimitExceededException")
 
 
@@ -100,7 +101,11 @@ def run(
 
 def shown(value: object) -> str:
     """A tuned value, short enough to be read; the file of the best ones has all digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = str(value)
+    try:
+        return text if len(text) <= LEGIBLE else f"{float(text):.4g}"
+    except ValueError:
+        return text
 
 
 def billed(job: Mapping[str, Any]) -> float:
