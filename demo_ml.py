@@ -115,7 +115,7 @@ def _train(demo: Demo) -> None:
     (dataset,) = demo.service.glob("data/*/data.parquet")
     demo.edit("pipeline.toml", *prepared(str(dataset.relative_to(demo.service))))
     demo.commit("Prepare the data")
-    demo.title("Train on two hosts, each of which trains two kinds of models; first, what it costs at most")
+    demo.title("Train on two hosts, which share the kinds of models; first, what it costs at most")
     words = ("invoke", "train", "--on", "sagemaker", "--instances", "2")
     demo.run("", *words, "--cost")
     demo.run("train on two hosts", *words)
