@@ -93,7 +93,8 @@ def story(demo: Demo) -> None:
     _judge(demo)
     demo.title("Deliver them: an endpoint is created, checked, and serves")
     demo.deliver("release 1")
-    _call(demo)
+    demo.title("Call it")
+    demo.call()
     demo.title("Train the next models, here, from the tuned values; whatever the machine, the digests are the same")
     demo.run("train again", "invoke", "train", "--option", "tuned=data/tuned.json")
     # Tuned by four trials, they may also be a little worse.
@@ -148,13 +149,6 @@ def _judge(demo: Demo) -> None:
     demo.run("register", "invoke", "register")
 
 
-def _call(demo: Demo) -> None:
-    demo.title("Call it")
-    stockcode = json.loads(demo.run("", "invoke", "call", "/v1/products"))["products"][0]["stockcode"]
-    demo.run("call", "invoke", "call", f"/v1/predict-price/{stockcode}?bins=4")
-    demo.live(1)
-
-
 def _compare(demo: Demo) -> None:
     demo.title("Compare both releases on users, by a rule that is recorded before (A/B)")
     demo.run("start an A/B", "invoke", "ab", "--start", "--metric", "revenue", "--requests", "1000")
@@ -184,11 +178,10 @@ def _users(demo: Demo) -> Counter[int]:
     def invoke(asked: str, body: object) -> Any:
         return runtime.invoke_endpoint(EndpointName=endpoint, CustomAttributes=asked, Body=json.dumps(body).encode())
 
-    products = json.loads(invoke("GET /v1/products", {})["Body"].read())["products"]
     answered: Counter[int] = Counter()
     outcomes = []
     for user in range(USERS):
-        answer = invoke(f"GET /v1/predict-price/{products[0]['stockcode']}?bins=2", {})
+        answer = invoke(f"GET /v1/predict-price/{demo.stockcode}?bins=2", {})
         release = int(answer["InvokedProductionVariant"].removeprefix("r"))
         answered[release] += 1
         if chance.random() < BUYERS:
