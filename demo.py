@@ -1,6 +1,7 @@
 """``make demo``: a service's first hour, for real: created, trained, tested, built, pushed, deployed, called, broken,
 refused, fixed, rolled back; on the embedded AWS, with the commands that its owner would type. ``make demo STORY=full`` goes
-on to CodeBuild and to what is seen from the outside; ``make demo TARGET=eks`` has a cluster in place of functions.
+on to CodeBuild and to what is seen from the outside; ``make demo TARGET=eks`` has a cluster in place of functions, and
+``make demo TARGET=sagemaker`` is the story of an ML pipeline (``demo_ml.py``).
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 from cookiecutter.exceptions import CookiecutterException
 from cookiecutter.main import cookiecutter
 
+import demo_ml
+
 ROOT = Path(__file__).parent
 MARK = ".made-by-demo"
+CALLS = 10
 BREAK = 'raise RuntimeError("broken on purpose")\n'
 # By target: the file that is broken, and the line after which it breaks as soon as it is loaded.
 HANDLER = ("src/service/handler.py", "from service.app import create_app\n")
@@ -40,18 +45,37 @@ class Demo:
     def __init__(self, service: Path) -> None:
         self.service = service
         self.times: list[tuple[str, float]] = []
+        self.stockcode = ""  # of a product
         # One cache of wheels for all demos; nothing of the caller's own settings leaks in, such as to keep no bytecode.
         hidden = ("PIPELINE_", "AWS_", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
         clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden) or k == "PIPELINE_CLUSTER"}
-        self._environment = {**clean, "PIPELINE_CACHE": str(ROOT / ".pipeline" / "cache")}
+        self.environment = {**clean, "PIPELINE_CACHE": str(ROOT / ".pipeline" / "cache")}
 
     def title(self, text: str) -> None:
         print(f"\n== {text}", flush=True)
 
-    def run(self, what: str, *words: str, fails: bool = False) -> str:
-        """Run a command in the service, show and return its output; ``fails`` says that it must be refused."""
-        shown = " ".join(w if " " not in w else repr(w) for w in words)
-        print(f"$ {shown}", flush=True)
+    def run(
+        self,
+        what: str,
+        *words: str,
+        fails: bool = False,
+        last: int = 0,
+        shown: dict[str, str] | None = None,
+        variables: dict[str, str] | None = None,
+    ) -> str:
+        """Run a command in the service, show and return its output.
+
+        Args:
+            what: its name in the summary; empty: it is not listed.
+            words: the command.
+            fails: it must be refused.
+            last: show so many lines, the last ones; 0: all.
+            shown, variables: more environment variables; the first are shown before the command, as they are typed.
+        """
+        typed = " ".join(
+            [*(f"{n}={v}" for n, v in (shown or {}).items()), *(w if " " not in w else repr(w) for w in words)]
+        )
+        print(f"$ {typed}", flush=True)
         command = [str(self.service / ".venv" / "bin" / words[0]), *words[1:]]
         if not Path(command[0]).exists():
             command[0] = words[0]
@@ -60,7 +84,7 @@ class Demo:
         with subprocess.Popen(
             command,
             cwd=self.service,
-            env=self._environment,
+            env={**self.environment, **(shown or {}), **(variables or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -68,12 +92,16 @@ class Demo:
             assert child.stdout is not None
             for line in child.stdout:
                 lines.append(line)
-                print(f"  {line}", end="", flush=True)
+                if not last:
+                    print(f"  {line}", end="", flush=True)
+        if last:
+            left_out = [f"(… {len(lines) - last} lines)\n"] if len(lines) > last else []
+            print("".join(f"  {line}" for line in (*left_out, *lines[-last:])), end="", flush=True)
         seconds = time.perf_counter() - began
         if what:
             self.times.append((what, seconds))
         if (child.returncode != 0) != fails:
-            raise Failed(f"{shown} ended with exit code {child.returncode}")
+            raise Failed(f"{typed} ended with exit code {child.returncode}")
         return "".join(lines)
 
     def commit(self, message: str) -> None:
@@ -81,13 +109,14 @@ class Demo:
         self.run("", "git", "add", "--all")
         self.run("", "git", "commit", "--quiet", "--message", message)
 
-    def edit(self, path: str, change: tuple[str, str]) -> None:
-        """Replace text in a file that must hold it, and show the difference."""
+    def edit(self, path: str, *changes: tuple[str, str]) -> None:
+        """Replace texts in a file that must hold them, and show the difference."""
         file = self.service / path
         text = file.read_text(encoding="utf-8")
-        if change[0] not in text:
-            raise Failed(f"{path} does not hold {change[0]!r}")
-        file.write_text(text.replace(change[0], change[1], 1), encoding="utf-8")
+        for old, new in changes:
+            self.expect(text, old)
+            text = text.replace(old, new, 1)
+        file.write_text(text, encoding="utf-8")
         self.run("", "git", "diff", "--unified=0", "--", path)
 
     def deliver(self, name: str, *, refused: bool = False) -> None:
@@ -95,6 +124,18 @@ class Demo:
         self.run(f"build {name}", "invoke", "build")
         self.run(f"push {name}", "invoke", "push")
         self.run(f"deploy {name}", "invoke", "deploy", fails=refused)
+
+    def expect(self, text: str, part: str) -> None:
+        """Check that a text has a part."""
+        if part not in text:
+            raise Failed(f"there is no {part!r} in\n{text}")
+
+    def call(self) -> None:
+        """Ask release 1, which is live, for a price."""
+        products = json.loads(self.run("", "invoke", "call", "/v1/products"))["products"]
+        self.stockcode = products[0]["stockcode"]
+        self.run("call", "invoke", "call", f"/v1/predict-price/{self.stockcode}?bins=4")
+        self.live(1)
 
     def live(self, release: int) -> None:
         """Ask what is live, and check that it is ``release``."""
@@ -108,10 +149,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--into", default="build/demand-pricing", help="where the service goes")
     parser.add_argument("--story", choices=["short", "full"], default="short", help="how much of it is shown")
-    parser.add_argument("--target", choices=list(BROKEN), default="lambda-zip", help="where the service runs")
+    parser.add_argument("--target", choices=[*BROKEN, "sagemaker"], default="lambda-zip", help="where the service runs")
     asked = parser.parse_args()
-    if asked.story == "full" and asked.target == "eks":
-        parser.error("the full story is one of functions: CloudWatch has no metrics of pods here")
+    if asked.story == "full" and asked.target == "sagemaker":
+        parser.error("TARGET=sagemaker has one story, without STORY=full: it ends when the endpoint is retired")
     into = (ROOT / Path(asked.into)).absolute()
     if into.exists() and not (into / ".git" / MARK).exists():
         print(f"✗ {into} exists and was not made by this demo\n  next: make demo INTO=another/folder", file=sys.stderr)
@@ -120,13 +161,16 @@ def main() -> int:
     demo = Demo(into)
     began = time.perf_counter()
     try:
-        story(demo, into, asked.target)
+        if asked.target == "sagemaker" and (lack := demo_ml.missing()):
+            raise Failed(lack)
+        start(demo, into, asked.target)
+        if asked.target == "sagemaker":
+            demo_ml.story(demo)
+        else:
+            story(demo, asked.target)
         if asked.story == "full":
             go_on(demo)
-    except Failed as fault:
-        print(f"\n✗ {fault}", file=sys.stderr)
-        return 1
-    except (CookiecutterException, OSError) as fault:
+    except (Failed, CookiecutterException, OSError, subprocess.SubprocessError) as fault:
         print(f"\n✗ {fault}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -138,18 +182,25 @@ def main() -> int:
     return 0
 
 
-def story(demo: Demo, into: Path, target: str) -> None:
-    """The whole of it, in order."""
+def start(demo: Demo, into: Path, target: str) -> None:
+    """A new service, in place of the one of an earlier demo."""
     demo.title("Create a service")
     stop_cloud(into)
     shutil.rmtree(into, ignore_errors=True)
     create(demo, into, target)
+
+
+def story(demo: Demo, target: str) -> None:
+    """The whole of it, in order."""
     if target == "eks":
         demo.title("This machine is the cluster's only node: let the pods ask for less of it")
         demo.edit("pipeline.toml", ("cpu = 500 ", "cpu = 200 "))
         demo.commit("Smaller pods")
     demo.title("Set it up: its tools, hashed and locked")
     demo.run("set up", "make", "setup")
+    if target == "eks":
+        demo.title("Create its log group, to which the cluster's agent sends what pods log, with roles and alarms")
+        demo.run("bootstrap", "invoke", "bootstrap", last=12)
     demo.title("Train its models (one trial of each kind, to be quick), judge them, and name the best in model.lock")
     demo.run("train", "invoke", "train", "--option", "trials=1")
     demo.run("judge", "invoke", "evaluate")
@@ -160,9 +211,7 @@ def story(demo: Demo, into: Path, target: str) -> None:
     demo.title("Deliver it")
     demo.deliver("release 1")
     demo.title("Call it")
-    stockcode = json.loads(demo.run("", "invoke", "call", "/v1/products"))["products"][0]["stockcode"]
-    demo.run("call", "invoke", "call", f"/v1/predict-price/{stockcode}?bins=4")
-    demo.live(1)
+    demo.call()
     demo.title("Break it on purpose: the deploy is refused, and release 1 still answers")
     file, line = BROKEN[target]
     demo.edit(file, (line, line + BREAK))
@@ -195,6 +244,13 @@ def go_on(demo: Demo) -> None:
     demo.run("fail on CodeBuild", "invoke", "build", "--on", "codebuild", fails=True)
     demo.run("", "git", "revert", "--no-edit", "HEAD")
     demo.title("Look at it from the outside")
+    if address := json.loads(demo.run("", "invoke", "status", "--json", last=2))["address"]:
+        # `invoke call` asks as a health check does where the service itself counts requests, and so is not counted.
+        print(f"{CALLS} requests to that address, as users send them", flush=True)
+        for _ in range(CALLS):
+            with urllib.request.urlopen(f"{address}v1/predict-price/{demo.stockcode}", timeout=60) as answer:
+                answer.read()
+        time.sleep(8)  # until the cluster's agents have passed on what pods logged
     demo.run("report", "invoke", "report")
 
 

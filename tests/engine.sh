@@ -82,6 +82,15 @@ slim=public.ecr.aws/docker/library/python:$python-slim
 if [ -z "$(docker images --quiet "$slim")" ]; then
   docker import --change 'ENV PATH=/usr/local/bin:/usr/bin:/bin' "$base" "$slim" > /dev/null
 fi
+# Python's own image has OpenMP, which its slim one lacks.
+whole=public.ecr.aws/docker/library/python:$python
+if [ -z "$(docker images --quiet "$whole")" ]; then
+  compgen -G "$home/libgomp1_*.deb" > /dev/null || (cd "$home" && { apt-get download libgomp1 || { apt-get update && apt-get download libgomp1; }; }) >> "$home/apt.log" 2>&1
+  made=$(docker create "$slim" python3)
+  dpkg-deb --fsys-tarfile "$home"/libgomp1_*.deb | docker cp - "$made:/"
+  docker commit "$made" "$whole" > /dev/null
+  docker rm "$made" > /dev/null
+fi
 # What earlier runs built; the base stays.
 docker images --quiet --filter label=org.opencontainers.image.title | sort -u | xargs --no-run-if-empty docker rmi --force > /dev/null 2>&1 || true
 "$@"

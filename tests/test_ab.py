@@ -38,6 +38,18 @@ def report(service: Service, values: list[tuple[int, float]]) -> None:
             assert (answer.status, json.loads(answer.body)) == (202, {"recorded": len(listed[begin : begin + 100])})
 
 
+def test_calls_before_its_start_are_not_counted(service: Service) -> None:
+    """Of calls of what is live a moment before, in the same minute, none is the A/B's; those of the same second may be."""
+    call(service, 40)
+    time.sleep(1)
+    experiment = start(service)
+    answered = call(service, 20)
+    reading = readings.read(service.open(), experiment, None)
+    assert answered.count(2) <= reading.control.units < answered.count(2) + 9
+    assert answered.count(1) <= reading.challenger.units < answered.count(1) + 9
+    stop(service)
+
+
 def test_from_start_to_winner_as_typed(service: Service) -> None:
     """Started, asked, outcomes reported, read, decided by the rule, stopped: the winner serves, and all of it is recorded."""
     tiny = service.tiny

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from bake import ROOT, bake
+from invoke.parser import Parser
 
+import demo_ml
 from demo import BREAK, BROKEN
+from ml_delivery.config import load
+from ml_delivery.tasks import namespace
 from ml_delivery.waiting import wait
 
 
@@ -107,3 +113,50 @@ def test_demo_touches_nothing_that_it_did_not_make(tmp_path: Path) -> None:
     assert process.returncode == 2  # make's own, for a line that failed
     assert "exists and was not made by this demo" in output
     assert [p.name for p in into.iterdir()] == ["work.txt"]
+
+
+def test_ml_story_names_what_it_lacks_before_its_first_step(tmp_path: Path) -> None:
+    """Without a container engine it ends with one line, and one that says what to do; nothing is made."""
+    words = [sys.executable, "demo.py", "--target", "sagemaker", "--into", str(tmp_path / "made")]
+    clean = {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(words, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    lack, remedy = done.stderr.strip().splitlines()
+    assert lack == (
+        "✗ TARGET=sagemaker builds and runs containers: no container engine answers; docker: not installed; "
+        "podman: not installed; buildah: not installed"
+    )
+    assert remedy == "  next: start docker or podman; on Debian as root: tests/engine.sh make demo TARGET=sagemaker"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ml_story_types_commands_that_exist() -> None:
+    """Each invoke command in it is a task, with the options that it is typed with."""
+    known = Parser(namespace.to_contexts())
+    typed = 0
+    for node in ast.walk(ast.parse((ROOT / "demo_ml.py").read_text())):
+        found = node.args if isinstance(node, ast.Call) else node.elts if isinstance(node, ast.Tuple) else []
+        words = [
+            str(one.value) if isinstance(one, ast.Constant) else "/f-string"
+            for one in found
+            if isinstance(one, ast.Constant | ast.JoinedStr)
+        ]
+        if "invoke" in words:
+            known.parse_argv(words[words.index("invoke") + 1 :])
+            typed += 1
+    assert typed == (ROOT / "demo_ml.py").read_text().count('"invoke"') > 12
+
+
+def test_ml_story_changes_settings_that_the_bake_has(tmp_path: Path) -> None:
+    """Each text that it replaces is there, and the service reads what it gets."""
+    made = bake(tmp_path / "out", target="sagemaker")
+    settings = (made / "pipeline.toml").read_text()
+    for old, new in (*demo_ml.SETTINGS, *demo_ml.prepared("data/made/data.parquet")):
+        assert old in settings
+        settings = settings.replace(old, new, 1)
+    (made / "pipeline.toml").write_text(settings)
+    config = load(made)
+    assert (config.jobs.instance, config.jobs.dollars_per_hour, config.tune.trials) == ("ml.m5.large", 0.115, 4)
+    assert config.train.options["trials"] == 1
+    assert config.train.options["data"] == config.tune.options["data"] == "data/made/data.parquet"
+    assert config.environment("main").account == "123456789012"

@@ -28,16 +28,17 @@ def service(tiny: Tiny) -> Tiny:
 
 
 def test_image_is_built_and_pushed_once(tiny: Tiny, engine: engines.Engine) -> None:
-    """A training builds the image, and trains in it; the next one finds it, also after a change of the source."""
+    """A training reports that it builds the image, and trains in it; the next one finds it, also after a change of the source."""
     assert engine
     service(tiny)
-    tiny.invoke("train", "--on", "sagemaker")
+    printed = tiny.invoke("train", "--on", "sagemaker")
+    assert printed.startswith("builds the image of jobs, once for this requirements/train.txt; it takes minutes\n")
     assert (tiny.root / "build/made/a.model").read_text() == "a of none"
     ecr, name = client(emulator.up(tiny.root), "ecr"), f"{tiny.name}-production-jobs"
     (image,) = ecr.describe_images(repositoryName=name)["imageDetails"]
     tiny.write("src/service/rules.py", "")
     tiny.commit()
-    found = images.find(tiny.open())
+    found = images.find(tiny.open(), pytest.fail)
     assert found.endswith(f"/{name}@{image['imageDigest']}")
     tiny.write("src/service/trial.py", TRIAL)  # a tuning job runs the image's own program
     tuning = SETTINGS.replace("trials = 6", "trials = 1")

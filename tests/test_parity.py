@@ -95,7 +95,7 @@ def test_push_is_checked_built_and_pushed(runner: Runner, delivery: str) -> None
 
 
 def test_deploy_is_planned_reviewed_and_done(runner: Runner, delivery: str) -> None:
-    """deploy.yml: plan, deploy, the deploy again, which is green; a rollback has nowhere to go; a lock is released."""
+    """deploy.yml: plan, deploy, the deploy again, which is green; a rollback and a retirement are refused; a lock is released."""
     inputs = {"action": "deploy", "release": "0", "reason": "its runner died"}
     event = Event("workflow_dispatch", "main", delivery, inputs)
     event.planned, event.plan = runner.job("deploy.yml", "plan", event), "success"
@@ -106,6 +106,8 @@ def test_deploy_is_planned_reviewed_and_done(runner: Runner, delivery: str) -> N
     assert "✓ deploy of demand-pricing in production" in summary
     with pytest.raises(AssertionError, match="production has no verified release before 1 to roll back to"):
         runner.job("deploy.yml", "deploy", replace(event, plan="skipped", inputs={**inputs, "action": "rollback"}))
+    with pytest.raises(AssertionError, match="lambda-zip costs nothing while it is not called"):
+        runner.job("deploy.yml", "deploy", replace(event, plan="skipped", inputs={**inputs, "action": "retire"}))
     runner.job("deploy.yml", "deploy", event)
     assert "nothing to do: release 1 has already deployed this plan and is live in production" in runner.printed[-1]
     opened = open_delivery(config.load(runner.checkout), "main", "embedded")

@@ -79,15 +79,15 @@ def test_only_the_deploy_has_an_environment_and_plans_come_before() -> None:
     assert jobs["deploy"]["needs"] == "plan"
     runs = {
         (action, plan)
-        for action in ("deploy", "rollback", "unlock")
+        for action in ("deploy", "rollback", "retire", "unlock")
         for plan in ("success", "failure", "cancelled", "skipped")
         if Event("workflow_dispatch", "main", "{}", {"action": action}, plan=plan).holds(jobs["deploy"]["if"])
     }
-    assert runs == {("deploy", "success"), ("rollback", "skipped"), ("unlock", "skipped")}
+    assert runs == {("deploy", "success"), ("rollback", "skipped"), ("retire", "skipped"), ("unlock", "skipped")}
     # A group would cancel the run that waits in it when a third one starts; they wait for the ledger's lock instead.
     assert "concurrency" not in WORKFLOWS["deploy.yml"]
     waits = [re.search(r"invoke (\w+).*--wait (\d+)$", step.get("run", "")) for step in jobs["deploy"]["steps"]]
-    assert {found[1] for found in waits if found} == {"deploy", "rollback"}
+    assert {found[1] for found in waits if found} == {"deploy", "rollback", "retire"}
     seconds = max(int(found[2]) for found in waits if found)
     assert seconds + rollout.SESSION_SECONDS < 3600  # the session of the role, which was taken before
     assert not any("environment" in job for job in WORKFLOWS["build_test.yml"]["jobs"].values())
@@ -98,9 +98,9 @@ def test_signal_of_a_cancelled_run_reaches_what_has_something_to_put_back(tmp_pa
     changing = [
         step["run"]
         for _, _, step in STEPS
-        if re.search(r"invoke (deploy|rollback|build --on|(train|tune) .*--branch)", step.get("run", ""))
+        if re.search(r"invoke (deploy|rollback|retire|build --on|(train|tune) .*--branch)", step.get("run", ""))
     ]
-    assert len(changing) == 5
+    assert len(changing) == 6
     assert all(command.startswith("exec ") for command in changing)
     for command, code in ((changing[0], 130), (changing[0].removeprefix("exec "), 0)):
         script = tmp_path / "step.sh"

@@ -101,6 +101,7 @@ class Event:
             "env.GH_TOKEN != ''": "UPGRADE_TOKEN" in self.secrets,
             "inputs.action == 'deploy'": self.inputs.get("action") == "deploy",
             "inputs.action == 'rollback'": self.inputs.get("action") == "rollback",
+            "inputs.action == 'retire'": self.inputs.get("action") == "retire",
             "inputs.action == 'unlock'": self.inputs.get("action") == "unlock",
         }
         return known[condition]

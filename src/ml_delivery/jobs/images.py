@@ -22,6 +22,8 @@ from ml_delivery.errors import CloudError, SetupError
 from ml_delivery.packing import bundle as bundling
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ml_delivery.records import Context
 
 __all__ = ["find"]
@@ -45,8 +47,8 @@ ENTRYPOINT {json.dumps(["python3", "-c", PROGRAM])}
 """
 
 
-def find(context: Context) -> str:
-    """The image of jobs, by its digest; built and pushed if there is none yet.
+def find(context: Context, building: Callable[[], None] = lambda: None) -> str:
+    """The image of jobs, by its digest; built and pushed if there is none yet, which takes minutes: ``building`` is called before.
 
     Raises:
         CloudError: the image that ``[jobs] image`` names does not exist, or the registry refused.
@@ -60,6 +62,7 @@ def find(context: Context) -> str:
     tag = _tag(context)
     found = registry.find(tag)
     if found is None or registry.missing(found):
+        building()
         _build(context, registry, tag)
         found = registry.find(tag)
     if found is None:

@@ -55,9 +55,14 @@ def here(config: Config, options: Mapping[str, Any], cloud: Cloud | None, line: 
 
 
 def on_hosts(
-    context: Context, options: Mapping[str, Any], line: Callable[[str], None]
+    context: Context,
+    options: Mapping[str, Any],
+    line: Callable[[str], None],
+    building: Callable[[], None] = lambda: None,
 ) -> tuple[Dataset, running.Ended]:
     """Run the notebook as a job, and keep its dataset in the environment's bucket, and here. Arguments and errors as for ``here``.
+
+    ``building`` is called before the image of jobs is built, if there is none yet.
 
     Raises:
         ConfigError: there are no jobs.
@@ -67,7 +72,7 @@ def on_hosts(
     config, cloud, bucket = context.config, context.cloud, context.foundation.bucket
     role = steps.role(context)
     job, values = _job(config, options)
-    image = images.find(context)
+    image = images.find(context, building)
     before = origins(config, values, cloud)
     given = steps.inputs(context, "prepare", job)
     request = sagemaker.processing(context, given, role, image)

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from ml_delivery.jobs.sagemaker import Kind
     from ml_delivery.records import Context
 
-__all__ = ["ENDED", "PAUSE", "Ended", "Log", "Trial", "billed", "run", "stop", "trials"]
+__all__ = ["ENDED", "PAUSE", "Ended", "Log", "Trial", "billed", "run", "shown", "stop", "trials"]
 
 PAUSE = (0.2, 5.0)  # seconds between two polls, minimum and maximum
 STOP_SECONDS = 200  # a container has 120 to end after a request to stop
 ENDED = ("Completed", "Succeeded", "Failed", "Stopped")
+LEGIBLE = 8  # characters of a tuned value, at most, that are printed as they are
 QUOTAS = ("ResourceLimitExceeded", "ResourceLimitExceededException")
 
 
@@ -96,6 +97,15 @@ def run(
     metrics = {one["MetricName"]: float(one["Value"]) for one in job.get("FinalMetricDataList", [])}
     archive = job.get("ModelArtifacts", {}).get("S3ModelArtifacts", "")
     return Ended(name, billed(job), archive, metrics)
+
+
+def shown(value: object) -> str:
+    """A tuned value, short enough to be read; the file of the best ones has all digits."""
+    text = str(value)
+    try:
+        return text if len(text) <= LEGIBLE else f"{float(text):.4g}"
+    except ValueError:
+        return text
 
 
 def billed(job: Mapping[str, Any]) -> float:
@@ -237,7 +247,7 @@ class _Trials:
         for name, trial in _trials(self._cloud, self._name):
             if name not in self._seen:
                 self._seen.add(name)
-                values = ", ".join(f"{key} {value}" for key, value in sorted(trial.values.items()))
+                values = ", ".join(f"{key} {shown(value)}" for key, value in sorted(trial.values.items()))
                 score = "no score" if trial.score is None else f"{trial.score:g}"
                 found.append(f"{trial.kind}: {score}, with {values}")
         return found

@@ -61,13 +61,19 @@ class Trained:
     cost: Cost
 
 
-def plan(context: Context, options: Mapping[str, str | int | float | bool], hosts: int) -> Plan:
+def plan(
+    context: Context,
+    options: Mapping[str, str | int | float | bool],
+    hosts: int,
+    building: Callable[[], None] = lambda: None,
+) -> Plan:
     """Check everything that can be checked before a job costs anything, and upload the datasets.
 
     Args:
         context: the environment.
         options: override those in ``pipeline.toml``.
         hosts: the number of instances.
+        building: called before the image of jobs is built, if there is none yet.
 
     Raises:
         ConfigError: there are no jobs, or nothing to divide among so many hosts.
@@ -89,7 +95,7 @@ def plan(context: Context, options: Mapping[str, str | int | float | bool], host
         tuple(commands.argv(command, options, "python")),
         datasets.named(given),
         role,
-        images.find(context),
+        images.find(context, building),
         config.jobs.minutes,
         steps.cost(context, hosts, config.jobs.minutes * 60),
         config.jobs.spot,

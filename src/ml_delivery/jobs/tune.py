@@ -72,7 +72,11 @@ class Tuned:
 
 
 def plan(
-    context: Context, options: Mapping[str, str | int | float | bool], kinds: tuple[str, ...], warm: str = ""
+    context: Context,
+    options: Mapping[str, str | int | float | bool],
+    kinds: tuple[str, ...],
+    warm: str = "",
+    building: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Check everything that can be checked before a job costs anything: one trial of each kind runs on this machine.
 
@@ -81,6 +85,7 @@ def plan(
         options: override those of ``[tune.options]``.
         kinds: those to tune; empty for all.
         warm: a tuning job whose trials this one starts with.
+        building: called before the image of jobs is built, if there is none yet.
 
     Raises:
         ConfigError: there are no jobs or no such kind, the budget is too small, or ``warm`` is given for several kinds.
@@ -109,7 +114,7 @@ def plan(
         tuple(commands.argv(command, options, "python")),
         datasets.named(given),
         role,
-        images.find(context),
+        images.find(context, building),
         warm,
         limit,
         most(config),

@@ -134,6 +134,8 @@ def _words(result: Result) -> str:
                 f"{'' if one.method == 'GET' else f'{one.method} '}{one.path} {one.status} in {one.seconds * 1000:.0f} ms"
                 for one in asked
             )
+        case results.Shifted(old=old, new=new, weight=100) if old == new:
+            return f"deployed version {new} has all traffic again"
         case results.Shifted(old=old, new=new, weight=100):
             return f"live: deployed version {old or 'none'} → {new}"
         case results.Shifted(old=old, new=new):
@@ -148,7 +150,8 @@ def _words(result: Result) -> str:
                 serves += ", which is not what served before"
             return serves + (f", release {result.abandoned} was abandoned" if result.abandoned else "")
         case results.Pruned(removed=removed, postponed=postponed):
-            gone = [f"{one.kind} {one.name[:12]}" for one in removed]
+            # A deployed version has a name of its target; the others are named by commits.
+            gone = [f"{one.kind} {one.name if one.kind == 'version' else one.name[:12]}" for one in removed]
             return ", ".join(
                 [*gone, *([f"the rest is postponed to the next deploy: {postponed}"] if postponed else [])]
             )

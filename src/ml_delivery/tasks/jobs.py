@@ -40,7 +40,7 @@ def prepare(_: Any, option: list[str] | None = None, on: str = "", branch: str =
         steps.role(delivery)  # without jobs there is no cost to show
         console.say(f"runs on {config.jobs.instance}, {most(steps.cost(delivery, 1, config.jobs.minutes * 60))}")
         with console.foreign() as line:
-            dataset, done = preparing.on_hosts(delivery, options, lambda text: line(f"  {text}"))
+            dataset, done = preparing.on_hosts(delivery, options, lambda text: line(f"  {text}"), building)
         console.say(f"{done.name}: {money(steps.cost(delivery, 1, done.seconds))}")
     else:
         opened = None
@@ -79,6 +79,7 @@ def tune(
     """Tune by trials that are jobs, within the budget of [tune] in pipeline.toml; write the best values of each kind."""
     from ml_delivery import commands
     from ml_delivery.errors import ConfigError
+    from ml_delivery.jobs import running
     from ml_delivery.jobs import tune as tuning
 
     require(on)
@@ -90,7 +91,7 @@ def tune(
         config = read_config()
         return _announce(f"a tuning with {console.counted(config.tune.trials, 'trial')}: {most(tuning.most(config))}")
     delivery = open_environment(branch, cloud, prepare=True)
-    plan = tuning.plan(delivery, commands.parse(option or []), tuple(kind or []), warm)
+    plan = tuning.plan(delivery, commands.parse(option or []), tuple(kind or []), warm, building)
     settings = delivery.config.tune
     console.say(
         f"tunes {', '.join(plan.spaces)} with {settings.trials} trials, {settings.parallel} at a time, {most(plan.cost)}"
@@ -103,9 +104,14 @@ def tune(
     with console.foreign() as line:
         done = tuning.tune(delivery, plan, lambda text: line(f"  {text}"))
     for best in done.best:
-        values = ", ".join(f"{name} {value}" for name, value in sorted(best.values.items()))
+        values = ", ".join(f"{name} {running.shown(value)}" for name, value in sorted(best.values.items()))
         console.say(f"best {best.kind}: {best.score:g}, with {values}")
     console.say(f"{done.job}: {done.trials} trials, best values in {done.file}, {money(done.cost)}")
+
+
+def building() -> None:
+    """Say why nothing happens for a while."""
+    console.say("builds the image of jobs, once for this requirements/train.txt; it takes minutes")
 
 
 def train_cost(instances: int) -> None:
@@ -129,7 +135,7 @@ def train(options: dict[str, str | int | float | bool], instances: int, branch: 
     from ml_delivery.jobs import train as training
 
     delivery = open_environment(branch, cloud, prepare=True)
-    plan = training.plan(delivery, options, instances)
+    plan = training.plan(delivery, options, instances, building)
     for number, parts in enumerate(plan.divided, 1):
         console.say(f"host {number}: {', '.join(parts)}")
     spot = ", on spot capacity, which is cheaper" if plan.spot else ""
@@ -201,7 +207,7 @@ def _dataset(found: Dataset) -> None:
         console.say(f"  from {source.place} {source.version or source.etag}")
     place = datasets.path(found.digest)
     console.say(f"{place}{'' if found.new else ', as before'}")
-    console.say(f"  next: invoke train --option data={place}; in [train.options] it stays; commit its manifest")
+    console.say(f"  next: invoke train --option data={place}; or set it in [train.options]; then commit its manifest")
 
 
 def most(cost: Cost) -> str:

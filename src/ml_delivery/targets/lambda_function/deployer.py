@@ -159,7 +159,9 @@ class LambdaDeployer(Deployer):
             return read_answer(answer, time.perf_counter() - started)
 
     def numbers(self, deployed: str, since: float) -> Numbers:
-        return version_metrics.numbers(self.context.cloud, self.function, ALIAS, deployed, since)
+        return version_metrics.numbers(
+            self.context.cloud, self.function, ALIAS, deployed, since, self.least_period or 1
+        )
 
     def traffic(self) -> Traffic | None:
         with self.context.cloud.faults():

@@ -21,7 +21,7 @@ __all__ = ["mean_duration", "numbers"]
 DAY = 86_400
 
 
-def numbers(cloud: Cloud, function: str, alias: str, version: str, since: float) -> Numbers:
+def numbers(cloud: Cloud, function: str, alias: str, version: str, since: float, resolution: int) -> Numbers:
     """Requests, errors, failures and duration of ``version`` behind ``alias``.
 
     Lambda counts exceptions and timeouts as errors; a status of 500 or above is known to the service alone, which reports it
@@ -29,9 +29,10 @@ def numbers(cloud: Cloud, function: str, alias: str, version: str, since: float)
     One API call.
 
     Args:
-        since: seconds since 1970; Lambda's metrics are per minute, so it is rounded down to its minute.
+        since: seconds since 1970, rounded down to the metrics' resolution.
+        resolution: seconds, 60 on AWS.
     """
-    begin = int(since // 60) * 60
+    begin = int(since // resolution) * resolution
     end = math.ceil(time.time() / 60) * 60 + 60
     shared = {"FunctionName": function, "Resource": f"{function}:{alias}"}
     own = {**shared, "ExecutedVersion": version}
@@ -45,7 +46,9 @@ def numbers(cloud: Cloud, function: str, alias: str, version: str, since: float)
     ]
     with cloud.faults():
         answer = cloud.client("cloudwatch").get_metric_data(
-            MetricDataQueries=[_query(f"q{i}", *metric, end - begin) for i, metric in enumerate(asked)],
+            MetricDataQueries=[
+                _query(f"q{i}", *metric, _period(begin, end, metric[2], resolution)) for i, metric in enumerate(asked)
+            ],
             StartTime=_utc(begin),
             EndTime=_utc(end),
         )
@@ -70,6 +73,11 @@ def mean_duration(cloud: Cloud, function: str, alias: str) -> float:
         )
     values: list[float] = answer["MetricDataResults"][0]["Values"]
     return values[-1] if values else 0.0
+
+
+def _period(begin: int, end: int, statistic: str, resolution: int) -> int:
+    """All of it as one period, in whole minutes; of sums that are known by the second, each second, so that none before counts."""
+    return resolution if statistic == "Sum" and resolution < 60 else end - begin // 60 * 60
 
 
 def _query(

@@ -162,7 +162,9 @@ class SagemakerDeployer(Deployer):
 
     def numbers(self, deployed: str, since: float) -> Numbers:
         asked = self._asked.get(deployed, [])
-        return variant_metrics.numbers(self.context.cloud, self.names.endpoint, deployed, since, asked)
+        return variant_metrics.numbers(
+            self.context.cloud, self.names.endpoint, deployed, since, self.least_period or 1, asked
+        )
 
     def traffic(self) -> Traffic | None:
         with self.context.cloud.faults():

@@ -17,17 +17,18 @@ __all__ = ["NAMESPACE", "numbers"]
 NAMESPACE = "AWS/SageMaker"
 
 
-def numbers(cloud: Cloud, endpoint: str, variant: str, since: float, own: list[float]) -> Numbers:
+def numbers(cloud: Cloud, endpoint: str, variant: str, since: float, resolution: int, own: list[float]) -> Numbers:
     """Requests, errors, failures and latency of ``variant``. One API call.
 
     SageMaker counts each call, so those of this deploy itself are subtracted. An error is a call without an HTTP answer; a
     failure an answer with a status of 500 or above. Latencies are in microseconds.
 
     Args:
-        since: seconds since 1970; metrics are per minute, so it is rounded down to its minute.
+        since: seconds since 1970, rounded down to the metrics' resolution.
+        resolution: seconds, 60 on AWS.
         own: when this deploy itself called it.
     """
-    begin = int(since // 60) * 60
+    begin = int(since // resolution) * resolution
     end = math.ceil(time.time() / 60) * 60 + 60
     asked = [
         ("Invocations", "Sum"),
@@ -39,7 +40,8 @@ def numbers(cloud: Cloud, endpoint: str, variant: str, since: float, own: list[f
     with cloud.faults():
         answer = cloud.client("cloudwatch").get_metric_data(
             MetricDataQueries=[
-                _query(f"q{i}", endpoint, variant, *metric, end - begin) for i, metric in enumerate(asked)
+                _query(f"q{i}", endpoint, variant, *metric, _period(begin, end, metric[1], resolution))
+                for i, metric in enumerate(asked)
             ],
             StartTime=_utc(begin),
             EndTime=_utc(end),
@@ -50,6 +52,11 @@ def numbers(cloud: Cloud, endpoint: str, variant: str, since: float, own: list[f
     # One period covers the whole time, but CloudWatch may align periods so that two overlap it: the worse p95 counts.
     p95 = max(values.get("q4", []), default=0.0) / 1000
     return Numbers(requests, max(0, failed - refused - failures), p95, 0, failures)
+
+
+def _period(begin: int, end: int, statistic: str, resolution: int) -> int:
+    """All of it as one period, in whole minutes; of sums that are known by the second, each second, so that none before counts."""
+    return resolution if statistic == "Sum" and resolution < 60 else end - begin // 60 * 60
 
 
 def _query(name: str, endpoint: str, variant: str, metric: str, statistic: str, period: int) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def _kind(
     kept = {key: value for key, value in metadata.items() if key != "products"}
     digest = registry.store(root, content, {**kept, "score": tuned.score, "trials": tuned.trials, "versions": versions})
     before = f", {tuned.trials - tuned.new} of them earlier" if tuned.new < tuned.trials else ""
-    took = f"{tuned.trials} trials{before}, {time.monotonic() - began:.1f} s"
+    took = f"{tuned.trials} trial{'' if tuned.trials == 1 else 's'}{before}, {time.monotonic() - began:.1f} s"
     _say(f"  {name:<12} deviance {tuned.score:7.4f}  {digest[:19]}  {took}")
     if tuned.trials < budget.trials:
         _say(f"! {name}: cut after {tuned.trials} of {budget.trials} trials; another training continues from there")
