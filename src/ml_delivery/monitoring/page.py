@@ -118,7 +118,7 @@ def _line(line: data.Series, i: int, period: int, unit: str) -> charts.Line:
 def _alarms(cloud: Cloud, at: Place, seen: Observed, where: str) -> str:
     states = data.alarm_states(cloud, at.name)
     found = [(alarm, states.get(f"{at.name}-{alarm.id}", NOT_CREATED)) for alarm in seen.alarms]
-    create = f"<p>To create the alarms: <code>invoke bootstrap {escape(where)}</code></p>"
+    create = f"<p>To create the alarms: <code>{escape(f'invoke bootstrap {where}')}</code></p>"
     rows = [(escape(alarm.title), state(word), escape(alarm.runbook)) for alarm, word in found]
     listed = table(("alarm", "state", "what to do"), rows) if rows else NOTHING
     return listed + (create if any(word == NOT_CREATED for _, word in found) else "")
