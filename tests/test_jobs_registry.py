@@ -90,6 +90,7 @@ def test_refusal_is_reported_with_the_table_and_the_reason(aws: Training, monkey
         printed = promote(aws, server, monkeypatch, "--option", "refuse", code=1)
     assert printed.count("trees     0.45") == 1
     assert "✗ [promote] command exited with code 1" in printed
+    assert "next: fix what it printed, then invoke promote --branch main\n" in printed  # as typed
     (got,) = server.got
     lines = got.splitlines()
     assert lines[:2] == [f"✗ promotion of {aws.tiny.name} in production failed", REFUSAL]

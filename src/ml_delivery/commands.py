@@ -36,6 +36,7 @@ def run(
     options: Mapping[str, str | int | float | bool],
     variables: Mapping[str, str],
     line: Callable[[str], None] | None = None,
+    flags: str = "",
 ) -> None:
     """Run the command of ``stage``, which prints its own progress; a second run waits for the first.
 
@@ -45,13 +46,14 @@ def run(
         options: override those in ``pipeline.toml``.
         variables: added to the environment variables, such as AWS's credentials.
         line: called with each line that it prints, on both outputs; without it, the command has the terminal itself.
+        flags: of the task, with which it is to be run again.
 
     Raises:
         ModelError: the service has no such command, or it exited with a code other than 0.
         SystemExit: it was interrupted, and has reported that itself.
         SetupError: its virtual environment can't be created, or there is no such program.
     """
-    execute(config, stage, f"[{stage}] command", named(config, stage), options, variables, line)
+    execute(config, stage, f"[{stage}] command", named(config, stage), options, variables, line, flags)
 
 
 def named(config: Config, stage: str) -> Command:
@@ -77,6 +79,7 @@ def execute(
     options: Mapping[str, str | int | float | bool],
     variables: Mapping[str, str],
     line: Callable[[str], None] | None = None,
+    flags: str = "",
 ) -> None:
     """Run ``command`` as part of ``stage``; ``what`` is its place in ``pipeline.toml``. Arguments and errors as for ``run``."""
     python = str(environment(config)) if command.command[0] == "python" else ""
@@ -90,7 +93,7 @@ def execute(
                 f"{what}: {words[0]} can't be run: {error.strerror}", next="correct it in pipeline.toml"
             ) from error
     if code != 0:
-        raise ModelError(f"{what} exited with code {code}", next=f"fix what it printed, then invoke {stage}")
+        raise ModelError(f"{what} exited with code {code}", next=f"fix what it printed, then invoke {stage}{flags}")
 
 
 def _call(words: list[str], folder: Path, variables: dict[str, str], line: Callable[[str], None] | None = None) -> int:

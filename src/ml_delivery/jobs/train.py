@@ -139,7 +139,8 @@ def train(context: Context, wanted: Plan, line: Callable[[str], None]) -> Traine
         arriving.write_bytes(content)
         arriving.replace(place)
     if jobs.collect and wanted.divided:
-        commands.execute(context.config, "train", "[jobs] collect", Command(jobs.collect), {}, {})
+        again = f" --on sagemaker --instances {wanted.hosts} --branch {context.environment.branch}{context.where}"
+        commands.execute(context.config, "train", "[jobs] collect", Command(jobs.collect), {}, {}, flags=again)
     return Trained(done.name, tuple(files), done.metrics, done.seconds, steps.cost(context, wanted.hosts, done.seconds))
 
 

@@ -123,4 +123,5 @@ def _run(
         variables = _opened(config, branch, cloud)[1].variables()
     else:
         datasets.require(config.root, given, None)
-    commands.run(config, stage, options, variables, line)
+    flags = "".join(f" --{name} {value}" for name, value in (("branch", branch), ("cloud", cloud)) if value)
+    commands.run(config, stage, options, variables, line, flags)

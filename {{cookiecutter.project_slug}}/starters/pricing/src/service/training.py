@@ -221,7 +221,8 @@ def _study(
 
 
 def _say(line: str) -> None:
-    print(f"\r\033[K{line}" if sys.stdout.isatty() else line, flush=True)
+    # In one piece, since kinds are trained at the same time.
+    print(f"\r\033[K{line}\n" if sys.stdout.isatty() else f"{line}\n", end="", flush=True)
 
 
 def _progress(name: str, trials: int, done: int, score: float, best: float) -> None:
