@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from test_front import ask, configure
-from test_http_api import CERTIFICATE, DOMAIN, OPEN
+from test_http_api import CERTIFICATE, DOMAIN, OPEN, lint
 from tiny import HANDLER, Tiny
 
 from ml_delivery.account import stacks
@@ -160,11 +158,4 @@ def test_what_can_not_be_is_refused(tiny: Tiny, http: str, says: str) -> None:
 
 def test_template_is_clean(tiny: Tiny, tmp_path: Path) -> None:
     """cfn-lint finds nothing in it."""
-    configure(tiny, f'{WHOLE}\norigins = ["*"]\nzone = "Z0123456789ABC"\nscheme = "internet-facing"')
-    stack = stacks.front(tiny.config, tiny.config.environment("main"))
-    assert stack is not None
-    (tmp_path / "front.json").write_text(stack.body)
-    lint = Path(sys.executable).with_name("cfn-lint")
-    words = [lint, "--non-zero-exit-code", "warning", "--", tmp_path / "front.json"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert lint(tiny, f'{WHOLE}\norigins = ["*"]\nzone = "Z0123456789ABC"\nscheme = "internet-facing"', tmp_path) == ""

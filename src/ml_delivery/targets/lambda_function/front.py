@@ -51,6 +51,15 @@ def template(environment: Environment, service: str) -> Tree:
             cors = {"AllowOrigins": [*http.origins], "AllowMethods": ["*"], "AllowHeaders": HEADERS, "MaxAge": 300}
         make = http_api.template if http.front == "http-api" else _function_url
         resources, outputs = make(http, alias, cors)
+    if http.zone:
+        zone = (load_balancer if http.front == "load-balancer" else http_api).ZONE
+        record: Tree = {
+            "HostedZoneId": http.zone,
+            "Name": http.domain,
+            "Type": "A",
+            "AliasTarget": {"DNSName": outputs["Alias"]["Value"], "HostedZoneId": zone},
+        }
+        resources["Record"] = {"Type": "AWS::Route53::RecordSet", "Properties": record}
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "The address of one environment of a service, and who may call it.",

@@ -16,6 +16,7 @@ __all__ = ["MOST_SECONDS", "problems", "template"]
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html: an integration's timeout
 MOST_SECONDS = 30
 API = {"Ref": "Api"}
+ZONE = {"Fn::GetAtt": ["Domain", "RegionalHostedZoneId"]}  # of the name that the domain leads to
 
 
 def problems(http: Http, seconds: int) -> list[str]:
@@ -95,14 +96,6 @@ def template(http: Http, alias: dict[str, str], cors: Tree) -> tuple[Tree, Tree]
     mapping = _resource("ApiMapping", ApiId=API, DomainName={"Ref": "Domain"}, Stage="$default")
     resources["Mapping"] = {**mapping, "DependsOn": ["Stage"]}
     target = {"Fn::GetAtt": ["Domain", "RegionalDomainName"]}
-    if http.zone:
-        record: Tree = {
-            "HostedZoneId": http.zone,
-            "Name": http.domain,
-            "Type": "A",
-            "AliasTarget": {"DNSName": target, "HostedZoneId": {"Fn::GetAtt": ["Domain", "RegionalHostedZoneId"]}},
-        }
-        resources["Record"] = {"Type": "AWS::Route53::RecordSet", "Properties": record}
     return resources, {
         "Address": {"Value": f"https://{http.domain}/"},
         "Api": {"Value": own},

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ml_delivery.cloudformation import Tree
     from ml_delivery.keys import Http
 
-__all__ = ["problems", "template"]
+__all__ = ["ZONE", "problems", "template"]
 
 # TLS 1.2 and 1.3; the default also has 1.0.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/describe-ssl-policies.html
@@ -20,6 +20,7 @@ TLS = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 IDLE = 60  # seconds without a byte on a connection, unless the function may take longer
 GROUP = 32  # characters of a target group's name
+ZONE = {"Fn::GetAtt": ["Balancer", "CanonicalHostedZoneID"]}  # of the name that the domain leads to
 
 
 def problems(http: Http) -> list[str]:
@@ -126,14 +127,6 @@ def template(http: Http, name: str, alias: dict[str, str], headers: list[str], s
             Actions=[{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "204"}}],
         )
     target = {"Fn::GetAtt": ["Balancer", "DNSName"]}
-    if http.zone:
-        record: Tree = {
-            "HostedZoneId": http.zone,
-            "Name": http.domain,
-            "Type": "A",
-            "AliasTarget": {"DNSName": target, "HostedZoneId": {"Fn::GetAtt": ["Balancer", "CanonicalHostedZoneID"]}},
-        }
-        resources["Record"] = {"Type": "AWS::Route53::RecordSet", "Properties": record}
     return resources, {"Address": {"Value": f"https://{http.domain}/"}, "Alias": {"Value": target}}
 
 
