@@ -17,6 +17,7 @@ import nox
 
 HERE = Path(__file__).parent
 MOTO = "moto[server]==5.2.5"  # an environment of its own, not locked: it is asked, and nothing of ours runs on it
+TOOLKIT = "sagemaker-training==5.1.4"  # likewise
 SHIPPED = HERE / "{{cookiecutter.project_slug}}"
 
 spec = spec_from_file_location("shipped_noxfile", SHIPPED / "noxfile.py")
@@ -112,6 +113,18 @@ def moto(session: nox.Session) -> None:
     if not (server / "bin/moto_server").exists():
         session.skip(f"not compared with moto: {MOTO} can't be installed")
     session.run("python", "tests/moto_server.py", str(server / "bin/moto_server"), *session.posargs)
+
+
+@nox.session(default=False)
+def toolkit(session: nox.Session) -> None:
+    """AWS's own training toolkit on the emulator, and our training in its image; skipped where the toolkit can't be had."""
+    shipped.install(session, "check")
+    packages = Path(session.create_tmp()).absolute() / "toolkit"
+    with suppress(nox.command.CommandFailed):
+        session.run("uv", "pip", "install", "--quiet", "--target", str(packages), TOOLKIT)
+    if not (packages / "sagemaker_training").exists():
+        session.skip(f"not run with AWS's toolkit: {TOOLKIT} can't be installed")
+    session.run("python", "tests/toolkit.py", str(packages), env={"PYTHONPATH": "src:tests"})
 
 
 @nox.session(default=False)

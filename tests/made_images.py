@@ -61,10 +61,13 @@ def interpreter() -> bytes:
             and not any(n.startswith("config-") for n in names)
         ):
             files[str(path)] = path
-    programs = [PYTHON, *(name for name in files if "lib-dynload/" in name)]
-    linked = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
-    files |= {found: Path(found) for found in re.findall(r"(/\S+) \(0x", linked)}
-    return layer(files)
+    return layer(files | linked(PYTHON, *(name for name in files if "lib-dynload/" in name)))
+
+
+def linked(*programs: str) -> dict[str, bytes | Path]:
+    """The libraries that programs of this machine are linked with, by their path."""
+    found = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
+    return {path: Path(path) for path in re.findall(r"(/\S+) \(0x", found)}
 
 
 class Registry:
