@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from faults import faults, refused
+from faults import Call, Fault, faults, refused
 from faults.harness import Service
 from tiny import Tiny
 
@@ -62,3 +63,49 @@ def test_role_is_part_of_the_settings(service: Service) -> None:
     found = deployer.client.get_function_configuration(FunctionName=service.name)
     assert deployer.read(found)["role"] == found["Role"]
     assert deployer.read({**found, "Role": "arn:aws:iam::123456789012:role/another"}) != deployer.read(found)
+
+
+def meanwhile(operation: str, change: Callable[[], object]) -> Fault:
+    """Something else changes the function just before the first call of ``operation`` arrives."""
+
+    def act(call: Call) -> Any:
+        change()
+        return call.send()
+
+    return Fault("meanwhile", act, f"^{operation}")
+
+
+def test_configuration_that_changes_meanwhile_is_read_again(service: Service) -> None:
+    """A variable that another user sets between the reading and the update stays."""
+    service.deploy(NOTE="1")
+    deployer = service.open().deployer
+
+    def change() -> None:
+        there = deployer.client.get_function_configuration(FunctionName=service.name)["Environment"]["Variables"]
+        variables = {"Variables": {**there, "OTHER": "theirs"}}
+        deployer.client.update_function_configuration(FunctionName=service.name, Environment=variables)
+        deployer.client.get_waiter("function_updated_v2").wait(FunctionName=service.name, WaiterConfig={"Delay": 0.1})
+
+    with faults(slipped := meanwhile("UpdateFunctionConfiguration", change)):
+        service.deploy(NOTE="2")
+    assert slipped.struck == ["UpdateFunctionConfiguration"]
+    found = deployer.client.get_function_configuration(FunctionName=service.name, Qualifier="live")
+    assert found["Environment"]["Variables"]["OTHER"] == "theirs"
+    assert (found["Environment"]["Variables"]["NOTE"], service.live()) == ("2", 2)
+
+
+def test_function_that_changes_before_it_is_published_is_not(service: Service) -> None:
+    """What another user changes after the last reading is in no version."""
+    service.deploy(NOTE="1")
+    deployer = service.open().deployer
+
+    def change() -> None:
+        deployer.client.update_function_configuration(FunctionName=service.name, Timeout=7)
+        deployer.client.get_waiter("function_updated_v2").wait(FunctionName=service.name, WaiterConfig={"Delay": 0.1})
+
+    with faults(slipped := meanwhile("PublishVersion", change)):
+        service.deploy(NOTE="2")
+    assert slipped.struck == ["PublishVersion"]
+    versions = deployer.client.list_versions_by_function(FunctionName=service.name)["Versions"]
+    assert {version["Timeout"] for version in versions if version["Version"] != "$LATEST"} == {3}
+    assert service.live() == 2
