@@ -16,10 +16,13 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).parent.parent
+TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
+sys.path.insert(0, str(ROOT / "src"))
+
 from ml_delivery.jobs import split
 from ml_delivery.keys import Jobs
 
-TEMPLATE = Path(__file__).parent.parent / "{{cookiecutter.project_slug}}"
 FASTER = 1.6
 
 

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 TEMPLATE = Path(__file__).parent.parent / "{{cookiecutter.project_slug}}"
-PATHS = [str(TEMPLATE / "src"), str(TEMPLATE / "starters/pricing/src")]
+PATHS = [str(folder) for folder in (TEMPLATE.parent / "src", TEMPLATE / "src", TEMPLATE / "starters/pricing/src")]
 sys.path[:0] = PATHS
 
 import numpy as np

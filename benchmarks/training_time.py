@@ -21,7 +21,8 @@ SECONDS, MEMORY, GOOD, RIGHT = 60.0, 1500.0, 0.9, 0.85
 def main() -> int:
     """Print what was measured; exit code 1 when a promise is missed."""
     steps = {"train": "service.training", "evaluate": "service.report", "promote": "service.promotion"}
-    path = os.pathsep.join([str(TEMPLATE / "src"), str(TEMPLATE / "starters/pricing/src")])
+    folders = (TEMPLATE.parent / "src", TEMPLATE / "src", TEMPLATE / "starters/pricing/src")
+    path = os.pathsep.join(map(str, folders))
     environment = {**os.environ, "PYTHONPATH": path}
     with tempfile.TemporaryDirectory() as scratch:
         taken = {}

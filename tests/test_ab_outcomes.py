@@ -197,3 +197,19 @@ def test_service_takes_so_many_at_once(capsys: pytest.CaptureFixture[str]) -> No
     assert outcomes.record(json.dumps([one] * outcomes.MOST)) == ({"recorded": 100}, 202)
     assert json.loads(capsys.readouterr().out.splitlines()[0])["outcome"] == one
     assert outcomes.record(json.dumps([one] * (outcomes.MOST + 1)))[1] == 400
+
+
+@pytest.mark.parametrize(
+    ("numbers", "status"),
+    [
+        ({"revenue": 1}, 202),
+        ({"revenue": 1, "margin": 2}, 202),
+        ({"margin": 2}, 400),
+        ({"revenue": 1, "likes": 2}, 400),
+    ],
+)
+def test_service_may_name_its_numbers(numbers: dict[str, int], status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first must be there, the others may, and a mistyped one is refused."""
+    body = json.dumps({"user": "u", "release": 1, **numbers})
+    assert outcomes.record(body, "revenue", "margin")[1] == status
+    assert bool(capsys.readouterr().out) == (status == 202)

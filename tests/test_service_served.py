@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from servers import program, serving, started
-from tiny import PRICING, TEMPLATE, Tiny
+from tiny import PRICING, ROOT, TEMPLATE, Tiny
 
 from service import cleaning, market, reading
 
@@ -92,7 +92,7 @@ def test_two_thousand_generated_requests_find_nothing(tmp_path: Path) -> None:
         **clean,
         "API_EXAMPLES": "900",  # what is generated depends on the constants in the code, so how many are good does too
         "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONPATH": str(TEMPLATE / "src"),
+        "PYTHONPATH": os.pathsep.join([str(TEMPLATE / "src"), str(ROOT / "src")]),
     }
     done = subprocess.run(words, cwd=PRICING, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:]

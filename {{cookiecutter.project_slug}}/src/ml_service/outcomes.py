@@ -24,12 +24,16 @@ IDENTIFIER = re.compile(r"[\x21-\x7e]{1,200}")
 METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
-def record(body: bytes | str) -> tuple[dict[str, Any], int]:
+def record(body: bytes | str, *names: str) -> tuple[dict[str, Any], int]:
     """Write the outcomes in ``body`` to the log, a line for each; all of them, or none if one can't be used.
 
     An outcome has ``request`` or ``user`` (or both), the ``release`` that answered, and one number at least by its name, such as
     ``revenue``: the net value so far, from 0 on. A later report of the same request replaces it. ``at``, in seconds since 1970, is
     when the request was answered; it may be missing.
+
+    Args:
+        body: the request's, JSON.
+        names: the numbers that an outcome may have, the first of which it must have; without any, all names will do.
 
     Returns:
         The document to answer with, and its status: 202, or 400 with a problem document.
@@ -42,14 +46,14 @@ def record(body: bytes | str) -> tuple[dict[str, Any], int]:
     if not 1 <= len(outcomes) <= MOST:
         return _refused(f"there must be 1 to {MOST} outcomes")
     for number, outcome in enumerate(outcomes):
-        if problem := _problem(outcome):
+        if problem := _problem(outcome, names):
             return _refused(f"outcome {number}: {problem}")
     for outcome in outcomes:
         print(telemetry.line("info", outcome=outcome), flush=True)
     return {"recorded": len(outcomes)}, 202
 
 
-def _problem(outcome: Any) -> str:
+def _problem(outcome: Any, metrics: tuple[str, ...]) -> str:
     """What is wrong with an outcome; empty if nothing is."""
     if not isinstance(outcome, dict):
         return "it must be an object"
@@ -62,6 +66,8 @@ def _problem(outcome: Any) -> str:
         return f"release must be the number in {HEADER}"
     if not _number(rest.pop("at", 0), LATEST):
         return "at must be seconds since 1970"
+    if metrics and (metrics[0] not in rest or not set(rest) <= set(metrics)):
+        return f"it must have {metrics[0]}, and of other numbers only {', '.join(metrics[1:]) or 'none'}"
     if not rest or len(rest) > 10:
         return "it must have 1 to 10 numbers, such as revenue"
     for name, value in rest.items():

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import ml_pages
 import ml_service
 import service
 
@@ -149,7 +150,7 @@ def test_serving_imports_nothing_of_training(root: Path) -> None:
         "print(sorted({n.partition('.')[0] for n in sys.modules}))"
     )
     environment = {
-        "PYTHONPATH": os.pathsep.join(str(Path(str(p.__file__)).parents[1]) for p in (service, ml_service)),
+        "PYTHONPATH": os.pathsep.join(str(Path(str(p.__file__)).parents[1]) for p in (service, ml_service, ml_pages)),
         "PATH": "/bin",
     }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

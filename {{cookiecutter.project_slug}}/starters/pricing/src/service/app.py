@@ -107,7 +107,7 @@ def create_app() -> Flask:
 
     @app.post(outcomes.PATH)
     def outcome() -> Response:
-        document, status = outcomes.record(request.get_data())
+        document, status = outcomes.record(request.get_data(), "revenue", "margin")
         return _json(document, status) if status < 400 else _problem(status, "Not an outcome", document["detail"])
 
     @app.before_request
