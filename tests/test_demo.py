@@ -21,11 +21,11 @@ from ml_delivery.tasks import namespace
 from ml_delivery.waiting import wait
 
 
-def demo(into: Path, story: str = "short") -> subprocess.Popen[str]:
+def demo(into: Path, story: str = "short", target: str = "lambda-zip") -> subprocess.Popen[str]:
     """Start ``make demo`` in a process group of its own."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "COV"))}
     return subprocess.Popen(
-        ["make", "demo", f"INTO={into}", f"STORY={story}"],
+        ["make", "demo", f"INTO={into}", f"STORY={story}", f"TARGET={target}"],
         cwd=ROOT,
         env=clean,
         stdout=subprocess.PIPE,
