@@ -147,6 +147,23 @@ def test_sparse_checkout_and_line_ends_give_the_same_bytes(service: Tiny, tmp_pa
     assert build.build(service.config) == before
 
 
+def test_line_ends_that_a_commit_would_not_have_are_no_change(service: Tiny) -> None:
+    """An editor that writes Windows' line ends changes nothing that git stores, though its status names the file; a word does."""
+    service.write(".gitattributes", "* text=auto eol=lf\n")
+    service.commit()
+    before = build.build(service.config)
+    file = service.root / HANDLER
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    assert HANDLER in service.git("status", "--porcelain")
+    assert not source.read(service.root).dirty
+    assert build.build(service.config) == before
+    file.write_bytes(file.read_bytes() + b"# a word\r\n")
+    assert source.read(service.root).dirty
+    file.write_bytes(file.read_bytes().removesuffix(b"# a word\r\n"))
+    file.chmod(0o755)
+    assert source.read(service.root).dirty
+
+
 def test_gits_variables_are_not_passed_on(service: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hook of a linked worktree sets them; the tree that is read and packed is the folder's all the same."""
     service.write(".gitignore", ".pipeline\nbuild/\n.env\n")

@@ -38,6 +38,17 @@ SEMANTIC = re.compile(
 PACKED = "src/"
 # ``-uall``: with every untracked file of a new folder. Submodules count by their commit: what is in them is never packed.
 STATUS = ("status", "--porcelain=v2", "-z", "-uall", "--no-renames", "--ignore-submodules=dirty", "--", ".")
+DIFF = (
+    "diff",
+    "--name-only",
+    "-z",
+    "--no-renames",
+    "--no-ext-diff",
+    "--relative",
+    "--ignore-submodules=dirty",
+    "--",
+    ".",
+)
 # The branch by its full name, since the short name is ambiguous if a tag has the same name.
 BRANCH = ("--symbolic-full-name", "HEAD")
 
@@ -66,9 +77,14 @@ def _named(root: Path, prefix: str, changes: list[str]) -> str:
     https://git-scm.com/docs/git-status#_porcelain_format_version_2
     """
     found = []
+    # To git's status a file with other line ends has changed, also where a commit would store the same: its diff knows better.
+    edited = any(line.startswith("1 .M") for line in changes)
+    differing = raw(root, "--no-optional-locks", *DIFF) if edited else None
     for line in changes:
         kind, *fields = line.split(" ", {"1": 8, "u": 10}.get(line[0], 1))
         name = fields[-1].removeprefix(prefix)
+        if line.startswith("1 .M") and differing is not None and name not in differing:
+            continue
         path, content = place(root, name), "gone"
         if os.path.islink(path):
             content = os.fsdecode(os.readlink(path))
