@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 from contract import Account, Function, contract, refused
+
+from ml_delivery.waiting import wait
 
 SERVICE = "elasticloadbalancing.amazonaws.com"
 ANSWER = """
@@ -62,7 +63,6 @@ def behind(at: Account) -> tuple[Function, Callable[..., int]]:
         url = f"{at.endpoint}/_alb/{found['DNSName'].partition('.')[0]}/"
     else:
         elb.get_waiter("load_balancer_available").wait(LoadBalancerArns=[found["LoadBalancerArn"]])
-        time.sleep(60)  # its name spreads
 
     def ask(path: str = "", body: bytes | None = None) -> int:
         request = urllib.request.Request(f"{url}{path}", body, {"Content-Type": "text/plain"})
@@ -72,6 +72,13 @@ def behind(at: Account) -> tuple[Function, Callable[..., int]]:
         except urllib.error.HTTPError as error:
             return error.code
 
+    def known() -> int | None:
+        try:
+            return ask()
+        except urllib.error.URLError:
+            return None
+
+    wait(known, what=f"{found['DNSName']} in DNS", seconds=300)
     return made, ask
 
 

@@ -61,6 +61,31 @@ class Right:
         return f"{self.role}/{self.sid}/{self.value.replace(f':{ACCOUNT}', '')}"
 
 
+def _listed(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
+def rights_of(role: str, document: dict[str, Any]) -> list[Right]:
+    """Each action of each statement, and each resource of those that have several."""
+    return [
+        Right(role, number, statement["Sid"], kind, value)
+        for number, statement in enumerate(document["Statement"])
+        for kind in ("Action", "Resource")
+        for value in _listed(statement[kind])
+        if kind == "Action" or len(_listed(statement[kind])) > 1
+    ]
+
+
+def lacking(document: dict[str, Any], right: Right) -> dict[str, Any]:
+    """The policy without ``right``."""
+    found = copy.deepcopy(document)
+    statement = found["Statement"][right.statement]
+    statement[right.kind] = [value for value in _listed(statement[right.kind]) if value != right.value]
+    if not statement[right.kind]:
+        del found["Statement"][right.statement]
+    return found
+
+
 class Roles(Stages):
     """A tiny service with all its stacks, three commits that are pushed, and an issuer that is believed."""
 
@@ -169,26 +194,13 @@ class Roles(Stages):
         return document
 
     def rights(self) -> list[Right]:
-        """Each action of each statement, and each resource of those that have several."""
-        found = []
-        for role, document in self.policies.items():
-            for number, statement in enumerate(document["Statement"]):
-                for kind in ("Action", "Resource"):
-                    values = statement[kind] if isinstance(statement[kind], list) else [statement[kind]]
-                    if kind == "Action" or len(values) > 1:
-                        found += [Right(role, number, statement["Sid"], kind, value) for value in values]
-        return found
+        """Those of all roles."""
+        return [right for role, document in self.policies.items() for right in rights_of(role, document)]
 
     @contextmanager
     def without(self, right: Right) -> Iterator[None]:
         """The role lacks ``right`` meanwhile."""
-        document = copy.deepcopy(self.policies[right.role])
-        statement = document["Statement"][right.statement]
-        values = statement[right.kind] if isinstance(statement[right.kind], list) else [statement[right.kind]]
-        statement[right.kind] = [value for value in values if value != right.value]
-        if not statement[right.kind]:
-            del document["Statement"][right.statement]
-        self._put(right.role, document)
+        self._put(right.role, lacking(self.policies[right.role], right))
         try:
             yield
         finally:

