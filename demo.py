@@ -21,6 +21,8 @@ from cookiecutter.exceptions import CookiecutterException
 from cookiecutter.main import cookiecutter
 
 import demo_ml
+from ml_delivery.errors import Unsettled
+from ml_delivery.waiting import wait
 
 ROOT = Path(__file__).parent
 MARK = ".made-by-demo"
@@ -137,6 +139,13 @@ class Demo:
         self.run("call", "invoke", "call", f"/v1/predict-price/{self.stockcode}?bins=4")
         self.live(1)
 
+    def counted(self) -> dict[str, float] | None:
+        """What the report has of users' requests; None before there are any."""
+        words = [str(self.service / ".venv/bin/invoke"), "report", "--json"]
+        done = subprocess.run(words, cwd=self.service, env=self.environment, check=True, capture_output=True)
+        found: dict[str, float] = json.loads(done.stdout)["panels"]["requests"]
+        return found or None
+
     def live(self, release: int) -> None:
         """Ask what is live, and check that it is ``release``."""
         said = json.loads(self.run("", "invoke", "call", "/version"))
@@ -170,7 +179,7 @@ def main() -> int:
             story(demo, asked.target)
         if asked.story == "full":
             go_on(demo)
-    except (Failed, CookiecutterException, OSError, subprocess.SubprocessError) as fault:
+    except (Failed, CookiecutterException, OSError, subprocess.SubprocessError, Unsettled) as fault:
         print(f"\n✗ {fault}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -250,7 +259,7 @@ def go_on(demo: Demo) -> None:
         for _ in range(CALLS):
             with urllib.request.urlopen(f"{address}v1/predict-price/{demo.stockcode}", timeout=60) as answer:
                 answer.read()
-        time.sleep(8)  # until the cluster's agents have passed on what pods logged
+        wait(demo.counted, what="the requests, in the metrics of the cluster's agents", seconds=60)
     demo.run("report", "invoke", "report")
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "failing",
     "own",
     "own_by_version",
+    "period",
     "quiet",
     "slow",
 ]
@@ -158,6 +159,15 @@ class Observed:
     def panels(self) -> tuple[Panel, ...]:
         """All panels, row by row."""
         return tuple(panel for row in self.rows.values() for panel in row)
+
+
+def period(begin: int, end: int, statistic: str, resolution: int) -> int:
+    """The period, in seconds, of a query for what was counted from ``begin`` to ``end``; ``resolution`` is the metrics' own.
+
+    That is one for all of it, in whole minutes. But of metrics by the second, sums are asked for by the second: a minute
+    would hold what came before ``begin``.
+    """
+    return resolution if statistic == "Sum" and resolution < 60 else end - begin // 60 * 60
 
 
 def own(at: Place, id: str, metric: str, label: str = "", statistic: str = "Sum", shown: bool = True) -> Query:

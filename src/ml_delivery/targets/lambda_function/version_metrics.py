@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ml_delivery.observed import NAMESPACE
+from ml_delivery.observed import NAMESPACE, period
 from ml_delivery.records import Numbers
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def numbers(cloud: Cloud, function: str, alias: str, version: str, since: float,
     with cloud.faults():
         answer = cloud.client("cloudwatch").get_metric_data(
             MetricDataQueries=[
-                _query(f"q{i}", *metric, _period(begin, end, metric[2], resolution)) for i, metric in enumerate(asked)
+                _query(f"q{i}", *metric, period(begin, end, metric[2], resolution)) for i, metric in enumerate(asked)
             ],
             StartTime=_utc(begin),
             EndTime=_utc(end),
@@ -73,11 +73,6 @@ def mean_duration(cloud: Cloud, function: str, alias: str) -> float:
         )
     values: list[float] = answer["MetricDataResults"][0]["Values"]
     return values[-1] if values else 0.0
-
-
-def _period(begin: int, end: int, statistic: str, resolution: int) -> int:
-    """All of it as one period, in whole minutes; of sums that are known by the second, each second, so that none before counts."""
-    return resolution if statistic == "Sum" and resolution < 60 else end - begin // 60 * 60
 
 
 def _query(

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ml_delivery.observed import period
 from ml_delivery.records import Numbers
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def numbers(cloud: Cloud, endpoint: str, variant: str, since: float, resolution:
     with cloud.faults():
         answer = cloud.client("cloudwatch").get_metric_data(
             MetricDataQueries=[
-                _query(f"q{i}", endpoint, variant, *metric, _period(begin, end, metric[1], resolution))
+                _query(f"q{i}", endpoint, variant, *metric, period(begin, end, metric[1], resolution))
                 for i, metric in enumerate(asked)
             ],
             StartTime=_utc(begin),
@@ -52,11 +53,6 @@ def numbers(cloud: Cloud, endpoint: str, variant: str, since: float, resolution:
     # One period covers the whole time, but CloudWatch may align periods so that two overlap it: the worse p95 counts.
     p95 = max(values.get("q4", []), default=0.0) / 1000
     return Numbers(requests, max(0, failed - refused - failures), p95, 0, failures)
-
-
-def _period(begin: int, end: int, statistic: str, resolution: int) -> int:
-    """All of it as one period, in whole minutes; of sums that are known by the second, each second, so that none before counts."""
-    return resolution if statistic == "Sum" and resolution < 60 else end - begin // 60 * 60
 
 
 def _query(name: str, endpoint: str, variant: str, metric: str, statistic: str, period: int) -> dict[str, Any]:
