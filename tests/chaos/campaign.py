@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.parent.parent / "src")]
@@ -24,6 +25,8 @@ sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.par
 from chaos import LOCK_SECONDS, Figures
 from chaos.harness import RULES, Callers, Service
 from ml_delivery import emulator
+from ml_delivery.errors import Unsettled
+from ml_delivery.waiting import wait
 
 KINDS = {"kill": 100, "cancel": 40, "crash": 40}  # of the command, of the command as GitHub does it, of the emulator
 NEXT = [
@@ -182,10 +185,20 @@ def campaign(folder: Path, seed: int, wanted: dict[str, int], tell: Callable[[st
     log = (folder / "shared/cloud/log.txt").read_text(errors="replace")
     if "Traceback" in log:
         figures.tracebacks.append(f"the emulator's log:\n{log[log.index('Traceback') :][:4000]}")
+    with suppress(Unsettled):  # a killed emulator's copy, which saves its state, ends by itself
+        wait(lambda: None if _left(folder) else True, what="the last processes", seconds=10)
+    figures.hands += [f"a process was left: {line!r}" for line in _left(folder)]
+    return figures
+
+
+def _left(folder: Path) -> list[bytes]:
+    """The command lines of processes of the campaign in ``folder``."""
+    found = []
     for process in Path("/proc").glob("[0-9]*"):
         if str(folder).encode() in _environment(process):
-            figures.hands.append(f"a process was left: {(process / 'cmdline').read_bytes()!r}")
-    return figures
+            with suppress(OSError):  # it has ended since
+                found.append((process / "cmdline").read_bytes())
+    return found
 
 
 def _environment(process: Path) -> bytes:
