@@ -1,4 +1,4 @@
-"""A bake whose target is a SageMaker endpoint lives: checked, built, deployed, called, broken, retired."""
+"""A bake whose target is a SageMaker endpoint lives: checked, built, deployed, called, broken, retired by its workflow."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from pathlib import Path
 import endpointed
 from bake import bake, commit, start
 from endpointing import based
+from issuer import Issuer
+from roles import ACCOUNT
 from test_bake import run
+from workflow import Event, Runner, bootstrapped
+
+from ml_delivery import emulator
 
 __all__ = ["based"]  # a fixture
 
 
 def test_bake_of_an_endpoint_lives(tmp_path: Path, based: None) -> None:
     """The starter blank keeps the contract, answers as its model, survives a release that does not start, and is retired."""
-    made = bake(tmp_path / "out", starter="blank", target="sagemaker")
+    made = bake(tmp_path / "out", starter="blank", target="sagemaker", project_slug="demand-pricing")
     settings, app = made / "pipeline.toml", made / "src/service/app.py"
-    settings.write_text(settings.read_text().replace('base = ""', f'base = "{endpointed.BASE}"'))
+    text = settings.read_text().replace('base = ""', f'base = "{endpointed.BASE}"')
+    settings.write_text(text.replace('branch = "main"\naccount = ""', f'branch = "main"\naccount = "{ACCOUNT}"'))
     start(made)
     try:
         run(made, "make", "setup")
@@ -31,7 +37,17 @@ def test_bake_of_an_endpoint_lives(tmp_path: Path, based: None) -> None:
         run(made, "invoke", "push")
         assert "release 1 serves as before" in run(made, "invoke", "deploy", code=1)
         assert json.loads(run(made, "invoke", "call", "/version"))["release"] == 1
-        assert "release 1 is retired" in run(made, "invoke", "retire", "--yes")
+        _retired_by_the_workflow(made)
         assert "release 1 is retired" in run(made, "invoke", "status")
     finally:
         run(made, "invoke", "cloud.down")
+
+
+def _retired_by_the_workflow(made: Path) -> None:
+    """deploy.yml with the action retire, as the role that GitHub's token admits to."""
+    issuer = Issuer()
+    issuer.publish(made / ".pipeline/cloud")
+    runner = Runner(made, emulator.up(made).endpoint, issuer, {})
+    inputs = {"action": "retire", "release": "0", "reason": ""}
+    runner.job("deploy.yml", "deploy", Event("workflow_dispatch", "main", bootstrapped(made), inputs))
+    assert "release 1 is retired" in runner.printed[-1]

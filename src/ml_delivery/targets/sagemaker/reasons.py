@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ml_delivery import waiting
 from ml_delivery.cloud import code_of
+from ml_delivery.errors import Unsettled
 from ml_delivery.release import foreign
 
 if TYPE_CHECKING:
@@ -17,22 +20,34 @@ if TYPE_CHECKING:
 __all__ = ["LINES", "events", "explained"]
 
 LINES, MOST = 10, 1000  # lines, and characters, of a variant's containers in the refusal
+ARRIVE = 5  # seconds that a line may take until CloudWatch Logs shows it
 
 
 def explained(context: Context, names: Names, variant: str, reason: str, since: float) -> str:
     """SageMaker's ``reason``, with the last lines of the variant's containers since ``since`` (seconds since 1970).
 
+    Lines are waited for, some seconds, where the reason is that one should look into CloudWatch's logs.
     Of a traceback its last line is shown, and no line if the service's secrets can't be read, to be masked.
     """
+    kept: list[str] = []
+    with suppress(Unsettled):
+        kept = waiting.wait(
+            lambda: _lines(context.cloud, names.log_group, since, f"{variant}/") or None,
+            what="the container's log",
+            seconds=ARRIVE if "CloudWatch" in reason else 0,
+        )
+    found = f"; its last lines: {foreign.shown(context, ' | '.join(kept), MOST)}" if kept else ""
+    return f"{reason or 'no reason given'}{found}"
+
+
+def _lines(cloud: Cloud, group: str, since: float, streams: str) -> list[str]:
     try:
-        lines = [one["message"].rstrip() for one in events(context.cloud, names.log_group, since, f"{variant}/")]
+        lines = [one["message"].rstrip() for one in events(cloud, group, since, streams)]
     except Exception as error:
         if code_of(error) != "ResourceNotFoundException":
             raise
-        lines = []
-    kept = [line for line in lines if line and not line.startswith((" ", "Traceback"))][-LINES:]
-    found = f"; its last lines: {foreign.shown(context, ' | '.join(kept), MOST)}" if kept else ""
-    return f"{reason or 'no reason given'}{found}"
+        return []
+    return [line for line in lines if line and not line.startswith((" ", "Traceback"))][-LINES:]
 
 
 def events(cloud: Cloud, group: str, since: float, streams: str = "") -> Iterator[dict[str, Any]]:
