@@ -104,7 +104,7 @@ def test_reused_process_number_is_not_taken_for_it(alone: Path) -> None:
 
 def test_server_that_does_not_start_says_why(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the server ends at once, the last lines of its log are in the error."""
-    monkeypatch.setattr(envs, "ensure", lambda *words: Path("/bin/false"))
+    monkeypatch.setattr(envs, "shared", lambda *words: Path("/bin/false"))
     with pytest.raises(SetupError, match="the embedded AWS did not start") as fault:
         emulator.up(alone)
     assert fault.value.next == f"read {(alone / '.pipeline/cloud').resolve() / 'log.txt'}"
@@ -114,7 +114,7 @@ def test_start_whose_starter_was_killed_is_found(alone: Path) -> None:
     """A server that was started and not yet waited for is the one that the next command uses."""
     home = alone / ".pipeline/cloud"
     home.mkdir()
-    python = envs.ensure(alone, "cloud", control.REQUIREMENTS, Path(sys.executable))
+    python = envs.shared(alone, "cloud", control.REQUIREMENTS, Path(sys.executable))
     record = process.start(home.resolve(), python, [], 0)
     running = emulator.up(alone)
     assert running.pid == record["pid"]

@@ -178,7 +178,7 @@ assert lambda_svc.reap_idle_workers() == 0
 lambda_svc.release_worker(worker)
 assert lambda_svc.reap_idle_workers() == 1
 """
-    python = os.readlink(f"/proc/{running.pid}/cwd") + "/../envs/cloud/bin/python"
+    python = Path(f"/proc/{running.pid}/cmdline").read_text().partition("\0")[0]
     environment = {**os.environ, "LAMBDA_WARM_TTL_SECONDS": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     words = [python, "-c", code, str(tmp_path), str(ROOT / "src")]
     subprocess.run(words, env=environment, check=True)

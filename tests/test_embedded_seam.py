@@ -54,7 +54,7 @@ def test_the_seam_is_one_module() -> None:
 @pytest.mark.parametrize(("package", "other"), [("ml_delivery", "embedded_aws"), ("embedded_aws", "ml_delivery")])
 def test_each_package_imports_without_the_other(running: emulator.Running, package: str, other: str) -> None:
     """Every module but the seam is importable when the other package is not."""
-    server = os.readlink(f"/proc/{running.pid}/cwd") + "/../envs/cloud/bin/python"  # has ministack
+    server = Path(f"/proc/{running.pid}/cmdline").read_text().partition("\0")[0]  # has ministack
     python = server if package == "embedded_aws" else sys.executable
     environment = {"EMBEDDED_HOME": "/nowhere", "PYTHONDONTWRITEBYTECODE": "1"}
     words = [python, "-c", IMPORT_ALL, str(SRC), package, other, "ml_delivery.emulator"]
@@ -83,7 +83,7 @@ def test_command_for_interpreters_gets_no_keys(alone: Path, tmp_path: Path) -> N
     command = [sys.executable, "-c", f"{code}; print(getattr(sys, '_base_executable'))", str(seen)]
     running = control.up(
         alone / ".pipeline/cloud",
-        environment=lambda: envs.ensure(alone, "cloud", control.REQUIREMENTS, Path(sys.executable)),
+        environment=lambda: envs.shared(alone, "cloud", control.REQUIREMENTS, Path(sys.executable)),
         find_python=command,
     )
     assert Function(running, "asked", "handler = lambda event, context: 1").call()["body"] == 1

@@ -86,3 +86,19 @@ def test_setup_installs_wheels_only(makefile: str) -> None:
     installing = [line for line in lines if "--editable ." not in line]
     assert len(installing) >= 3
     assert [line for line in installing if "--no-build" not in line and "--only-binary :all:" not in line] == []
+
+
+def test_shared_environment_is_made_once_per_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services with one cache have one, and another lock has another: what runs in the first keeps its files."""
+    monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
+    lock = tmp_path / "lock.txt"
+    lock.write_text("# nothing\n")
+    python = envs.shared(tmp_path / "a", "x", lock, Path(sys.executable))
+    mark = python.parent / "mark"
+    mark.touch()
+    assert envs.shared(tmp_path / "b", "x", lock, Path(sys.executable)) == python
+    lock.write_text("# another\n")
+    assert envs.shared(tmp_path / "b", "x", lock, Path(sys.executable)) != python
+    assert mark.exists()
+    monkeypatch.delenv("PIPELINE_CACHE")
+    assert envs.shared(tmp_path / "a", "x", lock, Path(sys.executable)).is_relative_to(tmp_path / "a/.pipeline/cache")

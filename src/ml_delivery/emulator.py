@@ -43,7 +43,8 @@ def up(root: Path, port: int = 0) -> Running:
     """
 
     def environment() -> Path:
-        return envs.ensure(root, "cloud", control.REQUIREMENTS, Path(sys.executable))
+        python = envs.find_python(f"{sys.version_info.major}.{sys.version_info.minor}")
+        return envs.shared(root, "cloud", control.REQUIREMENTS, python)
 
     find_python = [sys.executable, "-c", _FIND, str(Path(__file__).parent.parent)]
     with _setup_errors():

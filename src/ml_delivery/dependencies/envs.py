@@ -1,4 +1,4 @@
-"""Virtual environments under ``.pipeline/envs``, each made by uv from one hashed lockfile."""
+"""Virtual environments under ``.pipeline/envs`` or in the cache, each made by uv from one hashed lockfile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ml_delivery.errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["cache", "ensure", "exclusive", "find_python", "main", "uv"]
+__all__ = ["cache", "ensure", "exclusive", "find_python", "main", "shared", "uv"]
 
 
 def find_python(version: str) -> Path:
@@ -75,12 +75,24 @@ def ensure(root: Path, name: str, lockfile: Path, python: Path) -> Path:
     Raises:
         SetupError: uv could not create it; the message has uv's reason.
     """
-    folder = root / ".pipeline" / "envs" / name
+    return _made(root / ".pipeline" / "envs" / name, lockfile, python)
+
+
+def shared(root: Path, name: str, lockfile: Path, python: Path) -> Path:
+    """The same, for what depends on nothing of the service: in the cache, so that services with one cache have it once.
+
+    Each lockfile and interpreter has a folder of its own, which is never changed: a process may be running in it.
+    """
+    digest = hashlib.sha256(lockfile.read_bytes() + str(python).encode()).hexdigest()
+    return _made(cache(root) / "envs" / f"{name}-{digest[:12]}", lockfile, python)
+
+
+def _made(folder: Path, lockfile: Path, python: Path) -> Path:
     stamp = folder / ".lock-digest"
     wanted = hashlib.sha256(
         lockfile.read_bytes() + f"{python}\n{folder.absolute()}".encode()
     ).hexdigest()  # its scripts name it
-    with exclusive(folder.parent / f"{name}.lock"):
+    with exclusive(folder.with_name(f"{folder.name}.lock")):
         if stamp.is_file() and stamp.read_text() == wanted:
             return folder / "bin" / "python"
         stamp.unlink(missing_ok=True)
