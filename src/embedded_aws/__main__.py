@@ -9,6 +9,7 @@ site-packages of the delivery environment, whose packages must not replace those
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ def load() -> None:
 def main() -> None:
     """Run the process that the first argument names."""
     load()
+    gc.set_threshold(20_000)  # most of what it loads stays
     match sys.argv.pop(1) if len(sys.argv) > 1 else "":
         case "cluster":
             from embedded_aws.kubernetes import supervisor
