@@ -37,6 +37,16 @@ def train():
     if what == "fail":
         (ml / "output/failure").write_text("no luck " + "x" * 2000)
         sys.exit(7)
+    if what == "second fails":
+        import socket
+        if host == "algo-1":
+            listening = socket.create_server(("127.0.0.1", 39471))
+            signal.signal(signal.SIGTERM, lambda *_: ended(1))
+            listening.accept()
+            time.sleep(600)
+        while socket.socket().connect_ex((host.replace("2", "1"), 39471)):
+            time.sleep(0.05)
+        ended(7)
     if what in ("stop", "stubborn"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN if what == "stubborn" else lambda *_: stopped())
         (ml / "checkpoints").mkdir(exist_ok=True)
@@ -52,6 +62,10 @@ def train():
     (ml / "output/data" / f"{host}.txt").write_text("by " + host)
     name = "same.json" if what == "clash" else f"{host}.json"
     (ml / "model" / name).write_text(json.dumps(found))
+
+def ended(code):
+    (ml / "output/failure").write_text(f"ended with {code}")
+    sys.exit(code)
 
 def stopped():
     (ml / "model/partial.txt").write_text("what there was")

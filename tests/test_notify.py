@@ -174,7 +174,7 @@ def test_channel_that_is_down_costs_seconds_only(
     line = next(p for p in problems if "Slack" in p)
     assert line.startswith(says)
     assert SECRET not in "".join(problems)
-    assert seconds < notify.SECONDS + 4  # on a slow machine
+    assert seconds < notify.SECONDS + 20  # on a machine that is busy, and far from a minute
 
 
 @pytest.mark.parametrize("url", ["refused", "not a URL", "file:///etc/passwd", "http://no-such-host.invalid/x"])
@@ -187,7 +187,7 @@ def test_channel_that_is_not_there_is_one_line(aws: Tiny, monkeypatch: pytest.Mo
     problems, seconds = told(aws)
     assert [line.partition(":")[0] for line in problems] == ["could not notify SNS", "could not notify Slack"]
     assert SECRET not in "".join(problems)
-    assert seconds < notify.SECONDS + 4
+    assert seconds < notify.SECONDS + 20
 
 
 def test_deploy_and_rollback_are_told_as_they_end(aws: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -75,6 +75,12 @@ def test_failure_file_is_the_reason(place: Place) -> None:
     assert not place.keys("out/fails/output/model")
 
 
+def test_reason_is_that_of_the_host_that_failed_first(place: Place) -> None:
+    """The others are ended for its sake, and may write so into their failure files."""
+    done = place.train("second-fails", hosts=2, HyperParameters={"do": "second fails"})
+    assert done["FailureReason"] == "AlgorithmError: ended with 7, exit code: 7"
+
+
 def test_program_that_writes_nothing_completes_without_a_model(place: Place) -> None:
     """Exit code 0 completes the job even if there is nothing to upload."""
     done = place.train("nothing", HyperParameters={"do": "nothing"})

@@ -27,7 +27,7 @@ STOPPED, TOO_LONG, OTHER_FAILED = "stopped", "too long", "another host failed"
 
 @dataclass(frozen=True)
 class Outcome:
-    """Exit codes by host; ``ended`` says why the containers were ended, and is empty when they ended by themselves."""
+    """Exit codes by host, the first that ended first; ``ended`` says why they were ended, and is empty if it was by themselves."""
 
     codes: Mapping[str, int]
     ended: str

@@ -182,8 +182,10 @@ class Job:
             raise Failed(f"ClientError: Artifact upload failed: {error}") from error
         except buckets.TransferFailed as error:
             raise Failed(f"ClientError: Artifact upload failed: {error}") from error
-        if failed:
-            raise Failed(f"AlgorithmError: {self._failure()}, exit code: {failed}")
+        if failed:  # the others were ended for the first one's sake, and may write so into their failure files
+            raise Failed(
+                f"AlgorithmError: {self._failure([host for host, code in outcome.codes.items() if code])}, exit code: {failed}"
+            )
 
     def _inputs(self) -> artifacts.Checkpoints | None:
         """Write what the containers find in ``/opt/ml/input``, and fetch earlier checkpoints."""
@@ -218,9 +220,9 @@ class Job:
             found[config.get("LocalPath") or "/opt/ml/checkpoints"] = self.hosts.folder(host, "checkpoints")
         return found
 
-    def _failure(self) -> str:
-        """What the program wrote into its failure file."""
-        for host in self.hosts.names:
+    def _failure(self, failed: list[str]) -> str:
+        """What the program wrote into its failure file on the first of these hosts that has one."""
+        for host in failed:
             file = self.hosts.folder(host, "output") / "failure"
             if file.is_file():
                 return file.read_text(errors="replace")[:LONGEST_REASON].strip()
