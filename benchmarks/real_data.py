@@ -1,7 +1,8 @@
 """The pricing starter on real transactions, beside a competent peer, in one run: errors, calibration, placebos, time, memory.
 
 ``RETAIL_DATA=online_retail.csv.gz nox -s bench -- benchmarks/real_data.py`` takes the UCI Online Retail set
-(https://archive.ics.uci.edu/dataset/352/online+retail), whole or in part. ``retail.py`` has the peer, the placebos and the bounds.
+(https://archive.ics.uci.edu/dataset/352/online+retail), whole or in part. ``retail.py`` has the peer, the placebos and the bounds,
+``sold.py`` the days with a sale.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ sys.path[:0] = PATHS
 
 import numpy as np
 import retail
+import sold
 
 from service import evaluation
 
@@ -92,8 +94,14 @@ def main() -> int:
     for name, mae in hindsight.items():
         print(f"hindsight, {name:<45} MAE {mae:7.3f}, {1 - mae / hardest:6.1%} below the best baseline's")
     tenths, chance = retail.tenths(rows, best.mean)
-    for i, (share, low, high) in enumerate(tenths):
-        print(f"tenth {i + 1:>2}: expected over actual {share:6.1%}; with other products {low:6.1%} to {high:6.1%}")
+    for i, tenth in enumerate(tenths):
+        products, weeks = (f"{low:6.1%} to {high:6.1%}" for low, high in (tenth.products, tenth.weeks))
+        print(
+            f"tenth {i + 1:>2}: expected over actual {tenth.share:6.1%}; "
+            f"with other products {products}, with other weeks {weeks}"
+        )
+    some = sold.compare(found, best)
+    _print_sold(some)
     held["MAE 5 % below the peer's"] = mine.mae <= 0.95 * min(peer.mae, smeared.mae)
     held["MAE of means 5 % below the smeared peer's, at its total"] = (
         float(np.abs(lowered - units).mean()) <= 0.95 * smeared.mae
@@ -101,8 +109,12 @@ def main() -> int:
     held["RMSE no worse than the peer's"] = mine.rmse <= min(smeared.rmse, peer.rmse)
     held["total within 5 %"] = abs(mine.total - 1) <= 0.05
     held["each tenth within 10 %"] = abs(mine.decile - 1) <= 0.1
+    held["no tenth off by more than 10 % beyond chance"] = not any(tenth.off for tenth in tenths)
     held["90 % intervals hold 85 to 95 %"] = 0.85 <= mine.cover <= 0.95
     held["MAE 15 % below every baseline's"] = mine.mae <= 0.85 * hardest
+    for part in some:
+        below = [own < min(theirs) for own, *theirs in zip(part.model, part.baseline, part.peer, strict=True)]
+        held[f"days with a sale, {part.products}: MAE and RMSE below every baseline's and the peer's"] = all(below)
     assert best.decisions is not None
     held["at most 10 % of recommendations at a boundary"] = best.decisions.boundary <= 0.1
     print(f"elasticities: {best.decisions.learned} known, mean {found.found.mean:.2f} ± {found.found.mean_error:.2f}")
@@ -121,13 +133,23 @@ def main() -> int:
         cold < COLD and p50 < P50 and p99 < P99
     )
     notes = {
-        "MAE 15 % below every baseline's": f"hindsight, as above, is {1 - min(hindsight.values()) / hardest:.1%} below",
+        "MAE 15 % below every baseline's": f"hindsight, as above, is {1 - min(hindsight.values()) / hardest:.1%} below; on days "
+        f"with a sale the model is {1 - some[0].model[0] / some[0].baseline[0]:.1%} below, and the peer that sees what was paid "
+        f"{1 - some[0].paid[0] / some[0].baseline[0]:.1%}",
         "each tenth within 10 %": f"one that is right in each tenth would pass in {chance:.0%} of such samples",
     }
     for what, kept in held.items():
         note = f" ({notes[what]})" if what in notes and not kept else ""
         print(f"{'✓' if kept else '✗'} {what}{note}")
     return 0 if all(held.values()) else 1
+
+
+def _print_sold(some: list[sold.Sold]) -> None:
+    for one in some:
+        print(f"{one.days} held-out days with a sale, {one.products}")
+        for name, (mae, rmse) in one.lines.items():
+            below = 1 - mae / one.baseline[0]
+            print(f"  {name:<50} MAE {mae:7.3f}  {below:6.1%} below the best baseline's  RMSE {rmse:7.3f}")
 
 
 def _python(words: list[str]) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ level, early stopping, and Duan's smearing.
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 
 import lightgbm
 import numpy as np
@@ -14,14 +15,20 @@ from numpy.typing import NDArray
 
 from service import artifact, dataset, elasticity, panel
 
-__all__ = ["hindsight", "not_below", "peer", "placebos", "tenths"]
+__all__ = ["Tenth", "hindsight", "not_below", "peer", "placebos", "tenths"]
 
 Floats = NDArray[np.float64]
 DRAWS, NEAR = 400, 18
+NEAR_ONE = 0.1  # a tenth's expected over actual units may be off by it
 
 
-def peer(found: dataset.Dataset) -> tuple[Floats, Floats]:
-    """The peer's expected units of each held-out day: back-transformed, and with smearing."""
+def peer(found: dataset.Dataset, *, sold: bool = False, paid: bool = False) -> tuple[Floats, Floats]:
+    """The peer's expected units of each held-out day: back-transformed, and with smearing.
+
+    Args:
+        sold: it learns days with a sale only.
+        paid: its price is what was paid on average that day, instead of the list price; on days without a sale, that.
+    """
     codes = {code: i for i, code in enumerate(found.outlook.codes.tolist())}
 
     def inputs(table: dataset.Table) -> Floats:
@@ -30,7 +37,10 @@ def peer(found: dataset.Dataset) -> tuple[Floats, Floats]:
         at = found.history if day[0] < found.test.day[0] else whole
         position = {code: i for i, code in enumerate(at.codes.tolist())}
         own = np.array([position[code] for code in table.code.tolist()])[row]
-        price = at.price[own, np.searchsorted(at.days, day)]
+        here = own, np.searchsorted(at.days, day)
+        price, units = at.price[here], at.units[here]
+        if paid:
+            price = np.where(units > 0, at.revenue[here] / np.maximum(units, 1), price)
         usual = found.outlook.price[product]
         year = (day - day.astype("datetime64[Y]")).astype(int)
         calendar = [dataset.of_week(day), year, year // 30]
@@ -39,6 +49,9 @@ def peer(found: dataset.Dataset) -> tuple[Floats, Floats]:
     whole = panel.make(found.transactions)
     learned, wanted = inputs(found.train), np.log1p(found.train.units)
     early = found.train.day < np.quantile(found.train.day.astype(int), 0.85).astype(int).astype("datetime64[D]")
+    if sold:
+        some = found.train.units > 0
+        learned, wanted, early = learned[some], wanted[some], early[some]
     trees = lightgbm.LGBMRegressor(
         n_estimators=2000,
         learning_rate=0.05,
@@ -117,21 +130,40 @@ def hindsight(rows: dataset.Table) -> dict[str, float]:
     return {name: float(np.abs(made - units)[filled].mean()) for name, made in kinds.items()}
 
 
-def tenths(rows: dataset.Table, mean: Floats) -> tuple[list[tuple[float, float, float]], float]:
+@dataclass(frozen=True)
+class Tenth:
+    """Expected over actual units of one tenth of the days, by expected sales; and the ranges that hold 90 % of it when
+    products, or weeks, are drawn anew.
+    """
+
+    share: float
+    products: tuple[float, float]
+    weeks: tuple[float, float]
+
+    @property
+    def off(self) -> bool:
+        """Whether it is off by more than 10 % whichever of the products are drawn."""
+        return self.products[0] > 1 + NEAR_ONE or self.products[1] < 1 - NEAR_ONE
+
+
+def tenths(rows: dataset.Table, mean: Floats) -> tuple[list[Tenth], float]:
     """How far chance alone moves the tenths by expected sales.
 
     Returns:
-        expected over actual units of each, with the range that holds 90 % of it when products are drawn anew; and how often
-        all ten would be within 10 % if the forecast were right in each.
+        each tenth; and how often all ten would be within 10 % if the forecast were right in each, with other products.
     """
-    codes, position = np.unique(rows.code, return_inverse=True)
-    product, random = position[rows.row], np.random.default_rng(7)
-    drawn = random.multinomial(len(codes), np.full(len(codes), 1 / len(codes)), DRAWS).astype(float)
+    random = np.random.default_rng(7)
+    groups = [np.unique(of, return_inverse=True)[1] for of in (rows.code, rows.week)]
+    drawn = [random.multinomial(n, np.full(n, 1 / n), DRAWS).astype(float) for n in (g.max() + 1 for g in groups)]
     made, close = [], np.ones(DRAWS, bool)
     for part in np.array_split(np.argsort(mean, kind="stable"), 10):
-        expected, actual = (np.bincount(product[part], x[part], len(codes)) for x in (mean, rows.units))
-        again = (drawn @ expected) / np.maximum(drawn @ actual, 1e-9)
-        share = expected.sum() / max(actual.sum(), 1e-9)
-        close &= np.abs(again / share - 1) <= 0.1
-        made.append((float(share), *np.quantile(again, [0.05, 0.95]).tolist()))
+        share = float(mean[part].sum() / max(rows.units[part].sum(), 1e-9))
+        again = []
+        for group, times in zip(groups, drawn, strict=True):
+            own = group[rows.row[part]]
+            expected, actual = (np.bincount(own, x[part], times.shape[1]) for x in (mean, rows.units))
+            again.append((times @ expected) / np.maximum(times @ actual, 1e-9))
+        close &= np.abs(again[0] / share - 1) <= NEAR_ONE
+        products, weeks = ((float(low), float(high)) for low, high in (np.quantile(x, [0.05, 0.95]) for x in again))
+        made.append(Tenth(share, products, weeks))
     return made, float(close.mean())
