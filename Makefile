@@ -17,7 +17,7 @@ help: ## this list
 setup: .venv/.ready ## make .venv from the hashed locks; every other target does it by itself
 
 demo: setup ## a service's first hour, for real: created, trained, deployed, broken, refused; TARGET=sagemaker: an ML pipeline's
-	@$(if $(filter eks,$(TARGET)),tests/cluster.sh) $(BIN)/python demo.py --into $(INTO) --story $(STORY) --target $(TARGET)
+	@$(if $(filter eks,$(TARGET)),tests/cluster.sh) $(BIN)/python -m demo --into $(INTO) --story $(STORY) --target $(TARGET)
 
 test: setup ## the whole test suite
 	@$(BIN)/nox -s test

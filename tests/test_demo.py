@@ -14,8 +14,8 @@ import pytest
 from bake import ROOT, bake
 from invoke.parser import Parser
 
-import demo_ml
-from demo import BREAK, BROKEN
+from demo import pipeline
+from demo.delivery import BREAK, BROKEN
 from ml_delivery.config import load
 from ml_delivery.tasks import namespace
 from ml_delivery.waiting import wait
@@ -117,7 +117,7 @@ def test_demo_touches_nothing_that_it_did_not_make(tmp_path: Path) -> None:
 
 def test_ml_story_names_what_it_lacks_before_its_first_step(tmp_path: Path) -> None:
     """Without a container engine it ends with one line, and one that says what to do; nothing is made."""
-    words = [sys.executable, "demo.py", "--target", "sagemaker", "--into", str(tmp_path / "made")]
+    words = [sys.executable, "-m", "demo", "--target", "sagemaker", "--into", str(tmp_path / "made")]
     clean = {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(words, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
@@ -134,7 +134,7 @@ def test_ml_story_types_commands_that_exist() -> None:
     """Each invoke command in it is a task, with the options that it is typed with."""
     known = Parser(namespace.to_contexts())
     typed = 0
-    for node in ast.walk(ast.parse((ROOT / "demo_ml.py").read_text())):
+    for node in ast.walk(ast.parse((ROOT / "demo/pipeline.py").read_text())):
         found = node.args if isinstance(node, ast.Call) else node.elts if isinstance(node, ast.Tuple) else []
         words = [
             str(one.value) if isinstance(one, ast.Constant) else "/f-string"
@@ -144,14 +144,14 @@ def test_ml_story_types_commands_that_exist() -> None:
         if "invoke" in words:
             known.parse_argv(words[words.index("invoke") + 1 :])
             typed += 1
-    assert typed == (ROOT / "demo_ml.py").read_text().count('"invoke"') > 12
+    assert typed == (ROOT / "demo/pipeline.py").read_text().count('"invoke"') > 12
 
 
 def test_ml_story_changes_settings_that_the_bake_has(tmp_path: Path) -> None:
     """Each text that it replaces is there, and the service reads what it gets."""
     made = bake(tmp_path / "out", target="sagemaker")
     settings = (made / "pipeline.toml").read_text()
-    for old, new in (*demo_ml.SETTINGS, *demo_ml.prepared("data/made/data.parquet")):
+    for old, new in (*pipeline.SETTINGS, *pipeline.prepared("data/made/data.parquet")):
         assert old in settings
         settings = settings.replace(old, new, 1)
     (made / "pipeline.toml").write_text(settings)

@@ -17,7 +17,7 @@ from bake import BIN, ROOT, repository
 from browsed import HEADLESS, MEASURED, WIDTHS, chromium, in_frames, violations
 from next_situations import SITUATIONS
 
-from demo import Demo, Failed
+from demo.service import Demo, Failed
 from ml_delivery import keys, plugin
 from ml_delivery.records import FAILED, RETIRED, ROLLED_BACK, STAGED, VERIFIED
 from ml_delivery.tasks import namespace

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from demo import Demo
+    from demo.service import Demo
 
 __all__ = ["FOLDER", "Picture", "copy", "keep", "page", "photograph", "transcript"]
 
@@ -97,7 +97,8 @@ def copy(folder: Path, site: Path) -> None:
 
 def take(folder: Path, demo: Demo) -> list[Picture]:
     """The story that the pictures show, in its order."""
-    from demo import BROKEN, create
+    from demo.delivery import BREAK, BROKEN
+    from demo.service import create
 
     create(demo, demo.service, "lambda-zip")
     demo.run("", "make", "setup")
@@ -112,7 +113,7 @@ def take(folder: Path, demo: Demo) -> list[Picture]:
     for one in json.loads(demo.run("", "invoke", "call", "/v1/products"))["products"][:8]:
         demo.run("", "invoke", "call", f"/v1/predict-price/{one['stockcode']}?bins=4")
     file, line = BROKEN["lambda-zip"]
-    demo.edit(file, (line, line + 'raise RuntimeError("broken on purpose")\n'))
+    demo.edit(file, (line, line + BREAK))
     demo.commit("Break it")
     shown.append(transcript("A broken release gets no traffic", demo, "invoke", "ship", fails=True))
     demo.run("", "git", "revert", "--no-edit", "HEAD")
@@ -129,7 +130,7 @@ def take(folder: Path, demo: Demo) -> list[Picture]:
 
 def main() -> int:
     """Take all pictures; the current folder is the repository's root. Exit code 1 when the run did not go as it should."""
-    from demo import Demo, Failed, stop_cloud
+    from demo.service import Demo, Failed, stop_cloud
 
     service = Path("build/pictured/demand-pricing").absolute()
     stop_cloud(service)

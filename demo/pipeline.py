@@ -25,7 +25,7 @@ from ml_delivery.errors import BuildError, PipelineError
 from ml_delivery.jobs import images
 
 if TYPE_CHECKING:
-    from demo import Demo
+    from demo.service import Demo
 
 __all__ = ["SETTINGS", "missing", "prepared", "story"]
 

@@ -1,40 +1,21 @@
-"""``make demo``: a service's first hour, for real: created, trained, tested, built, pushed, deployed, called, broken,
-refused, fixed, rolled back; on the embedded AWS, with the commands that its owner would type. ``make demo STORY=full`` goes
-on to CodeBuild and to what is seen from the outside; ``make demo TARGET=eks`` has a cluster in place of functions, and
-``make demo TARGET=sagemaker`` is the story of an ML pipeline (``demo_ml.py``).
-"""
+"""The service that a demo makes: created, its commands run and shown, its emulator ended."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-import urllib.request
 from pathlib import Path
 
-from cookiecutter.exceptions import CookiecutterException
 from cookiecutter.main import cookiecutter
 
-import demo_ml
-from ml_delivery.errors import Unsettled
-from ml_delivery.waiting import wait
+__all__ = ["MARK", "ROOT", "Demo", "Failed", "create", "start", "stop_cloud"]
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 MARK = ".made-by-demo"
-CALLS = 10
-BREAK = 'raise RuntimeError("broken on purpose")\n'
-# By target: the file that is broken, and the line after which it breaks as soon as it is loaded.
-HANDLER = ("src/service/handler.py", "from service.app import create_app\n")
-BROKEN = {
-    "lambda-zip": HANDLER,
-    "lambda-image": HANDLER,
-    "eks": ("src/service/app.py", "from __future__ import annotations\n"),
-}
 
 
 class Failed(Exception):
@@ -153,114 +134,12 @@ class Demo:
             raise Failed(f"release {said['release']} is live, not {release}")
 
 
-def main() -> int:
-    """Run the demo; exit code 0 when every step did what it should, 1 when one did not, 130 on Ctrl-C."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--into", default="build/demand-pricing", help="where the service goes")
-    parser.add_argument("--story", choices=["short", "full"], default="short", help="how much of it is shown")
-    parser.add_argument("--target", choices=[*BROKEN, "sagemaker"], default="lambda-zip", help="where the service runs")
-    asked = parser.parse_args()
-    if asked.story == "full" and asked.target == "sagemaker":
-        parser.error("TARGET=sagemaker has one story, without STORY=full: it ends when the endpoint is retired")
-    into = (ROOT / Path(asked.into)).absolute()
-    if into.exists() and not (into / ".git" / MARK).exists():
-        print(f"✗ {into} exists and was not made by this demo\n  next: make demo INTO=another/folder", file=sys.stderr)
-        return 1
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    demo = Demo(into)
-    began = time.perf_counter()
-    try:
-        if asked.target == "sagemaker" and (lack := demo_ml.missing()):
-            raise Failed(lack)
-        start(demo, into, asked.target)
-        if asked.target == "sagemaker":
-            demo_ml.story(demo)
-        else:
-            story(demo, asked.target)
-        if asked.story == "full":
-            go_on(demo)
-    except (Failed, CookiecutterException, OSError, subprocess.SubprocessError, Unsettled) as fault:
-        print(f"\n✗ {fault}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\n✗ interrupted", file=sys.stderr)
-        return 130
-    finally:
-        stop_cloud(into)
-    summary(demo, time.perf_counter() - began)
-    return 0
-
-
 def start(demo: Demo, into: Path, target: str) -> None:
     """A new service, in place of the one of an earlier demo."""
     demo.title("Create a service")
     stop_cloud(into)
     shutil.rmtree(into, ignore_errors=True)
     create(demo, into, target)
-
-
-def story(demo: Demo, target: str) -> None:
-    """The whole of it, in order."""
-    if target == "eks":
-        demo.title("This machine is the cluster's only node: let the pods ask for less of it")
-        demo.edit("pipeline.toml", ("cpu = 500 ", "cpu = 200 "))
-        demo.commit("Smaller pods")
-    demo.title("Set it up: its tools, hashed and locked")
-    demo.run("set up", "make", "setup")
-    if target == "eks":
-        demo.title("Create its log group, to which the cluster's agent sends what pods log, with roles and alarms")
-        demo.run("bootstrap", "invoke", "bootstrap", last=12)
-    demo.title("Train its models (one trial of each kind, to be quick), judge them, and name the best in model.lock")
-    demo.run("train", "invoke", "train", "--option", "trials=1")
-    demo.run("judge", "invoke", "evaluate")
-    demo.run("promote", "invoke", "promote")
-    demo.commit("Train the first models")
-    demo.title("Test it")
-    demo.run("test", "nox", "-s", "test")
-    demo.title("Deliver it")
-    demo.deliver("release 1")
-    demo.title("Call it")
-    demo.call()
-    demo.title("Break it on purpose: the deploy is refused, and release 1 still answers")
-    file, line = BROKEN[target]
-    demo.edit(file, (line, line + BREAK))
-    demo.commit("Break it")
-    demo.deliver("release 2", refused=True)
-    demo.live(1)
-    demo.title("Fix it, and deliver a good change")
-    demo.edit(file, (line + BREAK, line))
-    demo.edit("pipeline.toml", ('LOG_LEVEL = "INFO"', 'LOG_LEVEL = "DEBUG"'))
-    demo.commit("Fix it, log more")
-    demo.run("build release 3", "invoke", "build")
-    demo.run("push release 3", "invoke", "push")
-    demo.run("plan release 3", "invoke", "plan", fails=True)  # exit code 2: there is something to do
-    demo.run("deploy release 3", "invoke", "deploy")
-    demo.live(3)
-    demo.title("Roll it back: code, configuration and model")
-    demo.run("roll back", "invoke", "rollback")
-    demo.live(1)
-    demo.run("", "invoke", "releases")
-
-
-def go_on(demo: Demo) -> None:
-    """What CodeBuild does for GitHub's workflows, and what CloudWatch has seen of it all."""
-    demo.title("Build it on CodeBuild, from a clean clone, as the project's role: the same bytes, so nothing is pushed")
-    demo.run("build on CodeBuild", "invoke", "build", "--on", "codebuild")
-    demo.title("Break it again: it does not compile, so the build on CodeBuild fails, and nothing is pushed")
-    first = "from __future__ import annotations\n"
-    demo.edit("src/service/market.py", (first, first + "def\n"))
-    demo.commit("Break the syntax")
-    demo.run("fail on CodeBuild", "invoke", "build", "--on", "codebuild", fails=True)
-    demo.run("", "git", "revert", "--no-edit", "HEAD")
-    demo.title("Look at it from the outside")
-    if address := json.loads(demo.run("", "invoke", "status", "--json", last=2))["address"]:
-        # `invoke call` asks as a health check does where the service itself counts requests, and so is not counted.
-        print(f"{CALLS} requests to that address, as users send them", flush=True)
-        for _ in range(CALLS):
-            with urllib.request.urlopen(f"{address}v1/predict-price/{demo.stockcode}", timeout=60) as answer:
-                answer.read()
-        wait(demo.counted, what="the requests, in the metrics of the cluster's agents", seconds=60)
-    demo.run("report", "invoke", "report")
 
 
 def create(demo: Demo, into: Path, target: str) -> None:
@@ -296,16 +175,3 @@ def stop_cloud(service: Path) -> None:
         former = signal.signal(signal.SIGINT, signal.SIG_IGN)
         subprocess.run([invoke, "cloud.down"], cwd=service, capture_output=True, check=False)
         signal.signal(signal.SIGINT, former)
-
-
-def summary(demo: Demo, seconds: float) -> None:
-    """What was done, and how long each part took."""
-    print("\n== Summary")
-    for what, took in demo.times:
-        print(f"  {what:<18} {took:7.2f} s")
-    print(f"  {'in all':<18} {seconds:7.2f} s")
-    print(f"\nThe service is in {demo.service}. Next: cd there, and `make`.")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
