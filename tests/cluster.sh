@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 home=$PWD/.pipeline/kubernetes
 
 if [ "$(id -u)" != 0 ] || [ "$(uname -m)" != x86_64 ] || ! command -v apt-get > /dev/null; then
-  echo "! no Kubernetes: root on Debian is needed, on x86-64" >&2
+  echo "! no build of Kubernetes: root on Debian is needed, on x86-64; the emulator's EKS needs docker or podman, or a kubeconfig" >&2
   exec "$@"
 fi
 

@@ -69,14 +69,18 @@ LEFT_OUT = {
 
 def push(running: emulator.Running, name: str) -> str:
     """Make the image and push it; its name with its digest."""
+    return push_layer(running, name, layer(), [str(Path(sys.executable).resolve()), "-I", "/server.py"])
+
+
+def push_layer(running: emulator.Running, name: str, content: bytes, entrypoint: list[str]) -> str:
+    """Push an image of one layer; its name with its digest."""
     uri = str(client(running, "ecr").create_repository(repositoryName=name)["repository"]["repositoryUri"])
-    layer = _layer()
     config = json.dumps(
         {
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Entrypoint": [str(Path(sys.executable).resolve()), "-I", "/server.py"]},
-            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+            "config": {"Entrypoint": entrypoint},
+            "rootfs": {"type": "layers", "diff_ids": [_digest(content)]},
         }
     ).encode()
     kind = "application/vnd.docker"
@@ -84,12 +88,12 @@ def push(running: emulator.Running, name: str) -> str:
         "schemaVersion": 2,
         "mediaType": f"{kind}.distribution.manifest.v2+json",
         "config": _entry(f"{kind}.container.image.v1+json", config),
-        "layers": [_entry(f"{kind}.image.rootfs.diff.tar", layer)],
+        "layers": [_entry(f"{kind}.image.rootfs.diff.tar", content)],
     }
     manifest = json.dumps(document).encode()
     token = client(running, "ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"]
     for path, method, body in (
-        *((f"blobs/uploads/?digest={_digest(blob)}", "POST", blob) for blob in (config, layer)),
+        *((f"blobs/uploads/?digest={_digest(blob)}", "POST", blob) for blob in (config, content)),
         ("manifests/1", "PUT", manifest),
     ):
         request = urllib.request.Request(f"{running.endpoint}/v2/{name}/{path}", data=body, method=method)
@@ -99,7 +103,7 @@ def push(running: emulator.Running, name: str) -> str:
     return f"{uri}@{_digest(manifest)}"
 
 
-def _layer() -> bytes:
+def layer() -> bytes:
     """Python's program, the libraries that it loads and its own modules, where they are on this machine."""
     python = Path(sys.executable).resolve()
     library = Path(sysconfig.get_path("stdlib"))
@@ -109,13 +113,13 @@ def _layer() -> bytes:
         member.size = len(SERVER)
         archive.addfile(member, io.BytesIO(SERVER.encode()))
         archive.add(python, str(python).lstrip("/"))
-        for path in sorted(_libraries(python, *library.glob("lib-dynload/*.so"))):
+        for path in sorted(libraries(python, *library.glob("lib-dynload/*.so"))):
             archive.add(path, path.lstrip("/"))
         archive.add(library, str(library).lstrip("/"), filter=lambda m: None if Path(m.name).name in LEFT_OUT else m)
     return out.getvalue()
 
 
-def _libraries(*programs: Path) -> set[str]:
+def libraries(*programs: Path) -> set[str]:
     words = subprocess.run(["ldd", *map(str, programs)], capture_output=True, text=True, check=True).stdout.split()
     return {word for word in words if word.startswith("/") and not word.endswith(":")}
 

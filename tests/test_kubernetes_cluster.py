@@ -141,13 +141,3 @@ def test_program_is_checked(tmp_path: Path) -> None:
     (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  hyperkube.xz\n")
     with pytest.raises(machine.NoKubernetes):
         machine.hyperkube(str(packed), tmp_path)
-
-
-def test_cluster_is_refused_where_none_can_be_had(running: emulator.Running) -> None:
-    """Without a program for it EKS creates no cluster, and says what the machine lacks."""
-    role = client(running, "iam").create_role(RoleName="nodes", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-    aws = client(running, "eks")
-    assert (
-        code_of(lambda: aws.create_cluster(name="a", roleArn=role, resourcesVpcConfig={})) == "InvalidRequestException"
-    )
-    assert aws.list_clusters()["clusters"] == []

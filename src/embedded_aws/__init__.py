@@ -19,6 +19,7 @@ kubernetes/      EKS: a real cluster, its registry, its gateway
 ecr              ECR: the registry of images
 limits/          what AWS refuses, whatever the service: the constraints of its models, and documented limits
 iam/             IAM and STS: signatures, rights, web identities
+engine           the container engine of this machine
 disk             what a killed server left, checked and made whole
 process          the server's process: started, recorded, recognized, ended
 errors           what can go wrong when it starts

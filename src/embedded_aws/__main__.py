@@ -1,7 +1,7 @@
 """The emulator's processes: ``embedded_aws.process`` runs this file as a script, with an interpreter that has ministack installed.
 
 Without an argument it is the server; ``cluster`` supervises a Kubernetes cluster, ``node`` is the first process of one, and
-``front`` stands in front of one that a kubeconfig names.
+``front`` stands in front of one that a kubeconfig names, and ``container`` in front of one that it starts in a container.
 
 The package is loaded from the folder that holds this file, and nothing beside that folder is: in a service it lies in the
 site-packages of the delivery environment, whose packages must not replace those that ministack was locked with.
@@ -41,6 +41,10 @@ def main() -> None:
             from embedded_aws.kubernetes import existing
 
             existing.main()
+        case "container":
+            from embedded_aws.kubernetes import k3s
+
+            k3s.main()
         case "node":
             from embedded_aws.kubernetes.node import main as node
 

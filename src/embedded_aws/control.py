@@ -65,7 +65,7 @@ def up(
         find_python: a command that, given a version such as "3.12", prints the path of an interpreter for functions; it
             exits with another code than 0, and the reason on standard error, when there is none.
         port: on loopback; 0 means the last one if it is free, else any free one.
-        cluster: what EKS's clusters are started with, as ``kubernetes.machine`` takes it; empty means what it was last time.
+        cluster: what EKS's clusters are started with, as ``kubernetes.machine.choose`` takes it; empty means what it was last time.
             An emulator that runs with something else is started again.
 
     Raises:
@@ -123,10 +123,13 @@ def status(home: Path) -> Status:
 
 def reset(home: Path) -> None:
     """Stop it, and delete all that it holds."""
+    from embedded_aws.kubernetes import k3s  # loads a lot, which the other functions do not need
+
     home = _private(home)
     with _exclusive(home / "start.lock"):
         if record := process.alive(home):
             process.end(record)
+        k3s.remove(home / "kubernetes")
         for name in ("state", "s3", "registry", "codebuild", "kubernetes", "tmp"):
             process.clear(home / name)
         for name in ("credentials.json", "process.json", "ready", "unsaved"):

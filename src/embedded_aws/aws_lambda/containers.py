@@ -7,7 +7,6 @@ the image in a folder of its own (chroot).
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import queue
 import secrets
@@ -19,6 +18,7 @@ from typing import Any
 from embedded_aws.aws_lambda.execution import Fault, Killed, Process, require_this_machine, take
 from embedded_aws.aws_lambda.image_files import Image, unpacked
 from embedded_aws.aws_lambda.runtime_api import RuntimeAPI
+from embedded_aws.engine import client, engine, outside
 
 UNPRIVILEGED = 65534  # Lambda runs an image as a user of its own, whatever the image says
 KILLED = (137, -9)  # by the kernel, for want of memory; an engine reports the first
@@ -129,25 +129,3 @@ class Container(Process):
             if program := engine():
                 client(program, "kill", self._name)
             del self._api
-
-
-@functools.cache
-def engine() -> str:
-    """``docker`` or ``podman``, whichever answers first; empty when neither does."""
-    for program in ("docker", "podman"):
-        words = ("version", "--format", "{{.Server.Version}}") if program == "docker" else ("info",)
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            if client(program, *words, timeout=10).returncode == 0:
-                return program
-    return ""
-
-
-def client(program: str, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """Run the engine's client, with the developer's settings for it."""
-    return subprocess.run([program, *words], env=outside(), capture_output=True, check=False, **options)
-
-
-def outside() -> dict[str, str]:
-    """The environment of the engine's client: the part of the user's environment that was passed on to this server."""
-    host = os.environ.get("EMBEDDED_DOCKER_HOST")
-    return {**{n: os.environ[n] for n in ("PATH", "HOME")}, **({"DOCKER_HOST": host} if host else {})}

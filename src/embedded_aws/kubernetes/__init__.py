@@ -4,7 +4,8 @@ eks          EKS's clusters: created, described, deleted, started again with the
 rights       EKS's access policies as roles of the cluster
 agents       what containers log, and Container Insights' metrics of pods, in CloudWatch
 launch       a cluster's supervisor: started, ended
-machine      what this machine can run, and the program that holds Kubernetes' servers
+machine      which way this machine has to a cluster, and the program that holds Kubernetes' servers
+k3s          a cluster in a container of k3s, which docker or podman runs
 existing     a cluster that a kubeconfig names, with IAM's tokens checked in front of it
 supervisor   the process that starts a cluster in namespaces of its own, and ends with the process that started it
 node/        what runs in those namespaces: mounts, network, certificates, the servers

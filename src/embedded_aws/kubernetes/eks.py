@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from embedded_aws import ecr, process
-from embedded_aws.kubernetes import agents, launch, machine, rights
+from embedded_aws.kubernetes import agents, k3s, launch, machine, rights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def patch(home: Path, source: str) -> None:
         if others := [name for _, _, name in eks._clusters.to_dict() if name != body.get("name")]:
             return eks._error(400, "ResourceLimitExceededException", f"the emulator has one cluster, {others[0]}")
         try:
-            machine.check(source, folder.parent / "kubernetes-programs")
+            machine.choose(source, folder.parent / "kubernetes-programs")
         except machine.NoKubernetes as error:
             return eks._error(400, "InvalidRequestException", f"this machine has no Kubernetes: {error}")
         return create(body, creator)
@@ -58,10 +58,12 @@ def patch(home: Path, source: str) -> None:
                 webhook=webhook,
                 registries={host: f"Basic {_registry_token()}" for host in hosts},
             )
-        except Exception:
+        except Exception as error:
             traceback.print_exc()
             record = eks._clusters.get_scoped(options["account_id"], options["region"], options["name"])
-            record["status"] = "FAILED"
+            # https://docs.aws.amazon.com/eks/latest/APIReference/API_ClusterIssue.html
+            issue = {"code": "InternalFailure", "message": str(error), "resourceIds": []}
+            record |= {"status": "FAILED", "health": {"issues": [issue]}}
             raise SystemExit from None  # ministack's thread would call it active after any other error
         _running.append(cluster)
         _agents.append(agents.Agents(cluster.api, options["name"], options["account_id"], options["region"]))
@@ -81,12 +83,23 @@ def patch(home: Path, source: str) -> None:
             webhook = authentication(None, None, name, account, region, record["_auth_token"])
             with suppress(SystemExit):
                 start(None, options, eks._ecr_registry_hosts(record), webhook)
-                record |= {"status": "ACTIVE", "_docker_id": ID}
+                record |= {"status": "ACTIVE", "_docker_id": ID, "health": {"issues": []}}
+                record["certificateAuthority"]["data"] = authority()
+                eks._schedule_access_policy_reconcile(
+                    name, account, region
+                )  # one that failed to start has no roles yet
+
+    def authority(*_: Any) -> str:
+        return base64.b64encode(_running[-1].authority.encode()).decode()
 
     def authentication(_: Any, __: Any, name: str, account: str, region: str, secret: str) -> str:
         return f"http://127.0.0.1:{emulator}{WEBHOOK}{account}/{region}/{name}/{secret}"
 
-    container = SimpleNamespace(id=ID, stop=stop, remove=lambda **_: process.clear(folder))
+    def remove(**_: Any) -> None:
+        k3s.remove(folder)
+        process.clear(folder)
+
+    container = SimpleNamespace(id=ID, stop=stop, remove=remove)
     for attribute, replacement in {
         "_create_cluster": create_one,
         "_restore_state": restored,
@@ -94,7 +107,7 @@ def patch(home: Path, source: str) -> None:
         "_k3s_run_kwargs": lambda **options: options,
         "_k3s_registries_yaml": lambda _, __, hosts: hosts,
         "_k3s_auth_webhook_config": authentication,
-        "_extract_ca_cert": lambda _: base64.b64encode(_running[-1].authority.encode()).decode(),
+        "_extract_ca_cert": authority,
         "_get_ministack_network": lambda _: None,
         "_get_docker": lambda: SimpleNamespace(
             containers=SimpleNamespace(get=lambda _: container, list=lambda **_: [])

@@ -12,6 +12,7 @@ import base64
 import contextlib
 import http.client
 import json
+import signal
 import ssl
 import sys
 from pathlib import Path
@@ -65,12 +66,13 @@ def read(source: Path, home: Path) -> Api:
 
 
 def main() -> None:
-    """Answer at the endpoint until standard input is closed; the only argument is the cluster's folder."""
+    """Answer at the endpoint until standard input is closed, or SIGTERM; the only argument is the cluster's folder."""
     home = Path(sys.argv[1])
-    asyncio.run(_serve(home, json.loads((home / "options.json").read_text())))
+    asyncio.run(serve(home, json.loads((home / "options.json").read_text())))
 
 
-async def _serve(home: Path, options: dict[str, Any]) -> None:
+async def serve(home: Path, options: dict[str, Any]) -> None:
+    """Answer at ``port`` of ``options`` for the cluster of the kubeconfig ``source``, and print when that is ready."""
     upstream = read(Path(options["source"]), home)
     keys = home / "files" / "keys"
     certificates.ensure(keys, "front", ["127.0.0.1"])
@@ -110,8 +112,11 @@ async def _serve(home: Path, options: dict[str, Any]) -> None:
 
     server = await asyncio.start_server(answer, "127.0.0.1", options["port"], ssl=context, limit=proxy.HEAD_BYTES)
     print(json.dumps({"ready": {"authority": base64.b64encode((keys / "ca.crt").read_bytes()).decode()}}), flush=True)
-    async with server:
-        await asyncio.to_thread(sys.stdin.read)  # closed, as the kernel does when the emulator ends
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_reader(sys.stdin.fileno(), stop.set)  # closed, as the kernel does when the emulator ends
+    await stop.wait()
+    server.close()
 
 
 def _review(webhook: str, token: str) -> dict[str, Any] | None:

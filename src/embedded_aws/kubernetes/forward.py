@@ -13,11 +13,16 @@ import socket
 CHUNK = 1 << 16
 
 
-async def serve(listener: socket.socket, host: str, port: int) -> asyncio.Server:
-    """Pass each connection to ``listener`` on to ``host`` and ``port``, in the network of this process."""
+async def serve(listener: socket.socket, host: str, port: int, peer: str = "") -> asyncio.Server:
+    """Pass each connection to ``listener`` on to ``host`` and ``port``, in the network of this process.
+
+    With ``peer``, only those that come from this address; others are closed at once.
+    """
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer):
+            if peer and writer.get_extra_info("peername")[0] != peer:
+                return
             try:
                 there_reader, there_writer = await asyncio.open_connection(host, port)
             except OSError:

@@ -42,7 +42,7 @@ def start(home: Path, source: str, *, port: int, emulator: int, webhook: str, re
 
     Args:
         home: its folder.
-        source: what ``machine.check`` takes.
+        source: what ``machine.choose`` takes.
         port: of its API, on loopback.
         emulator: the emulator's port.
         webhook: the address that checks tokens.
@@ -51,11 +51,10 @@ def start(home: Path, source: str, *, port: int, emulator: int, webhook: str, re
     Raises:
         NoKubernetes: this machine can't run one, or it failed to start.
     """
-    program = machine.check(source, home.parent / "kubernetes-programs")
-    there = existing.named_by(program)
+    way = machine.choose(source, home.parent / "kubernetes-programs")
     options = {
         "home": str(home),
-        "source" if there else "hyperkube": str(program),
+        way.option: way.value,
         "port": port,
         "emulator": emulator,
         "webhook": webhook,
@@ -68,7 +67,7 @@ def start(home: Path, source: str, *, port: int, emulator: int, webhook: str, re
         sys.executable,
         "-I",
         str(Path(__file__).parent.parent / "__main__.py"),
-        "front" if there else "cluster",
+        way.process,
         str(home),
     ]
     with (home / "supervisor.txt").open("wb") as log:
@@ -82,5 +81,8 @@ def start(home: Path, source: str, *, port: int, emulator: int, webhook: str, re
         raise machine.NoKubernetes(f"the cluster did not start: {failed}; its logs are in {home / 'log'}")
     ready = report["ready"]
     authority = base64.b64decode(ready["authority"]).decode()
-    api = existing.read(program, home) if there else Api(ready["endpoint"], authority, ready["token"])
+    if way.process == "cluster":
+        api = Api(ready["endpoint"], authority, ready["token"])
+    else:
+        api = existing.read(home / "kubeconfig" if way.process == "container" else Path(way.value), home)
     return Cluster(api, authority, supervisor)

@@ -1,4 +1,4 @@
-"""What this machine can run Kubernetes with: the programs of Debian's packages, and one that holds Kubernetes' own servers."""
+"""What this machine can run Kubernetes with: a cluster that is there, Kubernetes' own servers beside Debian's packages, or k3s."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import os
 import platform
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from embedded_aws.kubernetes import existing
+from embedded_aws.engine import engine
+from embedded_aws.kubernetes import existing, k3s
 from embedded_aws.kubernetes.node.servers import CNI_BINARIES
 
+CONTAINER = "docker://"
 PROGRAMS = {  # by program: Debian's package
     "etcd": "etcd-server",
     "containerd": "containerd",
@@ -29,20 +32,47 @@ class NoKubernetes(Exception):
     """This machine can't run a cluster; the message says what it lacks."""
 
 
-def check(source: str, kept: Path) -> Path:
-    """The file that a cluster is started with: a kubeconfig, or what ``hyperkube`` returns.
+@dataclass(frozen=True)
+class Way:
+    """How a cluster is had: ``process`` of ``embedded_aws`` is run, and ``value`` is its option ``option``."""
+
+    process: str
+    option: str
+    value: str
+
+
+def choose(source: str, kept: Path) -> Way:
+    """How a cluster is had here. What ``source`` names is taken, or nothing:
+
+    1. a kubeconfig, whose cluster is there;
+    2. Kubernetes' own servers, as ``hyperkube`` takes them;
+    3. ``docker://IMAGE``, an image of k3s.
+
+    Where it names nothing, k3s is run by the container engine that answers.
 
     Raises:
-        NoKubernetes: neither can be used here.
+        NoKubernetes: what it names can't be used here, or there is no way; the message then has all three.
     """
+    engine.cache_clear()  # it may have been started, or have ended, since
+    if source.startswith(CONTAINER):
+        if not engine():
+            raise NoKubernetes(f"{source} needs a container engine, and neither docker nor podman answers")
+        return Way("container", "image", source.removeprefix(CONTAINER))
     if source and Path(source).is_file() and existing.named_by(Path(source)):
         try:
             kept.mkdir(mode=0o700, parents=True, exist_ok=True)
             existing.read(Path(source), kept)
         except (existing.Unusable, OSError) as error:
             raise NoKubernetes(str(error)) from error
-        return Path(source)
-    return hyperkube(source, kept)
+        return Way("front", "source", source)
+    if source:
+        return Way("cluster", "hyperkube", str(hyperkube(source, kept)))
+    if engine():
+        return Way("container", "image", k3s.IMAGE)
+    raise NoKubernetes(
+        "no kubeconfig of a cluster and no program that holds Kubernetes' servers is configured, "
+        "and neither docker nor podman answers, which would run k3s"
+    )
 
 
 def hyperkube(source: str, kept: Path) -> Path:

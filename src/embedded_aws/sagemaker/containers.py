@@ -23,9 +23,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedded_aws.aws_lambda.containers import client, engine, outside
 from embedded_aws.aws_lambda.execution import Fault
 from embedded_aws.aws_lambda.image_files import Image, unpacked
+from embedded_aws.engine import client, engine, outside
 from embedded_aws.sagemaker.network import Network
 
 START_SECONDS = 20.0  # that it takes at most to set up a container

@@ -2,6 +2,7 @@
 
 deployer        stages releases, wakes and removes them, shifts traffic
 access          what an administrator creates once: namespace, rights, Gateway
+cluster         the emulator's cluster, created where there is none
 route           how traffic is split
 pods            whether a release's pods are ready or why not, their metrics and logs
 reasons         why a pod does not run
@@ -45,16 +46,16 @@ class Eks(ServedTarget):
     function: ClassVar[type[Function]] = EksSettings
     recipe = ("Dockerfile", *SLIM)
     parity = (
-        Parity("the cluster's version", "1.20, with Debian's sources", "one in support"),
+        Parity("the cluster's version", "1.20, with Debian's sources, or k3s' 1.34", "one in support"),
         Parity(
             "the Gateway",
-            "a proxy of the emulator that reads the HTTPRoute",
+            "a proxy of the emulator that reads the HTTPRoute; none with k3s",
             "the controller of function.gateway_class",
         ),
         Parity("a Gateway's port", "a port on loopback", "80 of a load balancer"),
         Parity("nodes", "this machine", "added when a pod needs one"),
         Parity("a pod's AWS credentials", "none", "those of Pod Identity"),
-        Parity("a pod's name service", "none", "the cluster's"),
+        Parity("a pod's name service", "none, or k3s' own", "the cluster's"),
         Parity(
             "the agents that send logs and metrics",
             "the emulator itself",

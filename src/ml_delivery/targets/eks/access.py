@@ -8,12 +8,12 @@ https://docs.aws.amazon.com/eks/latest/userguide/pod-identities.html
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ml_delivery.cloud import code_of
 from ml_delivery.cloudformation import Infrastructure
-from ml_delivery.errors import CloudError, PipelineError, Unsettled
-from ml_delivery.targets.eks import settings, versions
+from ml_delivery.errors import CloudError, PipelineError
+from ml_delivery.targets.eks import cluster, settings, versions
 from ml_delivery.targets.eks.client import MANAGER, Client, Rejected, Tree, open_client
 from ml_delivery.targets.eks.names import ENVIRONMENT, GATEWAY, SERVICE_ACCOUNT, Paths
 from ml_delivery.waiting import wait
@@ -47,7 +47,7 @@ def establish(context: Context) -> list[str]:
     config, environment, cloud = context.config, context.environment, context.cloud
     own, name = settings.of(environment), context.name
     if cloud.name == "embedded":
-        _ensure_cluster(cloud, own.cluster, context.output("ServiceRole"))
+        cluster.ensure(cloud, own.cluster, context.output("ServiceRole"))
     client = open_client(cloud, own.cluster, f"--branch {environment.branch}{context.where}")
     _wait_for_access(client)
     versions.require(client, own.cluster)
@@ -243,25 +243,6 @@ def _gateway(kind: str) -> Tree:
         "metadata": {"name": GATEWAY},
         "spec": {"gatewayClassName": kind, "listeners": [{"name": "http", "protocol": "HTTP", "port": 80}]},
     }
-
-
-def _ensure_cluster(cloud: Cloud, cluster: str, role: str) -> None:
-    """Create the emulator's cluster, unless it exists; on AWS it is there already."""
-    eks: Any = cloud.client("eks")
-    with cloud.faults():
-        try:
-            eks.describe_cluster(name=cluster)
-        except Exception as error:
-            if code_of(error) != "ResourceNotFoundException":
-                raise
-            eks.create_cluster(name=cluster, roleArn=role, resourcesVpcConfig={})
-
-        def settled() -> str | None:
-            status = str(eks.describe_cluster(name=cluster)["cluster"]["status"])
-            return None if status == "CREATING" else status
-
-        if (status := wait(settled, what=f"the EKS cluster {cluster}", seconds=180)) != "ACTIVE":
-            raise Unsettled(f"the EKS cluster {cluster} is {status}", next="read .pipeline/cloud/kubernetes/log")
 
 
 def _wait_for_access(client: Client) -> None:
