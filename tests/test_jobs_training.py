@@ -114,6 +114,8 @@ def test_dataset_is_named_by_its_digest(service: Training) -> None:
     place = f"data/{digest}/data.parquet"
     unknown = service.tiny.invoke(*ON, "--option", f"data={place}", code=1)
     assert f"there is no dataset {digest}, neither in data/ nor in the bucket jobs-training-production-" in unknown
+    cut = service.tiny.invoke(*ON, "--option", f"data=data/{digest[:12]}/data.parquet", code=1)
+    assert f"there is no dataset {digest[:12]}, neither in data/ nor in the bucket" in cut
     service.tiny.write(place, "rows")
     service.tiny.write(f"data/{digest}/manifest.json", "{}")
     service.tiny.invoke(*ON, "--instances", "2", "--option", f"data={place}")
