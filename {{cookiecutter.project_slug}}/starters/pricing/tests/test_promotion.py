@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from service import artifact, evaluation, market, promotion, registry, report, training
+from service import artifact, dataset, evaluation, market, promotion, registry, report, training
 
 GATE = promotion.Gate(gain=0.02, bias=0.1, boundary=0.1, regret=0.05, slack=0.0, answer=1000)
 
 
 @pytest.fixture(scope="module")
-def judged(trained: Path) -> evaluation.Evaluation:
+def judged(trained: Path, found: dataset.Dataset) -> evaluation.Evaluation:
     """The evaluation of what was trained."""
-    found, run = evaluation.load(trained)
+    run, _ = registry.last_run(trained)
     return evaluation.evaluate(found, evaluation.challengers(trained, run), trained)
 
 
@@ -83,11 +83,11 @@ def test_lock_names_the_best_two_by_digest(trained: Path, judged: evaluation.Eva
     assert files == sorted(Path(lock[role]["file"]).name for role in ("primary", "backup"))
 
 
-def test_promoting_again_changes_nothing(root: Path) -> None:
+def test_promoting_again_changes_nothing(root_small: Path) -> None:
     """A model equal to the champion passes: the same training writes the same model.lock."""
-    before = (root / "model.lock").read_bytes()
-    assert promotion.main(["--root", str(root)]) == 0
-    assert (root / "model.lock").read_bytes() == before
+    before = (root_small / "model.lock").read_bytes()
+    assert promotion.main(["--root", str(root_small)]) == 0
+    assert (root_small / "model.lock").read_bytes() == before
 
 
 def changed(judged: evaluation.Judged, **metrics: float) -> evaluation.Judged:
@@ -167,29 +167,29 @@ def test_gate_refuses_what_is_worse_than_the_champion(judged: evaluation.Evaluat
     assert promotion.worse(slower, champion, dataclasses.replace(GATE, slack=0.03)) == []
 
 
-def test_worse_challenger_is_refused_with_the_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_worse_challenger_is_refused_with_the_table(root_small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A training whose best is worse than the champion leaves model.lock unchanged, and prints why."""
-    before = (root / "model.lock").read_bytes()
-    run, frame = registry.last_run(root)
+    before = (root_small / "model.lock").read_bytes()
+    run, frame = registry.last_run(root_small)
     others = [digest for digest in run.models if digest not in before.decode()]
-    registry.write_run(root, dataclasses.replace(run, models=others), frame)
-    assert promotion.main(["--root", str(root)]) == 1
+    registry.write_run(root_small, dataclasses.replace(run, models=others), frame)
+    assert promotion.main(["--root", str(root_small)]) == 1
     said = capsys.readouterr()
     assert "is worse than the champion's" in said.err
     assert "| champion" in said.out
-    assert (root / "model.lock").read_bytes() == before
+    assert (root_small / "model.lock").read_bytes() == before
 
 
-def test_table_that_was_just_printed_is_not_printed_again(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_that_was_just_printed_is_not_printed_again(root_small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """After an evaluation the promotion names its report; what differs from that, it prints."""
-    assert report.main(["--root", str(root)]) == 0
+    assert report.main(["--root", str(root_small)]) == 0
     assert "| baseline |" in capsys.readouterr().out
-    assert promotion.main(["--root", str(root)]) == 0
+    assert promotion.main(["--root", str(root_small)]) == 0
     said = capsys.readouterr().out
-    assert f"evaluated again, with the result of {root / 'build/report.md'}" in said
+    assert f"evaluated again, with the result of {root_small / 'build/report.md'}" in said
     assert "| baseline |" not in said
-    (root / "build/report.md").write_text("older")
-    assert promotion.main(["--root", str(root)]) == 0
+    (root_small / "build/report.md").write_text("older")
+    assert promotion.main(["--root", str(root_small)]) == 0
     assert "| baseline |" in capsys.readouterr().out
 
 
@@ -208,14 +208,14 @@ def test_no_model_is_promoted_that_is_no_better_than_a_constant(
     assert not (tmp_path / "model.lock").exists()
 
 
-def test_only_one_that_passes_has_no_backup(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_one_that_passes_has_no_backup(root_small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A model that doesn't pass the gate is not the backup, and a warning says so."""
-    run, frame = registry.last_run(root)
-    registry.write_run(root, dataclasses.replace(run, models=run.models[:1]), frame)
-    (root / "model.lock").unlink()
-    assert promotion.main(["--root", str(root)]) == 0
+    run, frame = registry.last_run(root_small)
+    registry.write_run(root_small, dataclasses.replace(run, models=run.models[:1]), frame)
+    (root_small / "model.lock").unlink()
+    assert promotion.main(["--root", str(root_small)]) == 0
     assert "no backup" in capsys.readouterr().out
-    assert [model.role for model in artifact.load(root)] == ["primary"]
+    assert [model.role for model in artifact.load(root_small)] == ["primary"]
 
 
 def test_champion_of_other_products_is_judged_on_the_same_days(root: Path, small: Path) -> None:
@@ -231,11 +231,11 @@ def test_champion_of_other_products_is_judged_on_the_same_days(root: Path, small
     assert "The truth is not known for this data" in report.page(judged)
 
 
-def test_table_is_there_for_programs_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_is_there_for_programs_too(root_small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With ``--json`` the same metrics come as one document."""
-    assert report.main(["--root", str(root), "--json"]) == 0
+    assert report.main(["--root", str(root_small), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    lock = tomllib.loads((root / "model.lock").read_text())
+    lock = tomllib.loads((root_small / "model.lock").read_text())
     assert found["data"] == lock["data"]["digest"]
     (champion,) = [model for model in found["models"] if model["role"] == "champion"]
     assert champion["digest"] == lock["primary"]["digest"]
