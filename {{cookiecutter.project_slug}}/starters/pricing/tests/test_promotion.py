@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -218,13 +219,24 @@ def test_only_one_that_passes_has_no_backup(root_small: Path, capsys: pytest.Cap
     assert [model.role for model in artifact.load(root_small)] == ["primary"]
 
 
-def test_champion_of_other_products_is_judged_on_the_same_days(root: Path, small: Path) -> None:
-    """A champion knows levels, not products, so it is compared on new ones too; without the truth there is no regret."""
+@pytest.fixture(scope="module")
+def own(trained: Path, small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a champion, and then trained on other data, which have a new product and markup in their names."""
+    root = tmp_path_factory.mktemp("own") / "root"
+    shutil.copytree(trained, root)
     frame = pd.read_csv(small, dtype=str)
-    frame.assign(stockcode=frame["stockcode"].replace("85111", "99999")).to_csv(root / "own.csv", index=False)
-    assert training.main(["--root", str(root), "--data", str(root / "own.csv"), "--trials", "1"]) == 0
-    found, run = evaluation.load(root)
-    judged = evaluation.evaluate(found, evaluation.challengers(root, run), root)
+    frame = frame.assign(
+        stockcode=frame["stockcode"].replace("85111", "99999"), description="<script>alert(1)</script>"
+    )
+    frame.to_parquet(root / "own.parquet")
+    assert training.main(["--root", str(root), "--data", str(root / "own.parquet"), "--trials", "1"]) == 0
+    return root
+
+
+def test_champion_of_other_products_is_judged_on_the_same_days(own: Path) -> None:
+    """A champion knows levels, not products, so it is compared on new ones too; without the truth there is no regret."""
+    found, run = evaluation.load(own)
+    judged = evaluation.evaluate(found, evaluation.challengers(own, run), own)
     assert judged.champion is not None
     assert set(judged.rows.code) == {"99999", "85222", "85333"}
     assert all(one.decisions is not None and one.decisions.regret is None for one in judged.models)
@@ -259,17 +271,14 @@ def test_without_a_training_there_is_nothing_to_judge(
     assert capsys.readouterr().err == "✗ nothing has been trained yet\n"
 
 
-def test_report_is_whole_and_escapes_what_it_is_given(root: Path, small: Path) -> None:
+def test_report_is_whole_and_escapes_what_it_is_given(own: Path) -> None:
     """The page has the table and every plot, is self-contained, and escapes markup in the data."""
-    pd.read_csv(small, dtype=str).assign(description="<script>alert(1)</script>").to_parquet(root / "evil.parquet")
-    words = ["--root", str(root), "--data", str(root / "evil.parquet"), "--trials", "1"]
-    assert training.main(words) == 0
-    assert report.main(["--root", str(root)]) == 0
-    page = (root / "build/report.html").read_text()
+    assert report.main(["--root", str(own)]) == 0
+    page = (own / "build/report.html").read_text()
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
     assert page.count('<svg class="plot"') == 3 + 2 * 3
-    assert page.count("<tr><td>85") == 3
+    assert [page.count(f"<tr><td>{code}") for code in ("99999", "85222", "85333")] == [1, 1, 1]
     assert "<!--" not in page
     assert "http" not in page
-    assert (root / "build/report.md").read_text().startswith("| model |")
+    assert (own / "build/report.md").read_text().startswith("| model |")
