@@ -86,7 +86,7 @@ def test_redis_keeps_answers_and_its_end_costs_none(
 
 def test_two_thousand_generated_requests_find_nothing(tmp_path: Path) -> None:
     """Against the OpenAPI document, right and wrong requests by the thousand: no 500, no traceback, no broken promise."""
-    words = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "tests/test_api.py"]
+    words = [sys.executable, "-m", "pytest", "-q", "-s", "-n", "0", "-p", "no:cacheprovider", "tests/test_api.py"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     environment = {
         **clean,

@@ -100,7 +100,6 @@ def test_roots_dependencies_are_the_templates() -> None:
                     "cyclonedx-python-lib",
                     "in-toto-attestation",
                     "kubernetes-validate",
-                    "pytest-xdist",
                     "types-pyyaml",
                 },
             }[group]

@@ -45,6 +45,13 @@ def server(answer: Callable[[socket.socket, bytes], None]) -> Iterator[str]:
     listener.close()
 
 
+def connected() -> None:
+    """Wait until there is a connection: the threads that make one have ended."""
+    for thread in threading.enumerate():
+        if thread.name.endswith("(_connect)"):
+            thread.join(timeout=10)
+
+
 def silent(connection: socket.socket, piece: bytes) -> None:
     """Never answers."""
 
@@ -89,12 +96,13 @@ def test_fault_of_redis_costs_little_and_no_answer(
     without = min(_seconds(lambda: client.get(PATH)) for _ in range(5))
     with server(fault or silent) as url:
         monkeypatch.setenv("REDIS_URL", url if fault else "redis://127.0.0.1:1/0")  # nothing listens there
-        slowest = []
         for _ in range(3):  # a busy machine may be slow once; Redis is every time
             client = create_app().test_client()
             time.sleep(0.1)  # so that there is a connection, if there will be one
-            slowest.append(max(_seconds(lambda c=client: _answered(c.get(PATH))) for _ in range(10)))
-    assert min(slowest) < without + 0.05
+            slowest = max(_seconds(lambda c=client: _answered(c.get(PATH))) for _ in range(10))
+            if slowest < without + 0.05:
+                break
+    assert slowest < without + 0.05
 
 
 def _answered(answer: object) -> None:
@@ -122,14 +130,14 @@ def test_after_a_fault_redis_is_left_alone_for_a_while() -> None:
         patch.setenv("REDIS_URL", url)
         kept = cache.from_environment(warned.append)
         assert kept is not None
-        time.sleep(0.2)
+        connected()
         assert [kept.get("key") for _ in range(20)] == [None] * 20
         assert sum(b"GET" in piece for piece in asked) == 1
         assert len(warned) == 1
         patch.setattr(cache, "PAUSE", 0.0)
         kept._not_before = 0.0
         kept.get("key")  # has a new connection made
-        time.sleep(0.2)
+        connected()
         kept.get("key")
         assert sum(b"GET" in piece for piece in asked) == 2
 
@@ -171,7 +179,7 @@ def test_what_is_not_an_answer_of_this_model_is_a_miss(
         with server(answer) as url:
             monkeypatch.setenv("REDIS_URL", url)
             client = create_app().test_client()
-            time.sleep(0.2)
+            connected()
             capsys.readouterr()
             assert client.get(PATH).get_json() == (kept if hit else right)
             assert json.loads(capsys.readouterr().out)["CacheHits"] == hit

@@ -17,8 +17,8 @@ def panel_of(frame: pd.DataFrame) -> panel.Panel:
 
 
 @pytest.fixture(scope="module")
-def generated() -> panel.Panel:
-    return panel_of(market.generate(7))
+def generated(clean: pd.DataFrame) -> panel.Panel:
+    return panel.make(clean)
 
 
 def placebo(policy: market.Policy, monkeypatch: pytest.MonkeyPatch, count: int = 24) -> elasticity.Found:
@@ -33,11 +33,11 @@ def quiet(found: elasticity.Found) -> float:
     return float(np.mean([one.reason is not Reason.LEARNED or abs(one.value) < 0.3 for one in found.each]))
 
 
-def test_elasticities_are_recovered_where_they_can_be() -> None:
+def test_elasticities_are_recovered_where_they_can_be(generated: panel.Panel) -> None:
     """With breaks, campaigns, cancellations and all, nine of ten known elasticities are within 15 % of the truth."""
     off, inside = [], []
     for seed in (7, 8, 9):
-        made = panel_of(market.generate(seed))
+        made = generated if seed == 7 else panel_of(market.generate(seed))
         found = dict(zip(made.codes.tolist(), elasticity.estimate(made).each, strict=True))
         for product in market.products(seed):
             own = found[product.stockcode]
@@ -83,14 +83,12 @@ def test_prices_of_another_product_have_no_effect(generated: panel.Panel) -> Non
     assert abs(found.mean) < 3 * found.mean_error
 
 
-def test_list_price_is_what_small_orders_pay() -> None:
+def test_list_price_is_what_small_orders_pay(clean: pd.DataFrame, generated: panel.Panel) -> None:
     """Where most units are bought at a break, the list price is still the one without it, on every day; breaks are found."""
-    frame = cleaning.clean(market.generate(7))[0]
-    made = panel.make(frame)
     fixed = next(p for p in market.products(7) if p.policy is market.Policy.FIXED)
-    own = made.price[made.codes.tolist().index(fixed.stockcode)]
+    own = generated.price[generated.codes.tolist().index(fixed.stockcode)]
     assert (own == fixed.price).all()
-    rows = frame[frame["stockcode"] == fixed.stockcode]
+    rows = clean[clean["stockcode"] == fixed.stockcode]
     found = panel.breaks(rows["quantity"].to_numpy(), rows["unitprice"].to_numpy() / fixed.price)
     assert [(b.quantity, b.ratio) for b in found] == list(market.BREAKS)
 

@@ -22,14 +22,6 @@ def prepared(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def whole(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as a training of all kinds leaves it."""
-    root = tmp_path_factory.mktemp("whole")
-    assert training.main(["--root", str(root), "--trials", "1", "--data", str(prepared)]) == 0
-    return root
-
-
 def test_prepared_data_are_not_cleaned_again(
     small: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -45,27 +37,27 @@ def test_prepared_data_are_not_cleaned_again(
         dataset.load(str(tmp_path / "none.parquet"), 7)
 
 
-def test_parts_of_two_hosts_are_the_training_of_one(whole: Path, prepared: Path, tmp_path: Path) -> None:
+def test_parts_of_two_hosts_are_the_training_of_one(trained_small: Path, small: Path, tmp_path: Path) -> None:
     """Each host trains its kinds with the digests of the one-host training; what is collected is the same record."""
     merged = tmp_path / "merged"
     for host, kinds in (("one", "network"), ("two", "svr,lightgbm,elasticnet")):
-        words = ["--root", str(tmp_path / host), "--trials", "1", "--data", str(prepared), "--kinds", kinds]
+        words = ["--root", str(tmp_path / host), "--trials", "1", "--data", str(small), "--kinds", kinds]
         assert training.main(words) == 0
         shutil.copytree(tmp_path / host / registry.FOLDER, merged / registry.FOLDER, dirs_exist_ok=True)
     one, two = ((tmp_path / host / registry.FOLDER / "data.parquet").read_bytes() for host in ("one", "two"))
     assert one == two
     assert training.main(["--root", str(merged), "--collect"]) == 0
-    assert registry.last_run(merged)[0] == registry.last_run(whole)[0]
+    assert registry.last_run(merged)[0] == registry.last_run(trained_small)[0]
     assert not list((merged / registry.FOLDER).glob("run-*.json"))
 
 
 def test_parts_that_are_no_training_are_refused(
-    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained_small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No parts, a kind that is missing, a kind that does not exist: exit code 1 and the reason."""
     assert training.main(["--root", str(tmp_path), "--collect"]) == 1
     assert "there are no parts of one training" in capsys.readouterr().err
-    shutil.copytree(whole / registry.FOLDER, tmp_path / registry.FOLDER)
+    shutil.copytree(trained_small / registry.FOLDER, tmp_path / registry.FOLDER)
     run = json.loads((tmp_path / registry.FOLDER / "run.json").read_text())
     (tmp_path / registry.FOLDER / "run-one.json").write_text(json.dumps({**run, "models": run["models"][:1]}))
     assert training.main(["--root", str(tmp_path), "--collect"]) == 1
@@ -75,15 +67,17 @@ def test_parts_that_are_no_training_are_refused(
 
 
 def test_a_trial_has_the_score_that_training_tunes_by(
-    whole: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
+    trained_small: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first values of a kind score the same in a trial as in the training; the spaces are those of training."""
     assert trial.main(["--spaces"]) == 0
     spaces = json.loads(capsys.readouterr().out)
     assert {kind: set(space) for kind, space in spaces.items()} == {k: set(v.space) for k, v in models.KINDS.items()}
     assert spaces["lightgbm"]["n_estimators"]["choices"] == [40, 60, 80, 100, 120, 140, 160, 180, 200]
-    run, _ = registry.last_run(whole)
-    scores = {known["kind"]: known["score"] for _, known in (registry.read(whole, digest) for digest in run.models)}
+    run, _ = registry.last_run(trained_small)
+    scores = {
+        known["kind"]: known["score"] for _, known in (registry.read(trained_small, digest) for digest in run.models)
+    }
     data = ["--data", str(prepared)]
     for kind in ("elasticnet", "lightgbm"):
         assert trial.main(["--kind", kind, *data]) == 0

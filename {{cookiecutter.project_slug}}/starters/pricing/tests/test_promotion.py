@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -11,15 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from service import artifact, evaluation, market, promotion, registry, report, training
+from service import artifact, dataset, evaluation, market, promotion, registry, report, training
 
 GATE = promotion.Gate(gain=0.02, bias=0.1, boundary=0.1, regret=0.05, slack=0.0, answer=1000)
 
 
 @pytest.fixture(scope="module")
-def judged(trained: Path) -> evaluation.Evaluation:
+def judged(trained: Path, found: dataset.Dataset) -> evaluation.Evaluation:
     """The evaluation of what was trained."""
-    found, run = evaluation.load(trained)
+    run, _ = registry.last_run(trained)
     return evaluation.evaluate(found, evaluation.challengers(trained, run), trained)
 
 
@@ -83,11 +84,11 @@ def test_lock_names_the_best_two_by_digest(trained: Path, judged: evaluation.Eva
     assert files == sorted(Path(lock[role]["file"]).name for role in ("primary", "backup"))
 
 
-def test_promoting_again_changes_nothing(root: Path) -> None:
+def test_promoting_again_changes_nothing(root_small: Path) -> None:
     """A model equal to the champion passes: the same training writes the same model.lock."""
-    before = (root / "model.lock").read_bytes()
-    assert promotion.main(["--root", str(root)]) == 0
-    assert (root / "model.lock").read_bytes() == before
+    before = (root_small / "model.lock").read_bytes()
+    assert promotion.main(["--root", str(root_small)]) == 0
+    assert (root_small / "model.lock").read_bytes() == before
 
 
 def changed(judged: evaluation.Judged, **metrics: float) -> evaluation.Judged:
@@ -167,29 +168,29 @@ def test_gate_refuses_what_is_worse_than_the_champion(judged: evaluation.Evaluat
     assert promotion.worse(slower, champion, dataclasses.replace(GATE, slack=0.03)) == []
 
 
-def test_worse_challenger_is_refused_with_the_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_worse_challenger_is_refused_with_the_table(root_small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A training whose best is worse than the champion leaves model.lock unchanged, and prints why."""
-    before = (root / "model.lock").read_bytes()
-    run, frame = registry.last_run(root)
+    before = (root_small / "model.lock").read_bytes()
+    run, frame = registry.last_run(root_small)
     others = [digest for digest in run.models if digest not in before.decode()]
-    registry.write_run(root, dataclasses.replace(run, models=others), frame)
-    assert promotion.main(["--root", str(root)]) == 1
+    registry.write_run(root_small, dataclasses.replace(run, models=others), frame)
+    assert promotion.main(["--root", str(root_small)]) == 1
     said = capsys.readouterr()
     assert "is worse than the champion's" in said.err
     assert "| champion" in said.out
-    assert (root / "model.lock").read_bytes() == before
+    assert (root_small / "model.lock").read_bytes() == before
 
 
-def test_table_that_was_just_printed_is_not_printed_again(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_that_was_just_printed_is_not_printed_again(root_small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """After an evaluation the promotion names its report; what differs from that, it prints."""
-    assert report.main(["--root", str(root)]) == 0
+    assert report.main(["--root", str(root_small)]) == 0
     assert "| baseline |" in capsys.readouterr().out
-    assert promotion.main(["--root", str(root)]) == 0
+    assert promotion.main(["--root", str(root_small)]) == 0
     said = capsys.readouterr().out
-    assert f"evaluated again, with the result of {root / 'build/report.md'}" in said
+    assert f"evaluated again, with the result of {root_small / 'build/report.md'}" in said
     assert "| baseline |" not in said
-    (root / "build/report.md").write_text("older")
-    assert promotion.main(["--root", str(root)]) == 0
+    (root_small / "build/report.md").write_text("older")
+    assert promotion.main(["--root", str(root_small)]) == 0
     assert "| baseline |" in capsys.readouterr().out
 
 
@@ -208,34 +209,45 @@ def test_no_model_is_promoted_that_is_no_better_than_a_constant(
     assert not (tmp_path / "model.lock").exists()
 
 
-def test_only_one_that_passes_has_no_backup(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_one_that_passes_has_no_backup(root_small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A model that doesn't pass the gate is not the backup, and a warning says so."""
-    run, frame = registry.last_run(root)
-    registry.write_run(root, dataclasses.replace(run, models=run.models[:1]), frame)
-    (root / "model.lock").unlink()
-    assert promotion.main(["--root", str(root)]) == 0
+    run, frame = registry.last_run(root_small)
+    registry.write_run(root_small, dataclasses.replace(run, models=run.models[:1]), frame)
+    (root_small / "model.lock").unlink()
+    assert promotion.main(["--root", str(root_small)]) == 0
     assert "no backup" in capsys.readouterr().out
-    assert [model.role for model in artifact.load(root)] == ["primary"]
+    assert [model.role for model in artifact.load(root_small)] == ["primary"]
 
 
-def test_champion_of_other_products_is_judged_on_the_same_days(root: Path, small: Path) -> None:
-    """A champion knows levels, not products, so it is compared on new ones too; without the truth there is no regret."""
+@pytest.fixture(scope="module")
+def own(trained: Path, small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a champion, and then trained on other data, which have a new product and markup in their names."""
+    root = tmp_path_factory.mktemp("own") / "root"
+    shutil.copytree(trained, root)
     frame = pd.read_csv(small, dtype=str)
-    frame.assign(stockcode=frame["stockcode"].replace("85111", "99999")).to_csv(root / "own.csv", index=False)
-    assert training.main(["--root", str(root), "--data", str(root / "own.csv"), "--trials", "1"]) == 0
-    found, run = evaluation.load(root)
-    judged = evaluation.evaluate(found, evaluation.challengers(root, run), root)
+    frame = frame.assign(
+        stockcode=frame["stockcode"].replace("85111", "99999"), description="<script>alert(1)</script>"
+    )
+    frame.to_parquet(root / "own.parquet")
+    assert training.main(["--root", str(root), "--data", str(root / "own.parquet"), "--trials", "1"]) == 0
+    return root
+
+
+def test_champion_of_other_products_is_judged_on_the_same_days(own: Path) -> None:
+    """A champion knows levels, not products, so it is compared on new ones too; without the truth there is no regret."""
+    found, run = evaluation.load(own)
+    judged = evaluation.evaluate(found, evaluation.challengers(own, run), own)
     assert judged.champion is not None
     assert set(judged.rows.code) == {"99999", "85222", "85333"}
     assert all(one.decisions is not None and one.decisions.regret is None for one in judged.models)
     assert "The truth is not known for this data" in report.page(judged)
 
 
-def test_table_is_there_for_programs_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_is_there_for_programs_too(root_small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With ``--json`` the same metrics come as one document."""
-    assert report.main(["--root", str(root), "--json"]) == 0
+    assert report.main(["--root", str(root_small), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    lock = tomllib.loads((root / "model.lock").read_text())
+    lock = tomllib.loads((root_small / "model.lock").read_text())
     assert found["data"] == lock["data"]["digest"]
     (champion,) = [model for model in found["models"] if model["role"] == "champion"]
     assert champion["digest"] == lock["primary"]["digest"]
@@ -259,17 +271,14 @@ def test_without_a_training_there_is_nothing_to_judge(
     assert capsys.readouterr().err == "✗ nothing has been trained yet\n"
 
 
-def test_report_is_whole_and_escapes_what_it_is_given(root: Path, small: Path) -> None:
+def test_report_is_whole_and_escapes_what_it_is_given(own: Path) -> None:
     """The page has the table and every plot, is self-contained, and escapes markup in the data."""
-    pd.read_csv(small, dtype=str).assign(description="<script>alert(1)</script>").to_parquet(root / "evil.parquet")
-    words = ["--root", str(root), "--data", str(root / "evil.parquet"), "--trials", "1"]
-    assert training.main(words) == 0
-    assert report.main(["--root", str(root)]) == 0
-    page = (root / "build/report.html").read_text()
+    assert report.main(["--root", str(own)]) == 0
+    page = (own / "build/report.html").read_text()
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
     assert page.count('<svg class="plot"') == 3 + 2 * 3
-    assert page.count("<tr><td>85") == 3
+    assert [page.count(f"<tr><td>{code}") for code in ("99999", "85222", "85333")] == [1, 1, 1]
     assert "<!--" not in page
     assert "http" not in page
-    assert (root / "build/report.md").read_text().startswith("| model |")
+    assert (own / "build/report.md").read_text().startswith("| model |")

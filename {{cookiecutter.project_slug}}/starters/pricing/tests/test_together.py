@@ -1,10 +1,11 @@
-"""Hosts that learn one model together, each a process as in a job's container."""
+"""Hosts that learn one model together, each a process as in a job's container: one is this process."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -22,26 +23,29 @@ def test_hosts_learn_one_model_together(small: Path, tmp_path: Path, monkeypatch
     """Both write the same model, which is as good as one host's and another; with the other kinds it makes one training."""
     hosts = tmp_path / "sitecustomize.py"  # what a job's /etc/hosts does
     hosts.write_text("import socket\nsocket.gethostbyname = lambda name: '127.0.0.1'\n")
-    variables = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
-        "SM_HOSTS": json.dumps(list(KINDS)),
-        "TRAINING_JOB_NAME": f"job-{os.getpid()}-{time.time_ns()}",
-    }
+    monkeypatch.setattr(socket, "gethostbyname", lambda name: "127.0.0.1")
+    monkeypatch.setattr(together, "MINUTES", 1)  # that this process waits, if the other one fails
+    monkeypatch.setenv("SM_HOSTS", json.dumps(list(KINDS)))
+    monkeypatch.setenv("TRAINING_JOB_NAME", f"job-{os.getpid()}-{time.time_ns()}")
     words = ["--trials", "2", "--data", str(small)]
-    command = [sys.executable, "-m", "service.training", *words, "--together", "lightgbm"]
-    running = [
-        subprocess.Popen(
-            [*command, "--root", str(tmp_path / host), "--kinds", kinds],
-            env={**variables, "SM_CURRENT_HOST": host},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    mine, other = (
+        [*words, "--together", "lightgbm", "--root", str(tmp_path / host), "--kinds", kinds]
         for host, kinds in KINDS.items()
-    ]
-    printed = [process.communicate(timeout=120)[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0], printed
+    )
+    monkeypatch.setenv("SM_CURRENT_HOST", "algo-2")
+    path = {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    with subprocess.Popen(
+        [sys.executable, "-m", "service.training", *other],
+        env={**os.environ, **path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        monkeypatch.setenv("SM_CURRENT_HOST", "algo-1")
+        if failed := training.main(mine):
+            process.kill()  # it waits for this one
+        printed = process.communicate(timeout=120)[0]
+    assert (failed, process.returncode) == (0, 0), printed
     merged = tmp_path / "merged"
     for host in KINDS:
         shutil.copytree(tmp_path / host / registry.FOLDER, merged / registry.FOLDER, dirs_exist_ok=True)

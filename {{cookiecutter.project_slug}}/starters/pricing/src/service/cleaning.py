@@ -76,7 +76,8 @@ def clean(frame: pd.DataFrame, not_products: str = NOT_PRODUCTS) -> tuple[pd.Dat
     codes = pd.Index(frame["stockcode"].unique())
     drop("of no product (not-products)", frame["stockcode"].isin([c for c in codes if pattern.fullmatch(str(c))]))
     disordered = int((frame["invoicedate"][alive].diff() < pd.Timedelta(0)).sum())
-    credit = frame["invoice"].isin([i for i in frame["invoice"].cat.categories if str(i).upper().startswith("C")])
+    numbers = frame["invoice"].cat.categories
+    credit = frame["invoice"].isin(numbers[numbers.astype(str).str.startswith(("C", "c"))])
     drop("write-offs: negative, and no cancellation", (frame["quantity"] <= 0) & ~credit)
     drop("with a price of zero", frame["unitprice"] == 0)
     drop("with a negative price", frame["unitprice"] < 0)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -137,9 +137,9 @@ def _kind(
     }
     content = forecast.export(made, metadata)
     check_export(name, content, found.test.features, made.ratio(found.test.features))
-    versions = {package: version(package) for package in VERSIONS}
     kept = {key: value for key, value in metadata.items() if key != "products"}
-    digest = registry.store(root, content, {**kept, "score": tuned.score, "trials": tuned.trials, "versions": versions})
+    more = {"score": tuned.score, "trials": tuned.trials, "versions": _versions()}
+    digest = registry.store(root, content, {**kept, **more})
     before = f", {tuned.trials - tuned.new} of them earlier" if tuned.new < tuned.trials else ""
     took = f"{tuned.trials} trial{'' if tuned.trials == 1 else 's'}{before}, {time.monotonic() - began:.1f} s"
     _say(f"  {name:<12} deviance {tuned.score:7.4f}  {digest[:19]}  {took}")
@@ -198,6 +198,12 @@ def objective(found: dataset.Dataset, kind: models.Kind, seed: int) -> Callable[
     return score
 
 
+@cache
+def _versions() -> dict[str, str]:
+    """Those of the packages that make the models; to look one up reads a file."""
+    return {package: version(package) for package in VERSIONS}
+
+
 def _study(
     found: dataset.Dataset, name: str, seed: int, first: dict[str, Any], hosts: together.Hosts | None = None
 ) -> str:
@@ -215,7 +221,7 @@ def _study(
         first,
         *several,
         hashlib.sha256(code).hexdigest(),
-        [version(n) for n in VERSIONS],
+        list(_versions().values()),
     ]
     return f"{name}-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]}"
 
