@@ -18,6 +18,7 @@ import nox
 HERE = Path(__file__).parent
 MOTO = "moto[server]==5.2.5"  # an environment of its own, not locked: it is asked, and nothing of ours runs on it
 TOOLKIT = "sagemaker-training==5.1.4"  # likewise
+CLIENTS = ["sagemaker==2.257.7", "awscli==1.46.3"]  # likewise
 SHIPPED = HERE / "{{cookiecutter.project_slug}}"
 
 spec = spec_from_file_location("shipped_noxfile", SHIPPED / "noxfile.py")
@@ -117,13 +118,16 @@ def moto(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def toolkit(session: nox.Session) -> None:
-    """AWS's own training toolkit on the emulator, and our training in its image; skipped where the toolkit can't be had."""
+    """AWS's own tools on the emulator: CLI, SageMaker's SDK, training toolkit; and our training in its image."""
     shipped.install(session, "check")
-    packages = Path(session.create_tmp()).absolute() / "toolkit"
+    packages, clients = (Path(session.create_tmp()).absolute() / name for name in ("toolkit", "clients"))
     with suppress(nox.command.CommandFailed):
         session.run("uv", "pip", "install", "--quiet", "--target", str(packages), TOOLKIT)
-    if not (packages / "sagemaker_training").exists():
-        session.skip(f"not run with AWS's toolkit: {TOOLKIT} can't be installed")
+        session.run("uv", "venv", "--quiet", "--clear", str(clients))
+        session.run("uv", "pip", "install", "--quiet", "--python", str(clients / "bin/python"), *CLIENTS)
+    if not (packages / "sagemaker_training").exists() or not (clients / "bin/aws").exists():
+        session.skip(f"not run with AWS's tools: {', '.join([TOOLKIT, *CLIENTS])} can't be installed")
+    session.run("python", "tests/clients.py", str(clients / "bin"), env={"PYTHONPATH": "src:tests"})
     session.run("python", "tests/toolkit.py", str(packages), env={"PYTHONPATH": "src:tests"})
 
 

@@ -129,6 +129,7 @@ class Place:
             "OutputDataConfig": {"S3OutputPath": f"s3://{self.bucket}/out"},
             "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": hosts, "VolumeSizeInGB": 1},
             "StoppingCondition": {"MaxRuntimeInSeconds": 120},
+            "DebugHookConfig": {"S3OutputPath": f"s3://{self.bucket}/debug"},  # as SageMaker's SDK sends it
             **changes,
         }
 

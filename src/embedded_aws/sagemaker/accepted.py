@@ -1,6 +1,7 @@
 """Which members of a request this emulator obeys; a request with any other is refused, rather than answered in part.
 
-Some have no effect here, as there is no hardware: instance types, sizes of volumes, encryption keys.
+Some have no effect here, as there is no hardware: instance types, sizes of volumes, encryption keys. Where Debugger's hook would
+save tensors, which SageMaker's SDK sends with each job, has none in a container without that hook, here as there.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ CHECKPOINT = "S3Uri LocalPath"
 TRAINING = " ".join(
     (
         "RoleArn EnableNetworkIsolation EnableInterContainerTrafficEncryption EnableManagedSpotTraining Environment",
-        "ProfilerConfig.DisableProfiler",
+        "ProfilerConfig.DisableProfiler DebugHookConfig.S3OutputPath",
         _under("InputDataConfig", CHANNEL),
         _under("OutputDataConfig", OUTPUT),
         _under("ResourceConfig", RESOURCES),
