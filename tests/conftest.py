@@ -32,9 +32,6 @@ from ml_delivery.errors import PipelineError
 
 ROOT = Path(__file__).parent.parent
 KUBERNETES = os.environ.get("PIPELINE_CLUSTER", "")  # as tests/cluster.sh sets it
-# What is imported stays, and is much: searching it for cycles again and again is a fifth of a worker's processor time.
-gc.set_threshold(100_000)
-atexit.register(gc.freeze)
 # What is not a test itself, and asserts.
 pytest.register_assert_rewrite(*(file.stem for file in Path(__file__).parent.glob("contract_*.py")))
 
@@ -55,6 +52,14 @@ class Together(LoadFileScheduling):  # type: ignore[misc]
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
     return Together(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: searching it for cycles, again and again, is a fifth of a worker's processor time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
+    atexit.register(gc.freeze)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
