@@ -43,9 +43,9 @@ def train():
             listening = socket.create_server(("127.0.0.1", 39471))
             signal.signal(signal.SIGTERM, lambda *_: ended(1))
             listening.accept()
-            time.sleep(600)
+            time.sleep(600)  # until it is ended, because the other one failed
         while socket.socket().connect_ex((host.replace("2", "1"), 39471)):
-            time.sleep(0.05)
+            time.sleep(0.05)  # the other one does not listen yet
         ended(7)
     if what in ("stop", "stubborn"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN if what == "stubborn" else lambda *_: stopped())

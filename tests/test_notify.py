@@ -91,6 +91,14 @@ def told(tiny: Tiny, message: notify.Message = MESSAGE) -> tuple[list[str], floa
     return problems, time.monotonic() - began
 
 
+@pytest.fixture
+def quick(aws: Tiny, monkeypatch: pytest.MonkeyPatch) -> float:
+    """How many seconds it takes when the channel answers at once, on a machine as busy as it is."""
+    with slack() as server:
+        monkeypatch.setenv("SLACK_WEBHOOK_URL", server.url)
+        return told(aws)[1]
+
+
 def test_message_says_all() -> None:
     """What, where, how it ended, who, the difference, how long, and how to take it back."""
     assert MESSAGE.text("pricing in production").splitlines() == [
@@ -165,7 +173,7 @@ def test_rehearsal_tells_nobody(aws: Tiny, monkeypatch: pytest.MonkeyPatch) -> N
     ids=["refuses", "fails", "never answers"],
 )
 def test_channel_that_is_down_costs_seconds_only(
-    aws: Tiny, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], says: str
+    aws: Tiny, quick: float, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], says: str
 ) -> None:
     """A channel that answers wrongly or not at all is one line, without its address or what it said."""
     with slack(**how) as server:
@@ -174,11 +182,13 @@ def test_channel_that_is_down_costs_seconds_only(
     line = next(p for p in problems if "Slack" in p)
     assert line.startswith(says)
     assert SECRET not in "".join(problems)
-    assert seconds < notify.SECONDS + 20  # on a machine that is busy, and far from a minute
+    assert seconds < quick + notify.SECONDS + 4
 
 
 @pytest.mark.parametrize("url", ["refused", "not a URL", "file:///etc/passwd", "http://no-such-host.invalid/x"])
-def test_channel_that_is_not_there_is_one_line(aws: Tiny, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_channel_that_is_not_there_is_one_line(
+    aws: Tiny, quick: float, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
     """Nobody there, or no address at all: one line, and the topic that is missing is another."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -187,7 +197,7 @@ def test_channel_that_is_not_there_is_one_line(aws: Tiny, monkeypatch: pytest.Mo
     problems, seconds = told(aws)
     assert [line.partition(":")[0] for line in problems] == ["could not notify SNS", "could not notify Slack"]
     assert SECRET not in "".join(problems)
-    assert seconds < notify.SECONDS + 20
+    assert seconds < quick + notify.SECONDS + 4
 
 
 def test_deploy_and_rollback_are_told_as_they_end(aws: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def load() -> None:
 def main() -> None:
     """Run the process that the first argument names."""
     load()
-    gc.set_threshold(20_000)  # most of what it loads stays
+    gc.set_threshold(10_000)  # most of what it loads stays
     match sys.argv.pop(1) if len(sys.argv) > 1 else "":
         case "cluster":
             from embedded_aws.kubernetes import supervisor

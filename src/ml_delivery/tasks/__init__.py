@@ -38,9 +38,9 @@ __all__ = ["namespace"]
 
 typed.explain()
 
-# A command lives for seconds, and most of what it loads lives as long: searching that for cycles, again and again while it is
-# loaded and once more at the end, is a third of the processor time of a deploy.
-gc.set_threshold(100_000)
+# Most of what a command loads lives as long as it does: searching that for cycles, again and again while it is loaded and once
+# more at the end, is a third of the processor time of a deploy.
+gc.set_threshold(10_000)
 atexit.register(gc.freeze)
 
 namespace = Collection(

@@ -32,12 +32,12 @@ def ensure(cloud: Cloud, cluster: str, role: str) -> None:
     with cloud.faults():
         try:
             eks.describe_cluster(name=cluster)
-        except Exception as error:
+        except Exception as error:  # botocore makes the classes of a client's errors when it makes the client
             if code_of(error) != "ResourceNotFoundException":
                 raise
             try:
                 eks.create_cluster(name=cluster, roleArn=role, resourcesVpcConfig={})
-            except Exception as refusal:
+            except Exception as refusal:  # likewise
                 if code_of(refusal) != "InvalidRequestException":
                     raise
                 raise CloudError(str(refusal), next=f"{WAYS}; then run this again") from refusal

@@ -43,7 +43,7 @@ def explained(context: Context, names: Names, variant: str, reason: str, since: 
 def _lines(cloud: Cloud, group: str, since: float, streams: str) -> list[str]:
     try:
         lines = [one["message"].rstrip() for one in events(cloud, group, since, streams)]
-    except Exception as error:
+    except Exception as error:  # botocore makes the classes of a client's errors when it makes the client
         if code_of(error) != "ResourceNotFoundException":
             raise
         return []

@@ -211,18 +211,10 @@ def _study(
     here = Path(__file__).parent
     files = ("dataset", "elasticity", "features", "forecast", "models", "outlook", "panel", "training", "tuning")
     code = b"".join((here / f"{file}.py").read_bytes() for file in files)
-    several = (
-        [len(hosts.addresses)] if hosts else []
-    )  # not which of them: what is kept of a stopped job is one file for all
-    inputs = [
-        found.digest,
-        name,
-        seed,
-        first,
-        *several,
-        hashlib.sha256(code).hexdigest(),
-        list(_versions().values()),
-    ]
+    # Not which of them: what is kept of a stopped job is one file for all.
+    several = [len(hosts.addresses)] if hosts else []
+    digest, versions = hashlib.sha256(code).hexdigest(), list(_versions().values())
+    inputs = [found.digest, name, seed, first, *several, digest, versions]
     return f"{name}-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]}"
 
 
@@ -281,7 +273,9 @@ def main(words: list[str] | None = None) -> int:
         _say(_elasticities(found))
         budget = Budget(options.trials, options.seconds)
         with threadpool_limits(1):  # the order of sums, and so the digest, must not depend on the cores
-            digests = train(options.root, found, options.seed, budget, rules, kinds, _tuned(options.tuned), hosts)
+            digests = train(
+                options.root, found, options.seed, budget, rules, kinds, tuning.values(options.tuned), hosts
+            )
     except (reading.BadData, registry.Missing, ExportDiffers, ValueError) as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1
@@ -291,22 +285,6 @@ def main(words: list[str] | None = None) -> int:
     run = registry.Run(options.data, options.seed, found.cleaning, found.digest, digests)
     registry.write_run(options.root, run, found.transactions, "+".join(kinds) if options.kinds else "")
     return 0
-
-
-def _tuned(file: Path | None) -> dict[str, dict[str, Any]]:
-    """The best values of each kind, from a file of `invoke tune`.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if file is None:
-        return {}
-    try:
-        return {
-            kind: dict(best["values"]) for kind, best in json.loads(file.read_text(encoding="utf-8"))["best"].items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"--tuned: {file} can't be read: {error!r}") from error
 
 
 def _elasticities(found: dataset.Dataset) -> str:

@@ -6,6 +6,7 @@ result depends on the machine's speed; the next training continues from there.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
-__all__ = ["Tuned", "tune"]
+__all__ = ["Tuned", "tune", "values"]
 
 
 @dataclass(frozen=True)
@@ -79,3 +80,18 @@ def tune(
     best = min(kept, key=lambda trial: trial.value if trial.value is not None else float("inf"))
     assert best.value is not None
     return Tuned(dict(best.params), best.value, len(kept), done - before)
+
+
+def values(file: Path | None) -> dict[str, dict[str, Any]]:
+    """The best values of each kind, from a file of `invoke tune`; none without a file.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if file is None:
+        return {}
+    try:
+        best = json.loads(file.read_text(encoding="utf-8"))["best"]
+        return {kind: dict(found["values"]) for kind, found in best.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"--tuned: {file} can't be read: {error!r}") from error
