@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 QUESTIONS = json.loads((ROOT / "cookiecutter.json").read_text())
 BIN = Path(sys.executable).parent
+KEPT = (".git", ".nox", ".pipeline", ".venv")
 
 
 def bake(into: Path, **answers: str) -> Path:
@@ -86,9 +87,13 @@ def git(folder: Path, *words: str) -> str:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Every file's content by its path, git's own files left out."""
-    found = (p for p in folder.rglob("*") if p.is_file() and ".git" not in p.relative_to(folder).parts)
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in found}
+    """Every file's content by its path, without what git and the tools keep there: environments are hundreds of megabytes."""
+    found = {}
+    for here, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in KEPT]
+        paths = [Path(here, name) for name in names]
+        found |= {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
+    return found
 
 
 def invoke(folder: Path, *words: str, code: int = 0) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import gc
 import os
 import re
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.loaders
+import botocore.session
 import contract
 import emulated
 import pytest
@@ -34,6 +37,8 @@ ROOT = Path(__file__).parent.parent
 KUBERNETES = os.environ.get("PIPELINE_CLUSTER", "")  # as tests/cluster.sh sets it
 # What is not a test itself, and asserts.
 pytest.register_assert_rewrite(*(file.stem for file in Path(__file__).parent.glob("contract_*.py")))
+# Each session of botocore parses the services' models anew; a command opens one session, the tests open thousands.
+botocore.session.create_loader = functools.cache(botocore.loaders.create_loader)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import json_shapes
+import jsonschema
 import pytest
+import yaml
 from bake import ROOT
 from emulated import client
 from faults import Call, Fault, cut, error500, expired, faults, lost
@@ -226,11 +228,11 @@ def test_the_shipped_buildspec_is_of_our_schema_and_never_deploys() -> None:
         ("commands:\n      - make setup", "command: make setup"),
     ],
 )
-def test_the_schema_refuses_what_is_wrong(tmp_path: Path, old: str, new: str) -> None:
+def test_the_schema_refuses_what_is_wrong(old: str, new: str) -> None:
     """Each kind of slip in a buildspec is found before CodeBuild finds it."""
     text = (TEMPLATE / "buildspec.yml").read_text()
     assert old in text
-    (tmp_path / "buildspec.yml").write_text(text.replace(old, new))
-    schema = ROOT / "src/ml_delivery/artifact/buildspec.schema.json"
-    words = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(schema), str(tmp_path / "buildspec.yml")]
-    assert subprocess.run(words, check=False, capture_output=True).returncode == 1
+    schema = json.loads((ROOT / "src/ml_delivery/artifact/buildspec.schema.json").read_text())
+    jsonschema.validate(yaml.safe_load(text), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(text.replace(old, new)), schema)

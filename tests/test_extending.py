@@ -174,8 +174,8 @@ def package(service: Path) -> dict[str, Any]:
 
 
 def own(content: dict[str, bytes]) -> dict[str, bytes]:
-    """The files that no interpreter and no running emulator writes."""
-    return {k: v for k, v in content.items() if "__pycache__" not in k and not k.startswith(".pipeline/")}
+    """The files that no interpreter writes."""
+    return {k: v for k, v in content.items() if "__pycache__" not in k}
 
 
 def test_ejected_copy_wins_until_it_is_undone(service: Path, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_ejected_copy_wins_until_it_is_undone(service: Path, tmp_path: Path) -> 
     assert "there is no copy of the package here" in invoke(service, "eject", "--undo", code=1)
     assert f"ml-delivery {version} is in embedded_aws/, ml_pages/, ml_delivery/" in invoke(service, "eject")
     added = {name.partition("/")[0] for name in set(files(service)) - before if "__pycache__" not in name}
-    assert added - {".pipeline"} == set(eject.FOLDERS)  # the running emulator saves its state at any time
+    assert added == set(eject.FOLDERS)
     assert package(service) == {**runs, "where": "ejected"}
     content = files(service)
     json_shapes.check("eject", json.loads(invoke(service, "eject", "--json")))  # once more is no change

@@ -97,11 +97,14 @@ def _download(pins: list[Pin], platform: Platform, folder: Path) -> None:
         wanted.write_text("\n".join(lines))
         words = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         words += ["--only-binary", ":all:", "--require-hashes", "--requirement", str(wanted), "--dest", scratch]
-        log = Path(scratch, "log.txt")
-        words += ["--log", str(log), "--implementation", "cp", "--python-version", platform.python]
+        words += ["--implementation", "cp", "--python-version", platform.python]
         words += [w for abi in (f"cp{platform.python.replace('.', '')}", "abi3", "none") for w in ("--abi", abi)]
         words += [w for name in platforms for w in ("--platform", name)]
+        log = Path(scratch, "log.txt")
         done = subprocess.run(words, capture_output=True, text=True, check=False)
+        # Why a wheel was not found is only in a log, with which pip takes half as long again: only a failure has it.
+        if done.returncode != 0 and "Retrying" not in done.stderr:
+            done = subprocess.run([*words, "--log", str(log)], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise _fault(done.stderr, log, pins, platform)
         by_name = {canonicalize_name(wheel.name.split("-")[0]): wheel for wheel in Path(scratch).glob("*.whl")}
@@ -166,7 +169,7 @@ def _fault(said: str, log: Path, pins: list[Pin], platform: Platform) -> Excepti
     pip prints "No matching distribution" for both; only its log distinguishes them.
     """
     seen = log.read_text(errors="replace") if log.exists() else ""
-    unreached = "Could not fetch URL" in seen
+    unreached = not seen or "Could not fetch URL" in seen
     for pin in pins:
         if f"No matching distribution found for {pin.name}==" in said and not unreached:
             return _no_wheel(pin, platform, seen)
