@@ -32,7 +32,7 @@ DOWN = 20.0
 
 
 def cluster_seconds(service: Podded) -> float:
-    """What the cluster itself needs for this release, under the same load: a Deployment that is applied, until its pod is available."""
+    """What the cluster needs for this release under the same load: a Deployment that is applied, until its pod is available."""
     client, name = service.client, "measured"
     live = service.deployer.live()
     assert live

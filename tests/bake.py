@@ -88,7 +88,7 @@ def git(folder: Path, *words: str) -> str:
 
 def files(folder: Path) -> dict[str, bytes]:
     """Every file's content by its path, without what git and the tools keep there: environments are hundreds of megabytes."""
-    found = {}
+    found: dict[str, bytes] = {}
     for here, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name not in KEPT]
         paths = [Path(here, name) for name in names]
@@ -98,7 +98,8 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def invoke(folder: Path, *words: str, code: int = 0) -> str:
     """Run ``invoke`` in a bake, with this checkout's package; its output. Fails on another exit code than ``code``."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PIPELINE_", "AWS_"))}
+    hidden = ("PIPELINE_", "AWS_")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(hidden) or k == "PIPELINE_CACHE"}
     variables = {**clean, "PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-m", "invoke", *words]
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)

@@ -46,12 +46,28 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "contract(validated): a contract of AWS, and when it was validated against AWS")
 
 
+# Files that share a cluster, by how they begin, and the project whose embedded AWS has it while it runs.
+KINDS = ("tests/test_eks", "tests/test_kubernetes")
+CLUSTERS: dict[str, Path] = {}
+
+
+def kind_of(item: str) -> str:
+    return next((kind for kind in KINDS if item.startswith(kind)), "")
+
+
 class Together(LoadFileScheduling):  # type: ignore[misc]
-    """One worker runs a file, and one runs all files that start a cluster of one kind, which takes half a minute and then CPU."""
+    """One worker runs a file, and one runs all files that share a cluster, which takes half a minute to start."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = str(super()._split_scope(nodeid))
-        return next((kind for kind in ("tests/test_eks", "tests/test_kubernetes") if file.startswith(kind)), file)
+        return kind_of(nodeid) or str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """A cluster ends with the last test of its kind: at rest it takes a tenth of two processors."""
+    kind = kind_of(item.nodeid)
+    if kind in CLUSTERS and not (nextitem and kind_of(nextitem.nodeid) == kind):
+        emulator.down(CLUSTERS.pop(kind))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -187,6 +203,7 @@ def cluster(kubernetes: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PIPELINE_CLUSTER", kubernetes)
         found = Cluster(emulator.up(root))
+    CLUSTERS["tests/test_kubernetes"] = root
     found.create()
     yield found
     emulator.down(root)
@@ -203,13 +220,14 @@ def slim() -> None:
 
 @pytest.fixture(scope="session")
 def pods_home(kubernetes: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A ``.pipeline`` folder that services on a cluster link to; its embedded AWS ends with the session."""
+    """A ``.pipeline`` folder that services on a cluster link to; its embedded AWS ends with the last test of them."""
     folder = tmp_path_factory.mktemp("pods") / "pipeline"
     folder.mkdir()
     root = project(folder.parent / "root", folder)
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PIPELINE_CLUSTER", kubernetes)
         emulator.up(root)
+    CLUSTERS["tests/test_eks"] = root
     yield folder
     emulator.down(root)
 

@@ -67,7 +67,9 @@ def test_composed_templates_are_clean_and_small(tmp_path: Path, target: str) -> 
     is the same a second time.
     """
     files = {}  # by their text, since most of the choices make no difference to most of the templates
-    for number, (principal, architecture) in enumerate([*((one, "x86_64") for one in PRINCIPALS), (PRINCIPALS[0], "arm64")]):
+    for number, (principal, architecture) in enumerate(
+        [*((one, "x86_64") for one in PRINCIPALS), (PRINCIPALS[0], "arm64")]
+    ):
         composed = all_stacks(settings(tmp_path, target, architecture, principal, name="a" * 32))
         again = all_stacks(settings(tmp_path, target, architecture, principal, name="a" * 32))
         assert [stack.body for stack in again] == [stack.body for stack in composed]

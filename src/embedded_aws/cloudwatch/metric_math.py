@@ -116,9 +116,11 @@ class Reader:
 
     def _statistics(self, points: list[dict[str, Any]], statistic: str, period: int) -> dict[float, float]:
         periods: dict[float, list[dict[str, Any]]] = {}
-        for point in list(points):
+        earliest = math.floor(self._start / period) * period
+        # Alarms are evaluated again and again, and most points are from long before.
+        for point in [one for one in points if earliest <= one["Timestamp"] < self._end + period]:
             begin = self._origin + math.floor((point["Timestamp"] - self._origin) / period) * period
-            if self._start <= begin < self._end or begin == math.floor(self._start / period) * period:
+            if self._start <= begin < self._end or begin == earliest:
                 periods.setdefault(begin, []).append(point)
         values = {begin: _statistic(found, statistic) for begin, found in sorted(periods.items())}
         return {begin: value for begin, value in values.items() if value is not None}

@@ -8,11 +8,15 @@ written before the response to each request that changes it; of the others, the 
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import json
 import os
 import threading
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 SERVICES = ("lambda", "ecr")  # as ministack routes requests to them, and as it names their files
@@ -23,7 +27,10 @@ _one = threading.Lock()  # reads and writes one state after the other, so that a
 
 
 def patch() -> None:
-    """Hash a function's code once, and remove code only after the state that no longer names it is written."""
+    """Hash a function's code once, and remove code only after the state that no longer names it is written.
+
+    Each change copies and writes all functions, so neither may take long where there are many.
+    """
     from ministack.services import lambda_svc as lambda_
 
     write, remove = lambda_._write_code_blob, lambda_._prune_orphan_code_blobs
@@ -35,6 +42,7 @@ def patch() -> None:
 
     lambda_._write_code_blob = written
     lambda_._prune_orphan_code_blobs = _named.append
+    lambda_.copy = SimpleNamespace(**{**vars(copy), "deepcopy": _deepcopy})
     _removals.append(remove)
 
 
@@ -65,7 +73,7 @@ def keep(app: Any) -> None:
                 continue
             _named.clear()
             if (state := _copy(services[name])) is not None:
-                persistence.save_state(name, state)
+                _write(persistence, name, state)
                 for named in _named:
                     _removals[0](named)
 
@@ -78,3 +86,22 @@ def _copy(get_state: Callable[[], Any]) -> Any:
         except RuntimeError:  # a dictionary changed its size
             _named.clear()
     return get_state()
+
+
+def _deepcopy(value: Any) -> Any:
+    """As ``copy.deepcopy``, and several times as fast for what JSON knows, which refers to nothing twice."""
+    if type(value) is dict:
+        return {key: _deepcopy(inner) for key, inner in value.items()}
+    if type(value) is list:
+        return [_deepcopy(inner) for inner in value]
+    return value if type(value) in (str, int, float, bool, bytes, type(None)) else copy.deepcopy(value)
+
+
+def _write(persistence: Any, service: str, state: Any) -> None:
+    """As ministack's ``save_state``, whose ``json.dump`` is ten times as slow as ``json.dumps``."""
+    content = {"__ministack_format__": persistence._state_format_version(service), "payload": state}
+    file = Path(persistence.STATE_DIR, f"{service}.json")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps(content, default=persistence._json_default))
+    new.replace(file)
