@@ -73,7 +73,7 @@ def pictures(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """All benchmarks, or the one that is named, with its options: fails when a promise is missed; 75 is one that lacks its data."""
+    """All benchmarks, or the one that is named, with its options; fails when a promise is missed (75: it lacks its data)."""
     shipped.install(session, "check")
     named = [session.posargs] if session.posargs else [[str(one)] for one in sorted(Path("benchmarks").glob("*_*.py"))]
     missed = []

@@ -86,11 +86,11 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    """Every file's content by its path, without what git and the tools keep there: environments are hundreds of megabytes."""
+def files(folder: Path, without: tuple[str, ...] = KEPT) -> dict[str, bytes]:
+    """Every file's content by its path; unless asked for, not what the tools keep: environments are hundreds of megabytes."""
     found: dict[str, bytes] = {}
     for here, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name not in KEPT]
+        folders[:] = [name for name in folders if name not in without]
         paths = [Path(here, name) for name in names]
         found |= {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
     return found
