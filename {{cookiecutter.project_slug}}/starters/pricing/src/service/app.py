@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
 import re
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import orjson
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
@@ -41,7 +41,7 @@ def create_app() -> Flask:
     verbose = os.environ.get("LOG_LEVEL", "").upper() == "DEBUG"
     documents = {name: (HERE / name).read_text(encoding="utf-8") for name in ("page.html", "openapi.json")}
     documents["page.html"] = documents["page.html"].replace("<!--STYLE-->", STYLE)
-    catalogue = json.dumps({"products": [_listed(p) for p in models[0].products.values()]}, ensure_ascii=False)
+    catalogue = orjson.dumps({"products": [_listed(p) for p in models[0].products.values()]})
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST
     cold = [True]
@@ -175,7 +175,7 @@ def _listed(product: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(document: dict[str, Any], status: int = 200, kind: str = "application/json") -> Response:
-    return Response(json.dumps(document, ensure_ascii=False, separators=(",", ":")), status, content_type=kind)
+    return Response(orjson.dumps(document), status, content_type=kind)
 
 
 def _problem(status: int, title: str, detail: str) -> Response:
@@ -185,7 +185,7 @@ def _problem(status: int, title: str, detail: str) -> Response:
 def _document(body: bytes | None, digest: str) -> dict[str, Any] | None:
     """The cached answer, if it is one of this model."""
     try:
-        found = json.loads(body or b"null")
+        found = orjson.loads(body or b"null")
         return found if found["model"]["digest"] == digest and found["recommended"]["sales"] >= 0 else None
     except (ValueError, TypeError, KeyError):
         return None

@@ -1,14 +1,14 @@
-"""The promoted models, found, verified and opened; with numpy and onnxruntime only, and without pickle."""
+"""The promoted models, found, verified and opened; without pickle, and without what trains."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+import orjson
 from numpy.typing import NDArray
 
 from ml_service import models
@@ -78,7 +78,7 @@ def open_model(content: bytes, role: str, digest: str, file: str) -> Model:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        known = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
+        known = {key: orjson.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
         products = {product["stockcode"]: product for product in known["products"]}
         made = Model(
             role=role,
