@@ -66,7 +66,7 @@ def up(
             exits with another code than 0, and the reason on standard error, when there is none.
         port: on loopback; 0 means the last one if it is free, else any free one.
         cluster: what EKS's clusters are started with, as ``kubernetes.machine.choose`` takes it; empty means what it was last time.
-            An emulator that runs with something else is started again.
+            An emulator that runs with something else is started again, and so is one whose container engine is gone.
 
     Raises:
         OtherPort: it runs on another port than ``port``.
@@ -78,8 +78,10 @@ def up(
     with _exclusive(home / "start.lock"):
         record = process.alive(home)
         kubernetes = cluster or process.last_kubernetes(home)
-        if record and (record.get("code"), record.get("kubernetes")) != (process.code(), kubernetes):
-            process.end(record)  # an upgrade replaced what it runs, and loads in part later
+        # An upgrade replaced what it runs, and loads in part later; or another engine took the place of its own.
+        other = record and (record.get("code"), record.get("kubernetes")) != (process.code(), kubernetes)
+        if record and (other or process.lost_engine(record)):
+            process.end(record)
             record = None
         if record:
             if port and record["port"] != port:

@@ -9,9 +9,23 @@ import subprocess
 from typing import Any
 
 
-@functools.cache
 def engine() -> str:
-    """``docker`` or ``podman``, whichever answers first; empty when neither does."""
+    """``docker`` or ``podman``, whichever answers first; empty when neither does.
+
+    One that has answered is not asked again; where none has, each call looks anew, as it may have been started since.
+    """
+    if not (found := _answering()):
+        forget()
+    return found
+
+
+def forget() -> None:
+    """Look for it anew: what has answered may have ended."""
+    _answering.cache_clear()
+
+
+@functools.cache
+def _answering() -> str:
     for program in ("docker", "podman"):
         words = ("version", "--format", "{{.Server.Version}}") if program == "docker" else ("info",)
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):

@@ -28,6 +28,7 @@ __all__ = [
     "end",
     "endpoint",
     "last_kubernetes",
+    "lost_engine",
     "start",
     "wait_until_ready",
     "write",
@@ -43,7 +44,7 @@ class Record(TypedDict):
 
     ``began`` is its start in the kernel's ticks, by which another process that later gets the same number is recognized;
     ``at`` is in seconds since 1970; ``code`` changes when what it runs is replaced; ``kubernetes`` is what clusters are started
-    with.
+    with, and ``engine`` is ``DOCKER_HOST``: where the container engine answers.
     """
 
     pid: int
@@ -52,6 +53,7 @@ class Record(TypedDict):
     at: float
     code: str
     kubernetes: str
+    engine: str
 
 
 def start(home: Path, python: Path, find_python: Sequence[str], port: int, kubernetes: str = "") -> Record:
@@ -67,6 +69,7 @@ def start(home: Path, python: Path, find_python: Sequence[str], port: int, kuber
     (home / "tmp").mkdir(parents=True)
     (home / "ready").unlink(missing_ok=True)
     # Explicit and small: the server takes nothing from the developer's shell but where programs are found.
+    engine = os.environ.get("DOCKER_HOST", "")
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": os.environ.get("HOME", str(home)),
@@ -75,7 +78,7 @@ def start(home: Path, python: Path, find_python: Sequence[str], port: int, kuber
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "DOCKER_HOST": f"unix://{home}/none",  # ministack would end other programs' containers that have its name
-        "EMBEDDED_DOCKER_HOST": os.environ.get("DOCKER_HOST", ""),  # for functions from images
+        "EMBEDDED_DOCKER_HOST": engine,  # for functions from images
         "EMBEDDED_FIND_PYTHON": json.dumps(list(find_python)),
         "EMBEDDED_HOME": str(home),
         "EMBEDDED_KUBERNETES": kubernetes,
@@ -96,7 +99,13 @@ def start(home: Path, python: Path, find_python: Sequence[str], port: int, kuber
         )
     try:
         record = Record(
-            pid=process.pid, began=_began(process.pid), port=port, at=time.time(), code=code(), kubernetes=kubernetes
+            pid=process.pid,
+            began=_began(process.pid),
+            port=port,
+            at=time.time(),
+            code=code(),
+            kubernetes=kubernetes,
+            engine=engine,
         )
         write(home / "process.json", record)
     except BaseException:  # Ctrl-C before another command could find and end it
@@ -181,6 +190,13 @@ def _began(pid: int) -> str:
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if fields[0] == "Z" else fields[19]
+
+
+def lost_engine(record: Record) -> bool:
+    """Whether the socket of its container engine is gone, and this process has another engine."""
+    host = record.get("engine", "")
+    gone = host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists()
+    return gone and host != os.environ.get("DOCKER_HOST", "")
 
 
 def last_kubernetes(home: Path) -> str:

@@ -33,14 +33,14 @@ class Container(Process):
     def _start(self, seconds: float) -> None:
         self._logged: queue.SimpleQueue[str] = queue.SimpleQueue()
         image = Image(self.config["ImageUri"])
+        self._program = engine()
         self._api = RuntimeAPI()
         self._name = f"lambda-{secrets.token_hex(8)}"
         given = self._environment(Path(image.settings["config"].get("WorkingDir") or "/var/task"))
         given |= {"AWS_EXECUTION_ENV": "AWS_Lambda_Image", "AWS_LAMBDA_RUNTIME_API": self._api.address}
         environment = {**given, **image.variables, **self.config.get("Environment", {}).get("Variables", {})}
         environment["AWS_LAMBDA_RUNTIME_API"] = self._api.address
-        program = engine()
-        words, outer = self._engine(program, image, environment) if program else self._chroot(image, environment)
+        words, outer = self._engine(image, environment) if self._program else self._chroot(image, environment)
         self._proc = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
@@ -57,8 +57,8 @@ class Container(Process):
             error = first["error"] or {}
             raise Fault(error.get("errorType", "Runtime.ExitError"), error.get("errorMessage", "Runtime did not start"))
 
-    def _engine(self, program: str, image: Image, environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
-        number = image.config_digest.partition(":")[2]
+    def _engine(self, image: Image, environment: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+        program, number = self._program, image.config_digest.partition(":")[2]
         if client(program, "image", "inspect", number).returncode != 0:
             loaded = client(program, "load", input=image.archive())
             if loaded.returncode != 0:
@@ -99,7 +99,7 @@ class Container(Process):
         return answer
 
     def _check_memory(self) -> None:
-        if not engine():  # which limits the memory itself
+        if not self._program:  # which limits the memory itself
             super()._check_memory()
 
     def _watch(self, process: Any, api: RuntimeAPI) -> None:
@@ -126,6 +126,6 @@ class Container(Process):
         """Close the API and end the container, neither of which ends with the client's process."""
         if api := getattr(self, "_api", None):
             api.close()
-            if program := engine():
-                client(program, "kill", self._name)
+            if self._program:
+                client(self._program, "kill", self._name)
             del self._api

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded_aws.engine import engine
+from embedded_aws.engine import engine, forget
 from embedded_aws.kubernetes import existing, k3s
 from embedded_aws.kubernetes.node.servers import CNI_BINARIES
 
@@ -53,7 +53,7 @@ def choose(source: str, kept: Path) -> Way:
     Raises:
         NoKubernetes: what it names can't be used here, or there is no way; the message then has all three.
     """
-    engine.cache_clear()  # it may have been started, or have ended, since
+    forget()
     if source.startswith(CONTAINER):
         if not engine():
             raise NoKubernetes(f"{source} needs a container engine, and neither docker nor podman answers")
