@@ -292,3 +292,29 @@ def test_malformed_insights_query_is_refused(running: emulator.Running) -> None:
     logs.create_log_group(logGroupName="/insights/malformed")
     with pytest.raises(ClientError, match="MalformedQueryException"):
         logs.start_query(logGroupName="/insights/malformed", startTime=0, endTime=1, queryString="fetch everything")
+
+
+def test_events_are_filtered_by_streams_page_after_page(running: emulator.Running) -> None:
+    """Of the streams whose name begins so, each event once and in order, also where a page ends within a millisecond."""
+    logs, group, now = client(running, "logs"), "/contract/pages", int(time.time() * 1000)
+    logs.create_log_group(logGroupName=group)
+    for stream, ago in (("r1/a", 30), ("r1/b", 30), ("r10/a", 30), ("r2/a", 20)):
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
+        events = [{"timestamp": now - ago + i // 4, "message": f"{stream} {i}"} for i in range(12)]
+        logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+
+    def read(**options: Any) -> list[dict[str, Any]]:
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, **options)
+        return [event for page in pages for event in page["events"]]
+
+    found = read(logStreamNamePrefix="r1/", PaginationConfig={"PageSize": 5})
+    assert [event["timestamp"] for event in found] == sorted(event["timestamp"] for event in found)
+    assert sorted(event["message"] for event in found) == sorted(f"r1/{x} {i}" for x in "ab" for i in range(12))
+    assert len({event["eventId"] for event in found}) == 24
+    assert len(read(PaginationConfig={"PageSize": 7})) == 48
+    assert [event["message"] for event in read(logStreamNames=["r2/a"], filterPattern="11")] == ["r2/a 11"]
+    assert len(read(startTime=now - 29, endTime=now - 28, PaginationConfig={"PageSize": 3})) == 3 * 2 * 4
+    assert read(logStreamNamePrefix="r3") == []
+    for wrong in ({"logStreamNames": ["r2/a"], "logStreamNamePrefix": "r"}, {"nextToken": "x"}):
+        with pytest.raises(ClientError, match="InvalidParameterException"):
+            logs.filter_log_events(logGroupName=group, **wrong)

@@ -13,6 +13,7 @@ import pytest
 from tiny import Tiny
 
 from ml_delivery import masking
+from ml_delivery.errors import SetupError
 from ml_delivery.masking import inert, masked
 from ml_delivery.release import foreign
 from ml_delivery.targets.lambda_function.http import read_answer
@@ -166,6 +167,18 @@ def test_summary_is_no_markdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "canary" not in "".join(lines)
     console.output(digest="a\nextra=b")
     assert (tmp_path / "output").read_text() == "digest=a extra=b\n"
+
+
+def test_files_of_a_workflow_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a container that has a workflow's variables and not its files: a deploy is not called failed for its page's sake."""
+    for name in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"):
+        monkeypatch.setenv(name, str(tmp_path / "none/file"))
+    console.summary("deployed")
+    assert "! GITHUB_STEP_SUMMARY can't be written: " in capsys.readouterr().err
+    with pytest.raises(SetupError, match="GITHUB_OUTPUT can't be written"):
+        console.output(digest="sha256:0")
 
 
 def test_what_a_service_wrote_is_masked_and_then_cut(tiny: Tiny) -> None:

@@ -26,7 +26,10 @@ def test_lines_are_waited_for(tiny: Tiny, reason: str, found: str) -> None:
     opened, began = tiny.open(), time.time()
     names, logs = Names(tiny.name), opened.cloud.client("logs")
     logs.create_log_group(logGroupName=names.log_group)
-    logs.create_log_stream(logGroupName=names.log_group, logStreamName="r1/i-1")
+    for stream in ("r1/i-1", "r10/i-1"):
+        logs.create_log_stream(logGroupName=names.log_group, logStreamName=stream)
+    other = [{"timestamp": int(time.time() * 1000), "message": "of another release"}]
+    logs.put_log_events(logGroupName=names.log_group, logStreamName="r10/i-1", logEvents=other)
 
     def arrive() -> None:
         lines = ("no such file", "Traceback (most recent call last):", "  in app", "RuntimeError: broken")

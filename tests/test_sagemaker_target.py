@@ -48,6 +48,7 @@ def test_from_build_to_removal(service: Tiny) -> None:
     assert variants(service) == {"r2": 100.0}
     deployer = sagemaker(service)
     assert set(deployer.deployed()) == {"r2"}  # what was rolled back from is not kept
+    _lost_tags_are_named(service)
     listed = deployer.client.list_endpoint_configs(NameContains=deployer.names.endpoint)["EndpointConfigs"]
     assert len(listed) == 1
     _changes_by_hand_are_noticed(service)
@@ -187,6 +188,22 @@ def _changes_by_hand_are_noticed(service: Tiny) -> None:
     with pytest.raises(Refused, match="that was not deployed by this pipeline"):
         service.deploy()
     assert variants(service)["r2"] == 100.0
+
+
+def _lost_tags_are_named(service: Tiny) -> None:
+    """What clears tags leaves an endpoint that serves: that is said, and the next command makes it this pipeline's again."""
+    deployer, before = sagemaker(service), variants(service)
+    state = deployer.endpoint.read()
+    assert state is not None
+    deployer.client.delete_tags(ResourceArn=state.arn, TagKeys=list(state.tags))
+    assert "release 2 serves as deployed version r2" in service.invoke("status")
+    with pytest.raises(Refused, match=r"has lost the tags .*; release 2 serves as before") as refusal:
+        service.deploy()
+    _, _, given = refusal.value.next.partition(f"--resource-arn {state.arn} --tags ")
+    tags = [dict(part.split("=") for part in tag.split(",")) for tag in given.split()]
+    deployer.client.add_tags(ResourceArn=state.arn, Tags=tags)
+    assert service.invoke("plan") == "production: nothing to do\n"
+    assert variants(service) == before
 
 
 def _removed(service: Tiny) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ml_delivery.errors import SetupError
 from ml_delivery.masking import inert, masked
 
 if TYPE_CHECKING:
@@ -229,20 +230,35 @@ def document(content: Any) -> None:
 def summary(text: str) -> None:
     """Add text to the summary page of a GitHub Actions run, as a block of code: nothing in it is Markdown or HTML.
 
-    Does nothing elsewhere.
+    Does nothing elsewhere. A page that can't be written is only said: what it tells about has been done.
 
     https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#adding-a-job-summary
     """
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-        with open(path, "a", encoding="utf-8") as page:
+        try:
+            page = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed below
+        except OSError as error:
+            warn(f"GITHUB_STEP_SUMMARY can't be written: {error}")
+            return
+        with page:
             page.write("\n" + "\n".join(f"    {line}" for line in clean(text).splitlines()) + "\n\n")
 
 
 def output(**values: str) -> None:
-    """Set outputs for later steps of a GitHub workflow; does nothing elsewhere. A value becomes a single line."""
+    """Set outputs for later steps of a GitHub workflow; does nothing elsewhere. A value becomes a single line.
+
+    Raises:
+        SetupError: the file can't be written, without which later steps would run on nothing.
+    """
     if path := os.environ.get("GITHUB_OUTPUT"):
-        with open(path, "a", encoding="utf-8") as file:
-            file.writelines(f"{name}={' '.join(value.split())}\n" for name, value in values.items())
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.writelines(f"{name}={' '.join(value.split())}\n" for name, value in values.items())
+        except OSError as error:
+            raise SetupError(
+                f"GITHUB_OUTPUT can't be written: {error}",
+                next="outside a workflow: unset GITHUB_OUTPUT; then run this again",
+            ) from error
 
 
 def megabytes(size: int) -> str:

@@ -14,7 +14,7 @@ from ml_delivery.target import Deployer
 from ml_delivery.targets.sagemaker import calls, costs, reasons, settings, variant_metrics
 from ml_delivery.targets.sagemaker.endpoint import FAILED, UPDATE_SECONDS, Busy, Endpoint, State
 from ml_delivery.targets.sagemaker.models import Models
-from ml_delivery.targets.sagemaker.names import OWNER, Names, number_of
+from ml_delivery.targets.sagemaker.names import LIVE, OWNER, Names, number_of
 from ml_delivery.targets.sagemaker.variants import Variants, shares_of
 
 if TYPE_CHECKING:
@@ -257,6 +257,12 @@ class SagemakerDeployer(Deployer):
             Refused: it is not.
         """
         state, name = self.endpoint.read(), self.names.endpoint
+        if state is not None and state.untagged:
+            lost = f"Key={OWNER},Value={self._service} Key={LIVE},Value=restored"
+            raise Refused(
+                f"the endpoint {name} has lost the tags by which this pipeline knows it; something else removed them",
+                next=f"aws sagemaker add-tags --resource-arn {state.arn} --tags {lost}",
+            )
         if state is not None and state.tags.get(OWNER) != self._service:
             raise Refused(
                 f"there is an endpoint {name} that was not deployed by this pipeline",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ml_delivery.cloud import code_of
 from ml_delivery.errors import CloudError
 from ml_delivery.targets.sagemaker.models import missing, tags_of
-from ml_delivery.targets.sagemaker.names import LIVE, OWNER, Names
+from ml_delivery.targets.sagemaker.names import LIVE, OWNER, Names, number_of
 from ml_delivery.waiting import wait
 
 if TYPE_CHECKING:
@@ -84,9 +84,15 @@ class State:
         """The variants with traffic, and their weights; none before the first release is given it.
 
         SageMaker sends all requests to a lone variant, whatever its weight, so a new endpoint serves before its release was
-        checked: it counts as live only with this tag.
+        checked: it counts as live only with this tag, or when it has lost both tags.
         """
-        return {one.name: one.weight for one in self.variants.values() if one.weight > 0} if LIVE in self.tags else {}
+        live = LIVE in self.tags or self.untagged
+        return {one.name: one.weight for one in self.variants.values() if one.weight > 0} if live else {}
+
+    @property
+    def untagged(self) -> bool:
+        """Whether all variants are releases', but the tag that it was created with is gone: something else removed it."""
+        return OWNER not in self.tags and bool(self.variants) and all(map(number_of, self.variants))
 
 
 class Endpoint:
