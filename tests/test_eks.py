@@ -25,6 +25,7 @@ from ml_delivery import emulator
 from ml_delivery.artifact import build
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError, Refused
+from ml_delivery.release import foreign
 from ml_delivery.targets.eks.client import Rejected, open_client
 from ml_delivery.targets.eks.deployer import EksDeployer
 from ml_delivery.targets.eks.names import Paths
@@ -38,7 +39,7 @@ def service(slim: None, pods_home: Path, tmp_path: Path) -> Tiny:
     return made
 
 
-def test_from_build_to_removal(service: Tiny) -> None:
+def test_from_build_to_removal(service: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every stage works as for a function: verified by digest, refused with the cluster's reason, split, rolled back."""
     service.git("tag", "v1.4.2")
     service.invoke("build")
@@ -49,6 +50,7 @@ def test_from_build_to_removal(service: Tiny) -> None:
     assert json.loads(service.invoke("call", "/version"))["note"] == "first"
     assert "starting" in service.invoke("logs")
     assert service.invoke("plan") == "production: nothing to do\n"
+    _secrets_stay_in_the_log(service, monkeypatch)
     for broken in podded.FAULTS:
         says = podded.fault(service, broken)
         with pytest.raises(Refused) as refusal:
@@ -76,6 +78,19 @@ def test_from_build_to_removal(service: Tiny) -> None:
     assert set(service.open().deployer.deployed()) == {"podded-1"}  # what was rolled back from is not kept
     _gateway_splits(service)
     assert "namespace podded-production" in _destroyed(service)
+
+
+def _secrets_stay_in_the_log(service: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the service's secrets can't be read, to be masked, what a pod wrote is not in the refusal, which is sent on."""
+    says = podded.fault(service, "exits")
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(Refused, match="may contain a secret; see invoke logs") as refusal,
+    ):
+        patched.setattr(foreign, "learn", lambda context: False)
+        service.deploy()
+    assert says not in str(refusal.value)
+    podded.repair(service, "exits")
 
 
 def _gateway_splits(service: Tiny) -> None:

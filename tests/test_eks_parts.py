@@ -15,7 +15,7 @@ from ml_delivery import source
 from ml_delivery.cloud import Cloud
 from ml_delivery.errors import CloudError
 from ml_delivery.keys import Environment, Http, Probe, Request
-from ml_delivery.records import Artifact, Release
+from ml_delivery.records import Artifact, Release, Traffic
 from ml_delivery.targets.eks import access, client, manifests, prometheus, reasons, versions
 from ml_delivery.targets.eks.settings import EksSettings
 
@@ -217,3 +217,9 @@ def test_folder_names_no_other_target() -> None:
     for path in (TARGETS / "eks").rglob("*"):
         if path.suffix in (".py", ".yaml"):
             assert "lambda" not in path.read_text().lower().replace("lambda:", "").replace("lambda _", ""), path
+
+
+def test_weights_of_any_sum_are_percents() -> None:
+    """Another tool's weights need not add up to 100; who has a little has at least 1 percent."""
+    assert Traffic.weighed({"a": 100, "b": 50, "c": 0.1}, "7") == Traffic("a", {"b": 33, "c": 1}, "7")
+    assert Traffic.weighed({"a": 3}, "7") == Traffic("a", {}, "7")

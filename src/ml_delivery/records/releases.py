@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ml_delivery.records.artifacts import Artifact
 
 __all__ = [
@@ -127,6 +129,13 @@ class Traffic:
     deployed: str
     weights: dict[str, int] = field(default_factory=dict)
     revision: str = ""
+
+    @classmethod
+    def weighed(cls, weights: Mapping[str, float], revision: str) -> Traffic:
+        """From weights above 0 of any sum; the first one gets the rest, and each other at least 1 percent."""
+        (first, _), *others = weights.items()
+        total = sum(weights.values())
+        return cls(first, {name: max(1, round(100 * weight / total)) for name, weight in others}, revision)
 
     @property
     def all(self) -> set[str]:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from ml_delivery import masking
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ml_delivery.records import Context
 
-__all__ = ["LIMIT", "NAME", "learn", "named", "shown"]
+__all__ = ["LIMIT", "NAME", "last", "learn", "named", "shown"]
 
 LIMIT = 300  # characters
 SECONDS = 3
@@ -49,6 +51,12 @@ def shown(context: Context, text: str, limit: int = LIMIT) -> str:
     kind = TYPE.match(text)
     where = f"invoke logs --branch {context.environment.branch}{context.where}"
     return f"{f'{kind.group()}: ' if kind else ''}(not shown, since it may contain a secret; see {where})"
+
+
+def last(lines: Iterable[str], most: int) -> list[str]:
+    """The last ``most`` lines of a log that say something: of a traceback its last line, which has the error."""
+    said = (line.rstrip() for line in lines)
+    return [line for line in said if line and not line.startswith((" ", "Traceback"))][-most:]
 
 
 def named(context: Context, value: object) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ml_delivery.containers import images
 from ml_delivery.errors import Refused
 from ml_delivery.records import RELEASE_VARIABLE, Answer, Live
+from ml_delivery.release import foreign
 from ml_delivery.target import Deployer
 from ml_delivery.targets.eks import costs, forward, manifests, settings
 from ml_delivery.targets.eks.client import MANAGER, PATIENCE, Client, Rejected, Tree, open_client
@@ -284,6 +285,7 @@ class EksDeployer(Deployer):
             node_seconds=self._node_seconds,
             start=self.own.start,
             path=path,
+            shown=partial(foreign.shown, self.context),
         )
 
     def _foreign(self, deployed: str) -> Refused:

@@ -9,18 +9,20 @@ from urllib.parse import quote
 
 from ml_delivery.errors import CloudError, Refused, Unsettled
 from ml_delivery.records import Line, Numbers
+from ml_delivery.release import foreign
 from ml_delivery.targets.eks import forward, prometheus, reasons
 from ml_delivery.targets.eks.names import CONTENT, METRICS_PORT, PORT, Paths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ml_delivery.targets.eks.client import Client, Reply, Tree
     from ml_delivery.targets.eks.reasons import Reason
 
 __all__ = ["LINES", "Pods"]
 
-LINES = 10  # of a container that exited, in the refusal
+LINES, READ = 10, 100  # lines of a container that exited in the refusal; and those that they are the last of
+MOST, MOST_ANSWERED = 1000, 200  # characters of these lines, and of an answer
 
 
 class Pods:
@@ -30,14 +32,24 @@ class Pods:
         node_seconds: for how long a pod may wait for a node, which a cluster that adds nodes takes a while to start.
         start: the seconds within which a pod must be ready once it runs.
         path: the path of the health check.
+        shown: what may be shown of a text of the service, in at most so many characters.
     """
 
     def __init__(
-        self, client: Client, namespace: str, deployed: str, *, node_seconds: float, start: int, path: str
+        self,
+        client: Client,
+        namespace: str,
+        deployed: str,
+        *,
+        node_seconds: float,
+        start: int,
+        path: str,
+        shown: Callable[[str, int], str],
     ) -> None:
         self.deployed, self._client, self._paths = deployed, client, Paths(namespace)
         self._node_seconds, self._start, self._path = node_seconds, start, path
-        self._answer, self._pull = "", ""
+        self._answer, self._pull = (0, ""), ""
+        self._shown = shown
         self._running: dict[str, float] = {}  # since when each pod runs without being ready
 
     def wait(self, replicas: int) -> None:
@@ -165,19 +177,20 @@ class Pods:
     def _told(self, why: Reason) -> str:
         """The reason with the last lines of the process, and what it last answered."""
         lines = self._tail(why) if why.log else []
-        said = f"; its last lines: {' | '.join(lines)}" if lines else ""
+        said = f"; its last lines: {self._shown(' | '.join(lines), MOST)}" if lines else ""
         pull = f"; {self._pull}" if self._pull and self._pull not in why.text else ""
         return f"{why.text}{pull}{self._last_answer()}{said}"
 
     def _last_answer(self) -> str:
-        return f"; it last answered {self._path} with {self._answer}" if self._answer else ""
+        status, body = self._answer
+        return f"; it last answered {self._path} with {status}: {self._shown(body, MOST_ANSWERED)}" if status else ""
 
     def _tail(self, why: Reason) -> list[str]:
-        path = f"{self._paths.core('pods', why.log)}/log?tailLines={LINES}"
+        path = f"{self._paths.core('pods', why.log)}/log?tailLines={READ}"
         for previous in (why.previous, False):  # the previous container's log may be removed already
             reply = self._client.send("GET", f"{path}&previous={'true' if previous else 'false'}")
             if reply.status == 200:
-                return [line for line in reply.body.decode("utf-8", "replace").splitlines() if line.strip()]
+                return foreign.last(reply.body.decode("utf-8", "replace").splitlines(), LINES)
         return []
 
     def _ask(self, pod: Tree) -> float:
@@ -193,7 +206,7 @@ class Pods:
         except CloudError:
             return waited  # the API server is away; what is asked next waits for it
         if reply.document.get("kind") != "Status" and b"error trying to reach service" not in reply.body:
-            self._answer = f"{reply.status}: {reply.body.decode('utf-8', 'replace')[:200]}"
+            self._answer = (reply.status, reply.body.decode("utf-8", "replace"))
         return waited
 
     def _get(self, pod: Tree, port: int, path: str, seconds: float) -> Reply:

@@ -127,10 +127,7 @@ class Route(Routing):
         weights = {name: weight for name, weight in _backends(found) if weight} if found else {}
         if not found or not weights:
             return None
-        first = next(iter(weights))
-        return Traffic(
-            first, {n: w for n, w in weights.items() if n != first}, str(found["metadata"].get("generation", ""))
-        )
+        return Traffic.weighed(weights, str(found["metadata"].get("generation", "")))
 
     def shift(self, wanted: Traffic | None, seen: Traffic | None, note: str, service: str) -> None:
         path, found = self._paths.routes(ROUTE), self._client.get(self._paths.routes(ROUTE))

@@ -42,12 +42,11 @@ def explained(context: Context, names: Names, variant: str, reason: str, since: 
 
 def _lines(cloud: Cloud, group: str, since: float, streams: str) -> list[str]:
     try:
-        lines = [one["message"].rstrip() for one in events(cloud, group, since, streams)]
+        return foreign.last((one["message"] for one in events(cloud, group, since, streams)), LINES)
     except Exception as error:  # botocore makes the classes of a client's errors when it makes the client
         if code_of(error) != "ResourceNotFoundException":
             raise
         return []
-    return [line for line in lines if line and not line.startswith((" ", "Traceback"))][-LINES:]
 
 
 def events(cloud: Cloud, group: str, since: float, streams: str = "") -> Iterator[dict[str, Any]]:

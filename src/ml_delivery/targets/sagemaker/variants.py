@@ -97,9 +97,8 @@ def shares_of(state: State | None) -> Traffic | None:
     """How an endpoint splits traffic; the oldest release with a weight is the one that gets the rest."""
     if state is None or not (shares := state.shares):
         return None
-    total, oldest = sum(shares.values()), min(shares, key=lambda name: (number_of(name), name))
-    percents = {name: max(1, round(100 * weight / total)) for name, weight in shares.items() if name != oldest}
-    return Traffic(oldest, percents, state.revision)
+    oldest_first = sorted(shares, key=lambda name: (number_of(name), name))
+    return Traffic.weighed({name: shares[name] for name in oldest_first}, state.revision)
 
 
 def _foreign(state: State) -> set[str]:
