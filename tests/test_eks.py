@@ -83,12 +83,10 @@ def test_from_build_to_removal(service: Tiny, monkeypatch: pytest.MonkeyPatch) -
 def _secrets_stay_in_the_log(service: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the service's secrets can't be read, to be masked, what a pod wrote is not in the refusal, which is sent on."""
     says = podded.fault(service, "exits")
-    with (
-        monkeypatch.context() as patched,
-        pytest.raises(Refused, match="may contain a secret; see invoke logs") as refusal,
-    ):
+    with monkeypatch.context() as patched:
         patched.setattr(foreign, "learn", lambda context: False)
-        service.deploy()
+        with pytest.raises(Refused, match="may contain a secret; see invoke logs") as refusal:
+            service.deploy()
     assert says not in str(refusal.value)
     podded.repair(service, "exits")
 
