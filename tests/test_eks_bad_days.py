@@ -247,6 +247,7 @@ def test_what_is_missing_is_named(service: Podded, monkeypatch: pytest.MonkeyPat
     with pytest.raises(Rejected, match='namespaces "missing" not found in the EKS cluster') as refusal:
         admin.write("POST", Paths("missing").deployments(), foreign("x"))
     assert refusal.value.next == "invoke bootstrap --branch main"
+    _leaving_namespace_is_named(admin)
     with pytest.raises(Refused, match="the namespace default has no Gateway service"):
         Route(admin, "default").require()
     gateway = Paths("default").group("gateway.networking.k8s.io/v1", "gateways")
@@ -259,3 +260,18 @@ def test_what_is_missing_is_named(service: Podded, monkeypatch: pytest.MonkeyPat
     images.name(opened.cloud, uri, digest, "v1.0.0")
     with pytest.raises(CloudError, match=r"v1\.0\.0 names .* in the registry already, not this commit's"):
         images.name(opened.cloud, uri, "sha256:" + "0" * 64, "v1.0.0")
+
+
+def _leaving_namespace_is_named(admin: Any) -> None:
+    """A namespace that is being deleted takes nothing new; the message says what to wait for."""
+    kept = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kept", "finalizers": ["example.com/kept"]}}
+    admin.write(
+        "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "leaving"}}
+    )
+    admin.write("POST", "/api/v1/namespaces/leaving/configmaps", kept)
+    admin.delete("/api/v1/namespaces/leaving")
+    with pytest.raises(Rejected, match="because it is being terminated") as refusal:
+        admin.write("POST", Paths("leaving").deployments(), foreign("x"))
+    assert refusal.value.next == "kubectl get namespaces, until it is gone; then invoke bootstrap --branch main"
+    path = "/api/v1/namespaces/leaving/configmaps/kept"
+    admin.write("PATCH", path, {"metadata": {"finalizers": None}}, "application/merge-patch+json")

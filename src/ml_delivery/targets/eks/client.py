@@ -290,6 +290,8 @@ class Client:
             message = f"the EKS cluster {self._cluster} accepts no access entry for the signed-in identity"
         elif reply.status == 403 and "cannot" in message:
             bootstrap = f"{bootstrap}, which updates the role's rights in the cluster"
+        elif reply.status == 403 and message.endswith("because it is being terminated"):  # of the namespace
+            bootstrap = f"kubectl get namespaces, until it is gone; then {bootstrap}"
         elif reply.status == 404 and found.get("details", {}).get("kind") == "namespaces":
             message = f"{message} in the EKS cluster {self._cluster}"
         else:
