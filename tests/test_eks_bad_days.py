@@ -262,7 +262,7 @@ def test_what_is_missing_is_named(service: Podded, monkeypatch: pytest.MonkeyPat
         images.name(opened.cloud, uri, "sha256:" + "0" * 64, "v1.0.0")
 
 
-def _leaving_namespace_is_named(admin: Any) -> None:
+def _leaving_namespace_is_named(admin: Client) -> None:
     """A namespace that is being deleted takes nothing new; the message says what to wait for."""
     kept = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kept", "finalizers": ["example.com/kept"]}}
     admin.write(
