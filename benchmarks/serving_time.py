@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [
     str(ROOT / p)
-    for p in ("tests", "{{cookiecutter.project_slug}}/src", "{{cookiecutter.project_slug}}/starters/pricing/src")
+    for p in ("src", "tests", "{{cookiecutter.project_slug}}/src", "{{cookiecutter.project_slug}}/starters/pricing/src")
 ]
 
 import joblib  # type: ignore[import-untyped]
