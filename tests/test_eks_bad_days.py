@@ -20,7 +20,7 @@ from ml_delivery.containers import images
 from ml_delivery.errors import CloudError, LockHeld, PipelineError, Refused
 from ml_delivery.records import Traffic
 from ml_delivery.release import front, plan
-from ml_delivery.targets.eks import access, route
+from ml_delivery.targets.eks import access, cluster, route
 from ml_delivery.targets.eks.client import Client, Rejected, open_client
 from ml_delivery.targets.eks.names import Paths
 from ml_delivery.targets.eks.route import OneService, Route
@@ -239,6 +239,8 @@ def test_what_is_missing_is_named(service: Podded, monkeypatch: pytest.MonkeyPat
     opened, admin = service.open(), service.client
     with pytest.raises(CloudError, match="there is no EKS cluster nowhere"):
         open_client(opened.cloud, "nowhere", "--branch main")
+    with pytest.raises(CloudError, match="the emulator has one cluster, services"):
+        cluster.ensure(opened.cloud, "nowhere", opened.foundation.outputs["Repository"])
     admin._endpoint, endpoint = urlsplit("https://127.0.0.1:1"), admin._endpoint
     admin._connection = None
     with pytest.raises(CloudError, match=r"at 127\.0\.0\.1:1 does not answer"):

@@ -5,6 +5,6 @@ get_metric_data   GetMetricData answers with metric math
 metric_math       queries and expressions, computed from the stored data points
 metrics_insights  queries of Metrics Insights
 embedded_metrics  metrics that log lines declare (EMF)
-filter_log_events FilterLogEvents by the streams' names, page after page
+log_events        FilterLogEvents by the streams' names, page after page
 logs_insights     queries of Logs Insights
 """

@@ -55,7 +55,7 @@ def patch(home: Path, kubernetes: str) -> None:
     from embedded_aws.cloudformation import alarms as stack_alarms
     from embedded_aws.cloudformation import buckets, change_sets, resource_types
     from embedded_aws.cloudformation import kubernetes as stack_kubernetes
-    from embedded_aws.cloudwatch import alarms, embedded_metrics, filter_log_events, get_metric_data, logs_insights
+    from embedded_aws.cloudwatch import alarms, embedded_metrics, get_metric_data, log_events, logs_insights
     from embedded_aws.codebuild import api as codebuild
     from embedded_aws.iam import conditions, rights, signatures, web_identities
     from embedded_aws.kubernetes import eks
@@ -97,6 +97,6 @@ def patch(home: Path, kubernetes: str) -> None:
     call_metrics.patch()
     embedded_metrics.patch()
     get_metric_data.patch()
-    filter_log_events.patch()
+    log_events.patch()
     alarms.patch()
     logs_insights.patch()

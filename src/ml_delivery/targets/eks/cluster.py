@@ -25,7 +25,7 @@ def ensure(cloud: Cloud, cluster: str, role: str) -> None:
     """Create the emulator's cluster, unless it exists, and wait until it is active.
 
     Raises:
-        CloudError: this machine has no way to one.
+        CloudError: this machine has no way to one, or the emulator has one of another name.
         Unsettled: it failed to start; the message has the reason.
     """
     eks: Any = cloud.client("eks")
@@ -38,6 +38,9 @@ def ensure(cloud: Cloud, cluster: str, role: str) -> None:
             try:
                 eks.create_cluster(name=cluster, roleArn=role, resourcesVpcConfig={})
             except Exception as refusal:  # likewise
+                if code_of(refusal) == "ResourceLimitExceededException":
+                    other = "set function.cluster to that in pipeline.toml, or invoke cloud.reset, which deletes it and all else"
+                    raise CloudError(str(refusal), next=f"{other}; then run this again") from refusal
                 if code_of(refusal) != "InvalidRequestException":
                     raise
                 raise CloudError(str(refusal), next=f"{WAYS}; then run this again") from refusal
