@@ -85,7 +85,7 @@ def _secrets_stay_in_the_log(service: Tiny, monkeypatch: pytest.MonkeyPatch) -> 
     says = podded.fault(service, "exits")
     with monkeypatch.context() as patched:
         patched.setattr(foreign, "learn", lambda context: False)
-        with pytest.raises(Refused, match="may contain a secret; see invoke logs") as refusal:
+        with pytest.raises(Refused, match=r"ValueError: \(not shown, since it may contain a secret") as refusal:
             service.deploy()
     assert says not in str(refusal.value)
     podded.repair(service, "exits")

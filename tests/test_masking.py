@@ -190,6 +190,7 @@ def test_what_a_service_wrote_is_masked_and_then_cut(tiny: Tiny) -> None:
     secret = "0123456789abcdef" * 2
     hidden = foreign.shown(delivery, f"Unhandled: KeyError: {secret}")
     assert hidden.startswith("Unhandled: KeyError: (not shown")
+    assert foreign.shown(delivery, f"starting | ValueError: {secret} | ends").startswith("ValueError: (not shown")
     assert foreign.shown(delivery, secret).startswith("(not shown")
     assert foreign.shown(delivery, f"not an HTTP response: {secret}").startswith("(not shown")
     assert foreign.named(delivery, 7) == "7"

@@ -48,7 +48,7 @@ def shown(context: Context, text: str, limit: int = LIMIT) -> str:
     if learn(context):
         clean = masking.masked(text)
         return clean if len(clean) <= limit else f"{clean[:limit]}…"
-    kind = TYPE.match(text)
+    kind = next(filter(None, map(TYPE.match, text.split(" | "))), None)  # the lines of a log are joined so
     where = f"invoke logs --branch {context.environment.branch}{context.where}"
     return f"{f'{kind.group()}: ' if kind else ''}(not shown, since it may contain a secret; see {where})"
 
