@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +19,7 @@ from tiny import TEMPLATE
 from ml_delivery.targets import eks, sagemaker
 from ml_delivery.targets.sagemaker import costs, settings
 from ml_delivery.targets.sagemaker.endpoint import State, Variant
-from ml_delivery.targets.sagemaker.names import LIVE, Names, number_of
+from ml_delivery.targets.sagemaker.names import LIVE, OWNER, Names, number_of
 from ml_delivery.targets.sagemaker.settings import SagemakerSettings
 from ml_delivery.targets.sagemaker.variants import shares_of
 
@@ -63,7 +64,7 @@ def test_variables_that_sagemaker_refuses_are_named() -> None:
 
 
 def split(*variants: Variant, live: bool = True, **more: Any) -> State:
-    tags = {LIVE: "release 1"} if live else {}
+    tags = {OWNER: "price-walk", **({LIVE: "release 1"} if live else {})}
     return State("arn", "InService", "c", variants={one.name: one for one in variants}, tags=tags, **more)
 
 
@@ -76,6 +77,14 @@ def test_traffic_is_what_has_a_weight() -> None:
     assert shares_of(split(old, live=False)) is None
     assert shares_of(split(none)) is None
     assert shares_of(None) is None
+
+
+def test_an_endpoint_that_lost_its_tags_serves() -> None:
+    """Only if all of its variants are releases; another's endpoint of this name is none of this pipeline's."""
+    old, other = Variant("r9", 100, 1), Variant("theirs", 100, 1)
+    for variants, deployed in (([old], "r9"), ([old, other], None), ([], None)):
+        found = shares_of(replace(split(*variants), tags={}))
+        assert (found.deployed if found else None) == deployed
 
 
 def test_revision_changes_with_whatever_changes_the_split() -> None:
