@@ -126,7 +126,7 @@ def test_refusal_of_the_gate_is_reported(service: Training, monkeypatch: pytest.
     with as_aws(service, monkeypatch), slack() as server, monkeypatch.context() as patched:
         patched.setattr(Tiny, "environment", {**tiny.environment, "SLACK_WEBHOOK_URL": server.url})
         printed = tiny.invoke(*RUN, code=1)
-    assert "✗ the gate refused: ✗ refused: 0.5 is worse than 0.4" in printed
+    assert "✗ the gate refused: 0.5 is worse than 0.4" in printed
     assert "register" not in printed
     lines = server.got[0].splitlines()
     assert lines[0] == "✗ pipeline of jobs-pipeline in production failed"

@@ -142,6 +142,7 @@ def _failure(arn: str, status: str, found: list[dict[str, Any]], evaluation: Map
     if evaluation.get("verdict") == definition.REFUSED:
         printed = [str(text) for text in evaluation["printed"]]
         reason = next((text for text in reversed(printed) if text.strip()), "it gave no reason")
+        reason = reason.strip().removeprefix("✗ ").removeprefix("refused: ")
         return GateRefused(f"the gate refused: {reason}", printed, next="change what it names, then run this again")
     if status == "Stopped":
         what = f"the execution {name} was stopped, not by this command: in the console, or by another command"
