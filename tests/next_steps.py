@@ -53,7 +53,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "scanning.py _cli": (SNYK, OUTSIDE),
     "scanning.py _snyk_code": (SNYK,),
     "scanning.py _snyk_test": (SNYK, SNYK),
-    "tasks/console.py output": ("elsewhere: test_masking.py::test_files_of_a_workflow_that_is_not_there",),
+    "tasks/console.py _append": ("elsewhere: test_masking.py::test_files_of_a_workflow_that_is_not_there",),
     "tasks/reports.py _query": (
         "elsewhere: test_tasks.py::test_query_that_does_not_exist_is_one_fault",
         "not here: a target without a log in CloudWatch is the user's own",
@@ -271,7 +271,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "targets/lambda_function/function.py Convergence._require_same_package": (CHANGE,),
     "targets/lambda_function/function.py _settled": (AWS,),
     "targets/sagemaker/__init__.py Sagemaker.account_checks.endpoint": (AWS,),
-    "targets/sagemaker/deployer.py SagemakerDeployer._require_own": (
+    "targets/sagemaker/endpoint.py Endpoint.require_own": (
         "elsewhere: test_sagemaker_target.py::_lost_tags_are_named",
         "elsewhere: test_sagemaker_target.py::_changes_by_hand_are_noticed",
     ),

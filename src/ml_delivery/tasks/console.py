@@ -234,14 +234,10 @@ def summary(text: str) -> None:
 
     https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#adding-a-job-summary
     """
-    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-        try:
-            page = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed below
-        except OSError as error:
-            warn(f"GITHUB_STEP_SUMMARY can't be written: {error}")
-            return
-        with page:
-            page.write("\n" + "\n".join(f"    {line}" for line in clean(text).splitlines()) + "\n\n")
+    try:
+        _append("GITHUB_STEP_SUMMARY", "\n" + "\n".join(f"    {line}" for line in clean(text).splitlines()) + "\n\n")
+    except SetupError as error:
+        warn(error.message)
 
 
 def output(**values: str) -> None:
@@ -250,15 +246,18 @@ def output(**values: str) -> None:
     Raises:
         SetupError: the file can't be written, without which later steps would run on nothing.
     """
-    if path := os.environ.get("GITHUB_OUTPUT"):
+    _append("GITHUB_OUTPUT", "".join(f"{name}={' '.join(value.split())}\n" for name, value in values.items()))
+
+
+def _append(variable: str, text: str) -> None:
+    """Add text to the file that a variable of GitHub's runner names, if it is set."""
+    if path := os.environ.get(variable):
         try:
             with open(path, "a", encoding="utf-8") as file:
-                file.writelines(f"{name}={' '.join(value.split())}\n" for name, value in values.items())
+                file.write(text)
         except OSError as error:
-            raise SetupError(
-                f"GITHUB_OUTPUT can't be written: {error}",
-                next="outside a workflow: unset GITHUB_OUTPUT; then run this again",
-            ) from error
+            again = f"outside a workflow: unset {variable}; then run this again"
+            raise SetupError(f"{variable} can't be written: {error}", next=again) from error
 
 
 def megabytes(size: int) -> str:

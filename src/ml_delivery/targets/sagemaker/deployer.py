@@ -14,7 +14,7 @@ from ml_delivery.target import Deployer
 from ml_delivery.targets.sagemaker import calls, costs, reasons, settings, variant_metrics
 from ml_delivery.targets.sagemaker.endpoint import FAILED, UPDATE_SECONDS, Busy, Endpoint, State
 from ml_delivery.targets.sagemaker.models import Models
-from ml_delivery.targets.sagemaker.names import LIVE, OWNER, Names, number_of
+from ml_delivery.targets.sagemaker.names import Names, number_of
 from ml_delivery.targets.sagemaker.variants import Variants, shares_of
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class SagemakerDeployer(Deployer):
         deployed, live, own = f"r{release.number}", self.live(), release.settings
         kept = {name: value for name, value in (live.variables if live else {}).items() if name not in dropped}
         with self.context.cloud.faults():
-            self._require_own()
+            self.endpoint.require_own()
             self.models.create(release, deployed, kept | release.environment, str(own["ping"]))
             state = self.endpoint.settle()
             if state is not None and state.status == FAILED:  # it can't be updated, and serves nothing
@@ -228,7 +228,7 @@ class SagemakerDeployer(Deployer):
 
     def idle(self) -> Idle:
         with self.context.cloud.faults():
-            self._require_own()
+            self.endpoint.require_own()
             state = self.endpoint.read()
             models = [f"the model {self.names.model(variant)}" for variant in self.models.all()]
             if state is None:
@@ -243,31 +243,12 @@ class SagemakerDeployer(Deployer):
 
     def retire(self) -> None:
         with self.context.cloud.faults():
-            self._require_own()
+            self.endpoint.require_own()
             self.endpoint.delete()  # first, since it is what costs
             self.endpoint.sweep()
             self.models.clear()  # last, since ``idle`` names them as long as something is left
 
     # -- parts
-
-    def _require_own(self) -> None:
-        """Check that the endpoint, if there is one, is this pipeline's.
-
-        Raises:
-            Refused: it is not.
-        """
-        state, name = self.endpoint.read(), self.names.endpoint
-        if state is not None and state.untagged:
-            lost = f"Key={OWNER},Value={self._service} Key={LIVE},Value=restored"
-            raise Refused(
-                f"the endpoint {name} has lost the tags by which this pipeline knows it; something else removed them",
-                next=f"aws sagemaker add-tags --resource-arn {state.arn} --tags {lost}",
-            )
-        if state is not None and state.tags.get(OWNER) != self._service:
-            raise Refused(
-                f"there is an endpoint {name} that was not deployed by this pipeline",
-                next=f"aws sagemaker delete-endpoint --endpoint-name {name}, if it is not needed; then run this again",
-            )
 
     def _reweigh(self, state: State, wanted: Traffic) -> None:
         """Split traffic as ``wanted``, and read back that it is so.

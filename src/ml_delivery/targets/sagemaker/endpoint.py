@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ml_delivery.cloud import code_of
-from ml_delivery.errors import CloudError
+from ml_delivery.errors import CloudError, Refused
 from ml_delivery.targets.sagemaker.models import missing, tags_of
 from ml_delivery.targets.sagemaker.names import LIVE, OWNER, Names, number_of
 from ml_delivery.waiting import wait
@@ -124,6 +124,25 @@ class Endpoint:
             tags=marks,
             changed=str(found["LastModifiedTime"]),
         )
+
+    def require_own(self) -> None:
+        """Check that the endpoint, if there is one, is this pipeline's.
+
+        Raises:
+            Refused: it is not, or has lost its tags.
+        """
+        state, name = self.read(), self._names.endpoint
+        if state is not None and state.untagged:
+            lost = f"Key={OWNER},Value={self._service} Key={LIVE},Value=restored"
+            raise Refused(
+                f"the endpoint {name} has lost the tags by which this pipeline knows it; something else removed them",
+                next=f"aws sagemaker add-tags --resource-arn {state.arn} --tags {lost}",
+            )
+        if state is not None and state.tags.get(OWNER) != self._service:
+            raise Refused(
+                f"there is an endpoint {name} that was not deployed by this pipeline",
+                next=f"aws sagemaker delete-endpoint --endpoint-name {name}, if it is not needed; then run this again",
+            )
 
     def settle(self, seconds: float = UPDATE_SECONDS) -> State | None:
         """What it is once it is not being changed; None if it does not exist.
