@@ -16,7 +16,10 @@ from bake import bake, start
 from test_bake import run
 from tiny import TEMPLATE
 
+from ml_delivery.waiting import wait
+
 SECTION = (TEMPLATE / "README.md").read_text().partition("## Call it, serve it\n")[2].partition("\n## ")[0]
+UNDER_WAY = {"invoke serve": r"http://127\.0\.0\.1:8000", "invoke logs --follow": r'"path": ?"/version"'}
 COMMANDS = re.findall(r"^\$ (.*?)(?: {2,}# (.*))?$", SECTION, re.M)
 
 
@@ -37,20 +40,21 @@ def test_blank_is_called_served_and_looked_into(tmp_path: Path) -> None:
         "shell": True,
     }
     printed: dict[str, str] = {}
-    running = []
+    running: list[subprocess.Popen[str]] = []
     try:
         for command, about in COMMANDS:
             if about.endswith("until Ctrl-C"):
-                process = subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0, **typing)  # type: ignore[call-overload]
-                running.append((command, process))
-                printed[command] = process.stdout.readline()  # it is under way
+                shown = tmp_path / f"{len(running)}.out"
+                with shown.open("w") as out:
+                    running.append(subprocess.Popen(command, stdout=out, process_group=0, **typing))  # type: ignore[call-overload]
+                wait(lambda: re.search(UNDER_WAY[command], shown.read_text()), what=command, seconds=60)  # noqa: B023
             else:
                 done = subprocess.run(command, capture_output=True, check=False, **typing)  # type: ignore[call-overload]
                 assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
                 printed[command] = done.stdout
-        for command, process in running:
+        for process in running:
             os.killpg(process.pid, signal.SIGINT)
-            printed[command] += process.communicate(timeout=60)[0]
+            process.wait(60)
         shipped = printed["invoke ship"].splitlines()
         address = shipped[-1].removeprefix("address: ")
         with urllib.request.urlopen(f"{address}v1/predict?kilometres=10", timeout=60) as answer:
@@ -64,9 +68,8 @@ def test_blank_is_called_served_and_looked_into(tmp_path: Path) -> None:
             == live["model"]
             == local["model"]
         )
-        assert re.search(r'"path": ?"/version"', printed["invoke logs --follow"])
     finally:
-        for _, process in running:
+        for process in running:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
         run(made, "invoke", "cloud.down")
