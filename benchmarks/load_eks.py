@@ -26,6 +26,7 @@ from steady import deploys, kills
 from tiny import Tiny
 
 from ml_delivery import emulator
+from ml_delivery.waiting import wait
 
 SHIFT = r"PATCH .*/httproutes/live"
 DOWN = 20.0
@@ -52,6 +53,10 @@ def cluster_seconds(service: Podded) -> float:
         time.sleep(0.05)  # how exactly it is measured
     took = time.monotonic() - began
     client.delete(service.paths.deployments(name))
+    wait(
+        lambda: not client.items(service.paths.pods(name)) or None,
+        what="the end of its pod, which the deploy is not to pay for",
+    )
     return took
 
 
@@ -91,9 +96,8 @@ def main() -> int:
             service = Podded(tiny, cpu=300, drain=2)
             service.deploy(NOTE="first")
             callers = Callers(service)
-            bare = [cluster_seconds(service) for _ in range(2)]
-            took, back = deploys(service, bad="raises")
-            bare += [cluster_seconds(service) for _ in range(2)]
+            bare: list[float] = []
+            took, back = deploys(service, "raises", before=lambda: bare.append(cluster_seconds(service)))
             if asked.kills:
                 struck = kills(service, lambda: [*service.problems(), *service.orphans()])
                 print(f"killed after each of {struck} writes, and continued")
@@ -105,13 +109,14 @@ def main() -> int:
     print(f"{met.requests} requests, {met.failed} failed; {problems or 'all in order'}")
     for failure in met.failures[:10]:
         print(f"✗ {failure}")
-    own, middle = statistics.median(bare), statistics.median(took)
+    ratio = sum(took) / sum(bare)
     print(
-        f"a bare Deployment {min(bare):.1f} to {max(bare):.1f} s, median {own:.1f} s; "
-        f"deploys {min(took):.1f} to {max(took):.1f} s, median {middle:.1f} s: {middle / own:.2f} ×"
+        f"{len(bare)} bare Deployments {min(bare):.1f} to {max(bare):.1f} s, median {statistics.median(bare):.1f} s; each "
+        f"with a deploy after it, {min(took):.1f} to {max(took):.1f} s, median {statistics.median(took):.1f} s: "
+        f"{ratio:.2f} × in all"
     )
     print(f"rollbacks to a resting release: {', '.join(f'{seconds:.1f}' for seconds in back)} s")
-    kept = not met.failed and not problems and middle <= 1.5 * own and max(back) <= 10
+    kept = not met.failed and not problems and ratio <= 1.5 and max(back) <= 10
     print(f"promise: none fails, 1.5 × the cluster's own time, a rollback within 10 s: {'kept' if kept else 'MISSED'}")
     return 0 if kept else 1
 
