@@ -51,24 +51,19 @@ class Steady(Users):
         return Met(sum(requests), len(failures), failures)
 
 
-def deploys(service: Service, bad: str, before: Callable[[], object] = bool) -> tuple[list[float], list[float]]:
-    """Deploys, one of them broken by the variable BAD, and rollbacks; how long those took that were verified.
-
-    ``before`` is called before each that will be verified.
-    """
+def deploys(service: Service, bad: str) -> tuple[list[float], list[float]]:
+    """Deploys, one of them broken by the variable BAD, and rollbacks; how long those took that were verified."""
     took: list[float] = []
     back: list[float] = []
     for number in range(1, DEPLOYS + 1):
+        began = time.monotonic()
         if number == BROKEN:
-            began = time.monotonic()
             try:
                 service.deploy(NOTE=str(number), BAD=bad)
             except Refused as refusal:
                 print(f"refused within {time.monotonic() - began:.1f} s: {refusal.message[:100]}…")
                 continue
             raise AssertionError("a broken release was verified")
-        before()
-        began = time.monotonic()
         service.deploy(NOTE=str(number))
         took.append(time.monotonic() - began)
         if number % BACK == 0:

@@ -113,11 +113,11 @@ class EksDeployer(Deployer):
             replicas,
         )
         there = self._apply(self._paths.deployments(deployed), wanted)  # what was edited since is a conflict
-        self._own(there, release.settings)
-        self.routing.warm(deployed)
         least = self._least(release.settings, live.deployed if live else "")
         if replicas < least:
-            self.client.scale(self._paths.deployments(deployed), least)
+            self.client.scale(self._paths.deployments(deployed), least)  # first, so that its pods start meanwhile
+        self._own(there, release.settings)
+        self.routing.warm(deployed)
         self._pods(deployed).wait(least)
         return deployed
 

@@ -59,15 +59,15 @@ class Pods:
             Refused: they can't become so; the message has the cluster's reason.
             Unsettled: it timed out.
         """
-        began, pause = time.monotonic(), 0.1
+        began, pause = time.monotonic(), 0.05
         limit = self._node_seconds + 2 * self._start + 60
-        while not self.available(replicas):
-            if changed := self._changed(replicas):
+        while not _available(there := self._deployment(), replicas):
+            if changed := _changed(there, replicas):
                 raise Refused(
                     f"{self.deployed} {changed}, not by this deploy",
                     next=f"end what changes it, then invoke deploy {self._client.where}",
                 )
-            if why := self.reason(time.monotonic() - began):
+            if why := self._reason(there, time.monotonic() - began):
                 raise Refused(
                     f"{self.deployed} does not start: {self._told(why)}",
                     next=f"fix what it names, then invoke deploy {self._client.where}",
@@ -78,70 +78,22 @@ class Pods:
                     next=f"kubectl describe pods --namespace {self._paths.namespace}, then run this again",
                 )
             time.sleep(pause)
-            pause = min(pause * 1.2, 1.0)
-
-    def available(self, replicas: int) -> bool:
-        """Whether at least this many pods are ready."""
-        found = self._client.get(self._paths.deployments(self.deployed)) or {}
-        status = found.get("status", {})
-        seen = status.get("observedGeneration", 0) >= found.get("metadata", {}).get("generation", 0)
-        return seen and int(status.get("availableReplicas") or 0) >= replicas
-
-    def _changed(self, replicas: int) -> str:
-        """What something else did to the Deployment, so that it can't get this many pods; empty for nothing."""
-        found = self._client.get(self._paths.deployments(self.deployed))
-        if found is None:
-            return "was removed"
-        scaled = int(found["spec"].get("replicas", 0))
-        return f"was scaled to {scaled} of {replicas} pods" if scaled < replicas else ""
-
-    def reason(self, waited: float = 0.0) -> Reason | None:
-        """Why the pods can't become ready, after they were ``waited`` for; None while nothing is known to be wrong."""
-        found = self._client.get(self._paths.deployments(self.deployed)) or {}
-        if why := reasons.of_deployment(found):
-            return why
-        for pod in self.current():
-            if why := reasons.of_pod(pod):
-                return why
-            unplaced = reasons.waits_for_node(pod)
-            if unplaced and waited >= self._node_seconds and not self._leaving():
-                return reasons.Reason(f"no node has room for it: {unplaced}")
-            self._pull = reasons.pull(pod) or self._pull
-            if self._ask(pod) > self._start:
-                return reasons.Reason(
-                    f"it is not ready after {self._start} s (function.start)", pod["metadata"]["name"]
-                )
-        return None
+            pause = min(pause * 1.05, 1.0)
 
     def one(self) -> str:
         """The API's path of a pod that is ready; empty for none."""
-        ready = [pod["metadata"]["name"] for pod in self.current() if _ready(pod)]
+        ready = [pod["metadata"]["name"] for pod in self._current() if _ready(pod)]
         return self._paths.core("pods", ready[0]) if ready else ""
-
-    def _leaving(self) -> bool:
-        """Whether pods of this environment are still stopping, which then make room for others."""
-        return any("deletionTimestamp" in pod["metadata"] for pod in self._client.items(self._paths.core("pods")))
 
     def why(self) -> str:
         """The reason with the last lines of the process, in one sentence; empty while nothing is known to be wrong."""
-        found = self.reason(self._node_seconds)
+        found = self._reason(self._deployment(), self._node_seconds)
         return self._told(found) if found else ""
-
-    def current(self) -> list[Tree]:
-        """The pods of what is deployed now that are not being deleted."""
-        found = self._client.get(self._paths.deployments(self.deployed))
-        content = found["metadata"].get("annotations", {}).get(CONTENT, "") if found else ""
-        pods = self._client.items(self._paths.pods(self.deployed))
-        return [
-            pod
-            for pod in pods
-            if pod["metadata"]["labels"].get(CONTENT) == content and not pod["metadata"].get("deletionTimestamp")
-        ]
 
     def numbers(self) -> Numbers:
         """What the pods measured of users' requests since they started, restarts counted as errors."""
         total, restarts = prometheus.Measured(), 0
-        for pod in self.current():
+        for pod in self._current():
             restarts += sum(int(one.get("restartCount", 0)) for one in pod["status"].get("containerStatuses", []))
             reply = self._get(pod, METRICS_PORT, "/metrics", 5)
             if reply.status == 200:
@@ -162,7 +114,7 @@ class Pods:
         """
         at = quote(datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
         lines = []
-        for pod in self.current():
+        for pod in self._current():
             name = pod["metadata"]["name"]
             path = f"{self._paths.core('pods', name)}/log?timestamps=true&sinceTime={at}"
             reply = self._client.send("GET", path)
@@ -172,7 +124,46 @@ class Pods:
                 lines += reply.body.decode("utf-8", "replace").splitlines()
         return (_line(*line.split(" ", 1)) for line in sorted(lines) if " " in line)
 
+    # -- the cluster's objects
+
+    def _deployment(self) -> Tree:
+        """The Deployment as it is now; empty if there is none."""
+        return self._client.get(self._paths.deployments(self.deployed)) or {}
+
+    def _current(self) -> list[Tree]:
+        return self._of(self._deployment())
+
+    def _of(self, there: Tree) -> list[Tree]:
+        """The pods of what this Deployment deploys now that are not being deleted."""
+        content = there.get("metadata", {}).get("annotations", {}).get(CONTENT, "")
+        return [
+            pod
+            for pod in self._client.items(self._paths.pods(self.deployed))
+            if pod["metadata"]["labels"].get(CONTENT) == content and not pod["metadata"].get("deletionTimestamp")
+        ]
+
+    def _leaving(self) -> bool:
+        """Whether pods of this environment are still stopping, which then make room for others."""
+        return any("deletionTimestamp" in pod["metadata"] for pod in self._client.items(self._paths.core("pods")))
+
     # -- why
+
+    def _reason(self, there: Tree, waited: float) -> Reason | None:
+        """Why its pods can't become ready, after they were ``waited`` for; None while nothing is known to be wrong."""
+        if why := reasons.of_deployment(there):
+            return why
+        for pod in self._of(there):
+            if why := reasons.of_pod(pod):
+                return why
+            unplaced = reasons.waits_for_node(pod)
+            if unplaced and waited >= self._node_seconds and not self._leaving():
+                return reasons.Reason(f"no node has room for it: {unplaced}")
+            self._pull = reasons.pull(pod) or self._pull
+            if self._ask(pod) > self._start:
+                return reasons.Reason(
+                    f"it is not ready after {self._start} s (function.start)", pod["metadata"]["name"]
+                )
+        return None
 
     def _told(self, why: Reason) -> str:
         """The reason with the last lines of the process, and what it last answered."""
@@ -213,6 +204,21 @@ class Pods:
         place = self._paths.core("pods", pod["metadata"]["name"])
         proxied = f"{place}:{port}/proxy"
         return forward.send(self._client, proxied, lambda: place, port, path, seconds=seconds, patience=0)
+
+
+def _available(there: Tree, replicas: int) -> bool:
+    """Whether at least this many pods of the Deployment are ready."""
+    status = there.get("status", {})
+    seen = status.get("observedGeneration", 0) >= there.get("metadata", {}).get("generation", 0)
+    return bool(there) and seen and int(status.get("availableReplicas") or 0) >= replicas
+
+
+def _changed(there: Tree, replicas: int) -> str:
+    """What something else did to the Deployment, so that it can't get this many pods; empty for nothing."""
+    if not there:
+        return "was removed"
+    scaled = int(there["spec"].get("replicas", 0))
+    return f"was scaled to {scaled} of {replicas} pods" if scaled < replicas else ""
 
 
 def _ready(pod: Tree) -> bool:
