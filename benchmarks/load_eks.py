@@ -1,8 +1,8 @@
 """Users at 100 requests a second through the Gateway of a cluster, during ten deploys, one of them broken, and three rollbacks.
 
 Promises: no request fails; from a pushed image to verified takes at most 1.5 × what the cluster itself needs for that very
-release, from when its pod exists until it is ready (the median of all); a rollback to a resting release takes at most 10 s. ``--kills`` also kills a deploy after each of its writes, and goes on; ``--down`` keeps the
-API server down for 20 s in mid-shift.
+release, from when its pod exists until it is ready (the median of all); a rollback to a resting release takes at most 10 s.
+``--kills`` also kills a deploy after each of its writes, and goes on; ``--down`` keeps the API server down for 20 s in mid-shift.
 Run it with ``tests/engine.sh tests/cluster.sh .venv/bin/nox -s bench -- benchmarks/load_eks.py``.
 """
 
@@ -49,7 +49,8 @@ class Pods(threading.Thread):
                 name, release = pod["metadata"]["name"], pod["metadata"]["labels"]["app.kubernetes.io/instance"]
                 if name not in self._before and release not in self._took:
                     began = since.setdefault(name, time.monotonic())
-                    if any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"]["conditions"]):
+                    states = {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
+                    if states.get("Ready") == "True":
                         self._took[release] = time.monotonic() - began
 
     def stop(self) -> list[float]:
