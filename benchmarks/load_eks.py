@@ -23,10 +23,11 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 from faults import conflict, faults
 from podding import Callers, Podded
-from steady import deploys, kills
+from steady import DEPLOYS, deploys, kills
 from tiny import Tiny
 
 from ml_delivery import emulator
+from ml_delivery.records import FAILED
 
 SHIFT = r"PATCH .*/httproutes/live"
 DOWN = 20.0
@@ -53,11 +54,11 @@ class Pods(threading.Thread):
                     if states.get("Ready") == "True":
                         self._took[release] = time.monotonic() - began
 
-    def stop(self) -> list[float]:
-        """The seconds of each release that became ready, in the order in which they were deployed."""
+    def stop(self) -> dict[str, float]:
+        """The seconds of each deployed version whose pod became ready."""
         self._ended.set()
         self.join()
-        return list(self._took.values())
+        return self._took
 
     def _listed(self) -> list[dict[str, Any]]:
         return self._client.items(self._path)
@@ -101,7 +102,9 @@ def main() -> int:
             callers = Callers(service)
             pods = Pods(service)
             took, back = deploys(service, bad="raises")
-            alone = pods.stop()
+            seen, ledger = pods.stop(), service.open().ledger
+            verified = [one for one in map(ledger.find, range(2, DEPLOYS + 2)) if one and one.state != FAILED]
+            alone = [seen[one.deployed] for one in verified]
             if asked.kills:
                 struck = kills(service, lambda: [*service.problems(), *service.orphans()])
                 print(f"killed after each of {struck} writes, and continued")
