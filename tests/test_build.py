@@ -47,6 +47,12 @@ from ml_delivery import config
 from ml_delivery.artifact import build
 print(build.build(config.load(pathlib.Path(sys.argv[1]))).digest)
 """
+LOADED = """\
+import atexit, sys
+from invoke.main import program
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+program.run(["invoke", "build"])
+"""
 
 
 @pytest.fixture
@@ -275,3 +281,19 @@ def test_what_is_over_the_direct_limit_is_said(
     said = capsys.readouterr().err
     assert "over 50 MB zipped: Lambda accepts it only from S3, which push uses; the largest packages are " in said
     assert " MB" in said
+
+
+def test_a_build_loads_nothing_of_releases_or_of_aws(small: Tiny) -> None:
+    """A module that only other commands need makes every build slower."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED],
+        cwd=small.root,
+        env=small.environment,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    loaded = done.stderr.split()
+    assert "ml_delivery.artifact.build" in loaded
+    others = ("botocore", "ml_delivery.records.releases", "ml_delivery.records.experiments", "ml_delivery.release.")
+    assert [name for name in loaded if name.startswith(others)] == []

@@ -7,6 +7,7 @@ context      one environment, opened
 experiments  an A/B of two releases
 releases     releases, and what a target reports about them
 artifacts    what is built, and from what
+variables    the variables that each release adds
 """
 
 from importlib import import_module
@@ -28,6 +29,7 @@ from ml_delivery.records.artifacts import (
     Unimported,
 )
 from ml_delivery.records.context import Context, Foundation
+from ml_delivery.records.variables import DIGEST_VARIABLE, RELEASE_VARIABLE
 
 if TYPE_CHECKING:
     from ml_delivery.records.experiments import (
@@ -43,9 +45,7 @@ if TYPE_CHECKING:
         Verdict,
     )
     from ml_delivery.records.releases import (
-        DIGEST_VARIABLE,
         FAILED,
-        RELEASE_VARIABLE,
         RETIRED,
         ROLLED_BACK,
         STAGED,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ml_delivery.records.variables import DIGEST_VARIABLE, RELEASE_VARIABLE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ml_delivery.records.artifacts import Artifact
 
 __all__ = [
-    "DIGEST_VARIABLE",
     "FAILED",
-    "RELEASE_VARIABLE",
     "RETIRED",
     "ROLLED_BACK",
     "STAGED",
@@ -33,8 +33,6 @@ __all__ = [
 ]
 
 STAGED, VERIFIED, FAILED, ROLLED_BACK, RETIRED = "staged", "verified", "failed", "rolled-back", "retired"
-# The variables that a deploy adds by itself: the release's number and its artifact's digest, which the service returns at /version.
-RELEASE_VARIABLE, DIGEST_VARIABLE = "RELEASE_NUMBER", "RELEASE_DIGEST"
 # A target's own settings, with its own names, such as memory, timeout and runtime.
 Settings = dict[str, str | int]
 

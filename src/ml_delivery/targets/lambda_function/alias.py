@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ml_delivery import records
 from ml_delivery.cloud import code_of
 from ml_delivery.errors import Moved
-from ml_delivery.records import Traffic
+
+if TYPE_CHECKING:
+    from ml_delivery.records import Traffic
 
 __all__ = ["ALIAS", "CHANGED", "GONE", "shift", "traffic"]
 
@@ -25,7 +28,7 @@ def traffic(client: Any, function: str) -> Traffic | None:
         raise
     weights = alias.get("RoutingConfig", {}).get("AdditionalVersionWeights", {})
     percents = {version: round(weight * 100) for version, weight in weights.items()}
-    return Traffic(alias["FunctionVersion"], percents, alias["RevisionId"])
+    return records.Traffic(alias["FunctionVersion"], percents, alias["RevisionId"])
 
 
 def shift(client: Any, function: str, wanted: Traffic | None, seen: Traffic | None, note: str) -> None:
