@@ -252,6 +252,10 @@ def test_what_is_missing_is_named(service: Podded, monkeypatch: pytest.MonkeyPat
     _leaving_namespace_is_named(admin)
     with pytest.raises(Refused, match="the namespace default has no Gateway service"):
         Route(admin, "default").require()
+    elsewhere = replace(opened.environment, name="elsewhere")
+    with pytest.raises(PipelineError, match="services lacks the Gateway service of bad-days-elsewhere") as lack:
+        access.checks(opened.config, elsewhere, opened.cloud)["gateway"]()
+    assert lack.value.next == "invoke bootstrap --branch main"
     gateway = Paths("default").group("gateway.networking.k8s.io/v1", "gateways")
     admin.write("POST", gateway, {**access._gateway("of-nothing"), "apiVersion": "gateway.networking.k8s.io/v1"})
     monkeypatch.setattr(route, "GATEWAY_SECONDS", 0.5)

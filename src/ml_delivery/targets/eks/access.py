@@ -162,11 +162,16 @@ def checks(config: Config, environment: Environment, cloud: Cloud) -> dict[str, 
         client = open_client(cloud, own.cluster, where)
         if not client.get(GATEWAYS):
             return {"kind": "none, so each deploy shifts all traffic at once"}
-        found = client.get(Paths(name).group("gateway.networking.k8s.io/v1", "gateways", GATEWAY)) or {}
+        found = client.get(Paths(name).group("gateway.networking.k8s.io/v1", "gateways", GATEWAY))
+        if found is None:
+            raise PipelineError(
+                f"{own.cluster} lacks the Gateway {GATEWAY} of {name}", next=f"invoke bootstrap {where}"
+            )
         conditions = found.get("status", {}).get("conditions", [])
         if not any(one["type"] == "Programmed" and one["status"] == "True" for one in conditions):
             why = (
-                "; ".join(f"{one['type']}: {one.get('message', '')}" for one in conditions) or "no controller reported"
+                "; ".join(f"{one['type']}: {one.get('message', '')}" for one in conditions)
+                or "no controller reported a status"
             )
             raise PipelineError(
                 f"the Gateway of {name} is not programmed: {why}",
