@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import os
 import signal
 import stat
@@ -134,6 +136,14 @@ def test_save_stands_still_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (state, saved.read_text()) == (["after"], "before")
     monkeypatch.setattr(saving, "LONGEST", 0.1)
     saving.in_a_copy(lambda: time.sleep(60))
+
+
+def test_quick_dump_is_that_of_json() -> None:
+    """Options and values that only ``default`` can write, too."""
+    content, quick, slow = {"é": [1.5, None, True], "set": {2}}, io.StringIO(), io.StringIO()
+    saving.dump(content, quick, default=sorted)
+    json.dump(content, slow, default=sorted)
+    assert quick.getvalue() == slow.getvalue()
 
 
 def test_update_that_was_under_way_is_done_after_a_restart(alone: Path) -> None:

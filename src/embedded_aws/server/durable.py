@@ -3,7 +3,7 @@
 AWS loses nothing that it has acknowledged. Objects in S3 are files at once, but the rest is saved in the background
 (``saving``), so that a server that was killed came back with a ledger in S3 that was ahead of Lambda: it named versions that
 no longer existed, and the alias had the weights of an earlier step. So the state of the services that a ledger names is
-written before the response to each request that changes it; of the others, the last second may be lost.
+written before the response to each request that changes it; of the others, the last seconds may be lost.
 """
 
 from __future__ import annotations
