@@ -250,7 +250,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "release/numbers.py numbered": ("elsewhere: test_eks.py::test_from_build_to_removal",),
     "targets/eks/access.py _class": (CLUSTER,),
     "targets/eks/cluster.py ensure": (CLUSTER, CLUSTER, CLUSTER),
-    "targets/eks/access.py checks.gateway": (CLUSTER,),
+    "targets/eks/access.py checks.gateway": (CLUSTER, CLUSTER),
     "targets/eks/versions.py require": ("elsewhere: test_eks_parts.py::test_cluster_that_is_too_old_is_named",),
     "targets/eks/access.py checks.namespace": (CLUSTER,),
     "targets/eks/client.py Client.checked": (CLUSTER,),
