@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from emulated import client, code_of, environment_of
@@ -198,6 +200,23 @@ def test_ctrl_c_during_the_start_leaves_nothing_running(alone: Path) -> None:
     process.send_signal(signal.SIGINT)
     process.wait(30)
     assert servers() == []
+    assert str(emulator.status(alone)) == "the embedded AWS does not run"
+
+
+def test_ctrl_c_while_the_process_is_made_ends_it(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process exists, and nobody knows it yet: the cancel waits until somebody does."""
+    made: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def interrupted(*words: Any, **options: Any) -> Any:
+        made.append(real(*words, **options))
+        signal.raise_signal(signal.SIGINT)
+        return made[0]
+
+    monkeypatch.setattr(process, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": interrupted}))
+    with pytest.raises(KeyboardInterrupt):
+        emulator.up(alone)
+    assert made[0].wait(30) == -signal.SIGKILL
     assert str(emulator.status(alone)) == "the embedded AWS does not run"
 
 

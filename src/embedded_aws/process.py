@@ -9,8 +9,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -87,17 +88,18 @@ def start(home: Path, python: Path, find_python: Sequence[str], port: int, kuber
         "LAMBDA_WARM_TTL_SECONDS": "60",
     }
     server = Path(__file__).parent / "__main__.py"
-    with (home / "log.txt").open("ab") as log:
-        process = subprocess.Popen(
-            [str(python), "-I", str(server)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            cwd=home,
-            start_new_session=True,  # Ctrl-C is for the command that starts it, not for the server
-        )
+    process = None
     try:
+        with (home / "log.txt").open("ab") as log, _held():
+            process = subprocess.Popen(
+                [str(python), "-I", str(server)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=home,
+                start_new_session=True,  # Ctrl-C is for the command that starts it, not for the server
+            )
         record = Record(
             pid=process.pid,
             began=_began(process.pid),
@@ -109,9 +111,28 @@ def start(home: Path, python: Path, find_python: Sequence[str], port: int, kuber
         )
         write(home / "process.json", record)
     except BaseException:  # Ctrl-C before another command could find and end it
-        process.kill()
+        if process:
+            process.kill()
         raise
     return record
+
+
+@contextmanager
+def _held() -> Iterator[None]:
+    """Hold a cancel back until the block has ended: one that comes while ``Popen`` starts a process would leave it to nobody."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python handles signals in the main thread only
+        return
+    came: list[int] = []
+    cancels = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in cancels}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def wait_until_ready(home: Path, record: Record) -> None:
