@@ -204,7 +204,7 @@ def test_ctrl_c_during_the_start_leaves_nothing_running(alone: Path) -> None:
 
 
 def test_ctrl_c_while_the_process_is_made_ends_it(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process exists, and nobody knows it yet: the cancel waits until somebody does."""
+    """A cancel that comes before ``Popen`` has returned its process is held until it has, so that the process can be ended."""
     made: list[subprocess.Popen[bytes]] = []
     real = subprocess.Popen
 

@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import urllib.request
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bake import bake, start
@@ -23,6 +25,10 @@ UNDER_WAY = {"invoke serve": r"http://127\.0\.0\.1:8000", "invoke logs --follow"
 COMMANDS = re.findall(r"^\$ (.*?)(?: {2,}# (.*))?$", SECTION, re.M)
 
 
+def printing(file: Path, pattern: str) -> re.Match[str] | None:
+    return re.search(pattern, file.read_text())
+
+
 @pytest.mark.skipif(not shutil.which("curl"), reason="NOT TESTED: there is no curl here")
 def test_blank_is_called_served_and_looked_into(tmp_path: Path) -> None:
     """From the bake to its classifier's answer at its address, on the emulator; and the working tree, served and asked."""
@@ -33,7 +39,7 @@ def test_blank_is_called_served_and_looked_into(tmp_path: Path) -> None:
     start(made)
     run(made, "make", "setup")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PIPELINE_", "AWS_"))}
-    typing = {
+    typing: dict[str, Any] = {
         "cwd": made,
         "env": {**clean, "PATH": f"{made}/.venv/bin:{os.environ['PATH']}"},
         "text": True,
@@ -46,10 +52,10 @@ def test_blank_is_called_served_and_looked_into(tmp_path: Path) -> None:
             if about.endswith("until Ctrl-C"):
                 shown = tmp_path / f"{len(running)}.out"
                 with shown.open("w") as out:
-                    running.append(subprocess.Popen(command, stdout=out, process_group=0, **typing))  # type: ignore[call-overload]
-                wait(lambda: re.search(UNDER_WAY[command], shown.read_text()), what=command, seconds=60)  # noqa: B023
+                    running.append(subprocess.Popen(command, stdout=out, process_group=0, **typing))
+                wait(partial(printing, shown, UNDER_WAY[command]), what=command, seconds=60)
             else:
-                done = subprocess.run(command, capture_output=True, check=False, **typing)  # type: ignore[call-overload]
+                done = subprocess.run(command, capture_output=True, check=False, **typing)
                 assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
                 printed[command] = done.stdout
         for process in running:

@@ -119,7 +119,7 @@ def start(home: Path, python: Path, find_python: Sequence[str], port: int, kuber
 
 @contextmanager
 def _held() -> Iterator[None]:
-    """Hold a cancel back until the block has ended: one that comes while ``Popen`` starts a process would leave it to nobody."""
+    """Hold a cancel back until the block has ended: before ``Popen`` has returned, the process that it started can't be ended."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python handles signals in the main thread only
         return
