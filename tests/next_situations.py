@@ -107,6 +107,9 @@ SITUATIONS: dict[str, Situation] = {
     "unknown branch": Situation(
         do.elsewhere, "status", "names the branch 'feature'", "add --branch main", solved=False
     ),
+    "wrong target": Situation(
+        do.nothing, "upgrade --target moon", "'moon' is not one of", "invoke upgrade --help", cloud="", solved=False
+    ),
     "no model": Situation(do.no_lock, "build", "there is no model yet", "invoke train promote", cloud=""),
     "other Python": Situation(do.two_pythons, "deploy --branch develop", "was built for", "git switch develop"),
     "never verified": Situation(

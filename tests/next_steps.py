@@ -17,6 +17,7 @@ BASES = "elsewhere: test_image_lock.py::test_lock_that_does_not_fit_stops_the_bu
 CACHE = "not here: another program writes to the cache"
 FILE = "not here: the disk, or its file system, must do its part first"
 UPGRADE = "not here: a newer template is needed"
+TARGET = "elsewhere: test_upgrade.py::test_another_targets_files_come_beside_those_that_are_there"
 AWS = "not here: the reason is AWS's own"
 GIT = "not here: objects that git lost, or links and flags, are the repository's own"
 OWNER = "elsewhere: test_machine_settings.py::test_another_users_repository_is_named"
@@ -54,6 +55,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "scanning.py _snyk_code": (SNYK,),
     "scanning.py _snyk_test": (SNYK, SNYK),
     "tasks/console.py _append": ("elsewhere: test_masking.py::test_files_of_a_workflow_that_is_not_there",),
+    "tasks/upgrade.py _require_brought": ("wrong target", "wrong target"),
     "tasks/reports.py _query": (
         "elsewhere: test_tasks.py::test_query_that_does_not_exist_is_one_fault",
         "not here: a target without a log in CloudWatch is the user's own",
@@ -75,6 +77,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "artifact/build.py last": ("not built", "build unreadable", "archive lost"),
     "artifact/build.py build": (FILE,),
     "artifact/build.py _check_size": (CHANGE,),
+    "artifact/build.py _require": (TARGET,),
     "artifact/codebuild.py _start": ("no project",),
     "artifact/codebuild.py _stop": (
         "elsewhere: test_codebuild.py::test_build_on_aws_that_cannot_be_stopped_is_named",
@@ -135,7 +138,8 @@ STEPS: dict[str, tuple[str, ...]] = {
     "containers/locked.py bases": (BASES,),
     "containers/locked.py by_digest": (BASES,),
     "containers/packer.py _Image.by_engine": (ENGINE,),
-    "containers/packer.py check": ("elsewhere: test_doctor.py::test_missing_python_and_engine_are_said", ENGINE),
+    "containers/packer.py _read": (TARGET,),
+    "containers/packer.py check": (ENGINE,),
     "containers/reading.py Name.parse": (CHANGE,),
     "containers/reading.py Reader._other": (OUTSIDE,),
     "containers/reading.py Reader._refused": (CHANGE, ENGINE, OUTSIDE, OUTSIDE),
@@ -245,6 +249,9 @@ STEPS: dict[str, tuple[str, ...]] = {
     "source.py commit_of": ("no such branch",),
     "source.py clone": ("shallow",),
     "source.py require_clean": ("uncommitted",),
+    "source.py require_top": (
+        "elsewhere: test_codebuild.py::test_folder_of_a_repository_is_refused_with_how_to_divide_it",
+    ),
     "source.py start": (ABSENT,),
     "containers/images.py name": ("not here: an image of another commit has the tag in ECR",),
     "release/numbers.py numbered": ("elsewhere: test_eks.py::test_from_build_to_removal",),
@@ -284,7 +291,9 @@ STEPS: dict[str, tuple[str, ...]] = {
     "targets/sagemaker/models.py Models._create": ("elsewhere: test_sagemaker_target.py::_role_and_image_are_refused",),
     "targets/sagemaker/models.py Models.create": ("elsewhere: test_sagemaker_target.py::_role_and_image_are_refused",),
     "targets/sagemaker/variants.py Variants.add": ("not here: another tool changes the endpoint",),
-    "upgrade.py update": (UPGRADE, UPGRADE),
+    "upgrade.py retarget": ("not here: a service that was made from a template, and lost a file, is needed",),
+    "upgrade.py _run": (UPGRADE,),
+    "upgrade.py _updated": (UPGRADE,),
     "upgrade.py propose": (GITHUB, GITHUB),
     "upgrade.py _require_clean": (UPGRADE,),
     "upstream.py opened": (OUTSIDE, CHANGE),

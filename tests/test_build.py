@@ -229,8 +229,9 @@ def test_over_the_limit_names_what_weighs_most(small: Tiny, monkeypatch: pytest.
     former = build.build(small.config)
     monkeypatch.setattr(lambda_zip, "UNZIPPED_LIMIT", 100_000)
     small.write("src/service/ballast.txt", "x" * 200_000)
-    with pytest.raises(BuildError, match="the largest packages are small"):
+    with pytest.raises(BuildError, match=r"Lambda allows 250 MB: .*; the largest packages are small") as refusal:
         build.build(small.config)
+    assert str(refusal.value).endswith("; or build an image: invoke upgrade --target lambda-image")
     assert build.last(small.root) == former
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import json_shapes
 import jsonschema
@@ -20,8 +24,11 @@ from faults import Call, Fault, cut, error500, expired, faults, lost
 from tiny import BUILDSPEC, INVOKE, TEMPLATE, Tiny
 
 from ml_delivery import emulator
+from ml_delivery.account import doctor
 from ml_delivery.artifact import codebuild
-from ml_delivery.errors import CloudError, Interrupted
+from ml_delivery.config import load
+from ml_delivery.errors import CloudError, Interrupted, SourceError
+from ml_delivery.tasks.findings import sentence
 
 BUILD = f'{INVOKE} build --branch "$PIPELINE_BRANCH"'
 
@@ -40,6 +47,27 @@ def slow(service: Tiny) -> Tiny:
     service.write("buildspec.yml", BUILDSPEC.replace(BUILD, "echo at work && sleep 300"))
     service.commit("Slow")
     return service
+
+
+def test_folder_of_a_repository_is_refused_with_how_to_divide_it(service: Tiny, tmp_path: Path) -> None:
+    """CodeBuild and GitHub look in a repository's own folder; the command that is named makes a branch that has it there."""
+    whole, folder = tmp_path / "whole", tmp_path / "whole/services/one"
+    shutil.copytree(service.root, folder, symlinks=True, ignore=shutil.ignore_patterns(".git", ".pipeline"))
+    run = functools.partial(subprocess.run, cwd=whole, check=True, capture_output=True, text=True)
+    who = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+    for words in (["init", "--quiet"], ["add", "--all"], [*who, "commit", "--quiet", "--message", "All"]):
+        run(["git", *words])
+    config = load(folder)
+    with pytest.raises(
+        SourceError, match=f"{folder} is the folder services/one of its repository, and CodeBuild"
+    ) as fault:
+        codebuild.run(config, config.environment("main"), service.open().cloud, print, print)
+    (ids, *_) = doctor.github(config, config.environment("main"), "123456789012", "")
+    assert "and GitHub finds workflows in a repository's own folder only" in sentence(ids)
+    assert ids.fix == fault.value.next
+    command, _, _ = fault.value.next.partition(", in the repository's folder")
+    run(shlex.split(command))
+    assert run(["git", "show", "one:buildspec.yml"]).stdout == BUILDSPEC
 
 
 def test_what_codebuild_pushed_is_deployed(service: Tiny) -> None:

@@ -162,6 +162,10 @@ def test_environment_overrides_sections(tmp_path: Path) -> None:
             "environments.staging.deploy.keeep: unknown key; did you mean keep?",
         ),
         ('target = "moon"', "environments.staging.target: 'moon' is not one of"),
+        (
+            "[environments.staging.function]\ndrain = 5",
+            "environments.staging.function.drain: unknown key; it is one of eks, so remove it",
+        ),
         ("function = 1", "environments.staging.function: 1 is not a table; write [environments.staging.function]"),
     ],
 )

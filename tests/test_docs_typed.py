@@ -20,7 +20,7 @@ OWN = {
 }
 PAGES = [name for name in LISTED if name.startswith(("tutorial/", "howto/", "explanation/")) and name not in OWN]
 COMMANDS = ("console", "sh", "bash", "shell")
-AFTER = ("howto/remove",)  # ends the emulator
+AFTER = ("howto/remove", "howto/target")  # one ends the emulator, the other gives the service a second target
 
 
 class Service:

@@ -93,9 +93,9 @@ def test_missing_python_and_engine_are_said(tiny: Tiny, monkeypatch: pytest.Monk
     (tmp_path / "bin/git").symlink_to(str(shutil.which("git")))
     monkeypatch.setenv("PATH", f"{tmp_path}/bin")
     wrong = {finding.check: finding for finding in doctor.local(config) if not finding.ok}
-    assert "there is no Python 3.99 on this machine" in sentence(wrong["python"])
+    assert "found no Python 3.99 that runs, on the PATH or by uv" in sentence(wrong["python"])
     assert "there is no Dockerfile.lambda" in sentence(wrong["engine"])
-    assert wrong["engine"].fix == "git checkout -- Dockerfile.lambda"
+    assert wrong["engine"].fix == "invoke upgrade --target lambda-image"
     tiny.write("Dockerfile.lambda", "FROM base\nRUN true\n")
     wrong = {finding.check: finding for finding in doctor.local(config) if not finding.ok}
     assert "Dockerfile.lambda, line 2, needs a container engine: RUN true" in sentence(wrong["engine"])

@@ -94,7 +94,7 @@ def test_missing_interpreter_is_named(running: emulator.Running) -> None:
     assert answer["body"]["errorType"] == "Runtime.InvalidRuntime"
     message, _, remedy = answer["body"]["errorMessage"].partition("\n")
     assert message.startswith(
-        "the embedded AWS has no interpreter for python3.8: there is no Python 3.8 on this machine"
+        "the embedded AWS has no interpreter for python3.8: found no Python 3.8 that runs, on the PATH or by uv"
     )
     assert "uv python install 3.8" in remedy
 

@@ -25,7 +25,7 @@ def test_running_python_is_found_outside_of_its_environment() -> None:
 
 def test_missing_python_is_named() -> None:
     """A version that isn't here is refused with what to do, and nothing is downloaded."""
-    with pytest.raises(SetupError, match=r"there is no Python 3\.99 on this machine"):
+    with pytest.raises(SetupError, match=r"found no Python 3\.99 that runs, on the PATH or by uv"):
         envs.find_python("3.99")
 
 
@@ -35,7 +35,12 @@ def test_shim_that_does_not_run_is_passed_over(tmp_path: Path, monkeypatch: pyte
     shim.write_text("#!/bin/sh\nexit 127\n")
     shim.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(SetupError):
+    with pytest.raises(SetupError, match=rf"; {shim} does not run: it ends with 127\n  next: uv python install 3\.99"):
+        envs.find_python("3.99")
+    shim.write_text("#!/bin/sh\necho 'pyenv: python3.99: command not found' >&2\nexit 127\n")
+    with pytest.raises(
+        SetupError, match=r"pyenv: python3\.99: command not found\n  next: pyenv local 3\.\S+ 3\.99, or"
+    ):
         envs.find_python("3.99")
 
 

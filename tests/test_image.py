@@ -141,6 +141,15 @@ def test_function_that_was_a_zip_stays_one(tiny: Tiny, engine: engines.Engine) -
     tiny.deploy()
     assert tiny.live() == 3
 
+    images = '[environments.images]\nbranch = "images"\ntarget = "lambda-image"\n\n[environments.staging]'
+    tiny.replace("pipeline.toml", "[environments.staging]", images)
+    tiny.git("switch", "--quiet", "--create", "images")
+    tiny.commit("An environment of its own")
+    tiny.deploy()
+    assert tiny.live() == 1
+    tiny.git("switch", "--quiet", "main")
+    assert tiny.live() == 3
+
 
 # -- what is in it
 
@@ -248,6 +257,9 @@ def test_over_the_budget_names_layers_and_packages(boxed: Tiny) -> None:
         refusal.value
     )
     assert f"the largest packages are {boxed.name} 2 MB" in str(refusal.value)
+    assert str(refusal.value).endswith(
+        "\n  next: remove a dependency, or exclude files with build.exclude in pipeline.toml"
+    )
     assert build.last(boxed.root) == former
 
 

@@ -168,6 +168,18 @@ def test_no_model_yet(tiny: Tiny) -> None:
     assert "next: invoke train" in output
 
 
+@pytest.mark.parametrize("words", [["--list"], ["--help", "build"], ["config"]], ids=" ".join)
+def test_reader_that_has_ended_gets_no_traceback(tiny: Tiny, words: list[str]) -> None:
+    """What is printed to a pipe that nothing reads any more, as with ``| head``, is dropped in silence."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        tiny.command(*words), cwd=tiny.root, env=tiny.environment, stdout=writes, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writes)
+    assert done.stderr == b""
+
+
 def test_every_task_has_help_and_is_in_the_readme(tiny: Tiny) -> None:
     """Each task explains itself and its options, and the service's README names it."""
     listed = json.loads(tiny.invoke("--list", "--list-format=json"))

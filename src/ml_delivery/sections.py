@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 __all__ = ["REPLACED", "read_section", "suggestion"]
@@ -31,7 +32,8 @@ def read_section(place: str, kind: type[Any], table: Any, problems: list[str]) -
     before = len(problems)
     for name in table:
         if name not in fields:
-            instead = REPLACED.get(f"{place}.{name}") or suggestion(name, [f for f in fields if f != "name"])
+            instead = REPLACED.get(f"{place}.{name}") or _of_others(place, name)
+            instead = instead or suggestion(name, [f for f in fields if f != "name"])
             problems.append(f"{place}.{name}: unknown key; {instead}")
     values = {}
     for name, field in fields.items():
@@ -99,6 +101,19 @@ def _value(place: str, field: Any, value: Any, problems: list[str]) -> Any:
     elif not fits(value):
         wrong(f"{value!r} is not allowed")
     return value
+
+
+def _of_others(place: str, name: str) -> str:
+    """What to do with a key of ``[function]`` that other targets have, as after a change of the target; else empty."""
+    if place.rpartition(".")[2] != "function":
+        return ""
+    from ml_delivery import plugin
+
+    def keys_of(target: str) -> set[str]:
+        return {field.name for field in dataclasses.fields(plugin.find(target, Path()).function)}
+
+    others = [target for target in plugin.built_in() if name in keys_of(target)]
+    return f"it is one of {' and '.join(others)}, so remove it" if others else ""
 
 
 def suggestion(name: str, known: list[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ __all__ = [
     "raw",
     "read",
     "require_clean",
+    "require_top",
     "start",
     "tag",
     "without_tags",
@@ -96,6 +98,20 @@ def _named(root: Path, prefix: str, changes: list[str]) -> str:
             content = f"{about.st_size} {about.st_mtime_ns}"
         found.append(f"{content} {name}")
     return hashlib.sha256(encoded("\0".join(sorted(found)))).hexdigest() if found else ""
+
+
+def require_top(root: Path, who: str) -> None:
+    """Check that ``root`` is its repository's own folder, which is where ``who`` looks for the service.
+
+    Raises:
+        SourceError: it is a folder in it.
+    """
+    if folder := _run(root, "rev-parse", "--show-prefix").stdout.rstrip("\n").rstrip("/"):
+        raise SourceError(
+            f"{root} is the folder {folder} of its repository, and {who} in a repository's own folder only",
+            next=f"git subtree split --prefix {shlex.quote(folder)} --branch {root.name}, in the repository's folder: that branch "
+            "is a repository of the service's own",
+        )
 
 
 def branch(root: Path) -> str:

@@ -81,6 +81,10 @@ class Target(ABC):
     entry: ClassVar[tuple[str, str]] = ("src/service/handler.py", "handler(event, context)")
     parity: ClassVar[tuple[Parity, ...]] = ()
 
+    def needs(self) -> tuple[str, ...]:
+        """Files of the service that it builds from, beside those that every target takes; a build first looks for them."""
+        return ()
+
     def begin(self, bundle: Bundle, scratch: Path) -> object:
         """Start in the background what of ``pack`` needs only the dependencies; it gets the result as ``made.begun``."""
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -17,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_delivery.dependencies import envs, locks
-from ml_delivery.errors import Conflict, SetupError, SourceError
+from ml_delivery.errors import ConfigError, Conflict, SetupError, SourceError
 from ml_delivery.upstream import SHIPPED, STATE, environment, git, last, show, state
 
 if TYPE_CHECKING:
     from ml_delivery.upstream import Available
 
-__all__ = ["OWNED", "Updated", "branch", "propose", "update"]
+__all__ = ["OWNED", "Updated", "branch", "propose", "retarget", "update"]
 
 DELIVERY, UV = "requirements/delivery.txt", "requirements/uv.txt"
 OWNED = Path(__file__).parent / "owned.txt"  # what an update never touches; each wheel has its version's list
@@ -59,23 +60,81 @@ def update(root: Path, found: Available, clone: Path, to: str = "") -> Updated:
         Conflict: the update is in the tree, and conflicts with the owner's changes; the message lists the files.
         SetupError: cruft can't be installed, or failed.
     """
+    cruft = _cruft(root)
+    restored = _restore(root, clone, found.commit)  # once nothing but cruft itself can fail
+    _run(root, cruft, *(["--checkout", to] if to else []))
+    _write_skip(root)
+    return _updated(root, restored, _left(root, clone, found))
+
+
+def retarget(root: Path, target: str) -> Updated:
+    """Bring the files that another target needs, of the version that the service in ``root`` has; nothing is committed.
+
+    The files of the earlier target stay, since an environment of that target may be live until its callers have moved.
+
+    Args:
+        root: the service's folder.
+        target: one of the template's targets.
+
+    Raises:
+        ConfigError: the service is not linked to a template, or has this target's files from the start.
+        SourceError: the tree has uncommitted changes.
+        Conflict: a file of that name is there already; the message lists them.
+        SetupError: cruft can't be installed, or failed.
+    """
+    before = state(root)
+    if before.get("context", {}).get("cookiecutter", {}).get("target") == target:
+        raise ConfigError(
+            "--target",
+            [f"the service was made for {target}, with its files: one that is missing was removed since"],
+            next="git log --oneline --diff-filter=D --name-only -- 'Dockerfile*' src/ml_service",
+        )
+    cruft = _cruft(root)
+    _run(root, cruft, "--checkout", before["commit"], "--variables-to-update", json.dumps({"target": target}))
+    _write_skip(root, checkout=before.get("checkout"))
+    if gone := git(root, "diff", "--name-only", "--diff-filter=D", "-z", "HEAD").strip("\0"):
+        git(root, "checkout", "--quiet", "HEAD", "--", *gone.split("\0"))
+    return _updated(root, (), [])
+
+
+def _cruft(root: Path) -> Path:
+    """The program cruft, for a tree without uncommitted changes.
+
+    Raises:
+        SourceError: the tree has some.
+        SetupError: cruft can't be installed.
+    """
     _require_clean(root)
     python = envs.find_python(f"{sys.version_info.major}.{sys.version_info.minor}")
-    cruft = envs.ensure(root, "upgrade", LOCK, python).parent / "cruft"
-    restored = _restore(root, clone, found.commit)  # once nothing but cruft itself can fail
-    words = [str(cruft), "update", "--skip-apply-ask", *(["--checkout", to] if to else [])]
+    return envs.ensure(root, "upgrade", LOCK, python).parent / "cruft"
+
+
+def _run(root: Path, cruft: Path, *options: str) -> None:
+    """Let cruft update the tree.
+
+    Raises:
+        SetupError: it failed, or did nothing.
+    """
+    before, words = state(root), [str(cruft), "update", "--skip-apply-ask", *options]
     done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False, env=environment())
-    if done.returncode != 0 or state(root)["commit"] == found.commit:
+    if done.returncode != 0 or state(root) == before:
         raise SetupError(
             f"cruft update failed: {last(done.stderr) or last(done.stdout)}",
-            next=f"git status, then {' '.join(words)}, which prints the whole error",
+            next=f"git status, then {shlex.join(words)}, which prints the whole error",
         )
-    _write_skip(root)
+
+
+def _updated(root: Path, restored: tuple[str, ...], left: list[str]) -> Updated:
+    """What the update did to the tree.
+
+    Raises:
+        Conflict: it conflicts with the owner's changes.
+    """
     changed = _status(root)
     conflicts = [
         name for code, name in changed if "U" in code or code in ("AA", "DD") or name.endswith((".rej", ".orig"))
     ]
-    conflicts += [f"{name} (the template removed it, and you had changed it)" for name in _left(root, clone, found)]
+    conflicts += [f"{name} (the template removed it, and you had changed it)" for name in left]
     if conflicts:
         raise Conflict(
             "the update conflicts with your changes:\n  " + "\n  ".join(conflicts),
@@ -179,13 +238,13 @@ def _delivery(wheel: Path) -> str:
         return archive.read("ml_delivery/locks/delivery.txt").decode() + line
 
 
-def _write_skip(root: Path) -> None:
-    """Write the new package's list of what the owner owns to where the next update reads it."""
+def _write_skip(root: Path, **more: object) -> None:
+    """Write the new package's list of what the owner owns to where the next update reads it, and ``more`` beside it."""
     listed = OWNED.read_text(encoding="utf-8")
     if wheel := _wheel(root):
         with zipfile.ZipFile(wheel) as archive:
             listed = archive.read("ml_delivery/owned.txt").decode()
-    written = state(root) | {"skip": listed.split()}
+    written = state(root) | {"skip": listed.split()} | more
     (root / STATE).write_text(json.dumps(written, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 

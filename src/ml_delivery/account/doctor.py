@@ -151,6 +151,7 @@ def github(config: Config, environment: Environment, account: str, token: str) -
     bootstrap = f"invoke bootstrap --branch {environment.branch} --cloud aws"
 
     def ids() -> Facts:
+        source.require_top(config.root, "GitHub finds workflows")
         found = api.repository(known.repository, token)
         ours = (known.owner_id, known.repository_id)
         if ours not in (("", ""), (found.owner_id, found.id)):

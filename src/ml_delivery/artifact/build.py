@@ -97,6 +97,7 @@ def _build(config: Config, branch: str) -> Manifest:
     new, temporary = tempfile.TemporaryDirectory(dir=folder, prefix=".new-"), tempfile.TemporaryDirectory()
     with files.opened(root, tree) as held, new as scratch, temporary as inputs:
         held.require_same(configuration.FILE)
+        _require(held, kind.needs(), name)
         for spare in (folder / SPARE).glob("*"):
             spare.replace(Path(scratch, spare.name))
         promoted = models.promoted(root, required=bool(config.promote.command), files=held)
@@ -140,6 +141,21 @@ def _build(config: Config, branch: str) -> Manifest:
     written.write_bytes(formats.dump(manifest))
     written.replace(folder / "manifest.json")
     return manifest
+
+
+def _require(held: Files, needed: tuple[str, ...], name: str) -> None:
+    """Check, before anything is fetched, that the source has the files that the target ``name`` builds from.
+
+    Raises:
+        BuildError: one is missing.
+        SourceError: one is not in the commit.
+    """
+    for file in needed:
+        try:
+            held.one(file)
+        except FileNotFoundError as error:
+            brings = f"add {file}" if ":" in name else f"invoke upgrade --target {name}"
+            raise BuildError(f"there is no {file}, from which the target {name} builds", next=brings) from error
 
 
 def _gather(
@@ -206,14 +222,20 @@ def _check_size(config: Config, kind: Target, made: Ingredients) -> None:
     """
     contents = made.contents(config.service.name)
     total, budget = sum(c.size for c in contents), config.build.budget
-    for limit in (Limit(budget * 10**6, f"build.budget is {budget} MB"), *kind.limits(config)):
-        if total > limit.size:
-            parts = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in made.weights().items())
-            largest = ", ".join(f"{c.package} {c.size / 1e6:.0f} MB" for c in contents[:5])
-            raise BuildError(
-                f"the artifact has {total / 1e6:.0f} MB unpacked, {limit.reason}: {parts}; the largest packages are {largest}",
-                next="remove a dependency, or exclude files with build.exclude in pipeline.toml",
-            )
+    limits = (Limit(budget * 10**6, f"build.budget is {budget} MB"), *kind.limits(config))
+    if exceeded := [limit for limit in limits if total > limit.size]:
+        reasons = " and ".join(limit.reason for limit in exceeded)
+        parts = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in made.weights().items())
+        largest = ", ".join(f"{c.package} {c.size / 1e6:.0f} MB" for c in contents[:5])
+        raise BuildError(
+            f"the artifact has {total / 1e6:.0f} MB unpacked, {reasons}: {parts}; the largest packages are {largest}",
+            next="".join(
+                [
+                    "remove a dependency, or exclude files with build.exclude in pipeline.toml",
+                    *(f"; or {limit.elsewhere}" for limit in exceeded if limit.elsewhere),
+                ]
+            ),
+        )
 
 
 def _compiled(own: list[tuple[str, bytes]], python: Path, inputs: Path) -> list[tuple[str, bytes]]:

@@ -67,13 +67,14 @@ def run(
         line: called with each line of the log as it arrives.
 
     Raises:
-        SourceError: the tree has uncommitted changes, which CodeBuild could not see.
+        SourceError: the tree has uncommitted changes, which CodeBuild could not see; or is a folder of a repository.
         BuildError: the build failed, timed out or was stopped elsewhere; the message has the phase and the reason.
         CloudError: there is no such project, or the build can't be followed; the build is stopped.
         Interrupted: a cancel; the build is stopped.
             If it can't be stopped, both have its id, and the command that stops it.
     """
     tree = source.read(config.root)
+    source.require_top(config.root, "CodeBuild finds buildspec.yml")
     source.require_clean(tree, cloud.name, "codebuild")
     project = config.name_of(environment)
     if cloud.name == "embedded":

@@ -34,11 +34,13 @@ class Recipe:
         file: the Dockerfile, in the service's folder.
         base: the name of the base image, as in that file, with ``{}`` for the Python version.
         folder: the folder of the image that holds the service, such as ``var/task``.
+        target: the target's name.
     """
 
     file: str
     base: str
     folder: str
+    target: str
 
 
 def pack(config: Config, made: Ingredients, scratch: Path, recipe: Recipe) -> Packed:
@@ -75,7 +77,7 @@ def pack(config: Config, made: Ingredients, scratch: Path, recipe: Recipe) -> Pa
 
 def by_tag(config: Config, recipe: Recipe) -> str:
     """The base image of the tree's Dockerfile, if nothing there names its digest; else empty."""
-    name = _named(config, recipe, _plan(config, (config.root / recipe.file).read_bytes()))
+    name = _named(config, recipe, _plan(config, _read(config, recipe)))
     return "" if "@" in name or (config.root / locked.FILE).is_file() else name
 
 
@@ -84,9 +86,9 @@ def pin(config: Config, recipe: Recipe) -> str:
 
     Raises:
         ConfigError: its digest is written out.
-        SetupError, BuildError: it can't be had; as ``bases.read``.
+        SetupError, BuildError: it can't be had, as ``bases.read``; or there is no Dockerfile.
     """
-    name = _named(config, recipe, _plan(config, (config.root / recipe.file).read_bytes()))
+    name = _named(config, recipe, _plan(config, _read(config, recipe)))
     if "@" in name:
         raise ConfigError("--update-base", [f"the base image {name} has its digest in build.base or {recipe.file}"])
     found = bases.read(config.root, name, PLATFORMS[config.service.architecture]).name
@@ -100,16 +102,27 @@ def check(config: Config, recipe: Recipe) -> dict[str, str]:
     Raises:
         SetupError: it needs one, and none answers; or there is no Dockerfile.
     """
-    file = config.root / recipe.file
-    if not file.is_file():
-        raise SetupError(f"there is no {recipe.file}, which describes the image", next=f"git checkout -- {recipe.file}")
-    plan = _plan(config, file.read_bytes())
+    plan = _plan(config, _read(config, recipe))
     try:
         return {"answers": engines.find().name}
     except SetupError as error:
         if isinstance(plan, dockerfile.Needs):
             raise SetupError(f"{_needed(recipe, plan).message}\n  {error.message}", next=error.next) from error
         return {"answers": "none", "needed": f"no, while the registry of {plan.base} answers"}
+
+
+def _read(config: Config, recipe: Recipe) -> bytes:
+    """The Dockerfile in the tree.
+
+    Raises:
+        SetupError: there is none.
+    """
+    try:
+        return (config.root / recipe.file).read_bytes()
+    except FileNotFoundError as error:
+        raise SetupError(
+            f"there is no {recipe.file}, which describes the image", next=f"invoke upgrade --target {recipe.target}"
+        ) from error
 
 
 def _plan(config: Config, text: bytes) -> dockerfile.Plan | dockerfile.Needs:

@@ -37,9 +37,12 @@ def find_python(version: str) -> Path:
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     if done.returncode == 0 and (found := _answering(done.stdout.strip(), version)):
         return found
+    said = _refusing(f"python{version}")
+    here = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    get = f"pyenv local {here} {version}" if "pyenv: " in said else f"uv python install {version}"
     raise SetupError(
-        f"there is no Python {version} on this machine; the service is built for it (service.python)",
-        next=f"uv python install {version}, or change service.python in pipeline.toml",
+        f"found no Python {version} that runs, on the PATH or by uv; the service is built for it (service.python){said}",
+        next=f"{get}, or change service.python in pipeline.toml",
     )
 
 
@@ -61,6 +64,15 @@ def _answering(command: str, version: str) -> Path | None:
     done = subprocess.run([command, "-c", code], capture_output=True, text=True, check=False)
     found, _, path = done.stdout.strip().partition(" ")
     return Path(path) if done.returncode == 0 and found == version else None
+
+
+def _refusing(command: str) -> str:
+    """Why ``command`` does not run although the PATH has it, as a shim of pyenv's may; empty if the PATH does not have it."""
+    if not (path := shutil.which(command)):
+        return ""
+    done = subprocess.run([path, "-c", ""], capture_output=True, text=True, check=False)
+    reason = (done.stderr.strip().splitlines() or [f"it ends with {done.returncode}"])[0]
+    return f"; {path} does not run: {reason}" if done.returncode else ""
 
 
 def ensure(root: Path, name: str, lockfile: Path, python: Path) -> Path:

@@ -235,10 +235,12 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Limit:
-    """The maximum unpacked size of an artifact in bytes, and its ``reason``, such as ``build.budget is 200 MB``."""
+    """The maximum unpacked size of an artifact in bytes, its ``reason``, such as ``build.budget is 200 MB``, and ``elsewhere``,
+    what to do for a target that takes more; empty for none."""
 
     size: int
     reason: str
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True)

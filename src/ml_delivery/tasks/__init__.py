@@ -21,6 +21,7 @@ from ml_delivery.tasks import (
     account,
     artifacts,
     cloud,
+    console,
     experiments,
     jobs,
     models,
@@ -37,6 +38,7 @@ from ml_delivery.tasks import (
 __all__ = ["namespace"]
 
 typed.explain()
+console.end_at_a_closed_pipe()
 
 # Most of what a command loads lives as long as it does: searching that for cycles, again and again while it is loaded and once
 # more at the end, is a third of the processor time of a deploy.

@@ -17,6 +17,7 @@ from ml_delivery.masking import inert, masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import TracebackType
 
     from ml_delivery.artifact.codebuild import Phase
     from ml_delivery.records import Cost, Idle
@@ -32,6 +33,7 @@ __all__ = [
     "cost",
     "counted",
     "document",
+    "end_at_a_closed_pipe",
     "ended",
     "foreign",
     "front",
@@ -62,6 +64,19 @@ def _write(text: str, stream: TextIO | None = None) -> None:
             raise
         # The reader has exited, as `| head` does, or the terminal was closed; the task continues.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def end_at_a_closed_pipe() -> None:
+    """Let ``invoke --list | head`` end in silence: invoke prints such lists itself, and shows a traceback for a closed pipe."""
+    show = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python still flushes what is left
+        else:
+            show(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 def warn(line: str) -> None:

@@ -15,21 +15,28 @@ if TYPE_CHECKING:
 
 CHECK = "change nothing; exit 2 if there is a newer template, else 0"
 TO = "a tag, branch or commit of the template; default: the newest commit of its default branch"
+TARGET = "bring the files that another target needs, of the version that this service has"
 PULL_REQUEST = "update on a new branch, commit, push, and open a pull request with GitHub's gh"
 
 
-@action(help={"check": CHECK, "to": TO, "pull_request": PULL_REQUEST, "json": JSON})
-def upgrade(_: Any, check: bool = False, to: str = "", pull_request: bool = False, json: bool = False) -> None:
+@action(help={"check": CHECK, "to": TO, "target": TARGET, "pull_request": PULL_REQUEST, "json": JSON})
+def upgrade(
+    _: Any, check: bool = False, to: str = "", target: str = "", pull_request: bool = False, json: bool = False
+) -> None:
     """Update this service to the newest template; print what is new and what to do next."""
     from ml_delivery import upgrade as upgrading
     from ml_delivery import upstream
 
     root = find_root()
     done, branch, address = None, "", ""
+    if target:
+        _require_brought(target, alone=not (check or to or pull_request))
     with upstream.opened(root, to) as (found, clone):
-        if not json:
+        if target:
+            done = upgrading.retarget(root, target)
+        elif not json:
             console.say(_news(found))
-        wanted = found.newer and not check
+        wanted = found.newer and not check and not target
         if wanted and pull_request and not (branch := upgrading.branch(root, found)):
             console.warn("a branch with this update was already pushed: merge its pull request, or delete the branch")
             wanted = False
@@ -47,9 +54,34 @@ def upgrade(_: Any, check: bool = False, to: str = "", pull_request: bool = Fals
             )
         where = f"and committed: {address}" if branch else "not committed: git diff HEAD shows what changed"
         console.say(f"{console.counted(len(done.changed), 'file')} changed, {where}")
-        console.say(_next(done))
+        console.say(_target(target) if target else _next(done))
     if check and found.newer:
         raise Exit(code=2)
+
+
+def _require_brought(target: str, *, alone: bool) -> None:
+    """Check that the template has files for ``target``, and that nothing else is asked for.
+
+    Raises:
+        ConfigError: it has none, or there is.
+    """
+    from ml_delivery import plugin
+    from ml_delivery.errors import ConfigError
+
+    if not alone:
+        raise ConfigError(
+            "--target", ["stands alone, without --check, --to or --pull-request"], next="invoke upgrade --help"
+        )
+    if target not in (known := plugin.built_in()):
+        raise ConfigError("--target", [f"{target!r} is not one of {', '.join(known)}"], next="invoke upgrade --help")
+
+
+def _target(target: str) -> str:
+    """What remains to be done by hand."""
+    return (
+        f'next: commit, then write target = "{target}" and its keys of [function] into pipeline.toml, as the page '
+        "'Change the target' of the documentation describes"
+    )
 
 
 def _news(found: Available) -> str:

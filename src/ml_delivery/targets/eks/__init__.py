@@ -44,7 +44,7 @@ class Eks(ServedTarget):
     """The target ``eks``."""
 
     function: ClassVar[type[Function]] = EksSettings
-    recipe = ("Dockerfile", *SLIM)
+    recipe = ("Dockerfile", *SLIM, "eks")
     parity = (
         Parity("the cluster's version", "1.20, with Debian's sources, or k3s' 1.34", "one in support"),
         Parity(

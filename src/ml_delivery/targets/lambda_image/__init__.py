@@ -27,7 +27,7 @@ class LambdaImage(ImageTarget, LambdaTarget):
     """The target ``lambda-image``."""
 
     # https://docs.aws.amazon.com/lambda/latest/dg/python-image.html (Lambda's folder in its images)
-    recipe = ("Dockerfile.lambda", "public.ecr.aws/lambda/python:{}", "var/task")
+    recipe = ("Dockerfile.lambda", "public.ecr.aws/lambda/python:{}", "var/task", "lambda-image")
     parity = (
         *LambdaTarget.parity,
         Parity("the image's registry", "the emulator's, in its memory and on disk", "ECR"),

@@ -33,7 +33,7 @@ class LambdaZip(LambdaTarget):
     )
 
     def limits(self, config: Config) -> list[Limit]:
-        return [Limit(UNZIPPED_LIMIT, "Lambda allows 250 MB")]
+        return [Limit(UNZIPPED_LIMIT, "Lambda allows 250 MB", "build an image: invoke upgrade --target lambda-image")]
 
     def begin(self, bundle: Bundle, scratch: Path) -> object:
         from ml_delivery.targets.lambda_zip import packer

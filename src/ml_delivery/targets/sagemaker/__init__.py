@@ -49,7 +49,7 @@ class Sagemaker(ServedTarget):
     """The target ``sagemaker``."""
 
     function: ClassVar[type[Function]] = SagemakerSettings
-    recipe = ("Dockerfile.sagemaker", *SLIM)
+    recipe = ("Dockerfile.sagemaker", *SLIM, "sagemaker")
     probe = Path(__file__).with_name("probe.py")
     parity = (
         Parity("an update of an endpoint", "seconds", "some minutes: instances are started first"),
