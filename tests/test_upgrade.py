@@ -186,15 +186,23 @@ def test_another_targets_files_come_beside_those_that_are_there(service: Path) -
     after = json.loads((service / ".cruft.json").read_text())
     assert (after["commit"], after["checkout"]) == (before["commit"], before["checkout"])
     commit(service, "Its files")
-    done = json.loads(invoke(service, "upgrade", "--target", "eks", "--json"))
-    json_shapes.check("upgrade", done)
-    assert done["update"]["changed"] == [".cruft.json", "Dockerfile", "src/ml_service/serving.py"]
-    assert (service / "Dockerfile.lambda").is_file()
-    commit(service, "And these")
+    for target, more in (
+        ("sagemaker", ["Dockerfile.sagemaker", "src/ml_service/invocations.py"]),
+        ("eks", ["Dockerfile", "src/ml_service/serving.py"]),
+    ):
+        done = json.loads(invoke(service, "upgrade", "--target", target, "--json"))
+        json_shapes.check("upgrade", done)
+        assert done["update"]["changed"] == [".cruft.json", *more]
+        commit(service, "And these")
     assert "## the list" not in (service / "Makefile").read_text()
     invoke(service, "upgrade")
     assert "## the list" in (service / "Makefile").read_text()
-    assert (service / "Dockerfile.lambda").is_file()
+    assert {path.name for path in service.glob("Dockerfile*")} == {
+        "Dockerfile",
+        "Dockerfile.lambda",
+        "Dockerfile.sagemaker",
+    }
+    assert (service / "src/ml_service/invocations.py").is_file()
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def retarget(root: Path, target: str) -> Updated:
     cruft = _cruft(root)
     _run(root, cruft, "--checkout", before["commit"], "--variables-to-update", json.dumps({"target": target}))
     _write_skip(root, checkout=before.get("checkout"))
-    if gone := git(root, "diff", "--name-only", "--diff-filter=D", "-z", "HEAD").strip("\0"):
+    if gone := git(root, "diff", "--name-only", "--no-renames", "--diff-filter=D", "-z", "HEAD").strip("\0"):
         git(root, "checkout", "--quiet", "HEAD", "--", *gone.split("\0"))
     return _updated(root, (), [])
 
