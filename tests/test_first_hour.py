@@ -20,7 +20,9 @@ from tiny import TEMPLATE
 
 from ml_delivery.waiting import wait
 
-SECTION = (TEMPLATE / "README.md").read_text().partition("## Call it, serve it\n")[2].partition("\n## ")[0]
+README = (TEMPLATE / "README.md").read_text()
+SECTION = README.partition("## Call it, serve it\n")[2].partition("\n## ")[0]
+SECTION = re.sub(r"{%.*?%}", "", SECTION)  # one target's answer stands in each
 UNDER_WAY = {"invoke serve": r"http://127\.0\.0\.1:8000", "invoke logs --follow": r'"path": ?"/version"'}
 COMMANDS = re.findall(r"^\$ (.*?)(?: {2,}# (.*))?$", SECTION, re.M)
 

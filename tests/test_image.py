@@ -126,31 +126,6 @@ def test_images_go_when_nothing_needs_them(boxed: Tiny) -> None:
     assert registry.find(second) is None
 
 
-def test_function_that_was_a_zip_stays_one(tiny: Tiny, engine: engines.Engine) -> None:
-    """Lambda never changes the package type; that is said with the way round it, and the ZIP serves on."""
-    tiny.deploy()
-    tiny.box()
-    with pytest.raises(
-        Refused, match="created with the package type Zip, which Lambda never changes to Image"
-    ) as refusal:
-        tiny.deploy()
-    assert "an environment of its own" in str(refusal.value)
-    assert tiny.live() == 1
-    tiny.replace("pipeline.toml", 'target = "lambda-image"', 'target = "lambda-zip"')
-    tiny.repair("zip again")
-    tiny.deploy()
-    assert tiny.live() == 3
-
-    images = '[environments.images]\nbranch = "images"\ntarget = "lambda-image"\n\n[environments.staging]'
-    tiny.replace("pipeline.toml", "[environments.staging]", images)
-    tiny.git("switch", "--quiet", "--create", "images")
-    tiny.commit("An environment of its own")
-    tiny.deploy()
-    assert tiny.live() == 1
-    tiny.git("switch", "--quiet", "main")
-    assert tiny.live() == 3
-
-
 # -- what is in it
 
 

@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import podded
 import pytest
 from test_front import ask
 from tiny import Tiny
+
+from ml_delivery.waiting import wait
 
 HANDLER = """\
 import json, os, pathlib, time
@@ -172,6 +175,85 @@ def test_shell_is_the_services_python(local: Tiny) -> None:
     words = {"cwd": local.root, "env": local.environment, "text": True, "capture_output": True, "check": True}
     typed = subprocess.run(local.command("shell"), input="print(1 + 1)\n", **words)  # type: ignore[call-overload]
     assert typed.stdout == "2\n"
+
+
+WSGI = """\
+import json, os
+
+def create_app():
+    return answer
+
+def answer(environ, start_response):
+    asked = {name: environ.get(name, "") for name in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "HTTP_X_ONE")}
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)).decode()
+    start_response("201 Created", [("Content-Type", "application/json"), ("X-Two", "2")])
+    return [json.dumps({"note": "first", "level": os.environ["LOG_LEVEL"], "body": body, **asked}).encode()]
+"""
+
+
+@pytest.fixture(params=["eks", "sagemaker"])
+def application(tiny: Tiny, request: pytest.FixtureRequest) -> Tiny:
+    """A tiny service that gunicorn serves."""
+    if request.param == "eks":
+        podded.served(tiny, "eks", WSGI, "serving.py", "Dockerfile", podded.SETTINGS)
+    else:
+        podded.served(tiny, "sagemaker", WSGI, "invocations.py", "Dockerfile.sagemaker", "")
+    return tiny
+
+
+def test_application_is_served_by_gunicorn(application: Tiny) -> None:
+    """As in its container: requests arrive whole, many at a time; as an endpoint, those inside of SageMaker's; changes count."""
+    with serving(application) as (url, process, printed):
+        status, body, headers = ask(f"{url}a%20b?c=d", "POST", b'{"x": 1}', X_One="1")
+        said = json.loads(body)
+        assert (status, headers["X-Two"], said["body"], said["level"]) == (201, "2", '{"x": 1}', "INFO")
+        assert [said[name] for name in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "HTTP_X_ONE")] == [
+            *("POST", "/a b", "c=d", "1")
+        ]
+        meant = json.loads(
+            ask(f"{url}invocations", "POST", b"", X_Amzn_SageMaker_Custom_Attributes="GET /v1/predict?kilometres=3")[1]
+        )
+        assert meant["PATH_INFO"] == (
+            "/v1/predict" if "sagemaker" in application.config.service.target else "/invocations"
+        )
+        ping = json.loads(ask(f"{url}ping")[1])["PATH_INFO"]
+        assert ping == ("/readyz" if "sagemaker" in application.config.service.target else "/ping")
+        application.replace("src/service/app.py", "    return answer\n", "    raise ValueError('no such luck')\n")
+        wait(lambda: any("ValueError: no such luck" in line for line in printed) or None, what="the fault", seconds=20)
+        application.write("src/service/app.py", WSGI.replace("first", "second"))
+        assert json.loads(ask(url)[1])["note"] == "second"
+        started = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert process.returncode == 0
+    assert len(started) == 1
+    wait(lambda: None if Path(f"/proc/{started[0]}").exists() else True, what="the server's end", seconds=20)
+    assert sum("ValueError: no such luck" in line for line in printed) == 1
+
+
+def test_gunicorn_ends_with_the_command(application: Tiny) -> None:
+    """When the command is killed, neither gunicorn nor its worker is left."""
+    with serving(application) as (url, process, _):
+        ask(url)
+        (master,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        (worker,) = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        process.kill()
+        process.wait()
+        for left in (master, worker):
+            wait(
+                lambda left=left: None if Path(f"/proc/{left}").exists() else True,
+                what=f"the end of {left}",
+                seconds=20,
+            )
+
+
+def test_application_without_gunicorn_is_named(application: Tiny) -> None:
+    """What the lockfile lacks is said with what to do, once."""
+    application.write("requirements/serve.txt", "# nothing\n")
+    with serving(application) as (_, _, printed):
+        wait(lambda: any("✗" in line for line in printed) or None, what="the message", seconds=20)
+        time.sleep(1)
+    assert [line for line in printed if "✗" in line] == [
+        "✗ No module named 'gunicorn': declare gunicorn in pyproject.toml, then nox -s lock\n"
+    ]
 
 
 def test_target_that_can_not_be_served_is_refused(local: Tiny) -> None:

@@ -73,7 +73,7 @@ def serve(_: Any, port: int = 8000, branch: str = "", cloud: str = "") -> None:
     def report(what: local.Served) -> None:
         match what.what:
             case "started":
-                console.say(f"{what.name} serves the working tree, within the limits of its target; Ctrl-C ends it")
+                console.say(f"{what.name} serves the working tree, as its target would; Ctrl-C ends it")
             case "changed":
                 console.say(f"{what.name} was changed; starting anew")
             case "ended":

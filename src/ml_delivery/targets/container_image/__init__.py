@@ -2,4 +2,5 @@
 
 target   the base classes: of any image, and of one whose WSGI application gunicorn serves
 probe    loads a WSGI application and sends requests, for ``invoke doctor --contract``
+serve    lets gunicorn serve a WSGI application, for ``invoke serve``
 """

@@ -7,6 +7,7 @@ or the error that stopped it. What the service prints goes to standard output an
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import sys
 import traceback
@@ -23,6 +24,10 @@ def get(path: str) -> dict[str, Any]:
 
 def ask(app: Any, environ: dict[str, Any]) -> tuple[int, str]:
     """The status and body of the application's answer: https://peps.python.org/pep-3333/."""
+    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(type(app).__call__):
+        raise TypeError(
+            "the application is ASGI's, as FastAPI's are, gunicorn calls WSGI's: return a2wsgi.ASGIMiddleware(app)"
+        )
     setup_testing_defaults(environ)
     lines: list[str] = []
 

@@ -92,10 +92,23 @@ class ImageTarget(Target):
 
 
 class ServedTarget(ImageTarget):
-    """Its image is Python's slim one, in which gunicorn serves the service's WSGI application."""
+    """Its image is Python's slim one, in which gunicorn serves the service's WSGI application.
+
+    Attributes:
+        application: that application, as gunicorn takes it.
+    """
 
     probe = Path(__file__).with_name("probe.py")
     entry = ("src/service/app.py", "create_app()")
+    application: ClassVar[str] = "service.app:create_app()"
+
+    def serving(self, environment: Environment) -> tuple[str, ...]:
+        return (
+            "-P",
+            str(Path(__file__).with_name("serve.py")),
+            self.application,
+            next(iter(environment.probe.paths), ""),
+        )
 
     def glibc(self, python: str) -> int:
         """Debian 12, on which the slim images of Python are based or later: https://hub.docker.com/_/python."""

@@ -51,6 +51,7 @@ class Sagemaker(ServedTarget):
     function: ClassVar[type[Function]] = SagemakerSettings
     recipe = ("Dockerfile.sagemaker", *SLIM, "sagemaker")
     probe = Path(__file__).with_name("probe.py")
+    application = "ml_service.invocations:application()"
     parity = (
         Parity("an update of an endpoint", "seconds", "some minutes: instances are started first"),
         Parity("a lone variant of weight 0", "gets no request", "gets all requests, as far as is known"),
