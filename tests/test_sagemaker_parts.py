@@ -188,5 +188,7 @@ def test_probe_asks_as_the_target_would(tmp_path: Path, probe: Path, through: st
 
     app.write_text(APP)
     assert ask() == {"fault": "", "answers": {"/healthz": [200, f"GET /healthz {through}"]}}
+    app.write_text("def create_app():\n    async def asgi(scope, receive, send): ...\n    return asgi\n")
+    assert "an application of ASGI, as FastAPI's are, and gunicorn calls WSGI's" in ask()["fault"]
     app.write_text("raise SystemExit(3)")
     assert ask() == {"fault": "SystemExit: 3 (app.py:1)", "answers": {}}

@@ -7,7 +7,6 @@ or the error that stopped it. What the service prints goes to standard output an
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 import sys
 import traceback
@@ -15,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
+
+ASGI = "create_app() returns an application of ASGI, as FastAPI's are, and gunicorn calls WSGI's: return a2wsgi.ASGIMiddleware(app)"
 
 
 def get(path: str) -> dict[str, Any]:
@@ -24,10 +25,6 @@ def get(path: str) -> dict[str, Any]:
 
 def ask(app: Any, environ: dict[str, Any]) -> tuple[int, str]:
     """The status and body of the application's answer: https://peps.python.org/pep-3333/."""
-    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(type(app).__call__):
-        raise TypeError(
-            "the application is ASGI's, as FastAPI's are, gunicorn calls WSGI's: return a2wsgi.ASGIMiddleware(app)"
-        )
     setup_testing_defaults(environ)
     lines: list[str] = []
 
@@ -35,7 +32,14 @@ def ask(app: Any, environ: dict[str, Any]) -> tuple[int, str]:
         lines.append(line)
         return lines.append
 
-    answer = app(environ, start)
+    try:
+        answer = app(environ, start)
+    except TypeError as error:
+        if "'send'" not in str(
+            error
+        ):  # the third argument that each ASGI application takes, and no WSGI application gets
+            raise
+        raise TypeError(ASGI) from error
     body = b"".join(answer)
     if hasattr(answer, "close"):
         answer.close()
