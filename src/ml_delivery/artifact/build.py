@@ -222,7 +222,10 @@ def _check_size(config: Config, kind: Target, made: Ingredients) -> None:
     """
     contents = made.contents(config.service.name)
     total, budget = sum(c.size for c in contents), config.build.budget
-    limits = (Limit(budget * 10**6, f"build.budget is {budget} MB"), *kind.limits(config))
+    limits = (
+        Limit(budget * 10**6, f"build.budget is {budget} MB", "raise build.budget, where the service needs it"),
+        *kind.limits(config),
+    )
     if exceeded := [limit for limit in limits if total > limit.size]:
         reasons = " and ".join(limit.reason for limit in exceeded)
         parts = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in made.weights().items())
