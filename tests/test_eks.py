@@ -48,6 +48,8 @@ def test_from_build_to_removal(service: Tiny, monkeypatch: pytest.MonkeyPatch) -
     assert "release 1 is verified: deployed version podded-1 serves production on embedded" in said
     assert re.search(r"^address: http://127\.0\.0\.1:\d+/$", said, re.M)  # the Gateway asks for no signature
     assert json.loads(service.invoke("call", "/version"))["note"] == "first"
+    with_body = ("--method", "POST", "--body", '{"a": 1}', "--header", "Accept: application/json")
+    assert json.loads(service.invoke("call", "/version", *with_body))["note"] == "first"
     assert "starting" in service.invoke("logs")
     assert service.invoke("plan") == "production: nothing to do\n"
     _secrets_stay_in_the_log(service, monkeypatch)

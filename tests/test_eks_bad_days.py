@@ -134,7 +134,8 @@ def test_pods_are_reached_where_the_api_server_reaches_kubelets_alone(service: P
     with service.cluster.closed(8080, 9090):
         answer = deployer.call("/version", headers={"x-own": "x"})
         assert (answer.status, '"note"' in answer.body, deployer.client.forwards) == (200, True, True)
-        assert deployer.call("/big", method="POST", body=b"x" * 100_000).status == 200
+        typed = {"Content-Type": "text/plain", "accept": "text/plain"}
+        assert deployer.call("/big", method="POST", body=b"x" * 100_000, headers=typed).status == 200
         live = deployer.live()
         assert live
         assert deployer.numbers(live.deployed, 0).requests >= 0

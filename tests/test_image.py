@@ -233,7 +233,8 @@ def test_over_the_budget_names_layers_and_packages(boxed: Tiny) -> None:
     )
     assert f"the largest packages are {boxed.name} 2 MB" in str(refusal.value)
     assert str(refusal.value).endswith(
-        "\n  next: remove a dependency, or exclude files with build.exclude in pipeline.toml"
+        "\n  next: remove a dependency, or exclude files with build.exclude in pipeline.toml; or raise build.budget, where the "
+        "service needs it"
     )
     assert build.last(boxed.root) == former
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ml_delivery.cloud import Cloud
 
-__all__ = ["MANAGER", "Client", "Rejected", "Tree", "open_client", "token"]
+__all__ = ["MANAGER", "Client", "Rejected", "Tree", "lowered", "open_client", "token"]
 
 # A JSON document: an object of the cluster, or a part of one.
 Tree = dict[str, Any]
@@ -201,9 +201,10 @@ class Client:
             CloudError: it did not answer for ``patience`` seconds.
         """
         end, pause = time.monotonic() + patience, 0.1
+        wanted = {"accept": "*/*", "content-type": kind} | lowered(headers)
         while True:
             try:
-                reply = self._once(method, path, body, {"Content-Type": kind, **(headers or {})}, seconds)
+                reply = self._once(method, path, body, wanted, seconds)
                 if reply.status not in (429, 500, 504) or not _overloaded(reply) or time.monotonic() > end:
                     return reply
             except (OSError, http.client.HTTPException) as error:
@@ -258,12 +259,10 @@ class Client:
         if self._connection.sock is not None:
             self._connection.sock.settimeout(seconds)
         own = {
-            "Authorization": f"Bearer {self._fresh()}",
-            "User-Agent": MANAGER,
+            "authorization": f"Bearer {self._fresh()}",
+            "user-agent": MANAGER,
         }  # the proxy passes on all but the first
-        names = {name.lower() for name in own}
-        sent = {"Accept": "*/*", **{name: value for name, value in headers.items() if name.lower() not in names}, **own}
-        self._connection.request(method, self._endpoint.path.rstrip("/") + path, body, sent)
+        self._connection.request(method, self._endpoint.path.rstrip("/") + path, body, headers | own)
         answer = self._connection.getresponse()
         return Reply(answer.status, answer.read())
 
@@ -297,6 +296,11 @@ class Client:
         else:
             bootstrap = ""
         raise Rejected(reply.status, reason, f"{method} {plain}: {message}", next=bootstrap)
+
+
+def lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Headers by their names in lower case, so that none is sent twice: gunicorn answers 400 to that."""
+    return {name.lower(): value for name, value in (headers or {}).items()}
 
 
 def _overloaded(reply: Reply) -> bool:

@@ -12,7 +12,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ml_delivery.errors import CloudError
-from ml_delivery.targets.eks.client import MANAGER, Client, Reply
+from ml_delivery.targets.eks.client import MANAGER, Client, Reply, lowered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,11 +60,10 @@ def send(
         return client.send(method, f"{proxied}{path}", body, seconds=seconds, patience=patience, headers=headers)
     connection, answer = client.upgrade(f"{name}/portforward?ports={port}", PROTOCOL, seconds)
     try:
-        own = {"Host": f"localhost:{port}", "Accept": "*/*", "Connection": "close"}
-        own |= {"Content-Length": str(len(body))} if body is not None else {}
-        given = {"Content-Type": "application/json", **(headers or {})} if body is not None else dict(headers or {})
-        known = {name.lower() for name in (*own, "user-agent")}
-        sent = {**own, **{n: v for n, v in given.items() if n.lower() not in known}, "User-Agent": MANAGER}
+        own = {"host": f"localhost:{port}", "connection": "close", "user-agent": MANAGER}
+        own |= {"content-length": str(len(body))} if body is not None else {}
+        usual = {"accept": "*/*"} | ({"content-type": "application/json"} if body is not None else {})
+        sent = usual | lowered(headers) | own
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()), "", ""]
         request = "\r\n".join(lines).encode("latin-1") + (body or b"")
         for start in range(0, len(request), PIECE):
