@@ -33,19 +33,20 @@ class Wheels:
         *,
         needs: tuple[str, ...] = (),
         method: int = zipfile.ZIP_DEFLATED,
+        version: str = "1",
     ) -> Path:
-        """Write a wheel of version 1; ``files`` by their path, each with its content, or that and its mode."""
-        about = f"{name}-1.dist-info"
+        """Write a wheel; ``files`` by their path, each with its content, or that and its mode."""
+        about = f"{name}-{version}.dist-info"
         requires = "".join(f"Requires-Dist: {other}\n" for other in needs)
         metadata = {
-            f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n{requires}",
+            f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}",
             f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         }
-        path = self.folder / f"{name}-1-py3-none-any.whl"
+        path = self.folder / f"{name}-{version}-py3-none-any.whl"
         with zipfile.ZipFile(path, "w", method) as out:
             for member, content in {**files, **metadata}.items():
                 text, mode = content if isinstance(content, tuple) else (content, PLAIN)
-                info = zipfile.ZipInfo(member.replace("NAME", f"{name}-1"))
+                info = zipfile.ZipInfo(member.replace("NAME", f"{name}-{version}"))
                 info.external_attr, info.compress_type = mode << 16, method
                 info.create_system = 3 if mode else 0
                 out.writestr(info, text)

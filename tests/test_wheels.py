@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from made_wheels import Wheels
 from tiny import PRICING
 
 from ml_delivery.dependencies import locks, wheels
@@ -49,21 +51,24 @@ def test_package_without_a_wheel_is_named(tmp_path: Path) -> None:
     pins = [pin for pin in locks.read(PRICING / "requirements/serve.txt") if pin.name == "onnxruntime"]
     newest = [pin for pin in pins if ">=" in pin.marker]
     with pytest.raises(
-        BuildError, match=rf"onnxruntime {newest[0].version} has no wheel for Python 3\.11 on x86_64"
+        BuildError, match=rf"3\.11 on x86_64 with glibc 2\.26: onnxruntime {newest[0].version}; "
     ) as fault:
         wheels.fetch(newest, wheels.Platform("3.11", "x86_64", 26), tmp_path)
-    assert "; it has wheels for Python 3.12, 3.13, 3.14" in fault.value.message
-    assert fault.value.next.startswith(
-        'set service.python to "3.14" in pipeline.toml, or declare a version of onnxruntime'
+    assert "; onnxruntime has one for Python 3.12, 3.13, 3.14" in fault.value.message
+    assert re.match(
+        r'set service\.python to "3\.1[234]" in pipeline\.toml, or declare "onnxruntime<=', fault.value.next
     )
 
 
 INDEX = {
-    "only_source-1.0.tar.gz": ("only-source", "has no wheel for Python 3.12 on x86_64 with glibc 2.34"),
-    "newer-1.0-cp313-cp313-manylinux_2_28_x86_64.whl": ("newer", "; it has wheels for Python 3.13"),
-    "armed-1.0-cp313-cp313-manylinux_2_28_aarch64.whl": ("armed", "has no wheel for Python 3.12 on x86_64"),
+    "only_source-1.0.tar.gz": ("only-source", "no wheel for Python 3.12 on x86_64 with glibc 2.34: only-source 1.0"),
+    "newer-1.0-cp313-cp313-manylinux_2_28_x86_64.whl": ("newer", "newer 1.0; newer has one for Python 3.13"),
+    "armed-1.0-cp313-cp313-manylinux_2_28_aarch64.whl": (
+        "armed",
+        "no wheel for Python 3.12 on x86_64 with glibc 2.34: armed 1.0",
+    ),
     "other-2.0-py3-none-any.whl": ("other", "other 1.0 is not in the index that pip asks"),
-    "stable-1.0-cp313-abi3-manylinux_2_28_x86_64.whl": ("stable", "; it has wheels for Python 3.13, 3.14"),
+    "stable-1.0-cp313-abi3-manylinux_2_28_x86_64.whl": ("stable", "stable 1.0; stable has one for Python 3.13, 3.14"),
 }
 
 
@@ -82,8 +87,27 @@ def test_reason_is_what_the_index_has(tmp_path: Path, monkeypatch: pytest.Monkey
             wheels.fetch([locks.Pin(name, "1.0", "", ("0" * 64,))], AL2023, tmp_path / "cache")
         server.shutdown()
     assert message in fault.value.message
-    assert ("it has wheels for" in fault.value.message) == ("it has wheels for" in message)
+    assert ("has one for" in fault.value.message) == ("has one for" in message)
     assert ("PIP_INDEX_URL" in fault.value.next) == ("not in the index" in message)
+
+
+def test_all_that_lack_a_wheel_are_named_with_the_newest_that_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, so that one change of pyproject.toml is enough; a package without any wheel is named as such."""
+    made = Wheels(tmp_path, monkeypatch)
+    for name, versions in {"one": "123", "two": "12", "fine": "4"}.items():
+        for version in versions:
+            whole = made.make(name, {f"{name}.py": ""}, version=version)
+            if version == versions[-1] and name != "fine":  # its newest is for a newer glibc
+                whole.rename(whole.with_name(f"{name}-{version}-cp312-cp312-manylinux_2_39_x86_64.whl"))
+    pins = [locks.Pin(name, version, "", ("0" * 64,)) for name, version in (("one", "3"), ("fine", "4"), ("two", "2"))]
+    with pytest.raises(BuildError) as fault:
+        wheels.fetch([*pins, locks.Pin("none", "5", "", ("0" * 64,))], AL2023, tmp_path / "cache")
+    assert "glibc 2.34: one 3, two 2, none 5" in fault.value.message
+    assert fault.value.next.endswith(
+        '"one<=2", "two<=1", a version of none that has one in pyproject.toml, then nox -s lock'
+    )
 
 
 def test_other_bytes_than_the_locks_are_refused(tmp_path: Path) -> None:

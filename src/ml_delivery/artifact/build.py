@@ -232,12 +232,8 @@ def _check_size(config: Config, kind: Target, made: Ingredients) -> None:
         largest = ", ".join(f"{c.package} {c.size / 1e6:.0f} MB" for c in contents[:5])
         raise BuildError(
             f"the artifact has {total / 1e6:.0f} MB unpacked, {reasons}: {parts}; the largest packages are {largest}",
-            next="".join(
-                [
-                    "remove a dependency, or exclude files with build.exclude in pipeline.toml",
-                    *(f"; or {limit.elsewhere}" for limit in exceeded if limit.elsewhere),
-                ]
-            ),
+            next="remove a dependency, or exclude files with build.exclude in pipeline.toml"
+            + (f"; or {exceeded[-1].elsewhere}" if exceeded[-1].elsewhere else ""),
         )
 
 

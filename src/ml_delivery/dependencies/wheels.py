@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import Version
 
+from ml_delivery.dependencies.envs import find_python
 from ml_delivery.dependencies.locks import MACHINES
 from ml_delivery.errors import BuildError, SetupError
 from ml_delivery.keys import PYTHONS
@@ -51,7 +55,7 @@ def fetch(pins: list[Pin], platform: Platform, folder: Path) -> list[Path]:
     for pin in pins:
         wheel = found[pin]
         if wheel is None:
-            raise _no_wheel(pin, platform)
+            raise _no_wheel(pin, platform, [pin])
         wheels.append(wheel)
     return wheels
 
@@ -84,10 +88,18 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _download(pins: list[Pin], platform: Platform, folder: Path) -> None:
+def _options(platform: Platform) -> list[str]:
+    """pip's options for wheels of a platform, which need not be this machine's."""
     machine = MACHINES[platform.architecture]
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(platform.glibc, 4, -1)]
     platforms += [f"manylinux2014_{machine}", f"manylinux2010_{machine}", f"manylinux1_{machine}", f"linux_{machine}"]
+    words = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
+    words += ["--implementation", "cp", "--python-version", platform.python]
+    words += [w for abi in (f"cp{platform.python.replace('.', '')}", "abi3", "none") for w in ("--abi", abi)]
+    return words + [w for name in platforms for w in ("--platform", name)]
+
+
+def _download(pins: list[Pin], platform: Platform, folder: Path) -> None:
     lines = [
         f"{pin.name}=={pin.version} " + " ".join(f"--hash=sha256:{digest}" for digest in pin.hashes) for pin in pins
     ]
@@ -95,11 +107,8 @@ def _download(pins: list[Pin], platform: Platform, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         wanted = Path(scratch, "wanted.txt")
         wanted.write_text("\n".join(lines))
-        words = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        words += ["--only-binary", ":all:", "--require-hashes", "--requirement", str(wanted), "--dest", scratch]
-        words += ["--implementation", "cp", "--python-version", platform.python]
-        words += [w for abi in (f"cp{platform.python.replace('.', '')}", "abi3", "none") for w in ("--abi", abi)]
-        words += [w for name in platforms for w in ("--platform", name)]
+        words = [sys.executable, "-m", "pip", "download", *_options(platform)]
+        words += ["--require-hashes", "--requirement", str(wanted), "--dest", scratch]
         log = Path(scratch, "log.txt")
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         # Why a wheel was not found is only in a log, with which pip takes half as long again: only a failure has it.
@@ -117,8 +126,35 @@ def _download(pins: list[Pin], platform: Platform, folder: Path) -> None:
             mark.write_text(f"{digest}/{wheel.name}")
 
 
-def _no_wheel(pin: Pin, platform: Platform, log: str = "") -> BuildError:
-    """The error for a pin without a wheel; ``log`` is pip's, which names each file of the index that pip looked at."""
+def _newest(pins: list[Pin], platform: Platform) -> dict[str, str]:
+    """The newest version, up to its pin's, that has a wheel for the platform, of each package; empty for a package without any.
+
+    Without an entry where pip can't be asked.
+    """
+    wanted = {pin.name: f"{pin.name}<={pin.version}" for pin in pins}
+    none = dict.fromkeys(wanted, "")
+    while wanted:
+        with tempfile.TemporaryDirectory() as scratch:
+            words = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--report", "-"]
+            words += ["--target", scratch, *_options(platform), *wanted.values()]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            about = [one["metadata"] for one in json.loads(done.stdout)["install"]]
+            found = {str(canonicalize_name(one["name"])): one["version"] for one in about}
+            held = {pin.name: pin.version for pin in pins}
+            # Where there is nothing else, pip takes a version before the first.
+            return none | {n: v for n, v in found.items() if v == held.get(n) or not Version(v).is_prerelease}
+        without = re.search(r"No matching distribution found for ([\w.-]+)<=", done.stderr)
+        if not without or not wanted.pop(canonicalize_name(without[1]), ""):
+            break
+    return {}
+
+
+def _no_wheel(pin: Pin, platform: Platform, pins: list[Pin], log: str = "") -> BuildError:
+    """The error for the first of the ``pins`` without a wheel, which names the others, too.
+
+    ``log`` is pip's, which names each file of the index that pip looked at.
+    """
     offered = [name for name in re.findall(r"[\w.+!-]+\.(?:whl|tar\.gz|zip)\b", log) if _is_of(name, pin)]
     if log and not offered:
         return BuildError(
@@ -131,13 +167,32 @@ def _no_wheel(pin: Pin, platform: Platform, log: str = "") -> BuildError:
         for python in PYTHONS
         if python != platform.python and any(_runs(name, python, platform) for name in offered if name.endswith(".whl"))
     ]
-    has = f"; it has wheels for Python {', '.join(others)}" if others else ""
-    other = f'set service.python to "{others[-1]}" in pipeline.toml, or ' if others else ""
-    return BuildError(
-        f"{pin.name} {pin.version} has no wheel for Python {platform.python} on {platform.architecture} "
-        f"with glibc 2.{platform.glibc}{has}",
-        next=f"{other}declare a version of {pin.name} that has one in pyproject.toml, then nox -s lock",
+    newest = _newest(pins, platform)
+    lacking = [pin, *(one for one in pins if one != pin and not _same(one.version, newest.get(one.name, one.version)))]
+    named = ", ".join(f"{one.name} {one.version}" for one in lacking)
+    has = f"; {pin.name} has one for Python {', '.join(others)}" if others else ""
+    other = f'set service.python to "{_here(others)}" in pipeline.toml, or ' if others else ""
+    older = ", ".join(
+        f'"{one.name}<={newest[one.name]}"' if newest.get(one.name) else f"a version of {one.name} that has one"
+        for one in lacking
     )
+    return BuildError(
+        f"no wheel for Python {platform.python} on {platform.architecture} with glibc 2.{platform.glibc}: {named}{has}",
+        next=f"{other}declare {older} in pyproject.toml, then nox -s lock",
+    )
+
+
+def _same(version: str, other: str) -> bool:
+    return bool(other) and Version(version) == Version(other)
+
+
+def _here(pythons: list[str]) -> str:
+    """The newest of these Pythons that this machine has; the newest of all, if it has none of them."""
+    for python in reversed(pythons):
+        with suppress(SetupError):
+            find_python(python)
+            return python
+    return pythons[-1]
 
 
 def _is_of(file: str, pin: Pin) -> bool:
@@ -172,7 +227,7 @@ def _fault(said: str, log: Path, pins: list[Pin], platform: Platform) -> Excepti
     unreached = not seen or "Could not fetch URL" in seen
     for pin in pins:
         if f"No matching distribution found for {pin.name}==" in said and not unreached:
-            return _no_wheel(pin, platform, seen)
+            return _no_wheel(pin, platform, pins, seen)
     reasons = [line for line in said.splitlines() if line.startswith("ERROR")] or said.splitlines()[-1:]
     return SetupError(
         f"the wheels could not be fetched: {reasons[0] if reasons else 'pip gave no reason'}",
