@@ -90,6 +90,16 @@ def test_starters_lock_the_same_versions() -> None:
         assert {name: other[name] for name in first if name in other} == {n: first[n] for n in first if n in other}
 
 
+@pytest.mark.parametrize("target", ["eks", "sagemaker"])
+@pytest.mark.parametrize("starter", ["blank", "pricing"])
+def test_readme_is_of_its_target(tmp_path: Path, starter: str, target: str) -> None:
+    """Where nothing runs on Lambda, neither the README nor the settings speak of functions' addresses or handlers."""
+    made = bake(tmp_path / "out", starter=starter, target=target)
+    for name in ("README.md", "pipeline.toml"):
+        found = re.findall(r"Lambda|Function URL|function-url|handler|API Gateway|\[http\]", (made / name).read_text())
+        assert found == [], name
+
+
 def test_blank_lives(tmp_path: Path) -> None:
     """Committed and deployed at once; trained again to the same digest; its contract kept; its checks green; rolled back."""
     made = bake(tmp_path / "out", starter="blank")
