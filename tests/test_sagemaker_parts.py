@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from tiny import TEMPLATE
 
+from ml_delivery.errors import ConfigError
 from ml_delivery.targets import eks, sagemaker
-from ml_delivery.targets.sagemaker import costs, settings
+from ml_delivery.targets.sagemaker import calls, costs, settings
 from ml_delivery.targets.sagemaker.endpoint import State, Variant
 from ml_delivery.targets.sagemaker.names import LIVE, OWNER, Names, number_of
 from ml_delivery.targets.sagemaker.settings import SagemakerSettings
@@ -192,3 +193,22 @@ def test_probe_asks_as_the_target_would(tmp_path: Path, probe: Path, through: st
     assert "an application of ASGI, as FastAPI's are, and gunicorn calls WSGI's" in ask()["fault"]
     app.write_text("raise SystemExit(3)")
     assert ask() == {"fault": "SystemExit: 3 (app.py:1)", "answers": {}}
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "says"),
+    [
+        (
+            "OPTIONS",
+            {},
+            "--method: 1 problem\n  OPTIONS: the container is asked for GET, POST, PUT, PATCH, DELETE only",
+        ),
+        ("GET", {"X-One": "1", "Accept": "*/*"}, "x-one: SageMaker passes accept and content-type on, and no other"),
+    ],
+    ids=["method", "header"],
+)
+def test_what_an_endpoint_does_not_pass_on_is_refused(method: str, headers: dict[str, str], says: str) -> None:
+    """A request that would arrive as another one is not sent."""
+    with pytest.raises(ConfigError) as fault:
+        calls.call(None, "endpoint", "", method, "/", b"", headers)
+    assert says in str(fault.value)

@@ -20,6 +20,8 @@ __all__ = ["SECONDS", "call"]
 
 SECONDS = 75  # a container answers within 60
 MOST, MOST_BYTES = 1024, 6 * 1024 * 1024  # characters of CustomAttributes, and bytes of a body
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")  # as ml_service.invocations knows them
+HEADERS = {"accept", "content-type"}
 WAKING = ("ModelNotReadyException", "ServiceUnavailable")
 
 
@@ -28,14 +30,18 @@ def call(
 ) -> Answer:
     """The answer of ``variant``, or of one by weight if that is empty; it is gone if there is no such variant or endpoint.
 
-    Of ``headers``, SageMaker passes ``content-type`` and ``accept`` on.
-
     Raises:
-        ConfigError: the path or the body is larger than SageMaker passes on.
+        ConfigError: the path or the body is larger than SageMaker passes on, or it passes the method or a header on to no one.
     """
     began, asked = time.perf_counter(), f"{method} {quote(path, safe=string.punctuation)}"
     if len(asked) > MOST:
         raise ConfigError("PATH", [f"{len(asked)} characters with its method; SageMaker passes {MOST} on"])
+    if method not in METHODS:
+        raise ConfigError("--method", [f"{method}: the container is asked for {', '.join(METHODS)} only"])
+    if others := sorted({name.lower() for name in headers} - HEADERS):
+        raise ConfigError(
+            "--header", [f"{', '.join(others)}: SageMaker passes {' and '.join(sorted(HEADERS))} on, and no other"]
+        )
     if len(body) > MOST_BYTES:
         raise ConfigError("--body", [f"{len(body)} bytes; SageMaker passes {MOST_BYTES} on"])
     options = {"TargetVariant": variant} if variant else {}
