@@ -53,6 +53,17 @@ def test_open_api_serves_what_is_live(tiny: Tiny) -> None:
     assert ask(f"{url}version")[0] == 403
 
 
+def test_event_has_the_headers_that_aws_adds(tiny: Tiny) -> None:
+    """Through the API as in a deploy's own requests: an application may need the port, or redirect what is not HTTPS."""
+    tiny.replace("src/service/handler.py", '"note": "first"', '"note": event["headers"]')
+    configure(tiny, OPEN)
+    tiny.push()
+    url = tiny.invoke("deploy").splitlines()[-1].removeprefix("address: ")
+    for body in (ask(f"{url}version")[1], tiny.invoke("call", "/version")):
+        seen = json.loads(body)["note"]
+        assert [seen[f"x-forwarded-{name}"] for name in ("for", "port", "proto")] == ["127.0.0.1", "443", "https"]
+
+
 def test_signed_requests_alone_are_answered(tiny: Tiny) -> None:
     """With IAM an unsigned request is refused, but a browser's question whether it may ask."""
     configure(tiny, f"{API}\n{PAGES}")

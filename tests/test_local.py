@@ -86,6 +86,8 @@ def test_working_tree_is_served_as_by_an_address(local: Tiny) -> None:
         assert (status, headers["X-One"], headers.get_all("Set-Cookie")) == (201, "1", ["a=1", "b=2"])
         assert (event["rawPath"], event["rawQueryString"], event["cookies"]) == ("/a%20b", "c=d&e", ["k=v", "l=w"])
         assert (event["requestContext"]["http"]["method"], event["body"]) == ("POST", '{"x": 1}')
+        forwarded = [event["headers"][f"x-forwarded-{name}"] for name in ("for", "port", "proto")]
+        assert forwarded == ["127.0.0.1", url.rsplit(":", 1)[1].strip("/"), "http"]
         assert (said["level"], 0 < said["left"] <= 3000) == ("INFO", True)
         assert "[primary]" in said["model"]
         binary = json.loads(ask(url, "PUT", b"\xff", Content_Type="image/png")[1])["event"]

@@ -13,7 +13,9 @@ from ml_delivery.records import Answer
 
 __all__ = ["balancer_event", "http_event", "read_answer"]
 
-HEADERS = {"host": "pipeline", "user-agent": "pipeline", "content-type": "application/json"}
+# Those that AWS adds to each request are here, too: an application may need the port, or redirect what is not HTTPS.
+FORWARDED = {"x-forwarded-for": "127.0.0.1", "x-forwarded-port": "443", "x-forwarded-proto": "https"}
+HEADERS = {"host": "pipeline", "user-agent": "pipeline", "content-type": "application/json", **FORWARDED}
 
 
 def http_event(

@@ -46,6 +46,9 @@ def request(to: BaseHTTPRequestHandler, body: bytes) -> dict[str, Any]:
     headers: dict[str, str] = {}
     for name, value in to.headers.items():
         headers[name.lower()] = f"{headers[name.lower()]},{value}" if name.lower() in headers else value
+    port = to.connection.getsockname()[1]
+    headers |= {"x-forwarded-for": to.client_address[0], "x-forwarded-port": str(port)}
+    headers["x-forwarded-proto"] = "http"  # here; what redirects to HTTPS would lead nowhere
     if cookies := headers.pop("cookie", ""):
         made["cookies"] = cookies.split("; ")
     encoded = bool(body) and not headers.get("content-type", "").startswith(TEXT)

@@ -14,7 +14,8 @@ def test_lambda_gets_what_it_expects(root: Path) -> None:
     assert root
     sys.modules.pop("service.handler", None)
     http = {"method": "GET", "path": "/healthz", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1"}
-    event: dict[str, Any] = {"version": "2.0", "rawPath": "/healthz", "rawQueryString": "", "headers": {"host": "h"}}
+    headers = {"host": "h", "x-forwarded-for": "192.0.2.1", "x-forwarded-port": "443", "x-forwarded-proto": "https"}
+    event: dict[str, Any] = {"version": "2.0", "rawPath": "/healthz", "rawQueryString": "", "headers": headers}
     event |= {"requestContext": {"http": http}, "isBase64Encoded": False}
     answer = importlib.import_module("service.handler").handler(event, None)
     assert (answer["statusCode"], json.loads(answer["body"])) == (200, {"status": "ok"})
