@@ -42,6 +42,12 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
+def written(page: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """The whole files that a page has, each after its path, and the changes that can be applied with ``git apply``."""
+    files = re.findall(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", page, re.M | re.S)
+    return files, re.findall(r"^```diff\n(.*?)^```$", page, re.M | re.S)
+
+
 def settle(path: Path, block: Block) -> None:
     """Write the settings of a block into ``pipeline.toml``: keys that are there get the value, new tables come at the end."""
     section = ""

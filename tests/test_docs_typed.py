@@ -15,6 +15,7 @@ LISTED = re.findall(r"^[a-z][\w/-]+$", INDEX, re.M)
 # Each has a test of its own, which follows it.
 OWN = {
     "your-own-model": "test_own_model.py",
+    "howto/fastapi": "test_fastapi.py",
     "extending": "test_extending.py",
     "upgrading": "test_upgrade.py",
 }

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from bake import ROOT, bake, files, git, start
+from site_pages import written
 
 PAGE = (ROOT / "docs/your-own-model.md").read_text(encoding="utf-8")
-FILES = re.findall(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", PAGE, re.M | re.S)
-CHANGES = re.findall(r"^```diff\n(.*?)^```$", PAGE, re.M | re.S)
+FILES, CHANGES = written(PAGE)
 COMMANDS = re.findall(r"^\$ (.*)$", PAGE.partition("## 7.")[2], re.M)
 # What an update brings; the page touches none of it.
 TEMPLATES = ("src/ml_service/", "vendor/", ".github/", "noxfile.py", "tasks.py", "Makefile", "tox.ini", "buildspec.yml")
