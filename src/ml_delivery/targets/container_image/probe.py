@@ -35,9 +35,8 @@ def ask(app: Any, environ: dict[str, Any]) -> tuple[int, str]:
     try:
         answer = app(environ, start)
     except TypeError as error:
-        if "'send'" not in str(
-            error
-        ):  # the third argument that each ASGI application takes, and no WSGI application gets
+        # The third argument that each ASGI application takes, and no WSGI application gets.
+        if "'send'" not in str(error):
             raise
         raise TypeError(ASGI) from error
     body = b"".join(answer)
