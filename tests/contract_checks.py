@@ -291,6 +291,7 @@ def image_size(root: Path) -> None:
     service = Tiny(root / "service", root, "limits")
     text = (service.root / "pipeline.toml").read_text().replace('"lambda-zip"', '"lambda-image"')
     service.write("pipeline.toml", text)
+    service.write("Dockerfile.lambda", "FROM scratch\n")
     service.commit("image")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(lambda_image, "UNCOMPRESSED_LIMIT", 100)
