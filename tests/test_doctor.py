@@ -12,8 +12,9 @@ from tiny import TEMPLATE, Tiny
 
 from ml_delivery.account import change_sets, doctor, stacks, trust
 from ml_delivery.cloud import Cloud
+from ml_delivery.containers import packer
 from ml_delivery.dependencies import locks
-from ml_delivery.errors import ConfigError
+from ml_delivery.errors import ConfigError, SetupError
 from ml_delivery.tasks.findings import label, sentence
 
 GOOD = {
@@ -96,6 +97,10 @@ def test_missing_python_and_engine_are_said(tiny: Tiny, monkeypatch: pytest.Monk
     assert "found no Python 3.99 that runs, on the PATH or by uv" in sentence(wrong["python"])
     assert "there is no Dockerfile.lambda" in sentence(wrong["engine"])
     assert wrong["engine"].fix == "invoke upgrade --target lambda-image"
+    with pytest.raises(
+        SetupError, match=r"there is no Dockerfile\.own, .*\n  next: add Dockerfile\.own$"
+    ):  # a user's target
+        packer.check(config, packer.Recipe("Dockerfile.own", "base:{}", "srv"))
     tiny.write("Dockerfile.lambda", "FROM base\nRUN true\n")
     wrong = {finding.check: finding for finding in doctor.local(config) if not finding.ok}
     assert "Dockerfile.lambda, line 2, needs a container engine: RUN true" in sentence(wrong["engine"])

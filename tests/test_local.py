@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import podded
@@ -239,12 +239,17 @@ def test_gunicorn_ends_with_the_command(application: Tiny) -> None:
         (worker,) = Path(f"/proc/{master}/task/{master}/children").read_text().split()
         process.kill()
         process.wait()
-        for left in (master, worker):
-            wait(
-                lambda left=left: None if Path(f"/proc/{left}").exists() else True,
-                what=f"the end of {left}",
-                seconds=20,
-            )
+        try:
+            for left in (master, worker):
+                wait(
+                    lambda left=left: None if Path(f"/proc/{left}").exists() else True,
+                    what=f"the end of {left}",
+                    seconds=20,
+                )
+        finally:  # what is left holds the pipe that this process reads to its end
+            for left in (master, worker):
+                with suppress(ProcessLookupError):
+                    os.kill(int(left), signal.SIGKILL)
 
 
 def test_application_without_gunicorn_is_named(application: Tiny) -> None:
@@ -252,7 +257,7 @@ def test_application_without_gunicorn_is_named(application: Tiny) -> None:
     application.write("requirements/serve.txt", "# nothing\n")
     with serving(application) as (_, _, printed):
         wait(lambda: any("✗" in line for line in printed) or None, what="the message", seconds=20)
-        time.sleep(1)
+        time.sleep(1)  # three further looks at the files, in which it must not be said again
     assert [line for line in printed if "✗" in line] == [
         "✗ No module named 'gunicorn': declare gunicorn in pyproject.toml, then nox -s lock\n"
     ]

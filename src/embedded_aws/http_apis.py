@@ -18,7 +18,7 @@ from embedded_aws.aws_lambda.grants import granted
 
 SERVICE = "apigateway.amazonaws.com"
 REFUSED = b'{"message":"Internal Server Error"}'
-CALLER = "127.0.0.1"  # who else reaches loopback
+CALLER = "127.0.0.1"  # of every request: the emulator listens on loopback only
 
 
 def patch() -> None:

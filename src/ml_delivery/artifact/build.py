@@ -233,7 +233,7 @@ def _check_size(config: Config, kind: Target, made: Ingredients) -> None:
         raise BuildError(
             f"the artifact has {total / 1e6:.0f} MB unpacked, {reasons}: {parts}; the largest packages are {largest}",
             next="remove a dependency, or exclude files with build.exclude in pipeline.toml"
-            + (f"; or {exceeded[-1].elsewhere}" if exceeded[-1].elsewhere else ""),
+            + (f"; or {exceeded[-1].instead}" if exceeded[-1].instead else ""),
         )
 
 

@@ -34,13 +34,13 @@ class Recipe:
         file: the Dockerfile, in the service's folder.
         base: the name of the base image, as in that file, with ``{}`` for the Python version.
         folder: the folder of the image that holds the service, such as ``var/task``.
-        target: the target's name.
+        target: the name of the template's target that brings the file; empty for a target of the user's own.
     """
 
     file: str
     base: str
     folder: str
-    target: str
+    target: str = ""
 
 
 def pack(config: Config, made: Ingredients, scratch: Path, recipe: Recipe) -> Packed:
@@ -120,9 +120,8 @@ def _read(config: Config, recipe: Recipe) -> bytes:
     try:
         return (config.root / recipe.file).read_bytes()
     except FileNotFoundError as error:
-        raise SetupError(
-            f"there is no {recipe.file}, which describes the image", next=f"invoke upgrade --target {recipe.target}"
-        ) from error
+        brings = f"invoke upgrade --target {recipe.target}" if recipe.target else f"add {recipe.file}"
+        raise SetupError(f"there is no {recipe.file}, which describes the image", next=brings) from error
 
 
 def _plan(config: Config, text: bytes) -> dockerfile.Plan | dockerfile.Needs:

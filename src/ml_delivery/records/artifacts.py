@@ -235,12 +235,12 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Limit:
-    """The maximum unpacked size of an artifact in bytes, its ``reason``, such as ``build.budget is 200 MB``, and ``elsewhere``,
-    what to do for a target that takes more; empty for none."""
+    """The maximum unpacked size of an artifact in bytes, its ``reason``, such as ``build.budget is 200 MB``, and what can be done
+    ``instead`` of a smaller artifact; empty for nothing."""
 
     size: int
     reason: str
-    elsewhere: str = ""
+    instead: str = ""
 
 
 @dataclass(frozen=True)

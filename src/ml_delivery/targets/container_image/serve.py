@@ -50,7 +50,7 @@ def serve(application: str, descriptor: str) -> None:
 def end_with(parent: int) -> None:
     """End this process, which gunicorn's workers follow, when the one that started it has ended, however it did."""
     while os.getppid() == parent:
-        time.sleep(0.1)
+        time.sleep(0.1)  # only by asking does a process learn that the one that started it was killed
     os.kill(os.getpid(), signal.SIGTERM)
 
 

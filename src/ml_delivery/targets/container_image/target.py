@@ -28,14 +28,14 @@ class ImageTarget(Target):
     """Builds an image, and pushes it to the environment's repository.
 
     Attributes:
-        recipe: the Dockerfile, its base image, the folder of the service in the image, and the target's name, as in
-            ``packer.Recipe``.
+        recipe: the Dockerfile, its base image, the folder of the service in the image, and the name of the template's target,
+            as in ``packer.Recipe``.
     """
 
     # The digest in the registry is that of the image's manifest, which depends on the engine, if one builds it, and on what the
     # base's tag names; the layers' contents don't.
     same_bytes = False
-    recipe: ClassVar[tuple[str, str, str, str]]
+    recipe: ClassVar[tuple[str, str, str] | tuple[str, str, str, str]]
 
     def needs(self) -> tuple[str, ...]:
         return (self.recipe[0],)
